@@ -1,0 +1,53 @@
+# Every command that a developer or a user needs. `make help` lists them.
+
+CARGO ?= cargo
+# Debian keeps nginx and haproxy where not every user looks.
+export PATH := $(PATH):/usr/sbin:/sbin
+# The debug build's dependencies are optimised a little (see the profile in Cargo.toml), so TLS is fast enough in tests.
+E2E   ?=
+# Scenarios mostly wait for deadlines, so more of them than CPUs run side by side.
+E2E_THREADS ?= 6
+
+.PHONY: help build demo test peers unit e2e fuzz bench soak doc fmt lint
+
+help: ## this list
+	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+build: ## the release binary, target/release/weir
+	$(CARGO) build --release -p weir
+
+demo: ## build weir and see all three modes work, with curl commands to try; ends with Ctrl-C
+	$(CARGO) run --profile quick -p weir -- demo
+
+test: peers fmt lint doc unit e2e ## everything that must pass before a change is done
+
+peers: ## install the programs that tests talk to (nginx, haproxy, openssl, curl, strace, promtool)
+	packaging/test-peers.sh
+
+fmt: ## is the code formatted? (`cargo fmt` formats it)
+	$(CARGO) fmt --all -- --check
+
+lint: ## clippy, warnings are errors
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+doc: ## build the API docs, warnings are errors
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+
+unit: ## unit and property tests, fuzz bodies over seeds and bounded random inputs
+	$(CARGO) test --workspace --lib --bins --test fuzz
+
+e2e: ## scenarios with the real binary and real peers; E2E=name runs those whose name has it
+	$(CARGO) build -p weir
+	$(CARGO) test -p weir-tests --test e2e -- --test-threads $(E2E_THREADS) $(E2E)
+
+fuzz: ## cargo-fuzz on both targets, a minute each (needs a nightly Rust and cargo-fuzz)
+	cd tests/fuzz && $(CARGO) +nightly fuzz run hello -- -max_total_time=60
+	cd tests/fuzz && $(CARGO) +nightly fuzz run config -- -max_total_time=60
+
+bench: ## micro benchmarks: hello parse, route look-up, pick
+	$(CARGO) bench -p weir-benches
+
+soak: ## the long forms: 1 GiB each way and 10,000 connections in each mode (release speed)
+	$(CARGO) build --profile quick -p weir
+	WEIR_BULK_BYTES=1073741824 WEIR_CONNECTIONS=10000 $(CARGO) test --profile quick -p weir-tests --test e2e -- \
+		--test-threads 1 bulk_arrives_unchanged connections_leave_nothing_behind

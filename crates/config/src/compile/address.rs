@@ -1,0 +1,182 @@
+//! Addresses of listeners, backends and the admin server. Pure, and never resolves a name.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use weir_router::plan::{Address, AdminAddress};
+
+use super::Refusal;
+use crate::diagnostics::Report;
+use crate::place::Place;
+use crate::schema::File;
+
+/// Reads a listener's address: `:443`, `127.0.0.1:443`, `[::1]:443`.
+pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
+    if text.starts_with("unix:") {
+        return Err(Refusal::new("a Unix socket as a listener is not supported yet"));
+    }
+    if let Some(port) = every_address(text) {
+        let socket = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port_number(text, port)?));
+        return Ok(Address { socket, dual_stack: true });
+    }
+    let socket = socket(text, "a listener needs an IP address, or none for all: \":443\"")?;
+    Ok(Address { socket, dual_stack: false })
+}
+
+/// Reads a backend's address: `10.0.0.11:8080`, `[fd00::1]:8080`.
+pub(super) fn backend(text: &str) -> Result<SocketAddr, Refusal> {
+    let hosts = "host names as backends are not supported yet: use an IP address";
+    if text.starts_with("srv:") {
+        return Err(Refusal::new(hosts));
+    }
+    if text.starts_with("unix:") {
+        return Err(Refusal::new("a Unix socket as a backend is not supported: use an IP address"));
+    }
+    let address = socket(text, hosts)?;
+    if address.ip().is_unspecified() {
+        return Err(Refusal::new(format!("`{text}` is not an address that can be connected to")));
+    }
+    Ok(address)
+}
+
+/// Reads the admin server's address: on loopback, or `unix:/run/weir/admin.sock`.
+pub(super) fn admin(text: &str, folder: &std::path::Path) -> Result<AdminAddress, Refusal> {
+    match text.strip_prefix("unix:") {
+        Some("") => return Err(Refusal::new("`unix:` without a path").hint("such as unix:/run/weir/admin.sock")),
+        Some(path) => return Ok(AdminAddress::Unix(folder.join(path))),
+        None => {}
+    }
+    let address = match every_address(text) {
+        Some(port) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port_number(text, port)?)),
+        None => socket(text, "the admin server needs an IP address, such as 127.0.0.1:9901")?,
+    };
+    if !address.ip().is_loopback() {
+        let message = "the admin server on an address that is not loopback needs `tls`, which is not supported yet";
+        return Err(Refusal::new(message).hint("use 127.0.0.1, [::1] or unix:/run/weir/admin.sock"));
+    }
+    Ok(AdminAddress::Tcp(address))
+}
+
+/// The port of `:443`; `::1` is an IPv6 address that lacks its brackets.
+fn every_address(text: &str) -> Option<&str> {
+    text.strip_prefix(':').filter(|port| !port.starts_with(':'))
+}
+
+fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return if address.port() == 0 { Err(no_port_zero(text)) } else { Ok(address) };
+    }
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        let example = SocketAddr::from((ip, 443));
+        return Err(Refusal::new(format!("`{text}` has no port")).hint(format!("such as \"{example}\"")));
+    }
+    match text.rsplit_once(':') {
+        None if text.bytes().all(|b| b.is_ascii_digit()) => {
+            Err(Refusal::new(format!("`{text}` has no address")).hint("such as \"127.0.0.1:8443\""))
+        }
+        None => Err(Refusal::new(format!("`{text}` has no port")).hint(not_an_ip)),
+        Some((host, port)) => {
+            port_number(text, port)?;
+            let bracketless = host.contains(':') && !host.starts_with('[');
+            let refusal = Refusal::new(format!("`{text}` is not an IP address and a port"));
+            Err(refusal.hint(if bracketless { "an IPv6 address stands in brackets: \"[::1]:443\"" } else { not_an_ip }))
+        }
+    }
+}
+
+fn port_number(text: &str, port: &str) -> Result<u16, Refusal> {
+    match port.parse() {
+        Ok(0) => Err(no_port_zero(text)),
+        // `+80` would parse, and is nobody's port.
+        Ok(number) if port.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
+        _ => Err(Refusal::new(format!("`{text}`: `{port}` is not a port")).hint("a port is a number from 1 to 65535")),
+    }
+}
+
+fn no_port_zero(text: &str) -> Refusal {
+    Refusal::new(format!("`{text}`: port 0 is not a port to listen on or connect to"))
+}
+
+/// Refuses two listeners, or a listener and the admin server, on one address. A wildcard and a single address on
+/// one port go together: the kernel prefers the single one.
+pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Option<&AdminAddress>) {
+    let root = Place::Root;
+    let mut taken: HashMap<SocketAddr, String> = HashMap::new();
+    if let Some(AdminAddress::Tcp(address)) = admin {
+        taken.insert(*address, "the admin server".to_owned());
+    }
+    let list = root.key("listeners");
+    for (index, listener) in file.listeners.iter().enumerate() {
+        let element = list.index(index);
+        let place = element.key("address");
+        for (number, text) in listener.address.iter().flat_map(|texts| &texts.0).enumerate() {
+            let Ok(address) = listening(text) else { continue };
+            let other = sockets(&address).find_map(|socket| taken.get(&socket).cloned());
+            if let Some(other) = other {
+                report.error(&place.index(number), format!("the address `{text}` is taken by {other}"));
+            }
+            let name = listener.name.as_deref().unwrap_or("?");
+            let owner = format!("`{text}` of the listener `{name}`, in line {}", report.line(&place.index(number)));
+            for socket in sockets(&address) {
+                taken.entry(socket).or_insert_with(|| owner.clone());
+            }
+        }
+    }
+}
+
+/// The sockets that an address claims: a dual-stack wildcard claims both of its families.
+fn sockets(address: &Address) -> impl Iterator<Item = SocketAddr> + use<> {
+    let v4 = address.dual_stack.then(|| SocketAddr::from(([0, 0, 0, 0], address.socket.port())));
+    std::iter::once(address.socket).chain(v4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_a_listener_may_have() {
+        let any = listening(":443").unwrap();
+        assert!(any.dual_stack && any.socket == "[::]:443".parse().unwrap());
+        let one = listening("[::]:443").unwrap();
+        assert!(!one.dual_stack && one.socket == "[::]:443".parse().unwrap());
+        assert_eq!(listening("127.0.0.1:8443").unwrap().socket, "127.0.0.1:8443".parse().unwrap());
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_an_address() {
+        let hint = |text| {
+            let refusal = listening(text).unwrap_err();
+            format!("{} / {}", refusal.message, refusal.hint.unwrap_or_default())
+        };
+        assert!(hint(":0").contains("port 0"));
+        assert!(hint(":+80").contains("not a port"));
+        assert!(hint(":70000").contains("1 to 65535"));
+        assert!(hint("127.0.0.1").contains("\"127.0.0.1:443\""));
+        assert!(hint("::1:443").contains("no port") && hint("fd00::x:443").contains("brackets"));
+        assert!(hint("8443").contains("no address"));
+        assert!(hint("localhost:80").contains("needs an IP address"));
+        assert!(hint("unix:/a").contains("not supported yet"));
+        assert!(hint("1.2.3.4:99999").contains("not a port"));
+    }
+
+    #[test]
+    fn a_backend_is_an_ip_address_for_now() {
+        assert!(backend("10.0.0.1:80").is_ok() && backend("[fd00::1]:80").is_ok());
+        for text in ["api.internal:8443", "srv:_https._tcp.api.internal"] {
+            let refusal = backend(text).unwrap_err();
+            let said = refusal.message + &refusal.hint.unwrap_or_default();
+            assert!(said.contains("host names as backends are not supported yet: use an IP address"), "{said}");
+        }
+        assert!(backend("0.0.0.0:80").is_err() && backend("10.0.0.1:0").is_err());
+    }
+
+    #[test]
+    fn the_admin_server_stays_on_the_machine() {
+        let folder = std::path::Path::new("/etc/weir");
+        assert!(admin("127.0.0.1:9901", folder).is_ok() && admin("[::1]:9901", folder).is_ok());
+        assert_eq!(admin("unix:a.sock", folder), Ok(AdminAddress::Unix("/etc/weir/a.sock".into())));
+        assert!(admin("0.0.0.0:9901", folder).is_err() && admin(":9901", folder).is_err());
+        assert!(admin("unix:", folder).is_err());
+    }
+}

@@ -1,0 +1,266 @@
+//! Listeners: addresses, deadlines and ceilings, and the default pool. What their routes need is in `modes`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use weir_core::pool::Pool;
+use weir_core::route::{Ambiguous, Match, Table};
+use weir_metrics::Metrics;
+use weir_router::plan::{self, Address, Mode, Peek, Route};
+
+use super::modes::{ListenerModes, RouteDraft};
+use super::names::Names;
+use super::{Room, accept, address, pools, profiles, routes};
+use crate::defaults;
+use crate::diagnostics::Report;
+use crate::place::Place;
+use crate::schema::{self, NonTls, Protocol};
+use crate::units::{Size, Time};
+
+/// What listeners may refer to.
+pub(super) struct Known<'k, 'f> {
+    pub(super) pools: &'k pools::Drafts<'f>,
+    pub(super) profiles: &'k profiles::Drafts<'f>,
+}
+
+/// A listener without its counters, and with pools by number.
+pub(super) struct ListenerDraft {
+    name: String,
+    addresses: Vec<Address>,
+    mode: &'static str,
+    peek: Option<Peek>,
+    routes: Vec<(Match, RouteDraft)>,
+    default: Option<RouteDraft>,
+    timeouts: plan::Timeouts,
+    max_connections: usize,
+    pending: usize,
+    tcp: plan::Tcp,
+}
+
+impl ListenerDraft {
+    /// Gives the listener its counters, and its routes the pools themselves.
+    pub(super) fn build(
+        self,
+        pools: &[Arc<Pool>],
+        metrics: &Arc<Metrics>,
+    ) -> Result<plan::Listener, Vec<Ambiguous>> {
+        let mut noted = HashSet::new();
+        let mut route = |draft: RouteDraft| {
+            if let Mode::Offload(tls) | Mode::Bridging(tls) = &draft.mode
+                && noted.insert(Arc::as_ptr(&tls.profile))
+            {
+                for facts in tls.profile.certificates() {
+                    metrics.certificate_not_after(&self.name, &facts.file, "served", facts.not_after);
+                }
+            }
+            // Drafts hold numbers of this very list.
+            pools.get(draft.pool).map(|pool| Arc::new(Route { mode: draft.mode, pool: Arc::clone(pool) }))
+        };
+        let default = self.default.and_then(&mut route);
+        let routes = self.routes.into_iter().filter_map(|(conditions, draft)| Some((conditions, route(draft)?)));
+        Ok(plan::Listener {
+            routes: Table::build(routes.collect())?,
+            default,
+            metrics: Arc::new(metrics.listener(&self.name)),
+            name: self.name.into(),
+            addresses: self.addresses,
+            mode: self.mode,
+            peek: self.peek,
+            timeouts: self.timeouts,
+            max_connections: self.max_connections,
+            pending: self.pending,
+            tcp: self.tcp,
+        })
+    }
+}
+
+pub(super) fn draft(room: &mut Room<'_>, file: &schema::File, known: &Known<'_, '_>) -> Vec<ListenerDraft> {
+    let root = Place::Root;
+    let list = root.key("listeners");
+    let names = file.listeners.iter().map(|listener| listener.name.as_deref());
+    Names::collect(&mut room.report, &list, "listener", names);
+    if file.listeners.is_empty() && (room.report.is_whole(&list) || !room.report.mentions(&list)) {
+        let hint = "listeners: [{name: edge, address: \":443\", mode: passthrough, default_pool: web}]";
+        room.report.error(&list, "there is no listener").hint(hint);
+    }
+    let listeners = file.listeners.iter().enumerate();
+    listeners.map(|(index, listener)| draft_listener(room, &list.index(index), listener, known)).collect()
+}
+
+fn draft_listener(
+    room: &mut Room<'_>,
+    place: &Place<'_>,
+    listener: &schema::Listener,
+    known: &Known<'_, '_>,
+) -> ListenerDraft {
+    let name = listener.name.clone().unwrap_or_default();
+    let addresses = addresses(&mut room.report, place, listener);
+    if listener.protocol == Some(Protocol::Http) {
+        room.report.error(&place.key("protocol"), "`protocol: http` is not supported yet").hint("use tcp");
+    }
+    if listener.mode.is_none() && !room.report.mentions(&place.key("mode")) {
+        room.report
+            .error(place, format!("the listener `{name}` has no `mode`"))
+            .hint("one of: passthrough, offload, bridging");
+    }
+    let mut modes = ListenerModes::new(room, place, listener, known);
+    let routes = draft_routes(room, place, listener, &mut modes);
+    let default = listener.default_pool.as_ref().and_then(|pool| modes.default(room, pool));
+    modes.finish(room);
+    refuse_no_way(&mut room.report, place, listener);
+    let (max_connections, pending, ceiling) = limits(&mut room.report, &place.key("limits"), listener);
+    let non_tls = listener.non_tls.unwrap_or(defaults::NON_TLS) == NonTls::Allow;
+    ListenerDraft {
+        name,
+        addresses,
+        mode: match listener.mode {
+            Some(schema::Mode::Offload) => plan::OFFLOAD,
+            Some(schema::Mode::Bridging) => plan::BRIDGING,
+            Some(schema::Mode::Passthrough) | None => plan::PASSTHROUGH,
+        },
+        peek: listener.peek.unwrap_or(defaults::PEEK).then_some(Peek { ceiling, non_tls }),
+        routes,
+        default,
+        timeouts: timeouts(&mut room.report, &place.key("timeouts"), listener),
+        max_connections,
+        pending,
+        tcp: tcp(&mut room.report, &place.key("tcp"), listener),
+    }
+}
+
+fn addresses(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> Vec<Address> {
+    let key = place.key("address");
+    let Some(texts) = &listener.address else {
+        if !report.mentions(&key) {
+            let name = listener.name.as_deref().unwrap_or_default();
+            report.error(place, format!("the listener `{name}` has no `address`")).hint("such as \":443\"");
+        }
+        return Vec::new();
+    };
+    if texts.0.is_empty() && report.is_whole(&key) {
+        report.error_at_key(&key, "`address` is empty").hint("such as \":443\"");
+    }
+    let read = |(index, text): (usize, &String)| accept(report, &key.index(index), address::listening(text));
+    texts.0.iter().enumerate().filter_map(read).collect()
+}
+
+fn draft_routes(
+    room: &mut Room<'_>,
+    place: &Place<'_>,
+    listener: &schema::Listener,
+    modes: &mut ListenerModes<'_, '_>,
+) -> Vec<(Match, RouteDraft)> {
+    let list = place.key("routes");
+    let mut drafts = Vec::with_capacity(listener.routes.len());
+    // Which route of the file each draft is.
+    let mut numbers = Vec::with_capacity(listener.routes.len());
+    for (index, route) in listener.routes.iter().enumerate() {
+        let place = list.index(index);
+        let key = place.key("match");
+        let written = route.matches.clone().unwrap_or_default();
+        let bare = written.sni.is_none() && written.alpn.is_none() && written.source.is_none();
+        if bare && room.report.is_whole(&place) && (room.report.is_whole(&key) || route.matches.is_none()) {
+            let hint = "a match has sni, alpn or source; what no route matches goes to default_pool";
+            room.report.error(&place, "this route matches nothing in particular").hint(hint);
+        }
+        if listener.peek == Some(false) {
+            for (key_name, given) in [("sni", written.sni.is_some()), ("alpn", written.alpn.is_some())] {
+                if given {
+                    let message = format!("with `peek: false` nothing is read, so a route cannot match `{key_name}`");
+                    room.report.error_at_key(&key.key(key_name), message).hint("only source can be matched");
+                }
+            }
+        }
+        let conditions = routes::conditions(&mut room.report, &key, &written).filter(|_| !bare);
+        let draft = modes.route(room, &place, route);
+        if let (Some(conditions), Some(draft)) = (conditions, draft) {
+            drafts.push((conditions, draft));
+            numbers.push(index);
+        }
+    }
+    let conditions = drafts.iter().map(|(conditions, _)| (conditions.clone(), ())).collect();
+    for Ambiguous(first, second) in Table::build(conditions).err().unwrap_or_default() {
+        let number = |draft: usize| numbers.get(draft).copied().unwrap_or_default();
+        let line = room.report.line(&list.index(number(first)));
+        let message = match number(first) == number(second) {
+            true => "this route names the same thing twice".to_owned(),
+            false => format!("the route in line {line} matches some of the same connections equally well"),
+        };
+        let place = list.index(number(second));
+        room.report.error(&place.key("match"), message).hint("neither would win; make one more specific");
+    }
+    drafts
+}
+
+/// A listener that has neither a route nor a default would refuse every connection.
+fn refuse_no_way(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) {
+    let said = |key: &str| report.mentions(&place.key(key)) && !report.is_whole(&place.key(key));
+    if listener.routes.is_empty() && listener.default_pool.is_none() && !said("routes") && !said("default_pool") {
+        let name = listener.name.as_deref().unwrap_or_default();
+        let message = format!("the listener `{name}` has neither routes nor a default_pool");
+        report.error(place, message).hint("default_pool: the name of a pool");
+    }
+}
+
+fn timeouts(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> plan::Timeouts {
+    let written = listener.timeouts.clone().unwrap_or_default();
+    let mut read = |key: &str, value: Option<Time>, default: Time| {
+        let value = value.unwrap_or(default);
+        refuse_zero(report, &place.key(key), value);
+        value.0
+    };
+    plan::Timeouts {
+        client_hello: read("client_hello", written.client_hello, defaults::CLIENT_HELLO),
+        handshake: read("handshake", written.handshake, defaults::HANDSHAKE),
+        connect: read("connect", written.connect, defaults::CONNECT),
+        idle: read("idle", written.idle, defaults::IDLE),
+        half_closed: read("half_closed", written.half_closed, defaults::HALF_CLOSED),
+    }
+}
+
+/// A deadline of no time at all ends everything before it begins; people who write 0 mean "never".
+pub(super) fn refuse_zero(report: &mut Report<'_>, place: &Place<'_>, value: Time) {
+    if value.0.is_zero() {
+        report.error(place, "0s is no time to wait").hint("there is no `never`; a long time, such as 1d, is close");
+    }
+}
+
+/// Connections, pending connections, and the hello's ceiling in bytes.
+fn limits(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> (usize, usize, usize) {
+    let written = listener.limits.clone().unwrap_or_default();
+    let mut count = |key: &str, value: Option<u32>, default: u32| {
+        let value = value.unwrap_or(default);
+        if value == 0 {
+            report.error(&place.key(key), format!("`{key}` is at least 1"));
+        }
+        usize::try_from(value).unwrap_or(usize::MAX)
+    };
+    let max_connections = count("max_connections", written.max_connections, defaults::MAX_CONNECTIONS);
+    let pending = count("pending", written.pending, defaults::PENDING);
+    let hello = written.client_hello.unwrap_or(defaults::CLIENT_HELLO_SIZE);
+    if hello < SMALLEST_HELLO || hello > LARGEST_HELLO {
+        let message = format!("{hello} is not a ceiling for a ClientHello");
+        let hint = format!("from {SMALLEST_HELLO} to {LARGEST_HELLO}");
+        report.error(&place.key("client_hello"), message).hint(hint);
+    }
+    (max_connections, pending, usize::try_from(hello.0).unwrap_or(usize::MAX))
+}
+
+fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> plan::Tcp {
+    let written = listener.tcp.clone().unwrap_or_default();
+    let backlog = written.backlog.unwrap_or(defaults::BACKLOG);
+    if backlog == 0 {
+        report.error(&place.key("backlog"), "`backlog` is at least 1");
+    }
+    plan::Tcp {
+        nodelay: written.nodelay.unwrap_or(defaults::NODELAY),
+        keepalive: written.keepalive.unwrap_or(defaults::KEEPALIVE).0,
+        user_timeout: written.user_timeout.unwrap_or(defaults::USER_TIMEOUT).0,
+        backlog,
+    }
+}
+
+/// Browsers send 1.5 to 2 KiB today; below half a KiB not even the smallest TLS 1.3 hello fits.
+const SMALLEST_HELLO: Size = Size(512);
+/// What rustls itself takes at most.
+const LARGEST_HELLO: Size = Size(64 << 10);

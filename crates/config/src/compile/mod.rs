@@ -1,0 +1,146 @@
+//! From the schema to the router's plan, or to everything that is wrong.
+//!
+//! In: a loaded file, what the process gives ([`CompileInput`]). Out: a whole plan, with the warnings. Two steps:
+//! first every room makes a draft of its part and reports what it finds; then, if nothing was found, the drafts
+//! become the plan. Drafts leave out what was refused, so that one mistake is reported once. Metrics are touched in
+//! the second step alone, so that a refused configuration leaves no series. Certificates and keys are read here,
+//! through weir-tls; no socket is opened.
+
+mod address;
+mod health;
+mod listeners;
+mod modes;
+mod names;
+mod pools;
+mod process;
+mod profiles;
+mod routes;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use weir_metrics::Metrics;
+use weir_router::plan::Plan;
+use weir_tls::TicketSecret;
+
+use crate::Rejected;
+use crate::diagnostics::{Diagnostic, Report};
+use crate::load::{Loaded, load};
+use crate::place::Place;
+
+/// What the process gives to a plan.
+#[derive(Debug)]
+pub struct CompileInput<'i> {
+    /// Where listeners, pools and backends get their counters.
+    pub metrics: &'i Arc<Metrics>,
+    /// What ticket keys are derived from.
+    pub secret: &'i TicketSecret,
+    /// Counts the plans of this process, from 1.
+    pub generation: u64,
+    /// CPUs that the process may use: what `workers: auto` becomes.
+    pub cpus: usize,
+}
+
+/// Compiles a loaded configuration. Gives the plan and the warnings. Reads certificates and keys: not for a
+/// data-plane thread.
+///
+/// # Errors
+/// Every error of the file: those of loading and those found here, in the order of the file.
+pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<Diagnostic>), Rejected> {
+    let mut room = Room { report: loaded.report(), folder: &loaded.folder, secret: input.secret };
+    let file = &loaded.file;
+    let (runtime, log, admin) = process::draft(&mut room, file, input.cpus);
+    let profiles = profiles::draft(&mut room, file);
+    let pools = pools::draft(&mut room, file);
+    let listeners = listeners::draft(&mut room, file, &listeners::Known { pools: &pools, profiles: &profiles });
+    address::refuse_overlaps(&mut room.report, file, admin.as_ref());
+    warn_of_unused(&mut room.report, &pools, &profiles);
+
+    let findings = room.report.finish();
+    if !findings.errors.is_empty() {
+        return Err(Rejected(findings.errors));
+    }
+    let pools: Vec<_> = pools
+        .list
+        .into_iter()
+        .zip(0..)
+        .map(|(pool, number)| Arc::new(pool.build(pool_id(input.generation, number), input.metrics)))
+        .collect();
+    let listeners: Result<Vec<_>, _> =
+        listeners.into_iter().map(|listener| listener.build(&pools, input.metrics).map(Arc::new)).collect();
+    // The draft has asked the same question of the same routes, and reported each answer at its place.
+    let listeners = listeners.map_err(|_ambiguous| {
+        Rejected(vec![Diagnostic::whole_file(&loaded.source.name, "two routes match equally well")])
+    })?;
+    let plan = Plan { generation: input.generation, listeners, pools, runtime, log, admin };
+    Ok((plan, findings.warnings))
+}
+
+/// Loads a file and compiles it: what `weir check` and the start of `weir run` do.
+///
+/// # Errors
+/// As [`load`] and [`compile`].
+pub fn check(path: &Path, input: &CompileInput<'_>) -> Result<(Plan, Vec<Diagnostic>), Rejected> {
+    compile(&load(path)?, input)
+}
+
+/// Different for every pool of the process: generations do not repeat, and no file has 2^32 pools.
+fn pool_id(generation: u64, number: u64) -> u64 {
+    (generation << 32) | number
+}
+
+/// What every part of the draft needs.
+struct Room<'r> {
+    report: Report<'r>,
+    /// Where relative paths start.
+    folder: &'r Path,
+    secret: &'r TicketSecret,
+}
+
+/// Why a text is refused, before it is known where it stands.
+#[derive(Debug, PartialEq, Eq)]
+struct Refusal {
+    message: String,
+    hint: Option<String>,
+}
+
+impl Refusal {
+    fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), hint: None }
+    }
+
+    fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    fn report(self, report: &mut Report<'_>, place: &Place<'_>) {
+        report.error(place, self.message).hint = self.hint;
+    }
+}
+
+/// The value, if it was accepted; else its refusal is reported at `place`.
+fn accept<T>(report: &mut Report<'_>, place: &Place<'_>, result: Result<T, Refusal>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(refusal) => {
+            refusal.report(report, place);
+            None
+        }
+    }
+}
+
+fn warn_of_unused(report: &mut Report<'_>, pools: &pools::Drafts<'_>, profiles: &profiles::Drafts<'_>) {
+    // What was refused may have been the use.
+    if report.errors() > 0 {
+        return;
+    }
+    let (root, unused) = (Place::Root, "is used by no listener");
+    let list = root.key("pools");
+    for (index, pool) in pools.list.iter().enumerate().filter(|(_, pool)| !pool.used.get()) {
+        report.warning(&list.index(index).key("name"), format!("the pool `{}` {unused}", pool.name));
+    }
+    let list = root.key("tls_profiles");
+    for (index, profile) in profiles.list.iter().enumerate().filter(|(_, profile)| !profile.used.get()) {
+        report.warning(&list.index(index).key("name"), format!("the TLS profile `{}` {unused}", profile.name));
+    }
+}

@@ -1,0 +1,108 @@
+//! The process's own settings: workers, limits, drain, log, admin server.
+
+use weir_router::plan;
+
+use super::{Refusal, Room, accept, address};
+use crate::defaults;
+use crate::diagnostics::nearest;
+use crate::place::Place;
+use crate::schema::{Access, Auto, File, LogFormat};
+
+pub(super) fn draft(
+    room: &mut Room<'_>,
+    file: &File,
+    cpus: usize,
+) -> (plan::Runtime, plan::Log, Option<plan::AdminAddress>) {
+    (runtime(room, file, cpus), log(room, file), admin(room, file))
+}
+
+fn runtime(room: &mut Room<'_>, file: &File, cpus: usize) -> plan::Runtime {
+    let written = file.runtime.clone().unwrap_or_default();
+    let root = Place::Root;
+    let section = root.key("runtime");
+    let workers = match written.workers {
+        Some(Auto::Count(count)) if count > MOST_WORKERS => {
+            let place = section.key("workers");
+            room.report.error(&place, format!("more than {MOST_WORKERS} workers")).hint("auto is one a CPU");
+            1
+        }
+        Some(Auto::Count(count)) => usize::try_from(count).unwrap_or(1),
+        Some(Auto::Auto) | None => cpus.max(1),
+    };
+    let max_connections = match written.max_connections {
+        Some(Auto::Count(count)) => usize::try_from(count).ok(),
+        Some(Auto::Auto) | None => None,
+    };
+    plan::Runtime {
+        workers,
+        max_connections,
+        shutdown_delay: written.shutdown_delay.unwrap_or(defaults::SHUTDOWN_DELAY).0,
+        drain_timeout: written.drain_timeout.unwrap_or(defaults::DRAIN_TIMEOUT).0,
+    }
+}
+
+fn log(room: &mut Room<'_>, file: &File) -> plan::Log {
+    let written = file.log.clone().unwrap_or_default();
+    let root = Place::Root;
+    let section = root.key("log");
+    let level = written.level.map_or_else(|| defaults::LOG_LEVEL.to_owned(), |level| level.0);
+    accept(&mut room.report, &section.key("level"), check_level(&level));
+    plan::Log {
+        level,
+        format: match written.format.unwrap_or(defaults::LOG_FORMAT) {
+            LogFormat::Text => plan::LogFormat::Text,
+            LogFormat::Json => plan::LogFormat::Json,
+            LogFormat::Auto => plan::LogFormat::Auto,
+        },
+        access: written.access.unwrap_or(Access(defaults::LOG_ACCESS)).0,
+    }
+}
+
+/// A level alone, or `target=level` parts with commas between.
+fn check_level(text: &str) -> Result<(), Refusal> {
+    for part in text.split(',').map(str::trim) {
+        let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+            let hint = match nearest(level, LEVELS) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("one of: {}; or a filter such as info,weir_core=debug", LEVELS.join(", ")),
+            };
+            return Err(Refusal::new(format!("`{level}` is not a log level")).hint(hint));
+        }
+    }
+    Ok(())
+}
+
+fn admin(room: &mut Room<'_>, file: &File) -> Option<plan::AdminAddress> {
+    let written = file.admin.as_ref()?;
+    let root = Place::Root;
+    let section = root.key("admin");
+    let place = section.key("address");
+    match &written.address {
+        Some(text) => accept(&mut room.report, &place, address::admin(text, room.folder)),
+        None => {
+            if !room.report.mentions(&place) {
+                room.report.error_at_key(&section, "`admin` has no `address`").hint("such as 127.0.0.1:9901");
+            }
+            None
+        }
+    }
+}
+
+/// More threads than any machine has CPUs: a slip, and a way to run out of memory at start.
+const MOST_WORKERS: u32 = 1024;
+const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_or_a_filter() {
+        for good in ["info", "off", "info,weir_core=debug", "WARN, weir_core::peek=trace"] {
+            assert!(check_level(good).is_ok(), "{good}");
+        }
+        assert_eq!(check_level("inf").unwrap_err().hint.unwrap(), "did you mean `info`?");
+        assert!(check_level("").is_err() && check_level("weir_core").is_err());
+    }
+}

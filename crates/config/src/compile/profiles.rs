@@ -1,0 +1,174 @@
+//! TLS profiles: files, settings, and the place in the file for everything that weir-tls says about them.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use weir_router::plan::{ClientTls, Truncation};
+use weir_tls::{CertificateFiles, MinVersion, ServerProfile, ServerSettings, UnknownSni, Warning};
+
+use super::names::Names;
+use super::{Refusal, Room};
+use crate::defaults;
+use crate::diagnostics::Report;
+use crate::place::Place;
+use crate::schema;
+use crate::units::Time;
+
+/// All named profiles of the file, in its order.
+pub(super) struct Drafts<'f> {
+    pub(super) list: Vec<ProfileDraft<'f>>,
+    pub(super) names: Names<'f>,
+}
+
+/// A named profile; without `tls` when something in it was refused.
+pub(super) struct ProfileDraft<'f> {
+    pub(super) name: &'f str,
+    pub(super) tls: Option<ClientTls>,
+    pub(super) used: Cell<bool>,
+}
+
+pub(super) fn draft<'f>(room: &mut Room<'_>, file: &'f schema::File) -> Drafts<'f> {
+    let root = Place::Root;
+    let list = root.key("tls_profiles");
+    let names = Names::collect(
+        &mut room.report,
+        &list,
+        "TLS profile",
+        file.tls_profiles.iter().map(|profile| profile.name.as_deref()),
+    );
+    let drafts = file.tls_profiles.iter().enumerate().map(|(index, profile)| ProfileDraft {
+        name: profile.name.as_deref().unwrap_or_default(),
+        tls: build(room, &list.index(index), profile),
+        used: Cell::new(false),
+    });
+    Drafts { list: drafts.collect(), names }
+}
+
+/// Builds one profile, named or inline; reads its certificates.
+pub(super) fn build(room: &mut Room<'_>, place: &Place<'_>, profile: &schema::Profile) -> Option<ClientTls> {
+    let alpn = alpn(&mut room.report, &place.key("alpn"), profile.alpn.as_deref().unwrap_or_default());
+    let (tickets, ticket_lifetime, cache) = sessions(&mut room.report, place, profile);
+    let files = certificate_files(room, place, profile);
+    if files.is_empty() {
+        return None;
+    }
+    let settings = ServerSettings {
+        certificates: files.iter().map(|(_, files)| files.clone()).collect(),
+        unknown_sni: match profile.unknown_sni.unwrap_or(defaults::UNKNOWN_SNI) {
+            schema::UnknownSni::Refuse => UnknownSni::Refuse,
+            schema::UnknownSni::First => UnknownSni::First,
+        },
+        alpn,
+        min_version: min_version(profile.min_version),
+        tickets,
+        ticket_lifetime: ticket_lifetime.0,
+        cache,
+    };
+    let list = place.key("certificates");
+    match ServerProfile::build(&settings, room.secret) {
+        Ok((built, warnings)) => {
+            for warning in warnings {
+                let (index, key) = entry_of(&warning, &files);
+                room.report.warning(&list.index(index).key(key), warning.to_string());
+            }
+            let truncation = match profile.truncation.unwrap_or(defaults::TRUNCATION) {
+                schema::Truncation::Reset => Truncation::Reset,
+                schema::Truncation::Ignore => Truncation::Ignore,
+            };
+            Some(ClientTls { profile: Arc::new(built), truncation })
+        }
+        Err(errors) => {
+            for error in errors {
+                // weir-tls counts the pairs it was given; incomplete ones were left out before.
+                let entry = files.get(error.entry).map_or(0, |(index, _)| *index);
+                let refused = room.report.error(&list.index(entry).key(error.file.label()), error.to_string());
+                if !error.hint().is_empty() {
+                    refused.hint(error.hint());
+                }
+            }
+            None
+        }
+    }
+}
+
+/// The entry, by its number in the list, and the key that a warning is about.
+fn entry_of(warning: &Warning, files: &[(usize, CertificateFiles)]) -> (usize, &'static str) {
+    let path = match warning {
+        Warning::Expired { path, .. }
+        | Warning::NotYetValid { path, .. }
+        | Warning::KeyReadable { path, .. }
+        | Warning::NoNames { path }
+        | Warning::CaSkipped { path, .. } => Some(path),
+        Warning::Unverified => None,
+    };
+    let of_cert = files.iter().find(|(_, pair)| Some(&pair.cert) == path).map(|(index, _)| (*index, "cert"));
+    let of_key = files.iter().find(|(_, pair)| Some(&pair.key) == path).map(|(index, _)| (*index, "key"));
+    of_cert.or(of_key).unwrap_or((0, "cert"))
+}
+
+/// The complete pairs, each with its number in the list.
+fn certificate_files(
+    room: &mut Room<'_>,
+    place: &Place<'_>,
+    profile: &schema::Profile,
+) -> Vec<(usize, CertificateFiles)> {
+    let list = place.key("certificates");
+    if profile.certificates.is_empty() && (room.report.is_whole(&list) || !room.report.mentions(&list)) {
+        room.report
+            .error(&list, "a TLS profile without `certificates`")
+            .hint("certificates: [{cert: certs/example.com.pem, key: certs/example.com.key}]");
+    }
+    let mut files = Vec::new();
+    for (index, certificate) in profile.certificates.iter().enumerate() {
+        let element = list.index(index);
+        for (key, value) in [("cert", &certificate.cert), ("key", &certificate.key)] {
+            if value.is_none() && !room.report.mentions(&element.key(key)) {
+                room.report.error(&element, format!("this certificate has no `{key}`"));
+            }
+        }
+        if let (Some(cert), Some(key)) = (&certificate.cert, &certificate.key) {
+            files.push((index, CertificateFiles { cert: room.folder.join(cert), key: room.folder.join(key) }));
+        }
+    }
+    files
+}
+
+fn sessions(report: &mut Report<'_>, place: &Place<'_>, profile: &schema::Profile) -> (bool, Time, usize) {
+    let written = profile.sessions.clone().unwrap_or_default();
+    let lifetime = written.ticket_lifetime.unwrap_or(defaults::TICKET_LIFETIME);
+    if lifetime < SHORTEST_LIFETIME || lifetime > LONGEST_LIFETIME {
+        let section = place.key("sessions");
+        report
+            .error(&section.key("ticket_lifetime"), format!("a ticket cannot live for {lifetime}"))
+            .hint(format!("from {SHORTEST_LIFETIME} to {LONGEST_LIFETIME}"));
+    }
+    let cache = usize::try_from(written.cache.unwrap_or(defaults::SESSION_CACHE)).unwrap_or(usize::MAX);
+    (written.tickets.unwrap_or(defaults::TICKETS), lifetime, cache)
+}
+
+/// Protocol names for ALPN; those that cannot be one are reported and left out.
+pub(super) fn alpn(report: &mut Report<'_>, place: &Place<'_>, names: &[String]) -> Vec<Vec<u8>> {
+    let mut out = Vec::with_capacity(names.len());
+    for (index, name) in names.iter().enumerate() {
+        if name.is_empty() || name.len() > LONGEST_PROTOCOL {
+            let message = format!("an ALPN protocol name has 1 to {LONGEST_PROTOCOL} bytes");
+            Refusal::new(message).hint("such as h2 or http/1.1").report(report, &place.index(index));
+        } else {
+            out.push(name.clone().into_bytes());
+        }
+    }
+    out
+}
+
+pub(super) fn min_version(written: Option<schema::MinVersion>) -> MinVersion {
+    match written.unwrap_or(defaults::MIN_VERSION) {
+        schema::MinVersion::Tls12 => MinVersion::Tls12,
+        schema::MinVersion::Tls13 => MinVersion::Tls13,
+    }
+}
+
+const SHORTEST_LIFETIME: Time = Time::from_secs(1);
+/// RFC 8446 §4.6.1: no longer than seven days.
+const LONGEST_LIFETIME: Time = Time::from_secs(7 * 86_400);
+/// One length byte (RFC 7301 §3.1).
+const LONGEST_PROTOCOL: usize = 255;

@@ -1,0 +1,118 @@
+//! What a route matches: names, protocols, networks.
+
+use ipnet::IpNet;
+use std::net::IpAddr;
+use weir_core::route::{Match, NamePattern};
+
+use super::{Refusal, accept, profiles};
+use crate::diagnostics::Report;
+use crate::place::Place;
+use crate::schema;
+
+/// Compiles a route's conditions; `None` when something in them was refused.
+pub(super) fn conditions(report: &mut Report<'_>, place: &Place<'_>, written: &schema::Match) -> Option<Match> {
+    let errors_before = report.errors();
+    let mut conditions = Match::default();
+    let sni = place.key("sni");
+    for (index, text) in written.sni.iter().flat_map(|texts| &texts.0).enumerate() {
+        conditions.names.extend(accept(report, &sni.index(index), name_pattern(text)));
+    }
+    if let Some(alpn) = &written.alpn {
+        conditions.alpn = profiles::alpn(report, &place.key("alpn"), &alpn.0);
+    }
+    let source = place.key("source");
+    for (index, text) in written.source.iter().flat_map(|texts| &texts.0).enumerate() {
+        let place = source.index(index);
+        let Some(network) = accept(report, &place, network(text)) else { continue };
+        if network.addr() != network.network() {
+            report.warning(&place, format!("`{text}` means the whole network {}", network.trunc()));
+        }
+        conditions.source.push(network);
+    }
+    for (key, list) in [("sni", &written.sni), ("alpn", &written.alpn), ("source", &written.source)] {
+        // An empty list would match nothing or everything; nobody can tell which.
+        if list.as_ref().is_some_and(|texts| texts.0.is_empty()) && report.is_whole(&place.key(key)) {
+            report.error_at_key(&place.key(key), format!("`{key}` is empty")).hint("leave it out: no condition");
+        }
+    }
+    (report.errors() == errors_before).then_some(conditions)
+}
+
+/// Reads `api.example.com`, `*.example.com`, `*`.
+fn name_pattern(text: &str) -> Result<NamePattern, Refusal> {
+    match text.strip_prefix("*.") {
+        _ if text == "*" => Ok(NamePattern::AnyName),
+        Some(suffix) => exact_name(suffix).map(|suffix| NamePattern::Suffix(suffix.into())),
+        None => exact_name(text).map(|name| NamePattern::Exact(name.into())),
+    }
+}
+
+/// A DNS name as it is compared: lower-cased, without a trailing dot.
+pub(super) fn exact_name(text: &str) -> Result<String, Refusal> {
+    let shown = text.escape_debug();
+    let name = text.strip_suffix('.').unwrap_or(text);
+    if name.contains('*') {
+        let message = format!("`{shown}`: `*` stands alone, or in front of the first dot");
+        return Err(Refusal::new(message).hint("such as *.example.com, which matches one or more labels"));
+    }
+    if !name.is_ascii() {
+        let message = format!("`{shown}` has characters that no SNI has");
+        return Err(Refusal::new(message).hint("write the name as clients send it, in punycode: xn--…"));
+    }
+    if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return Err(Refusal::new(format!("`{shown}` is an IP address, which no client sends as SNI")));
+    }
+    let label = |label: &str| {
+        (1..=LONGEST_LABEL).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if name.len() > LONGEST_NAME || !name.split('.').all(label) {
+        let message = format!("`{shown}` is not a DNS name");
+        return Err(Refusal::new(message).hint("labels of 1 to 63 letters, digits, - or _, with dots between"));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// Reads `10.0.0.0/8`, `fd00::/8`, or one address.
+fn network(text: &str) -> Result<IpNet, Refusal> {
+    let whole = |ip: IpAddr| IpNet::from(ip);
+    text.parse().or_else(|_| text.parse().map(whole)).map_err(|_neither| {
+        Refusal::new(format!("`{}` is not a network", text.escape_debug())).hint("such as 10.0.0.0/8 or fd00::/8")
+    })
+}
+
+/// RFC 1035 §2.3.4.
+const LONGEST_LABEL: usize = 63;
+/// RFC 1035 §2.3.4, without the length bytes at either end.
+const LONGEST_NAME: usize = 253;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_names_and_wildcards() {
+        assert_eq!(name_pattern("Api.Example.com."), Ok(NamePattern::Exact("api.example.com".into())));
+        assert_eq!(name_pattern("*.example.com"), Ok(NamePattern::Suffix("example.com".into())));
+        assert_eq!(name_pattern("*"), Ok(NamePattern::AnyName));
+        assert_eq!(name_pattern("_sip.xn--bcher-kva.example"), Ok(NamePattern::Exact("_sip.xn--bcher-kva.example".into())));
+    }
+
+    #[test]
+    fn refuses_what_no_client_can_send() {
+        let long = "a".repeat(64);
+        let longer = ["a"; 128].join(".");
+        for bad in
+            ["", ".", "*.", "a..b", ".a", "a*.b", "*.*.b", "a b", "bücher.example", "10.0.0.1", "[::1]", "a\0b", &long, &longer]
+        {
+            assert!(name_pattern(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn networks_and_single_addresses() {
+        assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(network("::1").unwrap().to_string(), "::1/128");
+        assert!(network("10.0.0.0/33").is_err() && network("localhost").is_err());
+    }
+}

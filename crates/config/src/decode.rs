@@ -1,0 +1,333 @@
+//! The tree into the schema's types, past every mistake.
+//!
+//! In: the tree. Out: the schema, and a finding for each key or value that does not fit. serde stops at the first
+//! error; so the node where it happened is marked as refused and the walk begins anew without it, until a walk comes
+//! through. Every error is pinned to the innermost node that was being read.
+
+use std::cell::RefCell;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::value::{StrDeserializer, StringDeserializer};
+use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, Visitor};
+
+use crate::diagnostics::{MOST_ERRORS, nearest};
+use crate::schema::NOT_YET;
+use crate::source::Position;
+use crate::tree::{Entry, Node, Value};
+
+/// Something that does not fit, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finding {
+    pub(crate) at: Position,
+    pub(crate) message: String,
+    pub(crate) hint: Option<String>,
+}
+
+/// Reads `T` from the tree. What does not fit is refused in the tree and listed.
+pub(crate) fn decode<'t, T: Deserialize<'t> + Default>(root: &'t Node) -> (T, Vec<Finding>) {
+    let found = RefCell::new(Vec::new());
+    loop {
+        let walk = Walk { node: root, key: None, found: &found };
+        match T::deserialize(walk) {
+            Ok(value) => return (value, found.into_inner()),
+            // Each failed walk has refused one more node, so this ends; the ceiling bounds it for hopeless files.
+            Err(_pinned) if root.is_refused() || found.borrow().len() >= MOST_ERRORS => {
+                return (T::default(), found.into_inner());
+            }
+            Err(_pinned) => {}
+        }
+    }
+}
+
+/// A value being read, and the key it stands behind.
+#[derive(Clone, Copy)]
+struct Walk<'t, 'f> {
+    node: &'t Node,
+    key: Option<&'t Entry>,
+    found: &'f RefCell<Vec<Finding>>,
+}
+
+impl<'t> Walk<'t, '_> {
+    /// Pins an error that came out of this node to it, unless a node further in already has it.
+    fn pin<T>(self, result: Result<T, Fault>) -> Result<T, Fault> {
+        let fault = match result {
+            Err(fault) if !fault.pinned => fault,
+            other => return other,
+        };
+        self.node.refuse();
+        let finding = match (fault.message.as_str(), self.key) {
+            (NOT_YET, Some(entry)) => Finding {
+                at: entry.at,
+                message: format!("`{}` is not supported yet", entry.key),
+                hint: Some("remove this key; a later version of weir will know it".to_owned()),
+            },
+            (message, Some(entry)) if fault.names_key => Finding {
+                at: self.node.at,
+                message: format!("`{}`: {message}", entry.key),
+                hint: fault.hint.clone(),
+            },
+            (message, _) => {
+                Finding { at: self.node.at, message: message.to_owned(), hint: fault.hint.clone() }
+            }
+        };
+        self.found.borrow_mut().push(finding);
+        Err(Fault { pinned: true, ..fault })
+    }
+
+    fn visit<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match &self.node.value {
+            Value::Null => visitor.visit_unit(),
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Unsigned(value) => visitor.visit_u64(*value),
+            Value::Signed(value) => visitor.visit_i64(*value),
+            Value::Float(value) => visitor.visit_f64(*value),
+            Value::Text { text, .. } => visitor.visit_borrowed_str(text),
+            Value::List(nodes) => visitor.visit_seq(List { nodes: nodes.iter(), found: self.found }),
+            Value::Map(entries) => {
+                visitor.visit_map(Map { entries: entries.iter(), value: None, found: self.found })
+            }
+        }
+    }
+
+    /// A text that came out of a variable may be a number or a switch.
+    fn visit_scalar<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
+        if let Value::Text { text, substituted: true } = &self.node.value {
+            if let Ok(number) = text.parse() {
+                return visitor.visit_u64(number);
+            }
+            if let Ok(switch) = text.parse() {
+                return visitor.visit_bool(switch);
+            }
+        }
+        self.visit(visitor)
+    }
+}
+
+impl<'t> de::Deserializer<'t> for Walk<'t, '_> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.pin(self.visit(visitor))
+    }
+
+    fn deserialize_option<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.node.value {
+            Value::Null => visitor.visit_none(),
+            _ => self.pin(visitor.visit_some(self)),
+        }
+    }
+
+    fn deserialize_seq<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
+        match self.node.value {
+            // `routes:` with nothing behind it is an empty list.
+            Value::Null => self.pin(visitor.visit_seq(List { nodes: [].iter(), found: self.found })),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_struct<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        _: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        match self.node.value {
+            // serde would take a list for the fields in their order.
+            Value::List(_) => self.pin(Err(de::Error::invalid_type(Unexpected::Seq, &"struct section"))),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_newtype_struct<V: Visitor<'t>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+        self.pin(visitor.visit_newtype_struct(self))
+    }
+
+    fn deserialize_enum<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        variants: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
+        let word = match &self.node.value {
+            Value::Text { text, .. } => text.clone(),
+            // YAML reads some of these words as switches; the words are then still what the user wrote.
+            other => return self.pin(Err(de::Error::invalid_type(unexpected(other), &OneOf(variants)))),
+        };
+        let word: StringDeserializer<Fault> = word.into_deserializer();
+        self.pin(visitor.visit_enum(word))
+    }
+
+    fn deserialize_bool<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.pin(self.visit_scalar(visitor))
+    }
+
+    fn deserialize_u16<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.pin(self.visit_scalar(visitor))
+    }
+
+    fn deserialize_u32<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
+        self.pin(self.visit_scalar(visitor))
+    }
+
+    serde::forward_to_deserialize_any! {
+        <V: Visitor<'t>>
+        i8 i16 i32 i64 i128 u8 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        tuple tuple_struct map identifier ignored_any
+    }
+}
+
+struct List<'t, 'f> {
+    nodes: std::slice::Iter<'t, Node>,
+    found: &'f RefCell<Vec<Finding>>,
+}
+
+impl<'t> de::SeqAccess<'t> for List<'t, '_> {
+    type Error = Fault;
+
+    fn next_element_seed<T: DeserializeSeed<'t>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
+        let Some(node) = self.nodes.find(|node| !node.is_refused()) else { return Ok(None) };
+        seed.deserialize(Walk { node, key: None, found: self.found }).map(Some)
+    }
+}
+
+struct Map<'t, 'f> {
+    entries: std::slice::Iter<'t, Entry>,
+    value: Option<&'t Entry>,
+    found: &'f RefCell<Vec<Finding>>,
+}
+
+impl<'t> de::MapAccess<'t> for Map<'t, '_> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'t>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
+        let Some(entry) = self.entries.find(|entry| !entry.node.is_refused()) else { return Ok(None) };
+        self.value = Some(entry);
+        let key: StrDeserializer<'_, Fault> = entry.key.as_str().into_deserializer();
+        match seed.deserialize(key) {
+            Ok(key) => Ok(Some(key)),
+            Err(fault) => {
+                entry.node.refuse();
+                let finding = Finding { at: entry.at, message: fault.message.clone(), hint: fault.hint.clone() };
+                self.found.borrow_mut().push(finding);
+                Err(Fault { pinned: true, ..fault })
+            }
+        }
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'t>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        // serde asks for a value only after a key.
+        let entry = self.value.take().ok_or_else(|| <Fault as de::Error>::custom("a value without its key"))?;
+        seed.deserialize(Walk { node: &entry.node, key: Some(entry), found: self.found })
+    }
+}
+
+/// An error of serde, in words for the user.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+struct Fault {
+    message: String,
+    hint: Option<String>,
+    /// The message needs the key's name in front to be understood.
+    names_key: bool,
+    /// It is in the list already.
+    pinned: bool,
+}
+
+impl Fault {
+    fn new(message: String, hint: Option<String>, names_key: bool) -> Self {
+        Self { message, hint, names_key, pinned: false }
+    }
+}
+
+impl de::Error for Fault {
+    /// The first line is the message, the second the hint.
+    fn custom<T: fmt::Display>(text: T) -> Self {
+        let text = text.to_string();
+        match text.split_once('\n') {
+            Some((message, hint)) => Self::new(message.to_owned(), Some(hint.to_owned()), false),
+            None => Self::new(text, None, false),
+        }
+    }
+
+    fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        let hint = match found {
+            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) | Unexpected::Bool(_)
+                if expected.to_string() == "a string" =>
+            {
+                Some("write it in quotes".to_owned())
+            }
+            _ => None,
+        };
+        Self::new(format!("expected {}, found {}", plain(expected), plainly(found)), hint, true)
+    }
+
+    fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::invalid_type(found, expected)
+    }
+
+    fn unknown_variant(wrong: &str, known: &'static [&'static str]) -> Self {
+        let choices = format!("one of: {}", known.join(", "));
+        let hint = match nearest(wrong, known.iter().copied()) {
+            Some(word) => format!("did you mean `{word}`? {choices}"),
+            None => choices,
+        };
+        Self::new(format!("`{wrong}` is not a value of this key"), Some(hint), false)
+    }
+
+    fn unknown_field(wrong: &str, known: &'static [&'static str]) -> Self {
+        let hint = match nearest(wrong, known.iter().copied()) {
+            Some(word) => format!("did you mean `{word}`?"),
+            None => format!("known here: {}", known.join(", ")),
+        };
+        Self::new(format!("unknown key `{wrong}`"), Some(hint), false)
+    }
+}
+
+struct OneOf(&'static [&'static str]);
+
+impl Expected for OneOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "one of: {}", self.0.join(", "))
+    }
+}
+
+fn unexpected(value: &Value) -> Unexpected<'_> {
+    match value {
+        Value::Null => Unexpected::Unit,
+        Value::Bool(value) => Unexpected::Bool(*value),
+        Value::Unsigned(value) => Unexpected::Unsigned(*value),
+        Value::Signed(value) => Unexpected::Signed(*value),
+        Value::Float(value) => Unexpected::Float(*value),
+        Value::Text { text, .. } => Unexpected::Str(text),
+        Value::List(_) => Unexpected::Seq,
+        Value::Map(_) => Unexpected::Map,
+    }
+}
+
+/// serde's words for what it wants, in the words of the file.
+fn plain(expected: &dyn Expected) -> String {
+    match expected.to_string().as_str() {
+        "a string" => "text".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "u16" => "a whole number from 0 to 65535".to_owned(),
+        "u32" => "a whole number from 0 to 4294967295".to_owned(),
+        structure if structure.starts_with("struct ") => "a section (keys and values)".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
+fn plainly(found: Unexpected<'_>) -> String {
+    match found {
+        Unexpected::Bool(value) => format!("the switch {value}"),
+        Unexpected::Unsigned(value) => format!("the number {value}"),
+        Unexpected::Signed(value) => format!("the number {value}"),
+        Unexpected::Float(value) => format!("the number {value}"),
+        Unexpected::Str(text) => format!("the text \"{}\"", text.escape_debug()),
+        Unexpected::Unit => "nothing".to_owned(),
+        Unexpected::Seq => "a list".to_owned(),
+        Unexpected::Map => "a section".to_owned(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,258 @@
+//! What is wrong with a configuration, and where: file, line, column, the line with a marker, a hint.
+//!
+//! In: findings of `load`, `decode` and `compile`. Out: text for people, JSON for programs. A diagnostic holds its
+//! own line of the file, so that it can be shown after the file is gone.
+
+use std::fmt;
+
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
+use serde::Serialize;
+
+use crate::decode::Finding;
+use crate::place::Place;
+use crate::source::{Position, Source};
+use crate::tree::Node;
+
+/// Whether the configuration is refused for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// The configuration is refused.
+    Error,
+    /// It is used; somebody should look.
+    Warning,
+}
+
+/// One thing that is wrong, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Diagnostic {
+    /// Error or warning.
+    pub severity: Severity,
+    /// The file, as it was named by the user.
+    pub file: String,
+    /// From 1; 0 when the file as a whole is meant.
+    pub line: usize,
+    /// From 1, in characters; 0 when the file as a whole is meant.
+    pub column: usize,
+    /// The place in the configuration, such as `listeners[0].routes[2].pool`; empty for the whole.
+    pub key: String,
+    /// What is wrong, in one sentence.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+    /// The line, and how many of its characters are marked from `column`.
+    #[serde(skip)]
+    marked: Option<(String, usize)>,
+}
+
+impl Diagnostic {
+    /// An error at a place of the file.
+    pub(crate) fn at(source: &Source, at: Position, message: impl Into<String>) -> Self {
+        let marked = (at.line > 0).then(|| (source.line(at.line).to_owned(), source.token_width(at)));
+        Self {
+            severity: Severity::Error,
+            file: source.name.clone(),
+            line: at.line,
+            column: at.column,
+            key: String::new(),
+            message: message.into(),
+            hint: None,
+            marked,
+        }
+    }
+
+    /// An error of the file as a whole.
+    pub(crate) fn whole_file(file: &str, message: impl Into<String>) -> Self {
+        let source = Source::new(file.to_owned(), String::new());
+        Self::at(&source, Position::default(), message)
+    }
+
+    /// Says what to do about it.
+    pub(crate) fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// For people: the message, file:line:column, the line with a marker, the hint. Without colours, several lines,
+    /// no line break at the end.
+    pub fn render(&self) -> String {
+        let level = match self.severity {
+            Severity::Error => Level::ERROR,
+            Severity::Warning => Level::WARNING,
+        };
+        let mut group = Group::with_title(level.primary_title(&self.message));
+        let window = self.marked.as_ref().map(|(line, width)| Window::around(line, self.column, *width));
+        group = match &window {
+            Some(window) => group.element(
+                Snippet::source(&window.text)
+                    .path(&self.file)
+                    .line_start(self.line)
+                    .annotation(AnnotationKind::Primary.span(window.start..window.end)),
+            ),
+            None => group.element(Origin::path(&self.file)),
+        };
+        if let Some(hint) = &self.hint {
+            group = group.element(Level::HELP.message(hint));
+        }
+        let text = Renderer::plain().render(&[group]);
+        match &window {
+            Some(window) if window.shift > 0 => text.replacen(
+                &format!(":{}:{}", self.line, self.column - window.shift),
+                &format!(":{}:{}", self.line, self.column),
+                1,
+            ),
+            _ => text,
+        }
+    }
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render())
+    }
+}
+
+/// The part of a line that is shown: all of it, unless it is one of those lines no screen holds.
+struct Window {
+    text: String,
+    /// Bytes of `text` that are marked.
+    start: usize,
+    end: usize,
+    /// Characters cut off in front.
+    shift: usize,
+}
+
+impl Window {
+    fn around(line: &str, column: usize, width: usize) -> Self {
+        let column = column.saturating_sub(1);
+        let shift = if line.chars().count() > LONGEST_LINE { column.saturating_sub(LONGEST_LINE / 2) } else { 0 };
+        let text: String = line.chars().skip(shift).take(LONGEST_LINE).collect();
+        let byte = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
+        let (start, end) = (byte(column - shift), byte(column - shift + width));
+        Self { text, start, end, shift }
+    }
+}
+
+/// Collects what is wrong, and knows where each place of the configuration stands in the file.
+#[derive(Debug)]
+pub(crate) struct Report<'s> {
+    source: &'s Source,
+    tree: &'s Node,
+    found: Vec<Diagnostic>,
+    errors: usize,
+}
+
+impl<'s> Report<'s> {
+    pub(crate) fn new(source: &'s Source, tree: &'s Node, findings: &[Finding]) -> Self {
+        let found = findings.iter().map(|finding| Diagnostic {
+            hint: finding.hint.clone(),
+            ..Diagnostic::at(source, finding.at, finding.message.clone())
+        });
+        Self { source, tree, found: found.collect(), errors: findings.len() }
+    }
+
+    /// An error at the value of `place`, or at its nearest ancestor that is there.
+    pub(crate) fn error(&mut self, place: &Place<'_>, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Error, self.tree.position(place), place, message.into())
+    }
+
+    /// An error at the key of `place`: the key itself is wrong here, whatever its value.
+    pub(crate) fn error_at_key(&mut self, place: &Place<'_>, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Error, self.tree.key_position(place), place, message.into())
+    }
+
+    /// A warning at the value of `place`.
+    pub(crate) fn warning(&mut self, place: &Place<'_>, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Warning, self.tree.position(place), place, message.into())
+    }
+
+    fn push(&mut self, severity: Severity, at: Position, place: &Place<'_>, message: String) -> &mut Diagnostic {
+        let mut diagnostic = Diagnostic::at(self.source, at, message);
+        diagnostic.severity = severity;
+        diagnostic.key = place.to_string();
+        self.errors += usize::from(severity == Severity::Error);
+        let index = self.found.len();
+        self.found.push(diagnostic);
+        // The index was this vector's length a line ago, so it names the element just pushed.
+        #[allow(clippy::indexing_slicing, reason = "the element was pushed on the line above")]
+        &mut self.found[index]
+    }
+
+    /// Is the key there at all, even with a value that was refused?
+    pub(crate) fn mentions(&self, place: &Place<'_>) -> bool {
+        self.tree.mentions(place)
+    }
+
+    /// Is the list or section there, with nothing in it refused?
+    pub(crate) fn is_whole(&self, place: &Place<'_>) -> bool {
+        self.tree.is_whole(place)
+    }
+
+    /// How many errors have been found so far.
+    pub(crate) fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// The line on which a place stands, for messages that point at a second place.
+    pub(crate) fn line(&self, place: &Place<'_>) -> usize {
+        self.tree.position(place).line
+    }
+
+    /// Everything found, in the order of the file.
+    pub(crate) fn finish(self) -> Findings {
+        let mut findings = Findings::default();
+        for diagnostic in self.found {
+            match diagnostic.severity {
+                Severity::Error => findings.errors.push(diagnostic),
+                Severity::Warning => findings.warnings.push(diagnostic),
+            }
+        }
+        sort(&mut findings.errors);
+        sort(&mut findings.warnings);
+        findings.errors.truncate(MOST_ERRORS);
+        findings.warnings.truncate(MOST_ERRORS);
+        findings
+    }
+}
+
+/// What a report came to.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) errors: Vec<Diagnostic>,
+    pub(crate) warnings: Vec<Diagnostic>,
+}
+
+/// Brings diagnostics into the order of the file.
+pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
+    diagnostics.sort_by(|a, b| (&a.file, a.line, a.column, &a.message).cmp(&(&b.file, b.line, b.column, &b.message)));
+}
+
+/// The known word nearest to a wrong one, if one is near enough to be meant.
+pub(crate) fn nearest<'w>(wrong: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+    let wrong = wrong.to_lowercase();
+    known
+        .into_iter()
+        .take(MOST_CANDIDATES)
+        .map(|word| (likeness(&wrong, &word.to_lowercase()), word))
+        .filter(|(likeness, _)| *likeness >= NEAR_ENOUGH)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, word)| word)
+}
+
+/// From 0 to 1. Two measures: common beginnings (`pol`, `pool`), and swapped letters, which the first one does not
+/// see in short words (`wbe`, `web`).
+fn likeness(wrong: &str, word: &str) -> f64 {
+    let length = wrong.chars().count().max(1);
+    let slips = strsim::osa_distance(wrong, word);
+    let slipped = if slips <= length / 3 { NEAR_ENOUGH + 0.1 } else { 0.0 };
+    strsim::jaro_winkler(wrong, word).max(slipped)
+}
+
+/// More errors than anybody reads at once; the rest shows after these are mended.
+pub(crate) const MOST_ERRORS: usize = 100;
+/// Known names compared with a wrong one: bounds the work for a file in which thousands of references are wrong.
+const MOST_CANDIDATES: usize = 5_000;
+/// Jaro-Winkler similarity from which a word is suggested: `pol` finds `pool`, `web` not `api`.
+const NEAR_ENOUGH: f64 = 0.80;
+/// Characters of a line that are shown.
+const LONGEST_LINE: usize = 200;

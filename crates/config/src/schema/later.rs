@@ -1,0 +1,42 @@
+//! Keys whose work has not come yet. They are in the schema so that weir can say "not supported yet" at the right
+//! place instead of "unknown key", and so that a silent no-op is impossible.
+
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A key that exists in the reference and is refused. Used as `Option<Later>`, so that `null` passes: it asks for
+/// nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Later {}
+
+/// What the refusal says to the decoder, which turns it into a diagnostic at the key.
+pub(crate) const NOT_YET: &str = "not supported yet";
+
+impl<'de> Deserialize<'de> for Later {
+    fn deserialize<D: Deserializer<'de>>(_deserializer: D) -> Result<Self, D::Error> {
+        Err(D::Error::custom(NOT_YET))
+    }
+}
+
+impl Serialize for Later {
+    fn serialize<S: Serializer>(&self, _serializer: S) -> Result<S::Ok, S::Error> {
+        match *self {}
+    }
+}
+
+impl JsonSchema for Later {
+    fn schema_name() -> Cow<'static, str> {
+        "NotSupportedYet".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "null", "description": NOT_YET})
+    }
+}

@@ -1,0 +1,118 @@
+//! The serde mirror of weir.yaml: what may be written, and nothing about what it means.
+//!
+//! Every value is an `Option`, because every key may be absent and because one bad value must not hide the next:
+//! `decode` drops what does not fit and goes on. `compile` says what is required, fills defaults and checks sense.
+//! The doc comments here become the descriptions of the JSON Schema that editors read.
+
+mod choices;
+mod later;
+mod listener;
+mod pool;
+mod scalars;
+mod tls;
+
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use serde::{Deserialize, Serialize};
+
+pub use choices::{
+    Balance, HealthType, LogFormat, LogLevel, MinVersion, Mode, NonTls, Protocol, Truncation, UnknownSni,
+};
+pub use later::Later;
+pub(crate) use later::NOT_YET;
+pub use listener::{Limits, Listener, Match, Route, Tcp, Timeouts};
+pub use pool::{Backend, BackendFields, HealthCheck, Pool, PoolTls, StatusText};
+pub use scalars::{Access, Auto, BackendAlpn, Texts};
+pub use tls::{Certificate, Profile, Sessions, TlsChoice};
+
+use crate::units::Time;
+
+/// A whole weir.yaml.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct File {
+    /// More files to read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub include: Option<Later>,
+    /// The process as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// The log and the access records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log: Option<Log>,
+    /// The admin server; without this section there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin: Option<Admin>,
+    /// Several nodes that answer as one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fleet: Option<Later>,
+    /// How weir speaks TLS to clients; a listener or a route names one of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tls_profiles: Vec<Profile>,
+    /// The addresses weir accepts connections on.
+    #[serde(default)]
+    #[schemars(required)]
+    pub listeners: Vec<Listener>,
+    /// The named sets of backends.
+    #[serde(default)]
+    #[schemars(required)]
+    pub pools: Vec<Pool>,
+}
+
+/// The process as a whole.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Runtime {
+    /// Data-plane threads; auto: the CPUs this process may use.
+    pub workers: Option<Auto>,
+    /// Pin each worker to a CPU.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Later>,
+    /// Client connections of the process; auto: what the limit of open files allows.
+    pub max_connections: Option<Auto>,
+    /// Memory above which new connections wait.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_memory: Option<Later>,
+    /// After SIGTERM: how long accepting goes on once readiness has failed.
+    pub shutdown_delay: Option<Time>,
+    /// At the end of the process: how long open connections may go on.
+    pub drain_timeout: Option<Time>,
+    /// Age at which connections are closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_connection_age: Option<Later>,
+    /// Take a changed file by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Later>,
+    /// DNS servers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolvers: Option<Later>,
+}
+
+/// The log and the access records.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// error, warn, info, debug, trace, or a filter such as "info,weir_core=debug".
+    pub level: Option<LogLevel>,
+    /// text, json, or auto: text on a terminal, else json.
+    pub format: Option<LogFormat>,
+    /// One record a connection on stdout.
+    pub access: Option<Access>,
+}
+
+/// The admin server.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// A loopback address and port.
+    #[schemars(required)]
+    pub address: Option<String>,
+    /// A TLS profile for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Later>,
+}
+
+/// The JSON Schema of weir.yaml, draft 7: the newest that the YAML language servers of editors read.
+pub fn json_schema() -> serde_json::Value {
+    SchemaSettings::draft07().into_generator().into_root_schema_for::<File>().to_value()
+}

@@ -1,0 +1,216 @@
+//! Values that may be written in two ways: one text or a list, a number or `auto`, a switch or a section.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::later::NOT_YET;
+
+/// One text, or a list of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Texts(pub Vec<String>);
+
+/// A whole number from 1, or `auto`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Auto {
+    /// weir decides.
+    Auto,
+    /// This many.
+    Count(u32),
+}
+
+/// Whether each connection leaves a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct Access(pub bool);
+
+/// What is offered to a backend by ALPN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendAlpn {
+    /// What the client and weir agreed on.
+    Same,
+    /// These, in order.
+    List(Vec<String>),
+}
+
+struct TextsVisitor;
+
+impl<'de> Visitor<'de> for TextsVisitor {
+    type Value = Texts;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, or a list of texts")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Texts, E> {
+        Ok(Texts(vec![text.to_owned()]))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
+        let mut texts = Vec::new();
+        while let Some(text) = list.next_element::<String>()? {
+            texts.push(text);
+        }
+        Ok(Texts(texts))
+    }
+}
+
+impl<'de> Deserialize<'de> for Texts {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextsVisitor)
+    }
+}
+
+impl JsonSchema for Texts {
+    fn schema_name() -> Cow<'static, str> {
+        "Texts".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+    }
+}
+
+struct AutoVisitor;
+
+impl Visitor<'_> for AutoVisitor {
+    type Value = Auto;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("auto, or a whole number from 1")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Auto, E> {
+        match (text, text.parse::<u64>()) {
+            ("auto", _) => Ok(Auto::Auto),
+            // Numbers arrive as text from `${NAME}`.
+            (_, Ok(number)) => self.visit_u64(number),
+            (_, Err(_not_a_number)) => Err(E::invalid_value(serde::de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<Auto, E> {
+        match u32::try_from(number) {
+            Ok(count) if count > 0 => Ok(Auto::Count(count)),
+            _ => Err(E::invalid_value(serde::de::Unexpected::Unsigned(number), &self)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Auto {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AutoVisitor)
+    }
+}
+
+impl Serialize for Auto {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Auto => serializer.serialize_str("auto"),
+            Self::Count(count) => serializer.serialize_u32(*count),
+        }
+    }
+}
+
+impl JsonSchema for Auto {
+    fn schema_name() -> Cow<'static, str> {
+        "Auto".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]})
+    }
+}
+
+struct AccessVisitor;
+
+impl<'de> Visitor<'de> for AccessVisitor {
+    type Value = Access;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true or false")
+    }
+
+    fn visit_bool<E: Error>(self, on: bool) -> Result<Access, E> {
+        Ok(Access(on))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Access, E> {
+        match text {
+            "true" => Ok(Access(true)),
+            "false" => Ok(Access(false)),
+            _ => Err(E::invalid_type(serde::de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Access, A::Error> {
+        while map.next_entry::<String, IgnoredAny>()?.is_some() {}
+        Err(A::Error::custom(format!("`access` as a section is {NOT_YET}\nwrite true or false")))
+    }
+}
+
+impl<'de> Deserialize<'de> for Access {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(AccessVisitor)
+    }
+}
+
+impl JsonSchema for Access {
+    fn schema_name() -> Cow<'static, str> {
+        "Access".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "boolean"})
+    }
+}
+
+struct BackendAlpnVisitor;
+
+impl<'de> Visitor<'de> for BackendAlpnVisitor {
+    type Value = BackendAlpn;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("same, or a list of protocol names")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<BackendAlpn, E> {
+        match text {
+            "same" => Ok(BackendAlpn::Same),
+            other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<BackendAlpn, A::Error> {
+        TextsVisitor.visit_seq(list).map(|texts| BackendAlpn::List(texts.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for BackendAlpn {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(BackendAlpnVisitor)
+    }
+}
+
+impl Serialize for BackendAlpn {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Same => serializer.serialize_str("same"),
+            Self::List(list) => list.serialize(serializer),
+        }
+    }
+}
+
+impl JsonSchema for BackendAlpn {
+    fn schema_name() -> Cow<'static, str> {
+        "BackendAlpn".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"anyOf": [{"const": "same"}, {"type": "array", "items": {"type": "string"}}]})
+    }
+}

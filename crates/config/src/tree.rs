@@ -1,0 +1,125 @@
+//! The file as a tree of values that know where they stand.
+//!
+//! In: what `load` read. Out: look-ups of places for diagnostics, and the values that `decode` walks. A value that
+//! `decode` refused is marked and from then on passed over, in the walk and in the counting of list elements, so
+//! that the rest of the file can be read as if it were not there.
+
+use std::cell::Cell;
+
+use crate::place::Place;
+use crate::source::Position;
+
+/// One value.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Node {
+    /// Of a map or a list: where its first entry stands.
+    pub(crate) at: Position,
+    pub(crate) value: Value,
+    refused: Cell<bool>,
+}
+
+/// What a value is.
+#[derive(Debug, Clone, Default)]
+pub(crate) enum Value {
+    #[default]
+    Null,
+    Bool(bool),
+    /// Zero and up.
+    Unsigned(u64),
+    /// Below zero.
+    Signed(i64),
+    Float(f64),
+    Text {
+        text: String,
+        /// A variable was put in: then a number or a switch may stand here too, although it came as text.
+        substituted: bool,
+    },
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// One key with its value.
+#[derive(Debug, Clone)]
+pub(crate) struct Entry {
+    pub(crate) key: String,
+    pub(crate) at: Position,
+    pub(crate) node: Node,
+}
+
+impl Node {
+    pub(crate) fn new(at: Position, value: Value) -> Self {
+        Self { at, value, refused: Cell::new(false) }
+    }
+
+    pub(crate) fn refuse(&self) {
+        self.refused.set(true);
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused.get()
+    }
+
+    /// Where the value of a place stands, or its nearest ancestor that is in the file.
+    pub(crate) fn position(&self, place: &Place<'_>) -> Position {
+        self.find(place).node.at
+    }
+
+    /// Where the key of a place stands; of a list element, the element.
+    pub(crate) fn key_position(&self, place: &Place<'_>) -> Position {
+        let found = self.find(place);
+        found.key.unwrap_or(found.node.at)
+    }
+
+    /// Is the place in the file, refused or not?
+    pub(crate) fn mentions(&self, place: &Place<'_>) -> bool {
+        self.find(place).exact
+    }
+
+    /// Is the list or section at this place in the file, with nothing in it refused? Else what seems to be missing
+    /// in it may only have been refused.
+    pub(crate) fn is_whole(&self, place: &Place<'_>) -> bool {
+        let found = self.find(place);
+        let intact = match &found.node.value {
+            Value::List(nodes) => nodes.iter().all(|node| !node.is_refused()),
+            Value::Map(entries) => entries.iter().all(|entry| !entry.node.is_refused()),
+            _ => true,
+        };
+        found.exact && intact && !found.node.is_refused()
+    }
+
+    fn find(&self, place: &Place<'_>) -> Found<'_> {
+        let (parent, child) = match place {
+            Place::Root => return Found { node: self, key: None, exact: true },
+            Place::Key(parent, key) => (self.find(parent), Child::Key(key)),
+            Place::Index(parent, index) => (self.find(parent), Child::Index(*index)),
+        };
+        if !parent.exact {
+            return parent;
+        }
+        let found = match (&parent.node.value, child) {
+            (Value::Map(entries), Child::Key(key)) => entries
+                .iter()
+                .find(|entry| entry.key == key)
+                .map(|entry| Found { node: &entry.node, key: Some(entry.at), exact: true }),
+            (Value::List(nodes), Child::Index(index)) => nodes
+                .iter()
+                .filter(|node| !node.is_refused())
+                .nth(index)
+                .map(|node| Found { node, key: None, exact: true }),
+            _ => None,
+        };
+        found.unwrap_or(Found { exact: false, ..parent })
+    }
+}
+
+enum Child<'p> {
+    Key(&'p str),
+    Index(usize),
+}
+
+struct Found<'t> {
+    node: &'t Node,
+    key: Option<Position>,
+    /// False: this is an ancestor of what was asked for.
+    exact: bool,
+}

@@ -1,0 +1,274 @@
+//! Values with a unit, as they are written in weir.yaml: `5s`, `16KiB`.
+//!
+//! In: a scalar of the file. Out: [`Time`], [`Size`]. A bare number is refused, because nobody can see whether
+//! `timeout: 30` means seconds or milliseconds; the refusal shows how to write it.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// A length of time: a whole number and one of `ms`, `s`, `m`, `h`, `d`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time(pub Duration);
+
+/// A number of bytes: a whole number and one of `B`, `KiB`, `MiB`, `GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+/// Why a text is not a value with a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum UnitError {
+    /// No digits at the start.
+    #[error("it does not begin with a whole number")]
+    NoNumber,
+    /// Digits, and nothing behind them.
+    #[error("a bare number has no unit")]
+    NoUnit,
+    /// Something behind the digits that is no unit.
+    #[error("its unit is unknown")]
+    UnknownUnit,
+    /// The value does not fit.
+    #[error("it is too large")]
+    TooLarge,
+}
+
+impl Time {
+    /// A whole number of milliseconds.
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(Duration::from_millis(millis))
+    }
+
+    /// A whole number of seconds.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(Duration::from_secs(secs))
+    }
+
+    /// Reads `500ms`, `5s`, `10m`, `12h`, `7d`.
+    ///
+    /// # Errors
+    /// When the text is anything else, or longer than [`LONGEST_TIME`].
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let (number, unit) = split(text)?;
+        let millis = match unit {
+            "ms" => Some(number),
+            "s" => number.checked_mul(1_000),
+            "m" => number.checked_mul(60_000),
+            "h" => number.checked_mul(3_600_000),
+            "d" => number.checked_mul(86_400_000),
+            _ => return Err(UnitError::UnknownUnit),
+        };
+        let time = millis.map(Self::from_millis).ok_or(UnitError::TooLarge)?;
+        if time.0 > LONGEST_TIME { Err(UnitError::TooLarge) } else { Ok(time) }
+    }
+}
+
+impl Size {
+    /// Reads `512B`, `64KiB`, `1MiB`, `2GiB`.
+    ///
+    /// # Errors
+    /// When the text is anything else, or does not fit into 63 bits.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let (number, unit) = split(text)?;
+        let bytes = match unit {
+            "B" => Some(number),
+            "KiB" => number.checked_mul(1 << 10),
+            "MiB" => number.checked_mul(1 << 20),
+            "GiB" => number.checked_mul(1 << 30),
+            _ => return Err(UnitError::UnknownUnit),
+        };
+        bytes.filter(|bytes| *bytes <= i64::MAX.unsigned_abs()).map(Self).ok_or(UnitError::TooLarge)
+    }
+}
+
+fn split(text: &str) -> Result<(u64, &str), UnitError> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(end);
+    if digits.is_empty() {
+        return Err(UnitError::NoNumber);
+    }
+    if unit.is_empty() {
+        return Err(UnitError::NoUnit);
+    }
+    // Only overflow can fail here: the text is digits alone.
+    let number = digits.parse().map_err(|_overflow| UnitError::TooLarge)?;
+    Ok((number, unit))
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = self.0.as_millis();
+        let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
+        match units.iter().find(|(unit, _)| millis >= *unit && millis % unit == 0) {
+            // Up to ten minutes the reference writes seconds (300s, 350s), and so does this.
+            Some((_, "m")) if millis <= 600_000 => write!(f, "{}s", millis / 1_000),
+            Some((unit, name)) => write!(f, "{}{name}", millis / unit),
+            None if millis == 0 => f.write_str("0s"),
+            None => write!(f, "{millis}ms"),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        match units.iter().find(|(unit, _)| self.0 >= *unit && self.0 % unit == 0) {
+            Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
+            None => write!(f, "{}B", self.0),
+        }
+    }
+}
+
+/// What both kinds share, so that one visitor reads them.
+trait Unit: Sized {
+    const EXPECTED: &'static str;
+    const EXAMPLES: [&'static str; 3];
+    fn read(text: &str) -> Result<Self, UnitError>;
+}
+
+impl Unit for Time {
+    const EXPECTED: &'static str = "a duration";
+    const EXAMPLES: [&'static str; 3] = ["ms", "s", "m"];
+    fn read(text: &str) -> Result<Self, UnitError> {
+        Self::parse(text)
+    }
+}
+
+impl Unit for Size {
+    const EXPECTED: &'static str = "a size";
+    const EXAMPLES: [&'static str; 3] = ["B", "KiB", "MiB"];
+    fn read(text: &str) -> Result<Self, UnitError> {
+        Self::parse(text)
+    }
+}
+
+struct UnitVisitor<T>(std::marker::PhantomData<T>);
+
+impl<T: Unit> UnitVisitor<T> {
+    fn refuse<E: Error>(found: &dyn fmt::Display, why: UnitError) -> E {
+        let [small, middle, large] = T::EXAMPLES;
+        let example = match why {
+            // The number as it stands, so that the hint can be copied.
+            UnitError::NoUnit => found.to_string(),
+            UnitError::NoNumber | UnitError::UnknownUnit | UnitError::TooLarge => "5".to_owned(),
+        };
+        // The second line is the hint (see `decode`).
+        E::custom(format!(
+            "`{found}` is not {}: {why}\nwrite it with its unit, such as {example}{small}, {example}{middle} or {example}{large}",
+            T::EXPECTED
+        ))
+    }
+}
+
+impl<T: Unit> Visitor<'_> for UnitVisitor<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [small, middle, large] = T::EXAMPLES;
+        write!(f, "{} with its unit, such as 5{small}, 5{middle} or 5{large}", T::EXPECTED)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        T::read(text).map_err(|why| Self::refuse(&text, why))
+    }
+
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        Err(Self::refuse(&number, UnitError::NoUnit))
+    }
+
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        Err(Self::refuse(&number, UnitError::NoNumber))
+    }
+
+    fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+        Err(Self::refuse(&number, UnitError::NoUnit))
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$|\\$\\{", "examples": ["500ms", "5s", "10m", "12h", "7d"]})
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$|\\$\\{", "examples": ["64KiB", "1MiB"]})
+    }
+}
+
+/// The longest time accepted: about ten years. Timers take any `Duration` and add it to now; this stays far from
+/// overflow, and a longer one is surely a slip.
+pub const LONGEST_TIME: Duration = Duration::from_secs(3_650 * 86_400);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_each_unit_and_writes_it_back() {
+        for (text, millis) in
+            [("500ms", 500), ("5s", 5_000), ("90s", 90_000), ("20m", 1_200_000), ("12h", 43_200_000), ("7d", 604_800_000)]
+        {
+            let time = Time::parse(text).unwrap();
+            assert_eq!(time, Time::from_millis(millis));
+            assert_eq!(time.to_string(), text);
+        }
+        assert_eq!(Time::parse("0s").unwrap().to_string(), "0s");
+        assert_eq!(Time::parse("300s").unwrap().to_string(), "300s");
+        for (text, bytes) in [("12B", 12), ("16KiB", 16_384), ("1MiB", 1 << 20), ("3GiB", 3 << 30)] {
+            let size = Size::parse(text).unwrap();
+            assert_eq!(size, Size(bytes));
+            assert_eq!(size.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn refuses_what_has_no_unit_or_no_sense() {
+        assert_eq!(Time::parse("5"), Err(UnitError::NoUnit));
+        assert_eq!(Time::parse(""), Err(UnitError::NoNumber));
+        assert_eq!(Time::parse("-5s"), Err(UnitError::NoNumber));
+        assert_eq!(Time::parse("1.5s"), Err(UnitError::UnknownUnit));
+        assert_eq!(Time::parse("5 s"), Err(UnitError::UnknownUnit));
+        assert_eq!(Time::parse("5S"), Err(UnitError::UnknownUnit));
+        assert_eq!(Time::parse("99999999999999999999s"), Err(UnitError::TooLarge));
+        assert_eq!(Time::parse("4000d"), Err(UnitError::TooLarge));
+        assert_eq!(Size::parse("5KB"), Err(UnitError::UnknownUnit));
+        assert_eq!(Size::parse("18446744073709551615GiB"), Err(UnitError::TooLarge));
+    }
+}

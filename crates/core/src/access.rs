@@ -1,0 +1,357 @@
+//! Where records go: a line a connection, JSON or text, written by a thread of its own.
+//!
+//! The road never waits for a disk or a pipe: records pass through a bounded queue, and what does not fit is
+//! dropped and counted. Text from clients (the SNI, the ALPN) is escaped and cut.
+
+use crate::account::{How, Opening, Outcome, Side};
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime};
+use weir_tls::Session;
+
+/// One connection's record on its way to the writer.
+#[derive(Debug)]
+pub struct Entry {
+    opening: Opening,
+    pub(crate) mode: &'static str,
+    pub(crate) sni: Option<Box<str>>,
+    pub(crate) alpn: Vec<Box<[u8]>>,
+    pub(crate) ech: bool,
+    pub(crate) tls: Option<Session>,
+    pub(crate) pool: Option<Arc<str>>,
+    pub(crate) backend: Option<Arc<str>>,
+    pub(crate) tries: u32,
+    pub(crate) connect: Option<Duration>,
+    pub(crate) handshake: Option<Duration>,
+    pub(crate) ended: SystemTime,
+    pub(crate) lasted: Duration,
+    pub(crate) up: u64,
+    pub(crate) down: u64,
+    pub(crate) outcome: Outcome,
+    pub(crate) side: Side,
+    pub(crate) how: How,
+    pub(crate) reason: Option<&'static str>,
+}
+
+impl Entry {
+    pub(crate) fn new(opening: Opening) -> Self {
+        Self {
+            mode: opening.mode,
+            opening,
+            sni: None,
+            alpn: Vec::new(),
+            ech: false,
+            tls: None,
+            pool: None,
+            backend: None,
+            tries: 0,
+            connect: None,
+            handshake: None,
+            ended: SystemTime::UNIX_EPOCH,
+            lasted: Duration::ZERO,
+            up: 0,
+            down: 0,
+            outcome: Outcome::Internal,
+            side: Side::Weir,
+            how: How::Error,
+            reason: None,
+        }
+    }
+
+    fn line(&self) -> Line<'_> {
+        Line {
+            ts: timestamp(self.ended),
+            event: "close",
+            id: format!("{:020x}", self.opening.id),
+            listener: &self.opening.listener,
+            mode: self.mode,
+            client: self.opening.client,
+            local: self.opening.local,
+            sni: self.sni.as_deref(),
+            alpn: self.alpn.iter().map(|a| escaped(a)).collect(),
+            ech: self.ech,
+            tls: self.tls.as_ref().map(|t| LineTls {
+                version: t.version,
+                cipher: t.cipher,
+                group: t.group,
+                resumed: t.resumed.label(),
+            }),
+            pool: self.pool.as_deref(),
+            backend: self.backend.as_deref(),
+            tries: self.tries,
+            bytes_up: self.up,
+            bytes_down: self.down,
+            connect_ms: self.connect.map(millis),
+            handshake_ms: self.handshake.map(millis),
+            duration_ms: millis(self.lasted),
+            outcome: self.outcome.label(),
+            side: self.side.label(),
+            how: self.how.label(),
+            reason: self.reason,
+            generation: self.opening.generation,
+        }
+    }
+}
+
+/// The record as it is written; docs/operations.md explains each field.
+#[derive(Serialize)]
+struct Line<'a> {
+    ts: String,
+    event: &'static str,
+    id: String,
+    listener: &'a str,
+    mode: &'static str,
+    client: SocketAddr,
+    local: SocketAddr,
+    sni: Option<&'a str>,
+    alpn: Vec<String>,
+    ech: bool,
+    tls: Option<LineTls>,
+    pool: Option<&'a str>,
+    backend: Option<&'a str>,
+    tries: u32,
+    bytes_up: u64,
+    bytes_down: u64,
+    connect_ms: Option<f64>,
+    handshake_ms: Option<f64>,
+    duration_ms: f64,
+    outcome: &'static str,
+    side: &'static str,
+    how: &'static str,
+    reason: Option<&'static str>,
+    generation: u64,
+}
+
+#[derive(Serialize)]
+struct LineTls {
+    version: &'static str,
+    cipher: &'static str,
+    group: &'static str,
+    resumed: &'static str,
+}
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A JSON object a line.
+    Json,
+    /// `key=value` pairs, for people.
+    Text,
+}
+
+/// The queue's entrance. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Log {
+    queue: SyncSender<Box<Entry>>,
+    dropped: Dropped,
+}
+
+/// Counts what did not fit.
+type Dropped = Arc<dyn CountDropped>;
+
+/// Something that counts dropped records.
+pub trait CountDropped: Send + Sync + std::fmt::Debug {
+    /// Counts one.
+    fn count(&self);
+}
+
+/// The writer's thread; ends when every [`Log`] is gone, and has then written all that was queued.
+#[derive(Debug)]
+pub struct Writer(JoinHandle<()>);
+
+impl Writer {
+    /// Waits until all that was queued is written. Every [`Log`] must be gone, or this waits for it.
+    pub fn finish(self) {
+        if self.0.join().is_err() {
+            tracing::error!("the access log's writer panicked");
+        }
+    }
+}
+
+impl Log {
+    /// Starts a writer of `format` to `out`.
+    ///
+    /// # Errors
+    /// When the thread cannot be started.
+    pub fn start(
+        format: Format,
+        out: impl Write + Send + 'static,
+        dropped: Arc<dyn CountDropped>,
+    ) -> io::Result<(Self, Writer)> {
+        let (queue, entries) = sync_channel(QUEUE);
+        let writer =
+            thread::Builder::new().name("weir-access".into()).spawn(move || write(format, out, &entries))?;
+        Ok((Self { queue, dropped }, Writer(writer)))
+    }
+
+    /// Queues a record, or drops and counts it. Never waits.
+    pub fn send(&self, entry: Box<Entry>) {
+        if self.queue.try_send(entry).is_err() {
+            self.dropped.count();
+        }
+    }
+}
+
+/// Records that may wait for the writer: some milliseconds of a busy node, a few MiB at most.
+const QUEUE: usize = 8192;
+/// Most characters of a text from a client.
+const TEXT_MAX: usize = 256;
+
+fn write(format: Format, out: impl Write, entries: &Receiver<Box<Entry>>) {
+    let mut out = io::BufWriter::with_capacity(64 * 1024, out);
+    while let Ok(first) = entries.recv() {
+        let mut next = Some(first);
+        // Everything that waits goes out in one write.
+        while let Some(entry) = next {
+            if let Err(error) = write_line(format, &mut out, &entry.line()) {
+                tracing::error!(%error, "cannot write an access record");
+            }
+            next = entries.try_recv().ok();
+        }
+        if let Err(error) = out.flush() {
+            tracing::error!(%error, "cannot write access records");
+        }
+    }
+}
+
+fn write_line(format: Format, out: &mut impl Write, line: &Line<'_>) -> io::Result<()> {
+    match format {
+        Format::Json => serde_json::to_writer(&mut *out, line)?,
+        Format::Text => {
+            let mut text = String::new();
+            if let serde_json::Value::Object(fields) = serde_json::to_value(line)? {
+                flatten(&mut text, "", &fields);
+            }
+            out.write_all(text.trim_end().as_bytes())?;
+        }
+    }
+    out.write_all(b"\n")
+}
+
+/// The same fields as in JSON, as `key=value`; what is not known is left out.
+fn flatten(text: &mut String, prefix: &str, fields: &serde_json::Map<String, serde_json::Value>) {
+    for (key, value) in fields {
+        let written = match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::Array(list) if list.is_empty() => continue,
+            serde_json::Value::Object(inner) => {
+                flatten(text, &format!("{prefix}{key}."), inner);
+                continue;
+            }
+            serde_json::Value::String(s) if !s.contains([' ', '"', '=', '\\']) => {
+                write!(text, "{prefix}{key}={s} ")
+            }
+            other => write!(text, "{prefix}{key}={other} "),
+        };
+        written.unwrap_or_default(); // Writing to a String does not fail.
+    }
+}
+
+/// Bytes from a client as printable text, cut at [`TEXT_MAX`].
+fn escaped(bytes: &[u8]) -> String {
+    bytes.escape_ascii().map(char::from).take(TEXT_MAX).collect()
+}
+
+fn millis(d: Duration) -> f64 {
+    // Microseconds are enough, and keep the line short.
+    (d.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn timestamp(at: SystemTime) -> String {
+    jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |t| format!("{t:.3}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::{Finished, Record};
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use weir_metrics::Metrics;
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    #[derive(Debug, Default)]
+    struct Count(AtomicUsize);
+    impl CountDropped for Count {
+        fn count(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn opening() -> Opening {
+        Opening {
+            id: 7,
+            listener: "edge".into(),
+            mode: "passthrough",
+            client: "192.0.2.1:5".parse().unwrap(),
+            local: "192.0.2.2:443".parse().unwrap(),
+            generation: 1,
+        }
+    }
+
+    fn written(format: Format) -> String {
+        let out = Shared::default();
+        let (log, writer) = Log::start(format, out.clone(), Arc::new(Count::default())).unwrap();
+        let metrics = Arc::new(Metrics::new("0", "r", "c").unwrap().listener("edge"));
+        let mut record = Record::open(opening(), Arc::clone(&metrics), Some(log.clone()));
+        record.routed("offload", &"web".into());
+        record.trying(&"b 1".into());
+        record.traffic.up(3);
+        record.close(&Ok(Finished { first: Side::Client, how: How::CloseNotify }));
+        drop(Record::open(opening(), metrics, Some(log)));
+        writer.finish();
+        String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
+    }
+
+    #[test]
+    fn a_record_is_a_line_of_json() {
+        let text = written(Format::Json);
+        let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert_eq!(lines[0]["outcome"], "ok");
+        assert_eq!(lines[0]["mode"], "offload");
+        assert_eq!(lines[0]["bytes_up"], 3);
+        assert_eq!(lines[0]["tries"], 1);
+        assert_eq!(lines[0]["id"], "00000000000000000007");
+        assert_eq!(lines[1]["outcome"], "internal", "one that is dropped is still accounted for");
+    }
+
+    #[test]
+    fn text_has_the_same_fields() {
+        let text = written(Format::Text);
+        assert!(text.contains("outcome=ok side=client how=close_notify"), "{text}");
+        assert!(text.contains("backend=\"b 1\""), "{text}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_counted() {
+        let (queue, _entries) = sync_channel(1);
+        let dropped = Arc::new(Count::default());
+        let log = Log { queue, dropped: dropped.clone() };
+        for _ in 0..3 {
+            log.send(Box::new(Entry::new(opening())));
+        }
+        assert_eq!(dropped.0.load(Ordering::Relaxed), 2);
+    }
+
+    #[test]
+    fn hostile_text_is_escaped_and_cut() {
+        assert_eq!(escaped(b"h2\n\"\xff"), "h2\\n\\\"\\xff");
+        assert_eq!(escaped(&[b'a'; 1000]).len(), TEXT_MAX);
+    }
+}

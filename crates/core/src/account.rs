@@ -1,0 +1,289 @@
+//! The record: one connection's account, opened once and closed once.
+//!
+//! A [`Record`] is opened when a connection is accepted, filled as it goes down the road, and closed with its
+//! outcome. Dropping it unclosed closes it as `internal`, so a task that panics or is cancelled is counted too.
+
+use crate::access;
+use crate::error::ConnError;
+use crate::hello::Hello;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::time::Instant;
+use weir_metrics::ListenerMetrics;
+use weir_tls::Session;
+
+/// How a connection ended: a closed set. docs/operations.md says what to do about each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "each is its label, and stands in docs/operations.md with what it means")]
+pub enum Outcome {
+    Ok,
+    NoRoute,
+    NotTls,
+    BadHello,
+    HelloTimeout,
+    HelloTooLarge,
+    ClientGone,
+    TlsClientFailed,
+    TlsClientTimeout,
+    Limited,
+    NoBackend,
+    ConnectFailed,
+    ConnectTimeout,
+    TlsBackendFailed,
+    ClientReset,
+    BackendReset,
+    Truncated,
+    IdleTimeout,
+    HalfClosedTimeout,
+    Drained,
+    Internal,
+}
+
+impl Outcome {
+    /// Its word in records and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::NoRoute => "no_route",
+            Self::NotTls => "not_tls",
+            Self::BadHello => "bad_hello",
+            Self::HelloTimeout => "hello_timeout",
+            Self::HelloTooLarge => "hello_too_large",
+            Self::ClientGone => "client_gone",
+            Self::TlsClientFailed => "tls_client_failed",
+            Self::TlsClientTimeout => "tls_client_timeout",
+            Self::Limited => "limited",
+            Self::NoBackend => "no_backend",
+            Self::ConnectFailed => "connect_failed",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::TlsBackendFailed => "tls_backend_failed",
+            Self::ClientReset => "client_reset",
+            Self::BackendReset => "backend_reset",
+            Self::Truncated => "truncated",
+            Self::IdleTimeout => "idle_timeout",
+            Self::HalfClosedTimeout => "half_closed_timeout",
+            Self::Drained => "drained",
+            Self::Internal => "internal",
+        }
+    }
+}
+
+/// Whose doing something was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The side that connected to weir.
+    Client,
+    /// The side that weir connected to.
+    Backend,
+    /// weir itself.
+    Weir,
+}
+
+impl Side {
+    /// Its word in records and metrics.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Backend => "backend",
+            Self::Weir => "weir",
+        }
+    }
+}
+
+/// How a connection ended on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// A TCP FIN.
+    Fin,
+    /// A TCP reset.
+    Rst,
+    /// A TLS close_notify.
+    CloseNotify,
+    /// A FIN where a close_notify should have been.
+    Truncated,
+    /// A deadline.
+    Timeout,
+    /// A limit.
+    Limit,
+    /// The end of a drain.
+    Drain,
+    /// Anything else.
+    Error,
+}
+
+impl How {
+    /// Its word in records.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Fin => "fin",
+            Self::Rst => "rst",
+            Self::CloseNotify => "close_notify",
+            Self::Truncated => "truncated",
+            Self::Timeout => "timeout",
+            Self::Limit => "limit",
+            Self::Drain => "drain",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// The clean end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Finished {
+    /// The side that finished sending first.
+    pub first: Side,
+    /// How it said so.
+    pub how: How,
+}
+
+/// Payload moved, counted here and in the listener's metrics in one step.
+#[derive(Debug)]
+pub struct Traffic {
+    metrics: Arc<ListenerMetrics>,
+    up: u64,
+    down: u64,
+}
+
+impl Traffic {
+    /// Counts `n` bytes that have gone to the backend.
+    pub fn up(&mut self, n: usize) {
+        if n > 0 {
+            self.up += n as u64;
+            self.metrics.up.inc_by(n as u64);
+        }
+    }
+
+    /// Counts `n` bytes that have gone to the client.
+    pub fn down(&mut self, n: usize) {
+        if n > 0 {
+            self.down += n as u64;
+            self.metrics.down.inc_by(n as u64);
+        }
+    }
+}
+
+/// One connection's account.
+#[derive(Debug)]
+pub struct Record {
+    /// Payload moved so far.
+    pub traffic: Traffic,
+    metrics: Arc<ListenerMetrics>,
+    access: Option<access::Log>,
+    opened: Instant,
+    entry: Option<Box<access::Entry>>,
+}
+
+/// What is known of a connection when it is accepted.
+#[derive(Debug)]
+pub struct Opening {
+    /// Its number, unique on this node.
+    pub id: u128,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The listener's mode, until a route says otherwise.
+    pub mode: &'static str,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The address it reached.
+    pub local: SocketAddr,
+    /// The generation of the plan that it goes by.
+    pub generation: u64,
+}
+
+impl Record {
+    /// Opens the account, and counts the connection.
+    pub fn open(opening: Opening, metrics: Arc<ListenerMetrics>, access: Option<access::Log>) -> Self {
+        metrics.opened();
+        let entry = Box::new(access::Entry::new(opening));
+        Self {
+            traffic: Traffic { metrics: Arc::clone(&metrics), up: 0, down: 0 },
+            metrics,
+            access,
+            opened: Instant::now(),
+            entry: Some(entry),
+        }
+    }
+
+    /// When the connection was accepted: its deadlines count from here.
+    pub fn opened(&self) -> Instant {
+        self.opened
+    }
+
+    /// The listener's counters.
+    pub fn metrics(&self) -> &ListenerMetrics {
+        &self.metrics
+    }
+
+    /// Notes what the client asked for.
+    pub fn hello(&mut self, hello: &Hello) {
+        self.note(|e| {
+            e.sni.clone_from(&hello.sni);
+            e.alpn.clone_from(&hello.alpn);
+            e.ech = hello.ech;
+        });
+    }
+
+    /// Notes the route: its mode and its pool.
+    pub fn routed(&mut self, mode: &'static str, pool: &Arc<str>) {
+        self.note(|e| {
+            e.mode = mode;
+            e.pool = Some(Arc::clone(pool));
+        });
+    }
+
+    /// Notes a finished handshake with the client, and how long it took.
+    pub fn secured(&mut self, session: Session, took: Duration) {
+        self.metrics.handshake("client", session.version, session.resumed.label(), took.as_secs_f64());
+        self.note(|e| {
+            e.handshake = Some(took);
+            e.tls = Some(session);
+        });
+    }
+
+    /// Notes a backend that is being tried; each one counts.
+    pub fn trying(&mut self, backend: &Arc<str>) {
+        self.note(|e| {
+            e.tries += 1;
+            e.backend = Some(Arc::clone(backend));
+        });
+    }
+
+    /// Notes how long it took to reach the backend, all tries and its TLS handshake included.
+    pub fn connected(&mut self, took: Duration) {
+        self.note(|e| e.connect = Some(took));
+    }
+
+    /// Closes the account: once, with its outcome.
+    pub fn close(mut self, end: &Result<Finished, ConnError>) {
+        self.settle(match end {
+            Ok(f) => (Outcome::Ok, f.first, f.how, None),
+            Err(e) => (e.outcome(), e.side(), e.how(), e.reason()),
+        });
+    }
+
+    fn settle(&mut self, (outcome, side, how, reason): (Outcome, Side, How, Option<&'static str>)) {
+        let Some(mut entry) = self.entry.take() else { return };
+        let lasted = self.opened.elapsed();
+        self.metrics.closed(entry.mode, outcome.label(), side.label(), lasted.as_secs_f64());
+        if let Some(log) = &self.access {
+            entry.ended = SystemTime::now();
+            entry.lasted = lasted;
+            (entry.up, entry.down) = (self.traffic.up, self.traffic.down);
+            (entry.outcome, entry.side, entry.how, entry.reason) = (outcome, side, how, reason);
+            log.send(entry);
+        }
+    }
+
+    fn note(&mut self, change: impl FnOnce(&mut access::Entry)) {
+        if let Some(entry) = &mut self.entry {
+            change(entry);
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.settle((Outcome::Internal, Side::Weir, How::Error, None));
+    }
+}

@@ -1,0 +1,77 @@
+//! Refuses a client in its own language: a fatal TLS alert in a plaintext record (RFC 8446 §6), then a close
+//! that does not destroy it on the way.
+
+use crate::relay::Memory;
+use std::io;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// An alert's description (RFC 8446 §6, RFC 6066 §3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alert {
+    /// The bytes cannot be read as a hello.
+    DecodeError,
+    /// A server name that is none, or nonsense in a field.
+    IllegalParameter,
+    /// No route without a name, and TLS 1.3 wants one said.
+    MissingExtension,
+    /// No route or certificate for the name.
+    UnrecognizedName,
+}
+
+impl Alert {
+    fn code(self) -> u8 {
+        match self {
+            Self::DecodeError => 50,
+            Self::IllegalParameter => 47,
+            Self::MissingExtension => 109,
+            Self::UnrecognizedName => 112,
+        }
+    }
+}
+
+/// Sends the alert and closes. What the client still sends is discarded for at most a second: closing with
+/// unread input would send a reset, and a reset can overtake the alert (RFC 2525 §2.17).
+///
+/// # Cancel safety
+/// Dropping the future closes the connection at once.
+pub async fn refuse(mut client: TcpStream, alert: Alert, memory: &Memory) {
+    let record = [21, 3, 3, 0, 2, 2, alert.code()];
+    let farewell = async {
+        client.write_all(&record).await?;
+        linger(&mut client, memory).await
+    };
+    // Whatever goes wrong now is the client's loss alone; the outcome is settled already.
+    if let Ok(Err(error)) = timeout(FAREWELL, farewell).await {
+        tracing::debug!(%error, "a refused client went away");
+    }
+}
+
+/// Half-closes and discards what still comes, up to a second or [`DISCARD_MAX`] bytes.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection at once.
+pub async fn close_gently(mut client: TcpStream, memory: &Memory) {
+    if let Ok(Err(error)) = timeout(FAREWELL, linger(&mut client, memory)).await {
+        tracing::debug!(%error, "a refused client went away");
+    }
+}
+
+async fn linger(client: &mut TcpStream, memory: &Memory) -> io::Result<()> {
+    client.shutdown().await?;
+    let mut discarded = 0;
+    while discarded < DISCARD_MAX {
+        match memory.read(client, DISCARD_MAX, |_| ()).await?.0 {
+            0 => break,
+            n => discarded += n,
+        }
+    }
+    Ok(())
+}
+
+/// How long a refused client may take to hear of it.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// Most bytes discarded for its sake: one hello at the largest, or a window of data already under way.
+const DISCARD_MAX: usize = 256 * 1024;

@@ -1,0 +1,108 @@
+//! Reaches a backend: dials under a deadline, and walks on to another one when one cannot be reached.
+//!
+//! Pick and connect are the one pair that talks twice: connect asks for the next candidate until one answers,
+//! the pool's retries are used up, or the client's patience (the deadline of a try, times the tries) is over.
+//! Nothing of the client's has been sent by then, so trying another one is always safe.
+
+use crate::account::Record;
+use crate::error::{ConnError, ConnectError};
+use crate::pick::Cursors;
+use crate::pool::{Backend, Pool, Reserved};
+use crate::socket::{self, Options};
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
+
+/// A backend that was reached, by whatever stream `S` the mode speaks to it.
+#[derive(Debug)]
+pub struct Reached<S> {
+    /// The connection.
+    pub stream: S,
+    /// The place at the backend, held to the connection's end.
+    pub reserved: Reserved,
+}
+
+/// How backends of a route are reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Dialling<'a> {
+    /// The pool.
+    pub pool: &'a Pool,
+    /// One try, `secure` included.
+    pub deadline: Duration,
+    /// Options of the socket.
+    pub options: Options,
+    /// The worker's place in the rotation.
+    pub cursors: &'a RefCell<Cursors>,
+}
+
+impl Dialling<'_> {
+    /// Reaches a backend, and makes of the bare connection what the mode needs by `secure`.
+    ///
+    /// # Errors
+    /// [`ConnError::NoBackend`] when none may take the connection; the last try's error when none could be reached.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was dialled and gives its place back.
+    pub async fn reach<S>(
+        &self,
+        record: &mut Record,
+        secure: impl AsyncFn(TcpStream, &Backend) -> Result<S, ConnectError>,
+    ) -> Result<Reached<S>, ConnError> {
+        let started = Instant::now();
+        let mut tried = Vec::new();
+        let mut last = None;
+        for attempt in 0..=self.pool.retries {
+            let picked = self.cursors.borrow_mut().pick(self.pool, &tried);
+            let Some((number, reserved)) = picked else { break };
+            tried.push(number);
+            let backend = reserved.backend();
+            record.trying(&backend.name);
+            if attempt > 0 {
+                self.pool.metrics.retries.inc();
+            }
+            match timeout(self.deadline, self.attempt(backend, &secure))
+                .await
+                .unwrap_or(Err(ConnectError::TimedOut))
+            {
+                Ok(stream) => {
+                    backend.metrics.connection("ok");
+                    record.connected(started.elapsed());
+                    return Ok(Reached { stream, reserved });
+                }
+                Err(error) => {
+                    backend.metrics.connection(error.label());
+                    tracing::debug!(pool = %self.pool.name, backend = %backend.name, %error, "cannot reach a backend");
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.map_or(ConnError::NoBackend, ConnError::Connect))
+    }
+
+    async fn attempt<S>(
+        &self,
+        backend: &Backend,
+        secure: &impl AsyncFn(TcpStream, &Backend) -> Result<S, ConnectError>,
+    ) -> Result<S, ConnectError> {
+        let started = Instant::now();
+        let stream = dial(backend.address, &self.options).await?;
+        self.pool.metrics.connect_duration.observe(started.elapsed().as_secs_f64());
+        secure(stream, backend).await
+    }
+}
+
+/// Opens a TCP connection.
+///
+/// # Errors
+/// Sorted by whose fault it is.
+///
+/// # Cancel safety
+/// Dropping the future closes the socket.
+pub async fn dial(address: SocketAddr, options: &Options) -> Result<TcpStream, ConnectError> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = socket.map_err(ConnectError::from_dial)?;
+    socket::configure((&socket).into(), options).map_err(ConnectError::Local)?;
+    socket.connect(address).await.map_err(ConnectError::from_dial)
+}

@@ -1,0 +1,202 @@
+//! Why a connection ended early: at which stage, on whose side, with which outcome.
+
+use crate::account::{How, Outcome, Side};
+use crate::hello::Fault;
+use crate::stop::Stop;
+use std::io;
+use weir_tls::Reason;
+
+/// Why a connection did not come to its own clean end.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnError {
+    /// No route takes this name, protocol and source.
+    #[error("no route matches")]
+    NoRoute,
+    /// The first bytes are no hello that weir takes.
+    #[error("the first bytes are not an acceptable ClientHello: {0:?}")]
+    Hello(Fault),
+    /// No complete hello within its deadline.
+    #[error("no complete ClientHello in time")]
+    HelloTimeout,
+    /// The client ended or reset before its hello was complete.
+    #[error("the client went away before its ClientHello was complete")]
+    ClientGone(How),
+    /// The handshake with the client failed.
+    #[error("TLS handshake with the client failed: {0:?}")]
+    ClientTls(Reason),
+    /// The handshake with the client was not done within its deadline.
+    #[error("TLS handshake with the client took too long")]
+    ClientTlsTimeout,
+    /// Turned away by a limit.
+    #[error("turned away by limits.{0}")]
+    Limited(&'static str),
+    /// No backend of the pool may take a connection.
+    #[error("no usable backend")]
+    NoBackend,
+    /// No backend could be reached.
+    #[error("no backend could be reached: {0}")]
+    Connect(#[from] ConnectError),
+    /// One side reset its connection, or its connection broke.
+    #[error("connection of {0:?} broke: {1:?}")]
+    Broken(Side, io::ErrorKind),
+    /// One side ended TLS without close_notify.
+    #[error("{0:?} ended without close_notify")]
+    Truncated(Side),
+    /// No byte in either direction for too long.
+    #[error("idle for too long")]
+    IdleTimeout,
+    /// One side had finished, and the other made no progress for too long.
+    #[error("half-closed for too long")]
+    HalfClosedTimeout,
+    /// Told to end.
+    #[error("told to end: {0:?}")]
+    Stopped(Stop),
+    /// Something in weir itself.
+    #[error("internal: {0}")]
+    Internal(&'static str),
+}
+
+/// Why a backend could not be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Refused, unreachable, or reset while connecting.
+    #[error("{0}")]
+    Failed(#[source] io::Error),
+    /// Not in time, its TLS handshake included.
+    #[error("timed out")]
+    TimedOut,
+    /// This host has no free port, descriptor or memory for it: says nothing about the backend.
+    #[error("no local resource for a connection: {0}")]
+    Local(#[source] io::Error),
+    /// Its TLS handshake failed.
+    #[error("TLS handshake failed: {0:?}")]
+    Tls(Reason),
+}
+
+impl ConnectError {
+    /// Sorts an error of connect(2) by whose fault it is.
+    pub fn from_dial(error: io::Error) -> Self {
+        use rustix::io::Errno;
+        let local = [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+        match error.raw_os_error() {
+            Some(code) if local.iter().any(|e| e.raw_os_error() == code) => Self::Local(error),
+            _ if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
+            _ => Self::Failed(error),
+        }
+    }
+
+    /// The `result` label of `weir_backend_connections_total`.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "failed",
+            Self::TimedOut => "timeout",
+            Self::Local(_) => "local",
+            Self::Tls(_) => "tls_failed",
+        }
+    }
+}
+
+/// A stage of the road.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Reading the hello.
+    Peek,
+    /// Choosing a route.
+    Route,
+    /// The handshake with the client.
+    Handshake,
+    /// Picking and reaching a backend.
+    Connect,
+    /// Moving bytes.
+    Relay,
+}
+
+impl ConnError {
+    /// At which stage of the road it happened.
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Hello(_) | Self::HelloTimeout | Self::ClientGone(_) | Self::Limited(_) => Stage::Peek,
+            Self::NoRoute => Stage::Route,
+            Self::ClientTls(_) | Self::ClientTlsTimeout => Stage::Handshake,
+            Self::NoBackend | Self::Connect(_) => Stage::Connect,
+            Self::Stopped(Stop::Pending) => Stage::Peek,
+            _ => Stage::Relay,
+        }
+    }
+
+    /// Whose doing it was.
+    pub fn side(&self) -> Side {
+        match self {
+            Self::Hello(_) | Self::HelloTimeout | Self::ClientGone(_) => Side::Client,
+            Self::ClientTls(_) | Self::ClientTlsTimeout => Side::Client,
+            Self::Connect(ConnectError::Local(_)) => Side::Weir,
+            Self::NoBackend | Self::Connect(_) => Side::Backend,
+            Self::Broken(side, _) | Self::Truncated(side) => *side,
+            _ => Side::Weir,
+        }
+    }
+
+    /// The final label.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Self::NoRoute => Outcome::NoRoute,
+            Self::Hello(Fault::NotTls) => Outcome::NotTls,
+            Self::Hello(Fault::Malformed | Fault::BadSni) => Outcome::BadHello,
+            Self::Hello(Fault::TooLarge) => Outcome::HelloTooLarge,
+            Self::HelloTimeout => Outcome::HelloTimeout,
+            Self::ClientGone(_) => Outcome::ClientGone,
+            Self::ClientTls(_) => Outcome::TlsClientFailed,
+            Self::ClientTlsTimeout => Outcome::TlsClientTimeout,
+            Self::Limited(_) | Self::Stopped(Stop::Pending) => Outcome::Limited,
+            Self::NoBackend => Outcome::NoBackend,
+            Self::Connect(ConnectError::TimedOut) => Outcome::ConnectTimeout,
+            Self::Connect(ConnectError::Tls(_)) => Outcome::TlsBackendFailed,
+            Self::Connect(_) => Outcome::ConnectFailed,
+            Self::Broken(Side::Client, _) => Outcome::ClientReset,
+            Self::Broken(Side::Backend, _) => Outcome::BackendReset,
+            Self::Truncated(_) => Outcome::Truncated,
+            Self::IdleTimeout => Outcome::IdleTimeout,
+            Self::HalfClosedTimeout => Outcome::HalfClosedTimeout,
+            Self::Stopped(Stop::Drained) => Outcome::Drained,
+            Self::Broken(Side::Weir, _) | Self::Internal(_) => Outcome::Internal,
+        }
+    }
+
+    /// How it ended on the wire.
+    pub fn how(&self) -> How {
+        match self {
+            Self::ClientGone(how) => *how,
+            Self::HelloTimeout | Self::ClientTlsTimeout | Self::IdleTimeout | Self::HalfClosedTimeout => {
+                How::Timeout
+            }
+            Self::Connect(ConnectError::TimedOut) | Self::Broken(_, io::ErrorKind::TimedOut) => How::Timeout,
+            Self::Broken(
+                _,
+                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected,
+            ) => How::Rst,
+            Self::Truncated(_) => How::Truncated,
+            Self::Limited(_) | Self::Stopped(Stop::Pending) => How::Limit,
+            Self::Stopped(Stop::Drained) => How::Drain,
+            _ => How::Error,
+        }
+    }
+
+    /// More about it, for the access record: a closed set of words.
+    pub fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::ClientTls(reason) | Self::Connect(ConnectError::Tls(reason)) => Some(reason.label()),
+            Self::Connect(error) => Some(error.label()),
+            Self::Hello(Fault::BadSni) => Some("bad_sni"),
+            Self::Hello(Fault::Malformed) => Some("malformed"),
+            Self::Limited(which) => Some(which),
+            Self::Stopped(Stop::Pending) => Some("pending"),
+            _ => None,
+        }
+    }
+}
+
+impl From<Stop> for ConnError {
+    fn from(stop: Stop) -> Self {
+        Self::Stopped(stop)
+    }
+}

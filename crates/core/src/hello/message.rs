@@ -1,0 +1,153 @@
+//! Reads a whole ClientHello message (RFC 8446 §4.1.2).
+//!
+//! tls-parser takes the fields apart; its Ok is not enough, so here every inner length must be used up exactly,
+//! and what a hello may hold only once is there only once. A lax reader in front of a strict backend, or the
+//! other way round, is a way around routing.
+
+use super::{CLIENT_HELLO, Fault, Hello};
+use std::net::{Ipv4Addr, Ipv6Addr};
+use tls_parser::parse_tls_handshake_client_hello;
+
+/// The hello in `joined`, which is one handshake message with its header.
+pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, Fault> {
+    let (header, body) = joined.split_at_checked(4).ok_or(Fault::Malformed)?;
+    if header.first() != Some(&CLIENT_HELLO) {
+        return Err(Fault::Malformed);
+    }
+    let Ok((rest, fields)) = parse_tls_handshake_client_hello(body) else { return Err(Fault::Malformed) };
+    let major = fields.version.0 >> 8;
+    if !rest.is_empty() || fields.ciphers.is_empty() || fields.comp.is_empty() || major != 3 {
+        return Err(Fault::Malformed);
+    }
+    let mut hello = Hello {
+        sni: None,
+        alpn: Vec::new(),
+        tls13: false,
+        ech: false,
+        early_data: false,
+        length: joined.len(),
+        records,
+    };
+    let mut kinds = Vec::new();
+    let mut rest = Reader(fields.ext.unwrap_or_default());
+    while !rest.0.is_empty() {
+        let kind = rest.number16()?;
+        let data = rest.vector16()?;
+        kinds.push(kind);
+        match kind {
+            SERVER_NAME => hello.sni = server_name(data)?,
+            ALPN => hello.alpn = protocols(data)?,
+            SUPPORTED_VERSIONS => hello.tls13 = versions(data)?,
+            EARLY_DATA => hello.early_data = true,
+            ENCRYPTED_CLIENT_HELLO => hello.ech = true,
+            _ => {}
+        }
+    }
+    kinds.sort_unstable();
+    if kinds.windows(2).any(|w| w.first() == w.last()) {
+        return Err(Fault::BadSni);
+    }
+    Ok(hello)
+}
+
+/// Extension types (the IANA registry "TLS ExtensionType Values").
+const SERVER_NAME: u16 = 0;
+const ALPN: u16 = 16;
+const EARLY_DATA: u16 = 42;
+const SUPPORTED_VERSIONS: u16 = 43;
+const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+/// The version number of TLS 1.3 in `supported_versions`.
+const TLS13: u16 = 0x0304;
+/// Most bytes of a DNS name and of a label (RFC 1035 §2.3.4).
+const NAME_MAX: usize = 253;
+const LABEL_MAX: usize = 63;
+
+/// The one name in a `server_name` extension; an IP literal counts as no name (RFC 6066 §3).
+fn server_name(data: &[u8]) -> Result<Option<Box<str>>, Fault> {
+    let mut data = Reader(data);
+    let mut list = Reader(data.vector16()?);
+    data.end()?;
+    if list.0.is_empty() || list.number8()? != 0 {
+        return Err(Fault::BadSni);
+    }
+    let name = list.vector16()?;
+    if !list.0.is_empty() {
+        return Err(Fault::BadSni);
+    }
+    let name = std::str::from_utf8(name).or(Err(Fault::BadSni))?;
+    if is_ip_literal(name) {
+        return Ok(None);
+    }
+    let name = name.strip_suffix('.').unwrap_or(name);
+    // A letter, digit or hyphen, and the underscore that real names have.
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let labels_fit = name.split('.').all(|l| (1..=LABEL_MAX).contains(&l.len()) && l.bytes().all(legal));
+    if name.len() > NAME_MAX || !labels_fit {
+        return Err(Fault::BadSni);
+    }
+    Ok(Some(name.to_ascii_lowercase().into()))
+}
+
+fn is_ip_literal(name: &str) -> bool {
+    let bare = name.strip_prefix('[').and_then(|n| n.strip_suffix(']')).unwrap_or(name);
+    name.parse::<Ipv4Addr>().is_ok() || bare.parse::<Ipv6Addr>().is_ok()
+}
+
+fn protocols(data: &[u8]) -> Result<Vec<Box<[u8]>>, Fault> {
+    let mut data = Reader(data);
+    let mut list = Reader(data.vector16()?);
+    data.end()?;
+    let mut found = Vec::new();
+    while !list.0.is_empty() {
+        let protocol = list.vector8()?;
+        if protocol.is_empty() {
+            return Err(Fault::Malformed);
+        }
+        found.push(protocol.into());
+    }
+    if found.is_empty() { Err(Fault::Malformed) } else { Ok(found) }
+}
+
+fn versions(data: &[u8]) -> Result<bool, Fault> {
+    let mut data = Reader(data);
+    let mut list = Reader(data.vector8()?);
+    data.end()?;
+    let mut tls13 = false;
+    while !list.0.is_empty() {
+        tls13 |= list.number16()? == TLS13;
+    }
+    Ok(tls13)
+}
+
+/// Takes numbers and length-prefixed vectors off the front of a slice; what is not there is malformed.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Result<&'a [u8], Fault> {
+        let (head, rest) = self.0.split_at_checked(n).ok_or(Fault::Malformed)?;
+        self.0 = rest;
+        Ok(head)
+    }
+
+    fn number8(&mut self) -> Result<u8, Fault> {
+        self.take(1)?.first().copied().ok_or(Fault::Malformed)
+    }
+
+    fn number16(&mut self) -> Result<u16, Fault> {
+        Ok(u16::from_be_bytes([self.number8()?, self.number8()?]))
+    }
+
+    fn vector8(&mut self) -> Result<&'a [u8], Fault> {
+        let n = self.number8()?;
+        self.take(n.into())
+    }
+
+    fn vector16(&mut self) -> Result<&'a [u8], Fault> {
+        let n = self.number16()?;
+        self.take(n.into())
+    }
+
+    fn end(&self) -> Result<(), Fault> {
+        if self.0.is_empty() { Ok(()) } else { Err(Fault::Malformed) }
+    }
+}

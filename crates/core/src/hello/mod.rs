@@ -1,0 +1,183 @@
+//! Pure: the first bytes of a client → partial, a hello, or why it is none.
+//!
+//! [`Assembler`] takes records apart and joins the handshake message that is spread over them, split at any
+//! byte, also inside the server name (RFC 8446 §5.1). It decides as soon as the bytes allow, refuses by the
+//! header that announces too much instead of buffering it, and looks at each byte once, however small the
+//! pieces come. [`message`] then reads the joined message; tls-parser does the fields, and every inner length
+//! must be used up exactly.
+//!
+//! Bytes are only looked at here: who asked keeps them and replays them unchanged.
+#![deny(clippy::indexing_slicing)]
+
+mod message;
+
+/// What a client asks for, as far as routing and the record care.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// The server name (RFC 6066 §3), lower-cased, without trailing dot. `None` where there is none, or an IP
+    /// literal stands in its place.
+    pub sni: Option<Box<str>>,
+    /// The ALPN protocols offered (RFC 7301), in the client's order.
+    pub alpn: Vec<Box<[u8]>>,
+    /// TLS 1.3 is among the versions offered.
+    pub tls13: bool,
+    /// An encrypted ClientHello is inside (RFC 9849); the name is then the outer one.
+    pub ech: bool,
+    /// The client is sending early data (RFC 8446 §4.2.10).
+    pub early_data: bool,
+    /// Length of the handshake message with its header, in bytes.
+    pub length: usize,
+    /// TLS records over which it was spread.
+    pub records: u32,
+}
+
+/// Why the bytes are not a hello that weir takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Not a TLS ClientHello at all: plain HTTP, SSH, SSLv2, noise.
+    NotTls,
+    /// TLS, but against its rules.
+    Malformed,
+    /// A server name that is no DNS name, two of them, or an extension that comes twice.
+    BadSni,
+    /// It announces more than the ceiling.
+    TooLarge,
+}
+
+/// The answer to the bytes so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// More bytes are needed.
+    Partial,
+    /// A whole hello.
+    Hello(Box<Hello>),
+    /// No bytes that may follow can make it one.
+    Refused(Fault),
+}
+
+/// Joins a handshake message over TLS records.
+#[derive(Debug)]
+pub struct Assembler {
+    /// Most handshake bytes, header included.
+    ceiling: usize,
+    /// Most raw bytes, record headers included.
+    raw_ceiling: usize,
+    /// Where the next record's header begins.
+    next: usize,
+    records: u32,
+    joined: Vec<u8>,
+}
+
+impl Assembler {
+    /// An assembler that takes a message of up to `ceiling` bytes, in up to four times as many raw bytes: small
+    /// records are legal, if odd.
+    pub fn new(ceiling: usize) -> Self {
+        Self { ceiling, raw_ceiling: ceiling.saturating_mul(4), next: 0, records: 0, joined: Vec::new() }
+    }
+
+    /// Most raw bytes that a hello may take.
+    pub fn raw_ceiling(&self) -> usize {
+        self.raw_ceiling
+    }
+
+    /// Goes on with `raw`: everything that has come so far, only ever longer from call to call.
+    pub fn advance(&mut self, raw: &[u8]) -> Progress {
+        if self.records == 0
+            && let Some(fault) = not_a_hello(raw)
+        {
+            return Progress::Refused(fault);
+        }
+        loop {
+            let here = raw.get(self.next..).unwrap_or_default();
+            let body = match record(here) {
+                Ok(Some(body)) => body,
+                Ok(None) => return self.refuse_early(here),
+                Err(fault) => return Progress::Refused(fault),
+            };
+            if self.next + HEADER + body.len > self.raw_ceiling {
+                return Progress::Refused(Fault::TooLarge);
+            }
+            let Some(bytes) = here.get(HEADER..HEADER + body.len) else {
+                return self.refuse_early(here);
+            };
+            self.next += HEADER + body.len;
+            self.records += 1;
+            self.joined.extend_from_slice(bytes);
+            match self.announced() {
+                Some(total) if total > self.ceiling => return Progress::Refused(Fault::TooLarge),
+                Some(total) if self.joined.len() > total => return Progress::Refused(Fault::Malformed),
+                Some(total) if self.joined.len() == total => return self.read(),
+                _ => {}
+            }
+        }
+    }
+
+    /// Length of the message that its header announces, once the header is there.
+    fn announced(&self) -> Option<usize> {
+        announced(&self.joined)
+    }
+
+    /// Before a record is whole its head may already say that the message is too large.
+    fn refuse_early(&self, here: &[u8]) -> Progress {
+        if self.joined.is_empty()
+            && let Some(total) = announced(here.get(HEADER..).unwrap_or_default())
+            && total > self.ceiling
+        {
+            return Progress::Refused(Fault::TooLarge);
+        }
+        Progress::Partial
+    }
+
+    fn read(&self) -> Progress {
+        match message::client_hello(&self.joined, self.records) {
+            Ok(hello) => Progress::Hello(Box::new(hello)),
+            Err(fault) => Progress::Refused(fault),
+        }
+    }
+}
+
+/// Bytes of a record's header.
+const HEADER: usize = 5;
+/// Most plaintext bytes of a record (RFC 8446 §5.1).
+const RECORD_MAX: usize = 1 << 14;
+/// Record and message types (RFC 8446 §5.1, §4).
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+
+/// The bytes of a record that follow its header.
+struct Body {
+    len: usize,
+}
+
+/// What a record's header announces; `None` before the header is whole.
+fn record(here: &[u8]) -> Result<Option<Body>, Fault> {
+    let [kind, major, _, high, low, ..] = here else { return Ok(None) };
+    let len = usize::from(u16::from_be_bytes([*high, *low]));
+    // A record of another type in between, an empty one, or one over the limit is against RFC 8446 §5.1. Its
+    // version says nothing beyond the major 3.
+    if *kind != HANDSHAKE || *major != 3 || len == 0 || len > RECORD_MAX {
+        return Err(Fault::Malformed);
+    }
+    Ok(Some(Body { len }))
+}
+
+/// Decides on the very first bytes, before the parser would call them merely incomplete.
+fn not_a_hello(raw: &[u8]) -> Option<Fault> {
+    let is = |at: usize, want: u8| raw.get(at).is_none_or(|b| *b == want);
+    (!(is(0, HANDSHAKE) && is(1, 3) && is(HEADER, CLIENT_HELLO))).then(|| {
+        // An empty first record has no byte 5 of its own: it is TLS, only malformed.
+        match record(raw) {
+            Err(fault) if is(0, HANDSHAKE) && is(1, 3) => fault,
+            _ => Fault::NotTls,
+        }
+    })
+}
+
+/// The length in a handshake header, the header's own four bytes included.
+fn announced(joined: &[u8]) -> Option<usize> {
+    let [_, a, b, c, ..] = joined else { return None };
+    usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).ok().map(|n| n + 4)
+}
+
+#[cfg(test)]
+mod tests;

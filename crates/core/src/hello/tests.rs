@@ -1,0 +1,281 @@
+//! Every prefix, every split, every way to lie about a length; rustls' own reader is the referee.
+
+use super::*;
+use proptest::prelude::*;
+use rustls::server::Acceptor;
+use std::sync::Arc;
+
+/// A real hello, as rustls sends it.
+fn real(name: &str, alpn: &[&str]) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|a| a.as_bytes().to_vec()).collect();
+    let name = name.to_owned().try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut out = Vec::new();
+    client.write_tls(&mut out).unwrap();
+    out
+}
+
+/// A hello with these extensions, in one record.
+fn made(extensions: &[(u16, Vec<u8>)]) -> Vec<u8> {
+    let mut ext = Vec::new();
+    for (kind, data) in extensions {
+        ext.extend(kind.to_be_bytes());
+        ext.extend(u16::try_from(data.len()).unwrap().to_be_bytes());
+        ext.extend(data);
+    }
+    let mut body = vec![3, 3];
+    body.extend([7; 32]);
+    body.push(0);
+    body.extend([0, 2, 0x13, 0x01, 1, 0]);
+    body.extend(u16::try_from(ext.len()).unwrap().to_be_bytes());
+    body.extend(ext);
+    framed(&message(&body), usize::MAX)
+}
+
+fn message(body: &[u8]) -> Vec<u8> {
+    let mut m = vec![1];
+    m.extend(&u32::try_from(body.len()).unwrap().to_be_bytes()[1..]);
+    m.extend(body);
+    m
+}
+
+/// A message over records of at most `size` bytes.
+fn framed(message: &[u8], size: usize) -> Vec<u8> {
+    let mut raw = Vec::new();
+    for part in message.chunks(size.min(RECORD_MAX)) {
+        raw.extend([22, 3, 1]);
+        raw.extend(u16::try_from(part.len()).unwrap().to_be_bytes());
+        raw.extend(part);
+    }
+    raw
+}
+
+fn sni(name: &[u8]) -> (u16, Vec<u8>) {
+    let mut list = vec![0];
+    list.extend(u16::try_from(name.len()).unwrap().to_be_bytes());
+    list.extend(name);
+    (0, vector16(&list))
+}
+
+fn vector16(data: &[u8]) -> Vec<u8> {
+    [&u16::try_from(data.len()).unwrap().to_be_bytes()[..], data].concat()
+}
+
+fn whole(raw: &[u8]) -> Progress {
+    Assembler::new(16 * 1024).advance(raw)
+}
+
+fn name_of(raw: &[u8]) -> Result<Option<String>, Fault> {
+    match whole(raw) {
+        Progress::Hello(h) => Ok(h.sni.map(Into::into)),
+        Progress::Refused(f) => Err(f),
+        Progress::Partial => panic!("partial: {raw:02x?}"),
+    }
+}
+
+#[test]
+fn every_prefix_of_a_real_hello_is_partial() {
+    let raw = real("www.example.com", &["h2", "http/1.1"]);
+    let mut growing = Assembler::new(16 * 1024);
+    for n in 0..raw.len() {
+        assert_eq!(whole(&raw[..n]), Progress::Partial, "prefix of {n}");
+        assert_eq!(growing.advance(&raw[..n]), Progress::Partial, "byte {n}");
+    }
+    let Progress::Hello(hello) = growing.advance(&raw) else { panic!() };
+    assert_eq!(hello.sni.as_deref(), Some("www.example.com"));
+    assert_eq!(hello.alpn, [Box::from(*b"h2"), Box::from(*b"http/1.1")]);
+    assert!(hello.tls13 && !hello.ech && !hello.early_data);
+    assert_eq!((hello.length, hello.records), (raw.len() - 5, 1));
+}
+
+#[test]
+fn records_of_any_size_are_joined() {
+    let message = real("a-rather-long-name.example.com", &[])[5..].to_vec();
+    for size in [1, 2, 3, 16, 64, 255, 1000] {
+        let raw = framed(&message, size);
+        let Progress::Hello(hello) = whole(&raw) else { panic!("records of {size}") };
+        assert_eq!(hello.sni.as_deref(), Some("a-rather-long-name.example.com"));
+        assert_eq!(hello.records as usize, message.len().div_ceil(size));
+    }
+    for at in 1..message.len() {
+        let raw = [framed(&message[..at], usize::MAX), framed(&message[at..], usize::MAX)].concat();
+        assert!(matches!(whole(&raw), Progress::Hello(h) if h.records == 2), "split at {at}");
+    }
+}
+
+#[test]
+fn what_is_not_tls_is_known_at_once() {
+    for first in [&b"G"[..], b"GET / HTTP/1.1\r\n", b"SSH-2.0", &[0x80, 0x2e, 1, 0, 2], &[0x16, 2], &[0]] {
+        assert_eq!(whole(first), Progress::Refused(Fault::NotTls), "{first:02x?}");
+    }
+    assert_eq!(whole(&[22, 3, 1, 0, 10, 2]), Progress::Refused(Fault::NotTls), "a ServerHello");
+    assert_eq!(whole(&[]), Progress::Partial);
+}
+
+#[test]
+fn what_breaks_the_record_layer_is_malformed() {
+    let message = real("a.example", &[])[5..].to_vec();
+    let (a, b) = message.split_at(40);
+    let [a, b] = [a, b].map(|m| framed(m, usize::MAX));
+    let between = |middle: &[u8]| whole(&[&a, middle, &b].concat());
+    assert_eq!(between(&[22, 3, 1, 0, 0]), Progress::Refused(Fault::Malformed), "an empty record");
+    assert_eq!(between(&[21, 3, 1, 0, 2, 1, 0]), Progress::Refused(Fault::Malformed), "an alert between");
+    assert_eq!(between(&[22, 2, 1, 0, 1, 0]), Progress::Refused(Fault::Malformed), "another major version");
+    assert_eq!(whole(&[22, 3, 1, 0x40, 1]), Progress::Refused(Fault::Malformed), "over 2^14");
+    assert_eq!(whole(&[22, 3, 1, 0, 0]), Progress::Refused(Fault::Malformed), "empty at the start");
+    assert_eq!(whole(&[22, 3, 1, 0, 0, 22]), Progress::Refused(Fault::Malformed), "empty at the start");
+    let trailing = framed(&[&message[..], &[0]].concat(), usize::MAX);
+    assert_eq!(whole(&trailing), Progress::Refused(Fault::Malformed), "a byte behind the message");
+}
+
+#[test]
+fn too_much_is_refused_at_the_header_that_announces_it() {
+    assert_eq!(whole(&[22, 3, 1, 2, 0, 1, 1, 0, 0]), Progress::Refused(Fault::TooLarge), "64 KiB");
+    assert_eq!(whole(&[22, 3, 1, 2, 0, 1, 255, 255, 255]), Progress::Refused(Fault::TooLarge), "2^24 - 1");
+    let padded = made(&[(21, vec![0; 15 * 1024])]);
+    assert!(matches!(whole(&padded), Progress::Hello(_)));
+    let mut small = Assembler::new(1024);
+    assert_eq!(small.advance(&padded[..9]), Progress::Refused(Fault::TooLarge));
+    // One-byte records: six raw bytes each, so the raw ceiling of four times is met first.
+    let dusty = framed(&made(&[(21, vec![0; 12 * 1024])])[5..], 1);
+    assert_eq!(whole(&dusty), Progress::Refused(Fault::TooLarge));
+}
+
+#[test]
+fn names_are_compared_as_dns_names() {
+    for (asked, want) in [
+        (&b"WWW.Example.COM"[..], Some("www.example.com")),
+        (b"www.example.com.", Some("www.example.com")),
+        (b"xn--bcher-kva.example", Some("xn--bcher-kva.example")),
+        (b"_dmarc.a_b.example", Some("_dmarc.a_b.example")),
+        (b"localhost", Some("localhost")),
+        (b"192.0.2.7", None),
+        (b"2001:db8::7", None),
+        (b"[2001:db8::7]", None),
+    ] {
+        assert_eq!(name_of(&made(&[sni(asked)])), Ok(want.map(Into::into)), "{asked:?}");
+    }
+    assert_eq!(name_of(&made(&[])), Ok(None));
+    let long = [vec![b'a'; 63], vec![b'b'; 63], vec![b'c'; 63], vec![b'd'; 61]].join(&b'.');
+    assert_eq!(long.len(), 253);
+    assert!(name_of(&made(&[sni(&long)])).is_ok());
+    let over = [&long[..], b"x"].concat();
+    let fat_label = vec![b'a'; 64];
+    for bad in [
+        &b""[..],
+        b".",
+        b"a..b",
+        b".a",
+        b"a..",
+        b"a b",
+        b"a\0b",
+        b"a\r\nb",
+        b"a/b",
+        b"*.a",
+        "ä".as_bytes(),
+        &over,
+        &fat_label,
+    ] {
+        assert_eq!(name_of(&made(&[sni(bad)])), Err(Fault::BadSni), "{bad:?}");
+    }
+}
+
+#[test]
+fn two_of_a_kind_are_refused() {
+    let two_names = vector16(&[&[0, 0, 1, b'a'][..], &[0, 0, 1, b'b']].concat());
+    assert_eq!(name_of(&made(&[(0, two_names)])), Err(Fault::BadSni));
+    assert_eq!(name_of(&made(&[sni(b"a.b"), sni(b"c.d")])), Err(Fault::BadSni));
+    assert_eq!(name_of(&made(&[(0x4a4a, vec![]), (0x4a4a, vec![])])), Err(Fault::BadSni));
+    assert_eq!(name_of(&made(&[(0, vector16(&[1, 0, 1, b'a']))])), Err(Fault::BadSni), "another name type");
+    assert_eq!(name_of(&made(&[(0, vector16(&[]))])), Err(Fault::BadSni), "an empty list");
+}
+
+#[test]
+fn every_inner_length_is_used_up_exactly() {
+    let longer = |(kind, mut data): (u16, Vec<u8>)| {
+        data.push(0);
+        (kind, data)
+    };
+    assert_eq!(name_of(&made(&[longer(sni(b"a.b"))])), Err(Fault::Malformed));
+    assert_eq!(name_of(&made(&[longer((16, vector16(&[2, b'h', b'2'])))])), Err(Fault::Malformed));
+    for alpn in [vec![], vector16(&[]), vector16(&[0]), vector16(&[3, b'h', b'2']), vec![0, 9, 2, b'h', b'2']]
+    {
+        assert_eq!(name_of(&made(&[(16, alpn.clone())])), Err(Fault::Malformed), "{alpn:?}");
+    }
+    for versions in [vec![], vec![1, 3], vec![3, 3, 4, 3], vec![2, 3, 4, 0]] {
+        assert_eq!(name_of(&made(&[(43, versions.clone())])), Err(Fault::Malformed), "{versions:?}");
+    }
+    let good = made(&[sni(b"a.b")]);
+    let body = &good[9..];
+    let changed = |at: usize, to: u8| {
+        let mut b = body.to_vec();
+        b[at] = to;
+        name_of(&framed(&message(&b), usize::MAX))
+    };
+    assert_eq!(changed(34, 33), Err(Fault::Malformed), "session id over 32");
+    assert_eq!(changed(36, 1), Err(Fault::Malformed), "an odd cipher list");
+    assert_eq!(changed(36, 0), Err(Fault::Malformed), "no cipher");
+    assert_eq!(changed(42, body[42] + 1), Err(Fault::Malformed), "an extension block that is too long");
+    assert_eq!(changed(42, body[42] - 1), Err(Fault::Malformed), "an extension block that is too short");
+    assert_eq!(changed(0, 2), Err(Fault::Malformed), "a legacy version of another major");
+    let cut = message(&body[..body.len() - 1]);
+    assert_eq!(name_of(&framed(&cut, usize::MAX)), Err(Fault::Malformed));
+}
+
+/// What rustls makes of the same bytes: the name, or none when it refuses them.
+fn referee(raw: &[u8]) -> Option<(Option<String>, Vec<Vec<u8>>)> {
+    let mut acceptor = Acceptor::default();
+    let mut rest = raw;
+    while !rest.is_empty() {
+        acceptor.read_tls(&mut rest).ok()?;
+        if let Some(accepted) = acceptor.accept().ok()? {
+            let hello = accepted.client_hello();
+            let alpn = hello.alpn().map(|a| a.map(<[u8]>::to_vec).collect()).unwrap_or_default();
+            return Some((hello.server_name().map(|n| n.to_ascii_lowercase()), alpn));
+        }
+    }
+    None
+}
+
+proptest! {
+    #[test]
+    fn any_chunking_gives_one_answer(cuts in prop::collection::vec(1usize..400, 0..40), size in 1usize..300) {
+        let raw = framed(&real("chunky.example.com", &["h2"])[5..], size);
+        let mut growing = Assembler::new(16 * 1024);
+        let mut at = 0;
+        for cut in cuts {
+            at = (at + cut).min(raw.len() - 1);
+            prop_assert_eq!(growing.advance(&raw[..at]), Progress::Partial);
+        }
+        prop_assert_eq!(growing.advance(&raw), whole(&raw));
+    }
+
+    #[test]
+    fn never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600), tls in any::<bool>()) {
+        let mut raw = bytes;
+        if tls {
+            raw = framed(&message(&raw), 200);
+        }
+        let _ = whole(&raw);
+    }
+
+    /// Whatever one changed byte does: where both readers take the hello, they read the same.
+    #[test]
+    fn agrees_with_rustls(at in 0usize..400, to in any::<u8>(), size in prop::sample::select(vec![1, 16, 64, 16384])) {
+        let mut message = real("referee.example.com", &["h2", "http/1.1"])[5..].to_vec();
+        let at = at % message.len();
+        message[at] = to;
+        let raw = framed(&message, size);
+        if let (Progress::Hello(ours), Some((name, alpn))) = (whole(&raw), referee(&raw)) {
+            let names_agree = ours.sni.as_deref().map(ToOwned::to_owned) == name.map(|n| n.trim_end_matches('.').into());
+            prop_assert!(names_agree);
+            prop_assert_eq!(ours.alpn.iter().map(|a| a.to_vec()).collect::<Vec<_>>(), alpn);
+        }
+    }
+}

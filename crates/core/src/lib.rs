@@ -1,0 +1,31 @@
+//! weir-core: what the road of a connection is built of, in road order.
+//!
+//! - [`hello`] pure: bytes → partial, hello, not TLS, or malformed.
+//! - [`peek`] reads the first bytes of a client and keeps them for replay.
+//! - [`alert`] refuses a client in its own language, before any TLS session exists.
+//! - [`route`] pure: SNI, ALPN, source → route; the most specific wins.
+//! - [`pool`] backends with live counts and health.
+//! - [`pick`] pure: which backend next; one file a policy.
+//! - [`connect`] dials, walks the candidates.
+//! - [`relay`] both directions, half-close, resets, idle.
+//! - [`socket`] what every socket of weir is set to.
+//! - [`stop`] how a connection is told to end.
+//! - [`limits`] permits for connections, and the bound on unfinished hellos.
+//! - [`account`] the record: opened once, closed once; the closed set of outcomes.
+//! - [`access`] where records go.
+//! - [`error`] why a connection ended early: which stage, whose side, which outcome.
+
+pub mod access;
+pub mod account;
+pub mod alert;
+pub mod connect;
+pub mod error;
+pub mod hello;
+pub mod limits;
+pub mod peek;
+pub mod pick;
+pub mod pool;
+pub mod relay;
+pub mod route;
+pub mod socket;
+pub mod stop;

@@ -1,0 +1,222 @@
+//! One direction of a relay: read, write, keep what does not fit, finish.
+
+use super::OnTruncation;
+use super::memory::Memory;
+use super::splice::{self, Bulk};
+use super::wire::{Finish, Wire};
+use std::io;
+use std::task::{Context, Poll, ready};
+
+/// Why a direction failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Reading from its source failed.
+    Source(io::ErrorKind),
+    /// Writing to its destination failed.
+    Destination(io::ErrorKind),
+    /// Its source ended TLS without close_notify, and that is to become a reset.
+    Truncated,
+}
+
+/// Where a direction is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Its source broke: what had come before that still goes, and no end is told.
+    Broken,
+    /// As far as a broken source goes, everything has gone.
+    Over,
+    /// Its source has ended; the destination is still to be told so.
+    Finishing(Finish),
+    Done,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(super) struct Flow {
+    stage: Stage,
+    /// What was read and could not be written; nothing more is read until it is gone.
+    kept: Vec<u8>,
+    at: usize,
+    /// TLS below may hold written bytes back.
+    unflushed: bool,
+    truncated: bool,
+    on_truncation: OnTruncation,
+    pub(super) bulk: Bulk,
+}
+
+impl Flow {
+    /// A direction that sends `ahead` first.
+    pub(super) fn new(ahead: Vec<u8>, on_truncation: OnTruncation) -> Self {
+        Self {
+            stage: Stage::Open,
+            kept: ahead,
+            at: 0,
+            unflushed: false,
+            truncated: false,
+            on_truncation,
+            bulk: Bulk::default(),
+        }
+    }
+
+    /// Its source has ended (and perhaps its destination does not know yet).
+    pub(super) fn has_ended(&self) -> bool {
+        self.stage != Stage::Open
+    }
+
+    /// Its destination has been told of the end.
+    pub(super) fn is_done(&self) -> bool {
+        self.stage == Stage::Done
+    }
+
+    /// Its source ended TLS without close_notify, and that was passed on or let pass.
+    pub(super) fn was_truncated(&self) -> bool {
+        self.truncated
+    }
+
+    /// Nothing that was read waits to be written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.kept.is_empty() && !self.unflushed && self.bulk.is_empty()
+    }
+
+    /// Ends the direction here: what was read still goes, then the destination is told of a clean end.
+    pub(super) fn finish(&mut self) {
+        if self.stage == Stage::Open {
+            self.stage = Stage::Finishing(Finish::Clean);
+        }
+    }
+
+    /// Notes that the source broke, unless it had ended before.
+    pub(super) fn source_broke(&mut self) {
+        if self.stage == Stage::Open {
+            self.stage = Stage::Broken;
+        }
+    }
+
+    /// The destination is gone, but had ended its own stream before, and has got everything but the end: that
+    /// is no fault. True where it applies.
+    pub(super) fn excuse(&mut self) -> bool {
+        let finishing = matches!(self.stage, Stage::Finishing(_)) && self.kept.is_empty();
+        if finishing {
+            self.stage = Stage::Done;
+        }
+        finishing
+    }
+
+    /// Moves what can be moved now. `sent` grows by the bytes that the destination took.
+    pub(super) fn poll<R: Wire, W: Wire>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        memory: &Memory,
+        sent: &mut usize,
+    ) -> Poll<Result<(), Fault>> {
+        loop {
+            ready!(self.poll_kept(cx, to, sent))?;
+            match self.stage {
+                Stage::Open | Stage::Broken => {}
+                Stage::Done | Stage::Over => return Poll::Ready(Ok(())),
+                Stage::Finishing(finish) => {
+                    if let Some(to) = to.bare() {
+                        ready!(splice::poll_drain(&mut self.bulk, cx, to, memory, sent))?;
+                    }
+                    ready!(to.poll_finish(cx, finish)).map_err(|e| Fault::Destination(e.kind()))?;
+                    self.stage = Stage::Done;
+                    continue;
+                }
+            }
+            if self.unflushed {
+                ready!(to.poll_flush(cx)).map_err(|e| Fault::Destination(e.kind()))?;
+                self.unflushed = false;
+            }
+            if self.bulk.is_on()
+                && let (Some(from), Some(to)) = (from.bare(), to.bare())
+            {
+                if ready!(splice::poll_splice(&mut self.bulk, cx, from, to, memory, sent))?
+                    == splice::Step::Ended
+                {
+                    self.ended(Finish::Clean);
+                }
+                continue;
+            }
+            ready!(self.poll_copy(cx, from, to, memory, sent))?;
+        }
+    }
+
+    /// One read through the worker's buffer, and its writes.
+    fn poll_copy<R: Wire, W: Wire>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        memory: &Memory,
+        sent: &mut usize,
+    ) -> Poll<Result<(), Fault>> {
+        let mut scratch = memory.scratch();
+        match ready!(from.poll_read(cx, &mut scratch)) {
+            Ok(0) => self.ended(Finish::Clean),
+            Ok(n) => {
+                self.bulk.saw_read(n);
+                self.unflushed = W::BUFFERS;
+                let read = scratch.get(..n).unwrap_or_default();
+                let mut at = 0;
+                while let Some(rest) = read.get(at..).filter(|r| !r.is_empty()) {
+                    match to.poll_write(cx, rest) {
+                        Poll::Ready(Ok(0)) => {
+                            return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
+                        }
+                        Poll::Ready(Ok(n)) => at += n,
+                        Poll::Ready(Err(e)) => return Poll::Ready(Err(Fault::Destination(e.kind()))),
+                        Poll::Pending => {
+                            self.kept = rest.to_vec();
+                            *sent += at;
+                            return Poll::Pending;
+                        }
+                    }
+                }
+                *sent += at;
+            }
+            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(self.truncation()),
+            Err(e) => return Poll::Ready(Err(Fault::Source(e.kind()))),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn truncation(&mut self) -> Result<(), Fault> {
+        self.truncated = true;
+        match self.on_truncation {
+            OnTruncation::Reset => return Err(Fault::Truncated),
+            OnTruncation::Finish => self.ended(Finish::Clean),
+            OnTruncation::PassOn => self.ended(Finish::Bare),
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, finish: Finish) {
+        self.stage = if self.stage == Stage::Broken { Stage::Over } else { Stage::Finishing(finish) };
+    }
+
+    fn poll_kept<W: Wire>(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut W,
+        sent: &mut usize,
+    ) -> Poll<Result<(), Fault>> {
+        while let Some(rest) = self.kept.get(self.at..).filter(|r| !r.is_empty()) {
+            let n = ready!(to.poll_write(cx, rest)).map_err(|e| Fault::Destination(e.kind()))?;
+            if n == 0 {
+                return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
+            }
+            self.at += n;
+            *sent += n;
+            self.unflushed = W::BUFFERS;
+        }
+        if self.at > 0 {
+            // Gives the memory back: a connection that waits holds no buffer.
+            self.kept = Vec::new();
+            self.at = 0;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,65 @@
+//! What a worker's connections share: its read buffer and its pipes.
+
+use super::pipes::{Budget, Pipes};
+use std::cell::{RefCell, RefMut};
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::ready;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use weir_metrics::WorkerMetrics;
+
+/// A worker's scratch memory. Used only while a read is being handled, never across a wait.
+#[derive(Debug)]
+pub struct Memory {
+    scratch: RefCell<Box<[u8]>>,
+    pub(super) pipes: Pipes,
+}
+
+/// One read: large enough that bulk takes few calls, small enough to stay in the processor's cache.
+const SCRATCH: usize = 64 * 1024;
+
+impl Memory {
+    /// A read buffer, and pipes within `budget`.
+    pub fn new(budget: Budget, metrics: WorkerMetrics) -> Self {
+        Self {
+            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            pipes: Pipes::new(budget, SCRATCH, metrics),
+        }
+    }
+
+    /// The buffer, for the length of one poll.
+    pub(super) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+        self.scratch.borrow_mut()
+    }
+
+    /// Reads once through the buffer, at most `limit` bytes, and shows them to `see`. 0 bytes is the end.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: nothing has been read unless the future has ended.
+    pub async fn read<T>(
+        &self,
+        stream: &mut TcpStream,
+        limit: usize,
+        mut see: impl FnMut(&[u8]) -> T,
+    ) -> io::Result<(usize, T)> {
+        poll_fn(|cx| {
+            let mut scratch = self.scratch();
+            let size = limit.min(scratch.len());
+            let mut buf = ReadBuf::new(scratch.get_mut(..size).unwrap_or_default());
+            ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
+            let seen = see(buf.filled());
+            Ok((buf.filled().len(), seen)).into()
+        })
+        .await
+    }
+
+    /// Closes pipes that nobody has needed since the last call.
+    pub fn trim(&self) {
+        self.pipes.trim();
+    }
+}

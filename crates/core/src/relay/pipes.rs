@@ -1,0 +1,110 @@
+//! A worker's pool of pipes for splice(2).
+//!
+//! A pipe is held only while bytes are inside it or a flow is filling it, so a few serve many connections. The
+//! kernel gives an unprivileged user about 64 MiB of pipes (`pipe-user-pages-soft`) and then shrinks new ones
+//! to 8 KiB: the budget stays below that, a pipe that comes out small is not used, and without a pipe a flow
+//! copies.
+
+use rustix::fd::OwnedFd;
+use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use weir_metrics::WorkerMetrics;
+
+/// How many pipes a worker may hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// At most this many, in use or pooled.
+    pub pipes: usize,
+}
+
+/// Both ends of a pipe, empty whenever it is in the pool. One that is dropped counts as closed.
+#[derive(Debug)]
+pub(super) struct Pipe {
+    pub(super) read: OwnedFd,
+    pub(super) write: OwnedFd,
+    pub(super) capacity: usize,
+    held: Rc<Held>,
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        self.held.add(-1);
+    }
+}
+
+/// Counts the pipes that exist, pooled or in use.
+#[derive(Debug)]
+struct Held {
+    pipes: Cell<usize>,
+    buffer: usize,
+    metrics: WorkerMetrics,
+}
+
+impl Held {
+    fn add(&self, n: isize) {
+        let pipes = self.pipes.get().saturating_add_signed(n);
+        self.pipes.set(pipes);
+        self.metrics.pipes.set(i64::try_from(pipes).unwrap_or(i64::MAX));
+        let bytes = self.buffer + pipes * WANTED;
+        self.metrics.relay_buffer.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Pipes {
+    free: RefCell<Vec<Pipe>>,
+    /// Fewest pipes that were free since the last trim: nobody needed those.
+    unneeded: Cell<usize>,
+    held: Rc<Held>,
+    budget: Budget,
+}
+
+/// Wanted capacities: ten times fewer calls with 1 MiB than with the default of 64 KiB.
+const WANTED: usize = 1 << 20;
+const CAPACITIES: [usize; 2] = [WANTED, 1 << 18];
+/// Below the default size the user's budget is spent: copying is then cheaper.
+const SMALLEST: usize = 1 << 16;
+
+impl Pipes {
+    pub(super) fn new(budget: Budget, buffer: usize, metrics: WorkerMetrics) -> Self {
+        let held = Rc::new(Held { pipes: Cell::new(0), buffer, metrics });
+        held.add(0);
+        Self { free: RefCell::default(), unneeded: Cell::new(0), held, budget }
+    }
+
+    /// An empty pipe, or `None` when the budget or the kernel has none.
+    pub(super) fn take(&self) -> Option<Pipe> {
+        let pooled = self.free.borrow_mut().pop();
+        self.unneeded.set(self.unneeded.get().min(self.free.borrow().len()));
+        pooled.or_else(|| self.make())
+    }
+
+    /// Gives an empty pipe back.
+    pub(super) fn give(&self, pipe: Pipe) {
+        self.free.borrow_mut().push(pipe);
+    }
+
+    /// Closes the pipes that nobody has needed since the last call.
+    pub(super) fn trim(&self) {
+        let mut free = self.free.borrow_mut();
+        let keep = free.len() - self.unneeded.get().min(free.len());
+        free.truncate(keep);
+        self.unneeded.set(keep);
+    }
+
+    fn make(&self) -> Option<Pipe> {
+        if self.held.pipes.get() >= self.budget.pipes {
+            return None;
+        }
+        let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok()?;
+        for capacity in CAPACITIES {
+            if fcntl_setpipe_size(&write, capacity).is_ok() {
+                break;
+            }
+        }
+        let capacity = fcntl_getpipe_size(&write).ok().filter(|c| *c >= SMALLEST)?;
+        self.held.add(1);
+        Some(Pipe { read, write, capacity, held: Rc::clone(&self.held) })
+    }
+}

@@ -1,0 +1,146 @@
+//! The bulk road of a flow: socket → pipe → socket inside the kernel, by splice(2).
+//!
+//! A flow copies while its reads are small, as a pipe costs calls of its own; after a few large reads it takes
+//! a pipe, and gives it back as soon as it is empty. The pipe is filled only when empty: then "try again" from
+//! the socket can only mean that the socket has nothing, never that the pipe is full. Bytes inside may exceed
+//! the pipe's capacity in pages, so no more is assumed than what the calls returned.
+
+use super::flow::Fault;
+use super::memory::Memory;
+use super::pipes::Pipe;
+use rustix::fd::AsFd;
+use rustix::pipe::{SpliceFlags, splice};
+use std::io;
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// Whether a flow is in bulk, and its pipe while bytes are inside.
+#[derive(Debug, Default)]
+pub(super) struct Bulk {
+    on: bool,
+    /// Large reads in a row while copying; small ones in a row while splicing.
+    streak: u8,
+    pipe: Option<Box<Filled>>,
+}
+
+#[derive(Debug)]
+struct Filled {
+    pipe: Pipe,
+    inside: usize,
+}
+
+/// What a poll of the bulk road came to, short of waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The source has ended.
+    Ended,
+    /// Back to copying.
+    Copy,
+}
+
+/// A read of this size is a large one.
+const LARGE: usize = 16 * 1024;
+/// So many large reads in a row turn a flow to splicing,
+const TO_SPLICE: u8 = 3;
+/// and so many small ones turn it back.
+const TO_COPY: u8 = 8;
+/// Bytes that one flow may move before the worker's other connections have their turn.
+const TURN: usize = 4 << 20;
+
+impl Bulk {
+    /// Notes a read that was copied.
+    pub(super) fn saw_read(&mut self, n: usize) {
+        self.streak = if n >= LARGE { self.streak.saturating_add(1) } else { 0 };
+        if self.streak >= TO_SPLICE {
+            (self.on, self.streak) = (true, 0);
+        }
+    }
+
+    pub(super) fn is_on(&self) -> bool {
+        self.on
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pipe.is_none()
+    }
+
+    fn back_to_copying(&mut self) -> Step {
+        (self.on, self.streak) = (false, 0);
+        Step::Copy
+    }
+}
+
+/// Moves bytes until the source has none, the destination takes none, or a turn is used up.
+pub(super) fn poll_splice(
+    bulk: &mut Bulk,
+    cx: &mut Context<'_>,
+    from: &TcpStream,
+    to: &TcpStream,
+    memory: &Memory,
+    sent: &mut usize,
+) -> Poll<Result<Step, Fault>> {
+    let turn = *sent + TURN;
+    loop {
+        ready!(poll_drain(bulk, cx, to, memory, sent))?;
+        if *sent >= turn {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        ready!(from.poll_read_ready(cx)).map_err(|e| Fault::Source(e.kind()))?;
+        let Some(pipe) = memory.pipes.take() else { return Poll::Ready(Ok(bulk.back_to_copying())) };
+        match from.try_io(Interest::READABLE, || step(from, &pipe.write, pipe.capacity)) {
+            Ok(0) => {
+                memory.pipes.give(pipe);
+                return Poll::Ready(Ok(Step::Ended));
+            }
+            Ok(inside) => {
+                bulk.streak = if inside < LARGE { bulk.streak + 1 } else { 0 };
+                bulk.pipe = Some(Box::new(Filled { pipe, inside }));
+                if bulk.streak >= TO_COPY {
+                    ready!(poll_drain(bulk, cx, to, memory, sent))?;
+                    return Poll::Ready(Ok(bulk.back_to_copying()));
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => memory.pipes.give(pipe),
+            Err(e) => {
+                memory.pipes.give(pipe);
+                return Poll::Ready(Err(Fault::Source(e.kind())));
+            }
+        }
+    }
+}
+
+/// Empties the flow's pipe into the destination, and gives it back.
+pub(super) fn poll_drain(
+    bulk: &mut Bulk,
+    cx: &mut Context<'_>,
+    to: &TcpStream,
+    memory: &Memory,
+    sent: &mut usize,
+) -> Poll<Result<(), Fault>> {
+    while let Some(filled) = &mut bulk.pipe {
+        ready!(to.poll_write_ready(cx)).map_err(|e| Fault::Destination(e.kind()))?;
+        match to.try_io(Interest::WRITABLE, || step(&filled.pipe.read, to, filled.inside)) {
+            Ok(n) => {
+                *sent += n;
+                filled.inside = filled.inside.saturating_sub(n);
+                if filled.inside == 0
+                    && let Some(filled) = bulk.pipe.take()
+                {
+                    memory.pipes.give(filled.pipe);
+                }
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+            Err(e) => {
+                bulk.pipe = None; // Its bytes have nowhere to go.
+                return Poll::Ready(Err(Fault::Destination(e.kind())));
+            }
+        }
+    }
+    Poll::Ready(Ok(()))
+}
+
+fn step(from: impl AsFd, to: impl AsFd, len: usize) -> io::Result<usize> {
+    splice(from, None, to, None, len, SpliceFlags::MOVE | SpliceFlags::NONBLOCK).map_err(io::Error::from)
+}

@@ -1,0 +1,86 @@
+//! How a connection is told to end: a switch that its worker can throw, and that every wait of it watches.
+//!
+//! One task waits for it, on the worker's own thread: no lock, no allocation beyond the switch.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
+/// Why a connection is told to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Too many connections had no complete hello or handshake, and this was the oldest.
+    Pending,
+    /// The process, or what the connection belongs to, is going, and the time to finish is over.
+    Drained,
+}
+
+/// Thrown once; the connection sees it at its next wait.
+#[derive(Debug, Default)]
+pub struct Switch {
+    thrown: Cell<Option<Stop>>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Switch {
+    /// Tells the connection to end. The first reason stays.
+    pub fn throw(&self, why: Stop) {
+        if self.thrown.get().is_none() {
+            self.thrown.set(Some(why));
+            if let Some(waker) = self.waiting.take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// Ready once thrown. Keeps one waker, that of the last caller.
+    pub fn poll_thrown(&self, cx: &Context<'_>) -> Poll<Stop> {
+        if let Some(why) = self.thrown.get() {
+            return Poll::Ready(why);
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.as_ref().is_some_and(|w| w.will_wake(cx.waker())) {
+            *waiting = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Runs `work` until it is done or the switch is thrown.
+    ///
+    /// # Errors
+    /// The reason, when the switch was thrown first.
+    ///
+    /// # Cancel safety
+    /// As cancel safe as `work`, which is dropped where the switch comes first.
+    pub async fn race<F: Future>(&self, work: F) -> Result<F::Output, Stop> {
+        let mut work = pin!(work);
+        poll_fn(|cx| {
+            if let Poll::Ready(why) = self.poll_thrown(cx) {
+                return Poll::Ready(Err(why));
+            }
+            work.as_mut().poll(cx).map(Ok)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::rc::Rc;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn ends_a_wait_and_keeps_the_first_reason() {
+        let switch = Rc::new(Switch::default());
+        let local = tokio::task::LocalSet::new();
+        let thrower = Rc::clone(&switch);
+        local.spawn_local(async move {
+            thrower.throw(Stop::Pending);
+            thrower.throw(Stop::Drained);
+        });
+        let waited = local.run_until(switch.race(std::future::pending::<()>())).await;
+        assert_eq!(waited, Err(Stop::Pending));
+        assert_eq!(switch.race(async { 1 }).await, Err(Stop::Pending));
+    }
+}

@@ -1,0 +1,188 @@
+//! What the road holds: counters resolved once per listener, pool, backend or worker.
+//!
+//! A label look-up costs ten times a held counter, so what is counted per read is a field here, and only what
+//! happens once in a connection's life is looked up by its labels.
+
+use crate::registry::Metrics;
+use prometheus::{Histogram, IntCounter, IntGauge};
+use std::sync::Arc;
+
+/// The counters of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    all: Arc<Metrics>,
+    name: Arc<str>,
+    opened: IntCounter,
+    duration: Histogram,
+    /// Payload bytes from clients to backends.
+    pub up: IntCounter,
+    /// Payload bytes from backends to clients.
+    pub down: IntCounter,
+    hello_bytes: Histogram,
+    hello_records: Histogram,
+    hello_segments: Histogram,
+}
+
+impl ListenerMetrics {
+    pub(crate) fn new(all: &Arc<Metrics>, listener: &str) -> Self {
+        Self {
+            all: Arc::clone(all),
+            name: Arc::from(listener),
+            opened: all.connections.opened.with_label_values(&[listener]),
+            duration: all.duration.with_label_values(&[listener]),
+            up: all.bytes.with_label_values(&[listener, "up"]),
+            down: all.bytes.with_label_values(&[listener, "down"]),
+            hello_bytes: all.hello_bytes.with_label_values(&[listener]),
+            hello_records: all.hello_records.with_label_values(&[listener]),
+            hello_segments: all.hello_segments.with_label_values(&[listener]),
+        }
+    }
+
+    /// Counts an accepted connection.
+    pub fn opened(&self) {
+        self.opened.inc();
+    }
+
+    /// Counts an ended connection that lasted `seconds`.
+    pub fn closed(&self, mode: &str, outcome: &str, side: &str, seconds: f64) {
+        self.duration.observe(seconds);
+        self.all.connections.closed.with_label_values(&[&self.name, mode, outcome, side]).inc();
+    }
+
+    /// Connections accepted so far, and those open now.
+    pub fn connections(&self) -> (u64, u64) {
+        self.all.connections.of(&self.name)
+    }
+
+    /// Counts what the first bytes of a connection were.
+    pub fn hello(&self, outcome: &str) {
+        self.all.hello.with_label_values(&[&self.name, outcome]).inc();
+    }
+
+    /// Notes the shape of a complete hello: its handshake bytes, TLS records, and reads.
+    pub fn hello_shape(&self, bytes: usize, records: u32, segments: u32) {
+        #[allow(clippy::cast_precision_loss, reason = "a hello is at most some KiB")]
+        self.hello_bytes.observe(bytes as f64);
+        self.hello_records.observe(f64::from(records));
+        self.hello_segments.observe(f64::from(segments));
+    }
+
+    /// Counts a finished handshake of `side` (client or backend) that took `seconds`.
+    pub fn handshake(&self, side: &str, version: &str, resumed: &str, seconds: f64) {
+        self.all.handshakes.with_label_values(&[&self.name, side, version, resumed, "ok"]).inc();
+        self.all.handshake_duration.with_label_values(&[&self.name, side]).observe(seconds);
+    }
+
+    /// Counts a failed handshake of `side`. The version stays empty: it was not agreed on.
+    pub fn handshake_failed(&self, side: &str, reason: &str) {
+        self.all.handshakes.with_label_values(&[&self.name, side, "", "no", "failed"]).inc();
+        self.all.handshake_failures.with_label_values(&[&self.name, side, reason]).inc();
+    }
+
+    /// Counts a connection that a limit turned away or made wait.
+    pub fn limited(&self, reason: &str) {
+        self.all.limited.with_label_values(&[&self.name, reason]).inc();
+    }
+
+    /// Counts an error of accept(2).
+    pub fn accept_error(&self, error: &str) {
+        self.all.accept_errors.with_label_values(&[&self.name, error]).inc();
+    }
+}
+
+/// The counters of one pool.
+#[derive(Clone, Debug)]
+pub struct PoolMetrics {
+    /// Backends that may take connections now.
+    pub usable: IntGauge,
+    /// Further backends tried.
+    pub retries: IntCounter,
+    /// Seconds until a backend accepted.
+    pub connect_duration: Histogram,
+    /// 1 where backend certificates are not verified.
+    pub verify_disabled: IntGauge,
+}
+
+impl PoolMetrics {
+    pub(crate) fn new(all: &Metrics, pool: &str) -> Self {
+        Self {
+            usable: all.usable.with_label_values(&[pool]),
+            retries: all.retries.with_label_values(&[pool]),
+            connect_duration: all.connect_duration.with_label_values(&[pool]),
+            verify_disabled: all.verify_disabled.with_label_values(&[pool]),
+        }
+    }
+}
+
+/// The counters of one backend in one pool.
+#[derive(Clone, Debug)]
+pub struct BackendMetrics {
+    /// 1 while it passes its health checks.
+    pub up: IntGauge,
+    /// Connections that it serves now.
+    pub active: IntGauge,
+    /// Its weight.
+    pub weight: IntGauge,
+    reached: IntCounter,
+    connections: prometheus::IntCounterVec,
+    health_checks: prometheus::IntCounterVec,
+    pool: Arc<str>,
+    backend: Arc<str>,
+}
+
+impl BackendMetrics {
+    pub(crate) fn new(all: &Metrics, pool: &str, backend: &str) -> Self {
+        let labels = &[pool, backend];
+        Self {
+            up: all.up.with_label_values(labels),
+            active: all.active.with_label_values(labels),
+            weight: all.weight.with_label_values(labels),
+            reached: all.backend_connections.with_label_values(&[pool, backend, "ok"]),
+            connections: all.backend_connections.clone(),
+            health_checks: all.health_checks.clone(),
+            pool: Arc::from(pool),
+            backend: Arc::from(backend),
+        }
+    }
+
+    /// Counts an attempt to reach the backend, by its result; `ok` is the one that worked.
+    pub fn connection(&self, result: &str) {
+        if result == "ok" {
+            self.reached.inc();
+        } else {
+            self.connections.with_label_values(&[&self.pool, &self.backend, result]).inc();
+        }
+    }
+
+    /// Connections that reached the backend so far.
+    pub fn reached(&self) -> u64 {
+        self.reached.get()
+    }
+
+    /// Counts a health check, by its result.
+    pub fn health_check(&self, result: &str) {
+        self.health_checks.with_label_values(&[&self.pool, &self.backend, result]).inc();
+    }
+}
+
+/// The counters of one data-plane worker.
+#[derive(Clone, Debug)]
+pub struct WorkerMetrics {
+    /// Connections that it accepted.
+    pub connections: IntCounter,
+    /// Bytes of its read buffer and pipes.
+    pub relay_buffer: IntGauge,
+    /// Pipes that it holds.
+    pub pipes: IntGauge,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn new(all: &Metrics, worker: usize) -> Self {
+        let worker = worker.to_string();
+        Self {
+            connections: all.worker_connections.with_label_values(&[&worker]),
+            relay_buffer: all.relay_buffer.with_label_values(&[&worker]),
+            pipes: all.pipes.with_label_values(&[&worker]),
+        }
+    }
+}

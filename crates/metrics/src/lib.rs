@@ -1,0 +1,17 @@
+//! weir-metrics: every metric of weir, from its name to the text that Prometheus reads.
+//!
+//! - [`names`] every metric's name, once.
+//! - [`registry`] the process's metrics, and the text of a scrape.
+//! - [`handles`] what the road holds: counters resolved once, when a plan is compiled.
+//!
+//! This is the only crate that knows the `prometheus` crate.
+
+pub mod handles;
+pub mod names;
+pub mod registry;
+
+mod connections;
+mod process;
+
+pub use handles::{BackendMetrics, ListenerMetrics, PoolMetrics, WorkerMetrics};
+pub use registry::Metrics;

@@ -1,0 +1,149 @@
+//! MAIN STREET: one connection, from accept to account.
+//!
+//! accept → [`peek`](weir_core::peek) → route → [`mode`] → pick ⇄ connect → relay → account. Each stage takes
+//! what the one before gave, and never calls back up the road.
+
+use crate::mode;
+use crate::plan::{Listener, Mode, Route};
+use crate::worker::Worker;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::net::TcpStream;
+use weir_core::account::{Finished, Opening, Record};
+use weir_core::alert::{self, Alert};
+use weir_core::error::ConnError;
+use weir_core::hello::{Fault, Hello};
+use weir_core::limits::{Permit, Unfinished};
+use weir_core::peek::{self, Peeked};
+use weir_core::stop::Switch;
+
+/// A connection as the listener hands it over.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The client's socket.
+    pub stream: TcpStream,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The listener as the plan had it at that moment: the connection keeps it to its end.
+    pub listener: Arc<Listener>,
+    /// Ends the connection from outside.
+    pub switch: Rc<Switch>,
+    /// Its place among those without a complete hello or handshake.
+    pub unfinished: Unfinished,
+    /// Its room in the limits of process and listener.
+    pub permits: [Permit; 2],
+}
+
+/// Carries one accepted connection from first byte to last, and accounts for it once.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection; the record then says `internal`.
+pub async fn serve(accepted: Accepted, opening: Opening, worker: Rc<Worker>) {
+    let mut record = Record::open(opening, Arc::clone(&accepted.listener.metrics), worker.access());
+    let end = carry(accepted, &worker, &mut record).await;
+    record.close(&end);
+}
+
+async fn carry(accepted: Accepted, worker: &Worker, record: &mut Record) -> Result<Finished, ConnError> {
+    let Accepted { mut stream, client, listener, switch, unfinished, permits: _held } = accepted;
+    let (hello, bytes) = match first_bytes(&mut stream, &listener, &switch, worker, record).await {
+        Ok(first) => first,
+        Err(error) => return refuse(stream, error, None, worker).await,
+    };
+    let Some(route) = choose(&listener, hello.as_deref(), client) else {
+        return refuse(stream, ConnError::NoRoute, hello.as_deref(), worker).await;
+    };
+    record.routed(route.mode.label(), &route.pool.name);
+    let road =
+        Road { listener: &listener, route, switch: &switch, worker, hello, unfinished: Some(unfinished) };
+    match &route.mode {
+        // Boxed: the largest arm would otherwise be the size of every connection.
+        Mode::Passthrough => mode::passthrough(stream, bytes, road, record).await,
+        Mode::Offload(tls) => Box::pin(mode::offload(stream, bytes, tls, road, record)).await,
+        Mode::Bridging(tls) => Box::pin(mode::bridging(stream, bytes, tls, road, record)).await,
+    }
+}
+
+/// What every mode needs to know of a connection that has found its route.
+#[derive(Debug)]
+pub struct Road<'a> {
+    /// Deadlines, socket options, counters.
+    pub listener: &'a Listener,
+    /// Mode and pool.
+    pub route: &'a Route,
+    /// Ends the connection from outside.
+    pub switch: &'a Switch,
+    /// Its worker's memory and cursors.
+    pub worker: &'a Worker,
+    /// What the client asked for; none where nothing was peeked at, or it is not TLS.
+    pub hello: Option<Box<Hello>>,
+    /// Its place among the pending ones, until its hello or handshake is complete.
+    pub unfinished: Option<Unfinished>,
+}
+
+/// The hello and what was read with it; no hello where the listener lets other bytes pass.
+async fn first_bytes(
+    stream: &mut TcpStream,
+    listener: &Listener,
+    switch: &Switch,
+    worker: &Worker,
+    record: &mut Record,
+) -> Result<(Option<Box<Hello>>, Vec<u8>), ConnError> {
+    let Some(peek) = &listener.peek else { return Ok((None, Vec::new())) };
+    let deadline = record.opened() + listener.timeouts.client_hello;
+    let reading = peek::client_hello(stream, peek.ceiling, deadline, &worker.memory, &listener.metrics);
+    match switch.race(reading).await? {
+        Ok(Peeked { hello, bytes }) => {
+            record.hello(&hello);
+            Ok((Some(hello), bytes))
+        }
+        Err(refused) if peek.non_tls && matches!(refused.error, ConnError::Hello(Fault::NotTls)) => {
+            Ok((None, refused.bytes))
+        }
+        Err(refused) => Err(refused.error),
+    }
+}
+
+/// The route for what is known of the client, or the listener's default.
+fn choose<'a>(listener: &'a Listener, hello: Option<&Hello>, client: SocketAddr) -> Option<&'a Arc<Route>> {
+    let matched = match (hello, &listener.peek) {
+        (Some(hello), _) => listener.routes.lookup(hello.sni.as_deref(), &hello.alpn, client.ip()),
+        // Without a peek the source is all there is to go by.
+        (None, None) => listener.routes.lookup(None, &[], client.ip()),
+        // What is not TLS goes to the default pool alone.
+        (None, Some(_)) => None,
+    };
+    matched.or(listener.default.as_ref())
+}
+
+/// Ends a connection that goes nowhere: with an alert where the client speaks TLS, gently where it may still
+/// be sending, at once where it is silent.
+async fn refuse(
+    client: TcpStream,
+    error: ConnError,
+    hello: Option<&Hello>,
+    worker: &Worker,
+) -> Result<Finished, ConnError> {
+    match &error {
+        ConnError::NoRoute => match hello {
+            Some(hello) => alert::refuse(client, no_route(hello), &worker.memory).await,
+            None => alert::close_gently(client, &worker.memory).await,
+        },
+        ConnError::Hello(Fault::BadSni) => {
+            alert::refuse(client, Alert::IllegalParameter, &worker.memory).await
+        }
+        ConnError::Hello(Fault::Malformed | Fault::TooLarge) => {
+            alert::refuse(client, Alert::DecodeError, &worker.memory).await;
+        }
+        ConnError::Hello(Fault::NotTls) => alert::close_gently(client, &worker.memory).await,
+        _ => drop(client),
+    }
+    Err(error)
+}
+
+/// RFC 8446 §9.2: a TLS 1.3 client that has to name a server and does not is told so; older ones know only that
+/// the name is not one of ours (RFC 6066 §3).
+fn no_route(hello: &Hello) -> Alert {
+    if hello.sni.is_none() && hello.tls13 { Alert::MissingExtension } else { Alert::UnrecognizedName }
+}

@@ -1,0 +1,72 @@
+//! Bridging: TLS ends here, and a new, verified session goes to the backend.
+
+use crate::conn::Road;
+use crate::plan::ClientTls;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+use weir_core::account::{Finished, Record};
+use weir_core::error::{ConnError, ConnectError};
+use weir_core::pool::Backend;
+use weir_core::relay::{OnTruncation, Tls, Wire, relay};
+use weir_metrics::ListenerMetrics;
+use weir_tls::{BackendStream, Reason};
+
+/// Finishes the handshake with the client, then one with a backend, and relays between the two.
+///
+/// # Errors
+/// Every end that is not clean.
+///
+/// # Cancel safety
+/// Dropping the future closes both sides.
+pub async fn bridging(
+    client: TcpStream,
+    ahead: Vec<u8>,
+    tls: &ClientTls,
+    mut road: Road<'_>,
+    record: &mut Record,
+) -> Result<Finished, ConnError> {
+    let secured = road.secure_client(client, ahead, tls, record).await?;
+    let mut client = secured.stream;
+    let wish = Wish {
+        sni: road.hello.as_ref().and_then(|h| h.sni.as_deref()),
+        alpn: secured.alpn.as_deref(),
+        metrics: &road.listener.metrics,
+    };
+    let mut reached =
+        road.reach(client.tcp(), record, async |stream, backend| wish.of(stream, backend).await).await?;
+    let terms = road.terms(OnTruncation::PassOn);
+    relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
+}
+
+/// What a client's session asks of the one with the backend.
+struct Wish<'a> {
+    sni: Option<&'a str>,
+    alpn: Option<&'a [u8]>,
+    metrics: &'a ListenerMetrics,
+}
+
+impl Wish<'_> {
+    /// A verified session with the backend.
+    async fn of(
+        &self,
+        stream: TcpStream,
+        backend: &Backend,
+    ) -> Result<Tls<BackendStream<TcpStream>>, ConnectError> {
+        // `compile` refuses bridging to a pool without a tls section, so there is always a client.
+        let client = backend.tls.as_ref().ok_or(ConnectError::Tls(Reason::Protocol))?;
+        let host = backend.address.ip().to_string();
+        let started = Instant::now();
+        match Box::pin(client.connect(stream, self.sni, &host, self.alpn)).await {
+            Ok((stream, session)) => {
+                let took = started.elapsed().as_secs_f64();
+                self.metrics.handshake("backend", session.version, session.resumed.label(), took);
+                Ok(Tls(Box::new(stream)))
+            }
+            Err(error) => {
+                self.metrics.handshake_failed("backend", error.reason.label());
+                tracing::debug!(backend = %backend.name, %error, "TLS handshake with a backend failed");
+                Err(ConnectError::Tls(error.reason))
+            }
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! The handshake with the client, which offload and bridging share.
+
+use crate::conn::Road;
+use crate::plan;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+use weir_core::account::Record;
+use weir_core::alert::{self, Alert};
+use weir_core::error::ConnError;
+use weir_core::peek::Replay;
+use weir_core::relay::Tls;
+use weir_tls::{ClientTls, Reason};
+
+/// A client with whom a TLS session stands.
+pub(super) struct Secured {
+    pub(super) stream: Tls<ClientTls<Replay>>,
+    /// What ALPN agreed on.
+    pub(super) alpn: Option<Box<[u8]>>,
+}
+
+impl Road<'_> {
+    /// Finishes the handshake with the client. No backend is dialled before: half-open clients cost them nothing.
+    ///
+    /// # Errors
+    /// The handshake failed, took too long, or nothing answers to the name. The client has been told.
+    pub(super) async fn secure_client(
+        &mut self,
+        client: TcpStream,
+        ahead: Vec<u8>,
+        tls: &plan::ClientTls,
+        record: &mut Record,
+    ) -> Result<Secured, ConnError> {
+        let sni = self.hello.as_ref().and_then(|h| h.sni.as_deref());
+        if !tls.profile.answers(sni) {
+            // Decided here, because rustls would answer access_denied.
+            alert::refuse(client, Alert::UnrecognizedName, &self.worker.memory).await;
+            return Err(self.failed(Reason::NoCertificate));
+        }
+        let started = Instant::now();
+        // Boxed: an idle connection must not carry the size of a handshake.
+        let handshake = Box::pin(tls.profile.accept(Replay::new(ahead, client)));
+        let handshake = Box::pin(self.switch.race(timeout(self.listener.timeouts.handshake, handshake)));
+        match handshake.await? {
+            Ok(Ok((stream, session))) => {
+                let alpn = session.alpn.clone();
+                record.secured(session, started.elapsed());
+                self.finished();
+                Ok(Secured { stream: Tls(Box::new(stream)), alpn })
+            }
+            Ok(Err(failed)) => {
+                alert::close_gently(failed.io.into_tcp(), &self.worker.memory).await;
+                Err(self.failed(failed.error.reason))
+            }
+            Err(_elapsed) => {
+                self.listener.metrics.handshake_failed("client", Reason::Timeout.label());
+                Err(ConnError::ClientTlsTimeout)
+            }
+        }
+    }
+
+    fn failed(&self, reason: Reason) -> ConnError {
+        self.listener.metrics.handshake_failed("client", reason.label());
+        ConnError::ClientTls(reason)
+    }
+}

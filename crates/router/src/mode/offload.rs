@@ -1,0 +1,28 @@
+//! Offload: TLS ends here, the backend gets plaintext.
+
+use crate::conn::Road;
+use crate::plan::ClientTls;
+use tokio::net::TcpStream;
+use weir_core::account::{Finished, Record};
+use weir_core::error::ConnError;
+use weir_core::relay::{Wire, relay};
+
+/// Finishes the handshake with the client, reaches a backend in the clear, and relays.
+///
+/// # Errors
+/// Every end that is not clean.
+///
+/// # Cancel safety
+/// Dropping the future closes both sides.
+pub async fn offload(
+    client: TcpStream,
+    ahead: Vec<u8>,
+    tls: &ClientTls,
+    mut road: Road<'_>,
+    record: &mut Record,
+) -> Result<Finished, ConnError> {
+    let mut client = road.secure_client(client, ahead, tls, record).await?.stream;
+    let mut reached = road.reach(client.tcp(), record, async |stream, _| Ok(stream)).await?;
+    let terms = road.terms(tls.truncation.into());
+    relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
+}

@@ -1,0 +1,203 @@
+//! What a connection may read: listeners, modes, routes, pools, limits. Immutable once compiled.
+//!
+//! A plan has no `Option` that must be set by now: what the file leaves out has its default here, names are
+//! resolved to what they name, and certificates are loaded. weir-config's `compile` builds it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use weir_core::pool::Pool;
+use weir_core::route::Table;
+use weir_metrics::ListenerMetrics;
+use weir_tls::ServerProfile;
+
+/// A compiled configuration.
+#[derive(Debug)]
+pub struct Plan {
+    /// Counts the plans taken since the start, from 1.
+    pub generation: u64,
+    /// In the order of the file.
+    pub listeners: Vec<Arc<Listener>>,
+    /// In the order of the file.
+    pub pools: Vec<Arc<Pool>>,
+    /// The process.
+    pub runtime: Runtime,
+    /// Logs and records.
+    pub log: Log,
+    /// Where the admin server listens, if there is one.
+    pub admin: Option<AdminAddress>,
+}
+
+/// Settings of the process.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Data-plane threads, at least 1.
+    pub workers: usize,
+    /// Client connections of the process; `None` = what `RLIMIT_NOFILE` allows.
+    pub max_connections: Option<usize>,
+    /// At SIGTERM, how long to go on accepting after readiness has failed.
+    pub shutdown_delay: Duration,
+    /// How long open connections may go on after accepting has stopped.
+    pub drain_timeout: Duration,
+}
+
+/// Settings of logs and records.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// A level, or a tracing filter.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+    /// Whether connections are recorded on stdout.
+    pub access: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// For people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Where the admin server listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// A loopback address.
+    Tcp(SocketAddr),
+    /// A Unix socket, made with mode 0660.
+    Unix(PathBuf),
+}
+
+/// A bound address and what weir does with its connections.
+#[derive(Debug)]
+pub struct Listener {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub addresses: Vec<Address>,
+    /// What happens to a connection that no route overrides: the `mode` label of those that end before routing.
+    pub mode: &'static str,
+    /// How the first bytes are read; `None` = `peek: false`: nothing is read before the backend is dialled.
+    pub peek: Option<Peek>,
+    /// The most specific match wins.
+    pub routes: Table<Arc<Route>>,
+    /// Where connections go that no route matched.
+    pub default: Option<Arc<Route>>,
+    /// Its deadlines.
+    pub timeouts: Timeouts,
+    /// Client connections at once; at the limit they wait in the kernel's backlog.
+    pub max_connections: usize,
+    /// Connections without a complete hello or handshake; above it the oldest is closed.
+    pub pending: usize,
+    /// Socket options of its client and backend connections.
+    pub tcp: Tcp,
+    /// Its counters.
+    pub metrics: Arc<ListenerMetrics>,
+}
+
+/// A listening address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// The address; `[::]` with `dual_stack` for `":443"`.
+    pub socket: SocketAddr,
+    /// An IPv6 wildcard that takes IPv4 too.
+    pub dual_stack: bool,
+}
+
+/// How the first bytes are read.
+#[derive(Clone, Copy, Debug)]
+pub struct Peek {
+    /// Most handshake bytes of a hello; raw bytes four times this.
+    pub ceiling: usize,
+    /// Passthrough: what does not begin with a ClientHello goes to the default pool instead of being refused.
+    pub non_tls: bool,
+}
+
+/// A compiled route: what happens to the connections that it takes.
+#[derive(Debug)]
+pub struct Route {
+    /// What weir does with TLS.
+    pub mode: Mode,
+    /// Where they go.
+    pub pool: Arc<Pool>,
+}
+
+/// What weir does with TLS.
+#[derive(Clone, Debug)]
+pub enum Mode {
+    /// Nothing: the bytes go to the backend as they come.
+    Passthrough,
+    /// Ends it, and sends plaintext to the backend.
+    Offload(ClientTls),
+    /// Ends it, and opens a new session to the backend.
+    Bridging(ClientTls),
+}
+
+impl Mode {
+    /// Its word in the configuration, in records and metrics.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::Passthrough => PASSTHROUGH,
+            Self::Offload(_) => OFFLOAD,
+            Self::Bridging(_) => BRIDGING,
+        }
+    }
+}
+
+/// The words for the modes.
+pub const PASSTHROUGH: &str = "passthrough";
+/// See [`PASSTHROUGH`].
+pub const OFFLOAD: &str = "offload";
+/// See [`PASSTHROUGH`].
+pub const BRIDGING: &str = "bridging";
+
+/// How weir speaks TLS to clients.
+#[derive(Clone, Debug)]
+pub struct ClientTls {
+    /// Certificates, versions, sessions.
+    pub profile: Arc<ServerProfile>,
+    /// What a client's FIN without close_notify becomes on the plaintext side.
+    pub truncation: Truncation,
+}
+
+/// What a client's FIN without close_notify becomes on the plaintext side of offload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Truncation {
+    /// A reset, once all that came before is delivered.
+    Reset,
+    /// A FIN.
+    Ignore,
+}
+
+/// The deadlines of a connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// Accept until the whole hello has come.
+    pub client_hello: Duration,
+    /// Hello until the TLS handshake with the client is done.
+    pub handshake: Duration,
+    /// One try to reach a backend, its TLS handshake included.
+    pub connect: Duration,
+    /// No byte in either direction.
+    pub idle: Duration,
+    /// One side has finished sending, and nothing moves.
+    pub half_closed: Duration,
+}
+
+/// Socket options.
+#[derive(Clone, Copy, Debug)]
+pub struct Tcp {
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// Idle time until the first keep-alive probe; zero = off.
+    pub keepalive: Duration,
+    /// `TCP_USER_TIMEOUT`; zero = the system's.
+    pub user_timeout: Duration,
+    /// Length of the accept queue.
+    pub backlog: u32,
+}

@@ -1,0 +1,259 @@
+//! The client side: TLS to backends, for bridging and for health checks.
+//!
+//! [`BackendTls`] is a pool's policy, built once; [`BackendClient`] is one backend's share of it with
+//! sessions of its own. They are apart because rustls files sessions by server name alone, and the
+//! members of a pool share a name: a ticket of one, offered to another, would be spent for nothing.
+//! Dialling and deadlines are the caller's.
+
+mod error;
+mod roots;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+pub use error::BackendTlsError;
+
+use crate::agreed::{Resumed, Session};
+use crate::failure::HandshakeError;
+use crate::provider::{MinVersion, provider, versions};
+use crate::server::flushed;
+use crate::verify::Verifier;
+use crate::warning::Warning;
+
+/// A TLS stream whose other end is a backend.
+pub type BackendStream<IO> = tokio_rustls::client::TlsStream<IO>;
+
+/// Which name a backend is asked for, and must have in its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ServerNameFrom {
+    /// The client's SNI; without one the backend's host.
+    #[default]
+    Sni,
+    /// The backend's host, a name or an address.
+    Address,
+    /// This one.
+    Fixed(String),
+}
+
+/// Which application protocols a backend is offered.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BackendAlpn {
+    /// The one that the client and weir agreed on, or none.
+    #[default]
+    Same,
+    /// These, the most wanted first; empty = none.
+    List(Vec<Vec<u8>>),
+}
+
+/// How to speak TLS to the backends of a pool; its `tls` section with the defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackendSettings {
+    /// PEM bundle of authorities; `None` = the system's.
+    pub ca: Option<PathBuf>,
+    /// Which name to ask for.
+    pub server_name: ServerNameFrom,
+    /// Whether chain and name are checked. The handshake's signature always is.
+    pub verify: bool,
+    /// The oldest version spoken.
+    pub min_version: MinVersion,
+    /// What to offer.
+    pub alpn: BackendAlpn,
+}
+
+impl Default for BackendSettings {
+    fn default() -> Self {
+        Self {
+            ca: None,
+            server_name: ServerNameFrom::default(),
+            verify: true,
+            min_version: MinVersion::default(),
+            alpn: BackendAlpn::default(),
+        }
+    }
+}
+
+/// One pool's way to speak TLS to its backends.
+#[derive(Debug)]
+pub struct BackendTls {
+    shared: Arc<Shared>,
+    verifier: Arc<Verifier>,
+    min_version: MinVersion,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: Name,
+    alpn: BackendAlpn,
+}
+
+#[derive(Debug)]
+enum Name {
+    Sni,
+    Address,
+    Fixed(ServerName<'static>),
+}
+
+impl BackendTls {
+    /// Loads the authorities and builds the policy. Reads files: not for a data-plane thread.
+    ///
+    /// # Errors
+    /// All that is wrong with the settings and the `ca` file; each error knows the key it is about.
+    pub fn build(settings: &BackendSettings) -> Result<(Self, Vec<Warning>), Vec<BackendTlsError>> {
+        let mut warnings = Vec::new();
+        let verifier = if settings.verify {
+            roots::verifier(settings.ca.as_deref()).map(|(verifier, mut its)| {
+                warnings.append(&mut its);
+                verifier
+            })
+        } else {
+            warnings.push(Warning::Unverified);
+            Ok(Verifier::nobody())
+        };
+        match (verifier, name(&settings.server_name)) {
+            (Ok(verifier), Ok(name)) => {
+                let shared = Arc::new(Shared { name, alpn: settings.alpn.clone() });
+                Ok((Self { shared, verifier, min_version: settings.min_version }, warnings))
+            }
+            (verifier, name) => Err([verifier.err(), name.err()].into_iter().flatten().collect()),
+        }
+    }
+
+    /// A policy for health checks of pools that weir itself sends no TLS to: any certificate will do,
+    /// as long as the backend proves that it holds the key. It asks for the name that `connect` is
+    /// given, else for the backend's host.
+    #[must_use]
+    pub fn unjudged() -> Self {
+        let shared = Arc::new(Shared { name: Name::Sni, alpn: BackendAlpn::List(Vec::new()) });
+        Self { shared, verifier: Verifier::nobody(), min_version: MinVersion::Tls12 }
+    }
+
+    /// A client for one backend, with a session store of its own.
+    #[must_use]
+    pub fn client(&self) -> BackendClient {
+        let store = Arc::new(ClientSessionMemoryCache::new(SESSIONS));
+        self.client_with(Resumption::store(store))
+    }
+
+    /// A client for health checks: it resumes nothing, so that each check sees the certificate that
+    /// the backend serves now, and leaves the real traffic's tickets alone.
+    #[must_use]
+    pub fn probe(&self) -> BackendClient {
+        self.client_with(Resumption::disabled())
+    }
+
+    fn client_with(&self, resumption: Resumption) -> BackendClient {
+        let mut config = ClientConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions(self.min_version))
+            .expect("aws-lc-rs has suites and groups for TLS 1.2 and 1.3")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&self.verifier) as _)
+            .with_no_client_auth();
+        config.resumption = resumption;
+        BackendClient { connector: TlsConnector::from(Arc::new(config)), shared: Arc::clone(&self.shared) }
+    }
+}
+
+/// One backend's TLS client. Cheap to clone; clones share the sessions.
+#[derive(Clone)]
+pub struct BackendClient {
+    connector: TlsConnector,
+    shared: Arc<Shared>,
+}
+
+impl BackendClient {
+    /// Runs the client side of a handshake over `io`. `sni` is the client's (lower-cased, if it sent
+    /// one), `host` the backend's host name or address as text, without port or brackets, and
+    /// `negotiated` the protocol that ALPN chose with the client.
+    ///
+    /// # Errors
+    /// The handshake failed; the alert that says so has been flushed, and `io` is closed.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropping the future drops `io` in the middle of the handshake.
+    pub async fn connect<IO>(
+        &self,
+        io: IO,
+        sni: Option<&str>,
+        host: &str,
+        negotiated: Option<&[u8]>,
+    ) -> Result<(BackendStream<IO>, Session), HandshakeError>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let name = self.shared.name(sni, host).ok_or_else(HandshakeError::bad_name)?;
+        let connect = self.connector.with_alpn(self.shared.alpn(negotiated)).connect(name, io);
+        match connect.into_fallible().await {
+            Ok(stream) => {
+                let session = agreed(&stream);
+                Ok((stream, session))
+            }
+            Err((error, io)) => Err(flushed(error, io).await.error),
+        }
+    }
+
+    /// When the certificate that the backend presented expires, in seconds since 1970.
+    pub fn peer_not_after<IO>(stream: &BackendStream<IO>) -> Option<i64> {
+        let leaf = stream.get_ref().1.peer_certificates()?.first()?;
+        let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
+        Some(parsed.validity().not_after.timestamp())
+    }
+}
+
+impl fmt::Debug for BackendClient {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BackendClient").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn name(&self, sni: Option<&str>, host: &str) -> Option<ServerName<'static>> {
+        let text = match &self.name {
+            Name::Fixed(name) => return Some(name.clone()),
+            Name::Sni => sni.unwrap_or(host),
+            Name::Address => host,
+        };
+        ServerName::try_from(text).ok().map(|name| name.to_owned())
+    }
+
+    fn alpn(&self, negotiated: Option<&[u8]>) -> Vec<Vec<u8>> {
+        match &self.alpn {
+            BackendAlpn::Same => negotiated.map(<[u8]>::to_vec).into_iter().collect(),
+            BackendAlpn::List(list) => list.clone(),
+        }
+    }
+}
+
+fn name(from: &ServerNameFrom) -> Result<Name, BackendTlsError> {
+    match from {
+        ServerNameFrom::Sni => Ok(Name::Sni),
+        ServerNameFrom::Address => Ok(Name::Address),
+        ServerNameFrom::Fixed(text) => match ServerName::try_from(text.clone()) {
+            Ok(name) => Ok(Name::Fixed(name)),
+            Err(_) => Err(BackendTlsError::BadServerName { name: text.clone() }),
+        },
+    }
+}
+
+fn agreed<IO>(stream: &BackendStream<IO>) -> Session {
+    let connection = stream.get_ref().1;
+    let how = match connection.protocol_version() {
+        Some(rustls::ProtocolVersion::TLSv1_3) => Resumed::Ticket,
+        _ => Resumed::SessionId,
+    };
+    Session::of(connection, how)
+}
+
+/// Sessions kept for one backend. rustls keeps up to 8 tickets a name, so this is 32 names: enough for
+/// the few names a backend answers to, and a bound on what clients' names can make us keep.
+const SESSIONS: usize = 256;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,75 @@
+//! Whom a pool trusts: the authorities of its `ca` file, or the system's.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use rustls::RootCertStore;
+use rustls::client::WebPkiServerVerifier;
+use tokio::time::Instant;
+
+use super::BackendTlsError;
+use crate::certificate::certificates_in;
+use crate::provider::provider;
+use crate::verify::{Listed, Verifier};
+use crate::warning::Warning;
+
+/// A verifier of chain and name for the authorities in `ca`, or for the system's.
+pub(super) fn verifier(ca: Option<&Path>) -> Result<(Arc<Verifier>, Vec<Warning>), BackendTlsError> {
+    match ca {
+        Some(path) => from_file(path),
+        None => {
+            Ok((Verifier::chain(webpki(system()?, BackendTlsError::NoSystemRoots)?, Vec::new()), Vec::new()))
+        }
+    }
+}
+
+fn from_file(path: &Path) -> Result<(Arc<Verifier>, Vec<Warning>), BackendTlsError> {
+    let certificates =
+        certificates_in(path).map_err(|problem| BackendTlsError::Ca { path: path.to_owned(), problem })?;
+    let mut roots = RootCertStore::empty();
+    let mut listed = Vec::new();
+    let mut warnings = Vec::new();
+    for (index, certificate) in certificates.into_iter().enumerate() {
+        match (roots.add(certificate.clone()), Listed::new(certificate)) {
+            (Ok(()), Some(one)) => listed.push(one),
+            _ => warnings.push(Warning::CaSkipped { path: path.to_owned(), position: index + 1 }),
+        }
+    }
+    let webpki = webpki(Arc::new(roots), BackendTlsError::NoAnchor { path: path.to_owned() })?;
+    Ok((Verifier::chain(webpki, listed), warnings))
+}
+
+fn webpki(
+    roots: Arc<RootCertStore>,
+    none: BackendTlsError,
+) -> Result<Arc<WebPkiServerVerifier>, BackendTlsError> {
+    // Without revocation lists the builder refuses one thing only: an empty store.
+    WebPkiServerVerifier::builder_with_provider(roots, provider()).build().map_err(|_empty| none)
+}
+
+/// The system's authorities: read once for all pools of a configuration (it costs milliseconds and
+/// 150 KiB each time), and anew for the next one.
+fn system() -> Result<Arc<RootCertStore>, BackendTlsError> {
+    static LAST: Mutex<Option<(Instant, Weak<RootCertStore>)>> = Mutex::new(None);
+    // Whatever panicked while it held this lock left a whole value behind.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((when, roots)) = &*last
+        && when.elapsed() < SAME_CONFIGURATION
+        && let Some(roots) = roots.upgrade()
+    {
+        return Ok(roots);
+    }
+    let mut roots = RootCertStore::empty();
+    // Systems carry a few certificates that no parser of today takes; the rest is what counts.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if roots.is_empty() {
+        return Err(BackendTlsError::NoSystemRoots);
+    }
+    let roots = Arc::new(roots);
+    *last = Some((Instant::now(), Arc::downgrade(&roots)));
+    Ok(roots)
+}
+
+/// Two pools built this close to each other belong to one load of one configuration.
+const SAME_CONFIGURATION: Duration = Duration::from_secs(10);

@@ -1,0 +1,155 @@
+//! What can be wrong with a certificate or its key, each named, with the place in the configuration
+//! and a hint that says what to do.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// One problem with one file of one entry of `certificates`.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct CertificateError {
+    /// The entry in [`ServerSettings::certificates`](crate::ServerSettings::certificates), from 0.
+    pub entry: usize,
+    /// Which of the entry's two files it is about.
+    pub file: CertificateFile,
+    /// That file.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    #[source]
+    pub problem: CertificateProblem,
+}
+
+impl CertificateError {
+    pub(crate) fn new(entry: usize, file: CertificateFile, path: &Path, problem: CertificateProblem) -> Self {
+        Self { entry, file, path: path.to_owned(), problem }
+    }
+
+    pub(crate) fn none_listed() -> Self {
+        Self::new(0, CertificateFile::Cert, Path::new("certificates"), CertificateProblem::NoneListed)
+    }
+
+    /// What the operator can do about it; empty where the problem says it all.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        self.problem.hint()
+    }
+}
+
+/// Which file of an entry: the key of the configuration it stands under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateFile {
+    /// `cert`.
+    Cert,
+    /// `key`.
+    Key,
+}
+
+impl CertificateFile {
+    /// The key in the configuration: `cert` or `key`.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Cert => "cert",
+            Self::Key => "key",
+        }
+    }
+}
+
+impl fmt::Display for CertificateFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.label())
+    }
+}
+
+/// What can be wrong with a PEM file of certificates or with a private key.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateProblem {
+    /// A profile without any certificate cannot answer anyone.
+    #[error("no certificate is listed")]
+    NoneListed,
+    /// The file cannot be opened or read.
+    #[error("cannot be read: {source}")]
+    Unreadable {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is larger than any chain or key.
+    #[error("is larger than {limit} bytes, so it is no certificate or key")]
+    TooLarge {
+        /// The ceiling, in bytes.
+        limit: u64,
+    },
+    /// The file is not well-formed PEM.
+    #[error("is not well-formed PEM: {reason}")]
+    BadPem {
+        /// What the reader said.
+        reason: String,
+    },
+    /// The file has no `CERTIFICATE` section.
+    #[error("has no certificate")]
+    NoCertificate {
+        /// What it looks like instead.
+        hint: &'static str,
+    },
+    /// The certificate is not X.509.
+    #[error("the certificate cannot be parsed: {reason}")]
+    BadCertificate {
+        /// What the parser said.
+        reason: String,
+    },
+    /// The file has no private key section.
+    #[error("has no private key")]
+    NoKey {
+        /// What it looks like instead.
+        hint: &'static str,
+    },
+    /// The private key is encrypted with a passphrase.
+    #[error("the private key is encrypted")]
+    Encrypted,
+    /// The key is damaged or of a kind that is not supported.
+    #[error("the private key cannot be used: {reason}")]
+    KeyRefused {
+        /// What the cryptographic library said.
+        reason: String,
+    },
+    /// The key belongs to another certificate.
+    #[error("the private key does not match the certificate")]
+    Mismatch,
+    /// The key belongs to a certificate of the chain that is not the first.
+    #[error("the private key matches certificate {position} of the chain, not the first")]
+    WrongOrder {
+        /// Which certificate of the file, counted from 1.
+        position: usize,
+    },
+}
+
+impl CertificateProblem {
+    /// What the operator can do about it; empty where the problem says it all.
+    #[must_use]
+    pub fn hint(&self) -> &'static str {
+        match self {
+            Self::NoneListed => "list at least one {cert, key} pair",
+            Self::Unreadable { source } => match source.kind() {
+                io::ErrorKind::NotFound => "paths are relative to the folder of the configuration file",
+                io::ErrorKind::PermissionDenied => "weir's user needs read permission on it",
+                _ => "",
+            },
+            Self::TooLarge { .. } => "is this the right file?",
+            Self::BadPem { .. } => "sections run from -----BEGIN X----- to -----END X-----, base64 between",
+            Self::NoCertificate { hint } | Self::NoKey { hint } => hint,
+            Self::BadCertificate { .. } => "`openssl x509 -noout -text -in FILE` shows what is in it",
+            Self::Encrypted => {
+                "decrypt it with `openssl pkey -in FILE -out NEW` and protect it by its mode, 0600"
+            }
+            Self::KeyRefused { .. } => {
+                "RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) and Ed25519 keys work"
+            }
+            Self::Mismatch => {
+                "both must come from the same request; compare `openssl x509 -noout -pubkey` and `openssl pkey -pubout`"
+            }
+            Self::WrongOrder { .. } => "put the certificate itself first, then its intermediates",
+        }
+    }
+}

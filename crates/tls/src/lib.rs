@@ -1,0 +1,35 @@
+//! Everything weir knows about TLS beyond the ClientHello: certificates, sessions, the server side
+//! towards clients, the client side towards backends, and what a failed handshake means.
+//!
+//! In: paths and settings that the configuration has checked for form, and streams that others have
+//! accepted or dialled. Out: finished TLS streams with a [`Session`] that says what was agreed, or a
+//! [`HandshakeError`] with a [`Reason`] from a closed set. This crate never dials, never sets a
+//! deadline and never logs: its callers do. It is the only one that imports rustls.
+
+mod agreed;
+mod backend;
+mod certificate;
+mod failure;
+#[cfg(test)]
+mod fixtures;
+mod provider;
+mod resolver;
+mod server;
+mod sessions;
+mod tickets;
+mod verify;
+mod warning;
+
+pub use agreed::{Resumed, Session};
+pub use backend::{
+    BackendAlpn, BackendClient, BackendSettings, BackendStream, BackendTls, BackendTlsError, ServerNameFrom,
+};
+pub use certificate::{
+    CertificateError, CertificateFacts, CertificateFile, CertificateFiles, CertificateProblem,
+};
+pub use failure::{FailedHandshake, HandshakeError, Reason};
+pub use provider::{MinVersion, TlsError};
+pub use resolver::UnknownSni;
+pub use server::{ClientTls, ServerProfile, ServerSettings};
+pub use tickets::TicketSecret;
+pub use warning::Warning;

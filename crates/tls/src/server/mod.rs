@@ -1,0 +1,160 @@
+//! The server side: a TLS profile, built once from files and settings, that turns accepted streams
+//! into TLS streams.
+//!
+//! A profile is immutable and shared by every worker (`Arc<ServerProfile>`). The caller has read the
+//! ClientHello before and gives a stream that replays it; whether there is a certificate for its name
+//! is asked here ([`ServerProfile::answers`]) before rustls sees a byte, because rustls would answer
+//! `access_denied` where `unrecognized_name` is right. Deadlines are the caller's.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+
+use crate::agreed::Session;
+use crate::certificate::{self, CertificateError, CertificateFacts, CertificateFiles};
+use crate::failure::{FailedHandshake, HandshakeError};
+use crate::provider::{MinVersion, provider, versions};
+use crate::resolver::{Resolver, UnknownSni};
+use crate::sessions::{Watched, session_store};
+use crate::tickets::{Lifetime, Scope, TicketSecret, Tickets, unix_now};
+use crate::warning::Warning;
+
+/// A TLS stream whose other end is a client.
+pub type ClientTls<IO> = tokio_rustls::server::TlsStream<IO>;
+
+/// How to speak TLS to clients; a `tls_profiles` entry with its defaults filled in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerSettings {
+    /// At least one; the first serves clients without SNI.
+    pub certificates: Vec<CertificateFiles>,
+    /// What a client gets that asks for a name no certificate has.
+    pub unknown_sni: UnknownSni,
+    /// Application protocols, the most wanted first; empty = ALPN is not answered.
+    pub alpn: Vec<Vec<u8>>,
+    /// The oldest version spoken.
+    pub min_version: MinVersion,
+    /// Whether sessions can be resumed by ticket. Without tickets TLS 1.3 resumes nothing.
+    pub tickets: bool,
+    /// How long a session may be resumed, by ticket or by ID; taken as whole seconds from 1 s to 7 d.
+    pub ticket_lifetime: Duration,
+    /// Sessions held for resumption by ID (TLS 1.2); 0 = none.
+    pub cache: usize,
+}
+
+/// One way to speak TLS to clients. Immutable; share it in an `Arc`.
+pub struct ServerProfile {
+    acceptor: TlsAcceptor,
+    resolver: Arc<Resolver>,
+    certificates: Vec<CertificateFacts>,
+}
+
+impl ServerProfile {
+    /// Loads the certificates and builds the profile. Reads files: not for a data-plane thread.
+    ///
+    /// # Errors
+    /// Every problem of every certificate entry.
+    pub fn build(
+        settings: &ServerSettings,
+        secret: &TicketSecret,
+    ) -> Result<(Self, Vec<Warning>), Vec<CertificateError>> {
+        let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
+        let (served, warnings) = certificate::load_all(&settings.certificates, now)?;
+        let resolver = Arc::new(Resolver::new(&served, settings.unknown_sni));
+        let config = config(settings, secret, Arc::clone(&resolver));
+        let profile = Self {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            resolver,
+            certificates: served.into_iter().map(|one| one.facts).collect(),
+        };
+        Ok((profile, warnings))
+    }
+
+    /// Is there a certificate for a client that asks for `sni`? Without a name there always is: the
+    /// first. `unknown_sni: refuse` is about names that were asked for.
+    #[must_use]
+    pub fn answers(&self, sni: Option<&str>) -> bool {
+        self.resolver.answers(sni)
+    }
+
+    /// The certificates that are served, in the order of the configuration.
+    pub fn certificates(&self) -> impl Iterator<Item = &CertificateFacts> {
+        self.certificates.iter()
+    }
+
+    /// Runs the server side of a handshake over `io`, from the ClientHello on.
+    ///
+    /// # Errors
+    /// The handshake failed. The alert that says so has been written and flushed as far as the socket
+    /// took it, and the stream comes back with the error: end its write side and read on for a bounded
+    /// time, or the kernel may destroy the alert with a reset.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: dropping the future drops `io` in the middle of the handshake, which is what a
+    /// deadline wants.
+    pub async fn accept<IO>(&self, io: IO) -> Result<(ClientTls<IO>, Session), FailedHandshake<IO>>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (end, found) = Watched::new(self.acceptor.accept(io).into_fallible()).await;
+        match end {
+            Ok(stream) => {
+                let session = Session::of(stream.get_ref().1, found);
+                Ok((stream, session))
+            }
+            Err((error, io)) => Err(flushed(error, io).await),
+        }
+    }
+}
+
+impl fmt::Debug for ServerProfile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerProfile").field("certificates", &self.certificates).finish_non_exhaustive()
+    }
+}
+
+fn config(settings: &ServerSettings, secret: &TicketSecret, resolver: Arc<Resolver>) -> ServerConfig {
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(versions(settings.min_version))
+        .expect("aws-lc-rs has suites and groups for TLS 1.2 and 1.3")
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    let lifetime = Lifetime::new(settings.ticket_lifetime);
+    config.alpn_protocols.clone_from(&settings.alpn);
+    config.session_storage = session_store(settings.cache, lifetime);
+    config.max_early_data_size = 0; // A replayed request must not reach a backend twice.
+    if settings.tickets {
+        let scope = Scope::of(CLIENT_AUTH_NONE);
+        config.ticketer = Arc::new(Tickets::new(secret, scope, lifetime));
+        config.send_tls13_tickets = TLS13_TICKETS;
+    } else {
+        // With no ticketer rustls would send TLS 1.3 tickets that point into the session cache.
+        config.send_tls13_tickets = 0;
+    }
+    config
+}
+
+/// rustls' last words are in the socket or, if the stream buffers, in its buffer.
+pub(crate) async fn flushed<IO: AsyncWrite + Unpin>(
+    error: std::io::Error,
+    mut io: IO,
+) -> FailedHandshake<IO> {
+    // The handshake's own error is what counts; a socket that takes no alert changes nothing about it.
+    drop(poll_fn(|cx| Pin::new(&mut io).poll_flush(cx)).await);
+    FailedHandshake { error: HandshakeError::from(error), io }
+}
+
+/// The client-auth policy of every profile until there are others: nobody is asked for a certificate.
+const CLIENT_AUTH_NONE: &[u8] = b"client-auth: none";
+
+/// rustls' default is two, for clients that use a ticket once and open several connections. Ours open
+/// more than once, and every connection brings a new one: one is enough, and spares a seal and its bytes.
+const TLS13_TICKETS: usize = 1;
+
+#[cfg(test)]
+mod tests;

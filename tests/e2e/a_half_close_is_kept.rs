@@ -1,0 +1,81 @@
+//! FIN means "I will send no more": the other direction goes on, in each mode, whoever ends first.
+
+use std::time::Duration;
+use weir_tests::digest::{Noise, sha256};
+use weir_tests::peers::Role;
+use weir_tests::stream::End;
+use weir_tests::world::{Builder, MODES, Mode, World};
+
+/// The three modes, and passthrough without any TLS.
+fn worlds() -> Vec<Builder> {
+    let mut worlds = vec![World::of(Mode::Passthrough).plain()];
+    worlds.extend(MODES.map(World::of));
+    worlds
+}
+
+#[tokio::test]
+async fn the_client_ends_first() {
+    let question = Noise::new(1).bytes(100_000);
+    let answer = Noise::new(2).bytes(300_000);
+    for world in worlds() {
+        let world = world.role(Role::AnswerAtEnd(answer.clone())).start().await;
+        let mut stream = world.connect().await;
+        stream.send(&question).await.unwrap();
+        stream.finish().await;
+        let (got, end) = stream.rest().await;
+        assert_eq!((sha256(&got), end), (sha256(&answer), End::Clean), "{:?}", world.mode);
+        let visit = world.backend.only_visit().await;
+        assert_eq!((visit.sum.hex(), visit.end), (sha256(&question), Some(End::Clean)), "{:?}", world.mode);
+        assert_eq!(world.weir.only_record().await.outcome(), "ok");
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn the_backend_ends_first() {
+    let news = Noise::new(3).bytes(300_000);
+    for world in worlds() {
+        let world = world.role(Role::EndFirst(news.clone())).start().await;
+        let mut stream = world.connect().await;
+        let (got, end) = stream.rest().await;
+        assert_eq!((sha256(&got), end), (sha256(&news), End::Clean), "{:?}", world.mode);
+        // The client's direction stays open, and for longer than a moment.
+        for part in 0..5 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            stream.send(&[part; 1000]).await.unwrap();
+        }
+        stream.finish().await;
+        let visit = world.backend.only_visit().await;
+        assert_eq!((visit.sum.bytes, visit.end), (5000, Some(End::Clean)), "{:?}", world.mode);
+        let record = world.weir.only_record().await;
+        assert_eq!(record.outcome(), "ok", "{record:#?}");
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn both_end_at_once() {
+    for world in worlds() {
+        let world = world.role(Role::EndFirst(b"bye".to_vec())).start().await;
+        let mut stream = world.connect().await;
+        stream.send(b"good-bye").await.unwrap();
+        stream.finish().await;
+        assert_eq!(stream.rest().await, (b"bye".to_vec(), End::Clean), "{:?}", world.mode);
+        let visit = world.backend.only_visit().await;
+        assert_eq!((visit.head.as_slice(), visit.end), (b"good-bye".as_slice(), Some(End::Clean)));
+        assert_eq!(world.weir.only_record().await.outcome(), "ok");
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_said_at_all() {
+    for world in worlds() {
+        let world = world.start().await;
+        let mut stream = world.connect().await;
+        stream.finish().await;
+        assert_eq!(stream.rest().await, (Vec::new(), End::Clean), "{:?}", world.mode);
+        assert_eq!(world.weir.only_record().await.outcome(), "ok");
+        world.weir.settle().await;
+    }
+}

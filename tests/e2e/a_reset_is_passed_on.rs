@@ -1,0 +1,112 @@
+//! A reset on one side is a reset on the other, within a second, behind all bytes that came before it.
+
+use std::time::{Duration, Instant};
+use weir_tests::digest::{Noise, sha256};
+use weir_tests::eventually::eventually;
+use weir_tests::peers::Role;
+use weir_tests::stream::End;
+use weir_tests::world::{Builder, MODES, Mode, World};
+
+fn worlds() -> Vec<Builder> {
+    let mut worlds = vec![World::of(Mode::Passthrough).plain()];
+    worlds.extend(MODES.map(World::of));
+    worlds
+}
+
+/// Waits until the backend has seen so many bytes.
+async fn backend_has(world: &World, bytes: u64) {
+    eventually(Duration::from_secs(5), "the backend has the bytes", async || {
+        let got = world.backend.visits().first().map_or(0, |visit| visit.sum.bytes);
+        if got == bytes { Ok(()) } else { Err(format!("{got} bytes")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn from_the_client() {
+    for world in worlds() {
+        let world = world.start().await;
+        let mut stream = world.connect().await;
+        stream.send(b"so far so good").await.unwrap();
+        stream.exactly(14).await.unwrap();
+        let start = Instant::now();
+        stream.reset();
+        let visit = world.backend.only_visit().await;
+        assert_eq!(visit.end, Some(End::Reset), "{:?}", world.mode);
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}: {:?}", world.mode, start.elapsed());
+        assert_eq!(visit.head, b"so far so good");
+        world.weir.only_record().await.ended("client_reset", "client");
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn from_the_backend() {
+    for world in worlds() {
+        let world = world.role(Role::EchoThenReset(14)).start().await;
+        let mut stream = world.connect().await;
+        stream.send(b"so far so good").await.unwrap();
+        let (got, end) = stream.rest().await;
+        assert_eq!((got.as_slice(), end), (b"so far so good".as_slice(), End::Reset), "{:?}", world.mode);
+        world.weir.only_record().await.ended("backend_reset", "backend");
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn what_came_before_it_is_delivered_to_a_slow_reader() {
+    for world in worlds() {
+        let bytes = Noise::new(4).bytes(256 * 1024);
+        let world = world.role(Role::EchoThenReset(bytes.len())).start().await;
+        let stream = world.connect().await;
+        // All of it lies in kernel queues when the reset comes: those of weir's client socket, and the client's own.
+        let (mut from, mut to) = tokio::io::split(stream);
+        let send = async { tokio::io::AsyncWriteExt::write_all(&mut to, &bytes).await.map(|()| to) };
+        let wait = tokio::time::sleep(Duration::from_millis(500));
+        let (sent, ()) = tokio::join!(send, wait);
+        sent.unwrap();
+        let mut got = Vec::new();
+        let error = tokio::io::AsyncReadExt::read_to_end(&mut from, &mut got).await;
+        assert_eq!(sha256(&got), sha256(&bytes), "{:?}: {} bytes came", world.mode, got.len());
+        assert_eq!(error.map_err(|error| End::of(&error)), Err(End::Reset), "{:?}", world.mode);
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_direction_that_ended_cleanly_stays_clean() {
+    for world in worlds() {
+        // The backend answers nothing until the client has ended, so the reset comes after a clean end.
+        let world = world.role(Role::AnswerAtEnd(Noise::new(5).bytes(4_000_000))).start().await;
+        let mut stream = world.connect().await;
+        stream.send(b"all I had to say").await.unwrap();
+        stream.finish().await;
+        backend_has(&world, 16).await;
+        stream.exactly(1000).await.unwrap();
+        stream.reset();
+        let visit = world.backend.only_visit().await;
+        assert_eq!((visit.head.as_slice(), visit.sum.bytes), (b"all I had to say".as_slice(), 16));
+        world.weir.only_record().await.ended("client_reset", "client");
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_reset_before_the_first_byte_of_the_backend() {
+    // Passthrough sends the hello, bridging fails in the handshake, offload has nothing sent yet.
+    for (mode, outcome) in [
+        (Mode::Passthrough, "backend_reset"),
+        (Mode::Offload, "backend_reset"),
+        (Mode::Bridging, "tls_backend_failed"),
+    ] {
+        let world = World::of(mode).role(Role::ResetAfter(0)).pool("retries: 0").start().await;
+        let end = match world.client().connect(world.edge, weir_tests::world::NAME).await {
+            Ok(mut stream) => stream.rest().await.1,
+            Err(error) => End::of(&error),
+        };
+        assert_eq!(end, End::Reset, "{mode:?}");
+        let record = world.weir.only_record().await;
+        record.ended(outcome, "backend");
+        world.weir.settle().await;
+    }
+}

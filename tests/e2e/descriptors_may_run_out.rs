@@ -1,0 +1,69 @@
+//! Without free descriptors weir waits instead of spinning, says so, and goes on when there are some again.
+
+use std::time::Duration;
+use weir_tests::client::tcp;
+use weir_tests::eventually::eventually;
+use weir_tests::program::run;
+use weir_tests::stream::Stream;
+use weir_tests::world::{Mode, World};
+
+#[tokio::test]
+async fn and_come_back() {
+    let world = World::of(Mode::Passthrough).plain().start().await;
+    let mut before = world.connect().await;
+    before.send(b"x").await.unwrap();
+    before.exactly(1).await.unwrap();
+    // weir keeps below the limit that it found at its start, so the limit is lowered under its feet.
+    let limit = world.weir.fds() + 4;
+    let mut lower = tokio::process::Command::new("prlimit");
+    lower.args(["--pid", &world.weir.pid().to_string(), &format!("--nofile={limit}:{limit}")]);
+    assert_eq!(run(lower, b"", Duration::from_secs(5)).await.code, Some(0));
+
+    let mut crowd: Vec<Stream> = Vec::new();
+    for _ in 0..20 {
+        crowd.push(tcp(world.edge).await);
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (cpu, warnings) = (world.weir.cpu(), world.weir.program.stderr.count());
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let spent = world.weir.cpu() - cpu;
+    assert!(spent < Duration::from_secs(1), "{spent:?} of CPU in two seconds of waiting");
+    let said = world.weir.program.stderr.count() - warnings;
+    assert!(said < 40, "{said} log lines in two seconds");
+    // Those inside are served as before.
+    before.send(b"y").await.unwrap();
+    assert_eq!(before.exactly(1).await.unwrap(), b"y");
+
+    drop(crowd);
+    let mut after = tcp(world.edge).await;
+    after.send(b"z").await.unwrap();
+    let served = tokio::time::timeout(Duration::from_secs(2), after.exactly(1)).await;
+    assert_eq!(served.expect("served within two seconds").unwrap(), b"z");
+    drop((before, after));
+    let metrics = eventually(Duration::from_secs(5), "errors are counted", async || {
+        let metrics = world.weir.metrics().await;
+        if metrics.count("weir_accept_errors_total", &[]) > 0 { Ok(metrics) } else { Err(metrics.text) }
+    })
+    .await;
+    assert!(metrics.count("weir_accept_errors_total", &[]) < 1000, "{}", metrics.text);
+    assert!(world.weir.program.stderr.text().contains("WARN"), "no warning for the operator");
+    world.weir.settle().await;
+}
+
+#[tokio::test]
+async fn a_low_limit_at_the_start_is_kept_to() {
+    let world = World::of(Mode::Passthrough).plain().nofile(100).start().await;
+    let mut crowd: Vec<Stream> = Vec::new();
+    for _ in 0..100 {
+        let mut stream = tcp(world.edge).await;
+        let _ = stream.send(b"x").await;
+        crowd.push(stream);
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let metrics = world.weir.metrics().await;
+    assert_eq!(metrics.count("weir_accept_errors_total", &[]), 0, "max_connections: auto was too much");
+    let active = metrics.sum("weir_connections_active", &[]);
+    assert!((10.0..50.0).contains(&active), "{active} connections within 100 descriptors");
+    drop(crowd);
+    world.weir.settle().await;
+}

@@ -1,0 +1,160 @@
+//! A backend that fails its checks leaves the rotation within `fall` × `interval`, and comes back after `rise`.
+
+use std::time::{Duration, Instant};
+use weir_tests::eventually::eventually;
+use weir_tests::http;
+use weir_tests::peers::{Backend, Role, acceptor};
+use weir_tests::ports::Port;
+use weir_tests::stream::{End, Stream};
+use weir_tests::weir::{Launch, Weir};
+use weir_tests::world::{Identities, NAME, PROFILE};
+
+/// A plain-relay weir over these backends with this health check.
+async fn over(backends: &[std::net::SocketAddr], check: &str) -> (Weir, Port) {
+    let edge = Port::free();
+    let list: Vec<String> = backends.iter().map(|addr| format!("\"{addr}\"")).collect();
+    let body = format!(
+        "listeners:\n  - {{name: edge, address: \"{}\", mode: passthrough, peek: false, default_pool: main}}\n\
+         pools:\n  - {{name: main, backends: [{}], health_check: {check}}}\n",
+        edge.addr(),
+        list.join(", ")
+    );
+    (Launch::new(Identities::default().folder(), body).start().await, edge)
+}
+
+async fn usable(weir: &Weir, count: u64, within: Duration) -> Duration {
+    let start = Instant::now();
+    eventually(within, &format!("{count} usable backends"), async || {
+        let now = weir.metrics().await.count("weir_pool_usable_backends", &[("pool", "main")]);
+        if now == count { Ok(()) } else { Err(format!("{now} usable")) }
+    })
+    .await;
+    start.elapsed()
+}
+
+/// Which backends the next connections reach.
+async fn reached(edge: &Port, connections: usize) -> Vec<String> {
+    let mut names = Vec::new();
+    for _ in 0..connections {
+        let mut stream: Stream = weir_tests::client::tcp(edge.addr()).await;
+        stream.finish().await;
+        let (bytes, end) = stream.rest().await;
+        assert_eq!(end, End::Clean);
+        names.push(String::from_utf8(bytes).unwrap().trim().to_owned());
+    }
+    names
+}
+
+#[tokio::test]
+async fn a_killed_backend_leaves_and_returns() {
+    let one = Backend::plain(Role::Named("one".to_owned())).await;
+    let port = Port::free();
+    let two = Backend::start(port.addr(), Role::Named("two".to_owned()), None).await;
+    let check = "{type: tcp, interval: 500ms, timeout: 400ms, rise: 2, fall: 2}";
+    let (weir, edge) = over(&[one.addr, port.addr()], check).await;
+    usable(&weir, 2, Duration::from_secs(3)).await;
+    assert!(reached(&edge, 4).await.contains(&"two".to_owned()));
+
+    drop(two);
+    // fall × interval, plus the jitter of 10 % and the time of one look.
+    usable(&weir, 1, Duration::from_millis(2 * 500 + 500)).await;
+    assert_eq!(reached(&edge, 4).await, ["one"; 4]);
+    assert!(
+        weir.records().iter().all(|record| record.number("tries") <= 1),
+        "traffic found out, not the check"
+    );
+    let metrics = weir.metrics().await;
+    assert_eq!(metrics.count("weir_backend_up", &[]), 1, "{}", metrics.text);
+
+    let _two = Backend::start(port.addr(), Role::Named("two".to_owned()), None).await;
+    usable(&weir, 2, Duration::from_millis(2 * 500 + 500)).await;
+    assert!(reached(&edge, 4).await.contains(&"two".to_owned()));
+    weir.settle().await;
+}
+
+#[tokio::test]
+async fn without_a_usable_backend_clients_are_reset_and_readiness_fails() {
+    let dead = weir_tests::peers::refused();
+    let (weir, edge) = over(&[dead.addr()], "{type: tcp, interval: 200ms, timeout: 100ms, fall: 1}").await;
+    usable(&weir, 0, Duration::from_secs(3)).await;
+    let mut stream = weir_tests::client::tcp(edge.addr()).await;
+    assert_eq!(stream.rest().await, (Vec::new(), End::Reset));
+    assert_eq!(weir.only_record().await.outcome(), "no_backend");
+    let answer = weir.ask("/readyz").await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.body.contains("main"), "the reason names the pool: {}", answer.body);
+    assert_eq!(weir.ask("/readyz?pools=ignore").await.status, 200);
+    assert_eq!(weir.ask("/healthz").await.status, 200);
+    weir.settle().await;
+}
+
+#[tokio::test]
+async fn http_checks_compare_the_status() {
+    let good = Backend::plain(Role::Http("fine")).await;
+    let (weir, _edge) =
+        over(&[good.addr], "{type: http, path: /up, host: check.test, status: 200-299, interval: 200ms}")
+            .await;
+    eventually(Duration::from_secs(5), "three checks", async || {
+        if good.count() >= 3 { Ok(()) } else { Err(good.count().to_string()) }
+    })
+    .await;
+    let head = String::from_utf8(good.visits()[0].head.clone()).unwrap();
+    assert!(head.starts_with("GET /up HTTP/1.1\r\n"), "{head}");
+    assert!(head.to_lowercase().contains("host: check.test\r\n"), "{head}");
+    assert_eq!(weir.metrics().await.count("weir_backend_up", &[]), 1);
+
+    let (weir, _edge) = over(&[good.addr], "{type: http, status: 500-599, interval: 200ms, fall: 1}").await;
+    usable(&weir, 0, Duration::from_secs(3)).await;
+}
+
+#[tokio::test]
+async fn tls_checks_finish_a_handshake() {
+    let identities = Identities::default();
+    let good = Backend::tls(Role::Echo, &identities.backend).await;
+    let plain = Backend::plain(Role::Echo).await;
+    let check = format!("{{type: tls, server_name: {NAME}, interval: 300ms, timeout: 200ms, fall: 1}}");
+    let (weir, _edge) = over(&[good.addr, plain.addr], &check).await;
+    usable(&weir, 1, Duration::from_secs(3)).await;
+    let seen = good.visits()[0].tls.clone().unwrap();
+    assert_eq!(seen.sni.as_deref(), Some(NAME));
+    let metrics = weir.metrics().await;
+    let labels = [("source", "backend")];
+    assert!(metrics.sum("weir_certificate_not_after_timestamp_seconds", &labels) > 1.7e9, "{}", metrics.text);
+}
+
+#[tokio::test]
+async fn bridging_pools_verify_in_their_checks() {
+    let identities = Identities::default();
+    let addr = "127.0.0.1:0".parse().unwrap();
+    let good = Backend::start(addr, Role::Echo, Some(acceptor(&identities.backend, &[]))).await;
+    let stranger = weir_tests::certificates::Authority::new("nobody knows me").issue(&[NAME]);
+    let bad = Backend::tls(Role::Echo, &stranger).await;
+    let edge = Port::free();
+    let body = format!(
+        "{PROFILE}listeners:\n  - {{name: edge, address: \"{}\", mode: bridging, tls: public, default_pool: main}}\n\
+         pools:\n  - {{name: main, backends: [\"{}\", \"{}\"], tls: {{ca: inner-ca.pem}},\n     \
+         health_check: {{type: tls, server_name: {NAME}, interval: 300ms, fall: 1}}}}\n",
+        edge.addr(),
+        good.addr,
+        bad.addr
+    );
+    let weir = Launch::new(identities.folder(), body).start().await;
+    usable(&weir, 1, Duration::from_secs(3)).await;
+    let status = http::get(weir.admin(), "/api/v1/status").await.unwrap();
+    assert!(status.body.contains(&bad.addr.to_string()), "{}", status.body);
+}
+
+#[tokio::test]
+async fn a_check_may_use_another_port() {
+    let serving = Backend::plain(Role::Named("one".to_owned())).await;
+    let checked = Backend::plain(Role::Http("fine")).await;
+    let check = format!("{{type: http, port: {}, interval: 200ms}}", checked.addr.port());
+    let (weir, edge) = over(&[serving.addr], &check).await;
+    eventually(Duration::from_secs(5), "checks come", async || {
+        if checked.count() > 1 { Ok(()) } else { Err(String::new()) }
+    })
+    .await;
+    assert_eq!(serving.count(), 0);
+    assert_eq!(reached(&edge, 1).await, ["one"]);
+    weir.settle().await;
+}

@@ -1,0 +1,46 @@
+//! End-to-end scenarios: the real weir with real and bad peers, one file for each thing that must be true.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::large_futures,
+    clippy::let_underscore_must_use,
+    clippy::too_many_lines,
+    clippy::indexing_slicing,
+    reason = "scenarios fail by panicking and misuse sockets on purpose"
+)]
+
+mod a_cut_hello_arrives_whole;
+mod a_dead_backend_is_replaced;
+mod a_half_close_is_kept;
+mod a_reset_is_passed_on;
+mod a_self_signed_backend_is_trusted_when_listed;
+mod a_server_may_speak_first;
+mod a_truncated_end_is_no_clean_end;
+mod addresses_in_use_are_refused;
+mod bad_configurations_never_start;
+mod bad_hellos_reach_no_backend;
+mod bridging_encrypts_anew;
+mod bridging_verifies_backends;
+mod bulk_arrives_unchanged;
+mod certificates_follow_the_name;
+mod connections_leave_nothing_behind;
+mod descriptors_may_run_out;
+mod every_outcome_is_produced;
+mod every_worker_accepts;
+mod examples_run_as_they_stand;
+mod health_checks_decide;
+mod limits_hold;
+mod offload_decrypts;
+mod operators_can_see;
+mod others_do_not_notice;
+mod passthrough_decrypts_nothing;
+mod routes_choose_the_backend;
+mod sessions_are_resumed;
+mod splice_moves_bulk_alone;
+mod the_demo_shows_three_modes;
+mod the_drain_finishes_what_runs;
+mod timeouts_hold;

@@ -1,0 +1,135 @@
+//! SIGTERM: ready no more, nothing new, what runs may finish until the deadline; then exit 0.
+
+use rustix::process::Signal;
+use std::time::{Duration, Instant};
+use weir_tests::client::{tcp, try_tcp};
+use weir_tests::eventually::eventually;
+use weir_tests::http;
+use weir_tests::stream::End;
+use weir_tests::world::{MODES, Mode, World};
+
+/// Waits until a new connection is refused.
+async fn refuses(world: &World) {
+    eventually(Duration::from_secs(5), "new connections are refused", async || {
+        match try_tcp(world.edge).await {
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_idle_weir_ends_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut world = World::of(Mode::Passthrough).start().await;
+        let start = Instant::now();
+        world.weir.signal(signal);
+        let status = world.weir.program.wait(Duration::from_secs(5)).await;
+        assert_eq!(status.code(), Some(0));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn running_connections_finish() {
+    for mode in MODES {
+        let mut world = World::of(mode).runtime("workers: 2, drain_timeout: 20s").start().await;
+        let mut stream = world.connect().await;
+        stream.send(b"before").await.unwrap();
+        assert_eq!(stream.exactly(6).await.unwrap(), b"before");
+        world.weir.signal(Signal::TERM);
+        refuses(&world).await;
+        let ready = http::get(world.weir.admin(), "/readyz?pools=ignore").await.unwrap();
+        assert_eq!(ready.status, 503, "ready while draining");
+        assert_eq!(http::get(world.weir.admin(), "/healthz").await.unwrap().status, 200);
+        for _ in 0..5 {
+            stream.send(b"during").await.unwrap();
+            assert_eq!(stream.exactly(6).await.unwrap(), b"during", "{mode:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let start = Instant::now();
+        stream.finish().await;
+        assert_eq!(stream.rest().await.1, End::Clean, "{mode:?}");
+        assert_eq!(world.weir.program.wait(Duration::from_secs(10)).await.code(), Some(0));
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?} after the last one", start.elapsed());
+        let records = world.weir.records();
+        assert_eq!(records.len(), 1, "{records:#?}");
+        assert_eq!(records[0].outcome(), "ok");
+    }
+}
+
+#[tokio::test]
+async fn the_deadline_ends_the_rest() {
+    for mode in MODES {
+        let mut world = World::of(mode).runtime("workers: 1, drain_timeout: 1s").start().await;
+        let mut stream = world.connect().await;
+        stream.send(b"x").await.unwrap();
+        stream.exactly(1).await.unwrap();
+        let start = Instant::now();
+        world.weir.signal(Signal::TERM);
+        let (bytes, _) = stream.rest().await;
+        assert_eq!(bytes, b"");
+        assert!(start.elapsed() < Duration::from_millis(2500), "{mode:?}: {:?}", start.elapsed());
+        drop(stream);
+        let status = world.weir.program.wait(Duration::from_secs(5)).await;
+        assert_eq!(status.code(), Some(0), "{mode:?}");
+        let records = world.weir.records();
+        assert_eq!(records.len(), 1, "{records:#?}");
+        records[0].ended("drained", "weir");
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_hello_does_not_hold_it_up() {
+    let mut world = World::of(Mode::Passthrough).runtime("workers: 1, drain_timeout: 2s").start().await;
+    let stream = tcp(world.edge).await;
+    eventually(Duration::from_secs(5), "it is accepted", async || {
+        let opened = world.weir.metrics().await.count("weir_connections_opened_total", &[]);
+        if opened == 1 { Ok(()) } else { Err(opened.to_string()) }
+    })
+    .await;
+    let start = Instant::now();
+    assert_eq!(world.weir.terminate().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    assert_eq!(world.weir.records().len(), 1, "every connection has its record");
+    drop(stream);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let mut world = World::of(Mode::Passthrough).runtime("workers: 1, drain_timeout: 60s").start().await;
+    let mut stream = world.connect().await;
+    stream.send(b"x").await.unwrap();
+    stream.exactly(1).await.unwrap();
+    world.weir.signal(Signal::TERM);
+    refuses(&world).await;
+    let start = Instant::now();
+    world.weir.signal(Signal::TERM);
+    world.weir.program.wait(Duration::from_secs(5)).await;
+    assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn accepting_goes_on_for_the_shutdown_delay() {
+    let mut world = World::of(Mode::Offload)
+        .runtime("workers: 1, shutdown_delay: 1500ms, drain_timeout: 5s")
+        .start()
+        .await;
+    let start = Instant::now();
+    world.weir.signal(Signal::TERM);
+    eventually(Duration::from_secs(1), "readiness fails at once", async || {
+        let answer = http::get(world.weir.admin(), "/readyz").await.map_err(|error| error.to_string())?;
+        if answer.status == 503 { Ok(()) } else { Err(answer.body) }
+    })
+    .await;
+    let mut stream = world.connect().await;
+    stream.send(b"still").await.unwrap();
+    stream.exactly(5).await.unwrap();
+    assert!(start.elapsed() < Duration::from_millis(1400), "the machine is too slow for this test");
+    stream.finish().await;
+    drop(stream);
+    refuses(&world).await;
+    assert!(start.elapsed() > Duration::from_millis(1400), "{:?}", start.elapsed());
+    assert_eq!(world.weir.program.wait(Duration::from_secs(5)).await.code(), Some(0));
+}

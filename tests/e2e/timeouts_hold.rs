@@ -1,0 +1,173 @@
+//! Each time limit of the configuration ends what it should, within a second of what it says.
+
+use std::time::{Duration, Instant};
+use weir_tests::client::tcp;
+use weir_tests::hello;
+use weir_tests::peers::{Overflowing, Role};
+use weir_tests::stream::End;
+use weir_tests::world::{MODES, Mode, NAME, World};
+
+/// A limit as it stands in the configuration, and the latest moment for it.
+const LIMIT: Duration = Duration::from_secs(1);
+const LATEST: Duration = Duration::from_secs(2);
+
+fn in_time(start: Instant, what: &str) {
+    let took = start.elapsed();
+    assert!(took >= LIMIT - Duration::from_millis(50) && took < LATEST, "{what}: {took:?}");
+}
+
+#[tokio::test]
+async fn a_silent_client() {
+    for mode in MODES {
+        let world = World::of(mode).listener("timeouts: {client_hello: 1s}").start().await;
+        let start = Instant::now();
+        let mut stream = tcp(world.edge).await;
+        assert_eq!(stream.rest().await.1, End::Clean, "{mode:?}");
+        in_time(start, "hello");
+        assert_eq!(world.weir.only_record().await.outcome(), "hello_timeout");
+        assert_eq!(world.backend.count(), 0);
+        let metrics = world.weir.settle().await;
+        assert_eq!(metrics.count("weir_client_hello_total", &[("outcome", "timeout")]), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_drips() {
+    let world = World::of(Mode::Passthrough).listener("timeouts: {client_hello: 1s}").start().await;
+    let hello = hello::large(NAME);
+    let start = Instant::now();
+    let mut stream = tcp(world.edge).await;
+    for byte in hello.iter().take(40) {
+        // One deadline for the whole hello: a byte now and then does not move it.
+        if stream.send(&[*byte]).await.is_err() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        if start.elapsed() > LATEST {
+            break;
+        }
+    }
+    let record = world.weir.only_record().await;
+    assert_eq!(record.outcome(), "hello_timeout");
+    let lasted = record.number("duration_ms");
+    assert!((950..2000).contains(&lasted), "{record:#?}");
+    assert_eq!(world.backend.count(), 0);
+    world.weir.settle().await;
+}
+
+#[tokio::test]
+async fn a_handshake_that_stops() {
+    for mode in [Mode::Offload, Mode::Bridging] {
+        let world = World::of(mode).listener("timeouts: {handshake: 1s}").start().await;
+        let start = Instant::now();
+        let mut stream = tcp(world.edge).await;
+        stream.send(&hello::large(NAME)).await.unwrap();
+        let (_, end) = stream.rest().await;
+        assert!(matches!(end, End::Clean | End::Reset), "{mode:?} {end:?}");
+        in_time(start, "handshake");
+        world.weir.only_record().await.ended("tls_client_timeout", "client");
+        assert_eq!(world.backend.count(), 0);
+        let metrics = world.weir.settle().await;
+        let labels = [("side", "client"), ("reason", "timeout")];
+        assert_eq!(metrics.count("weir_tls_handshake_failures_total", &labels), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_answer() {
+    let hole = Overflowing::new();
+    for mode in MODES {
+        let world = World::of(mode)
+            .listener("timeouts: {connect: 1s}")
+            .pool("retries: 0")
+            .backends(&[hole.addr])
+            .start()
+            .await;
+        let start = Instant::now();
+        let mut stream = match mode {
+            // The handshake would be the backend's; the hello alone is enough to dial it.
+            Mode::Passthrough => tcp(world.edge).await,
+            _ => world.connect().await,
+        };
+        stream.send(&hello::large(NAME)).await.unwrap();
+        assert_eq!(stream.rest().await, (Vec::new(), End::Reset), "{mode:?}");
+        in_time(start, "connect");
+        world.weir.only_record().await.ended("connect_timeout", "backend");
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_accepts_and_hangs() {
+    // Its TLS handshake counts as part of connecting.
+    let world = World::of(Mode::Bridging)
+        .role(Role::Silent)
+        .listener("timeouts: {connect: 1s}")
+        .pool("retries: 0")
+        .start()
+        .await;
+    let start = Instant::now();
+    let mut stream = world.connect().await;
+    assert_eq!(stream.rest().await, (Vec::new(), End::Reset));
+    in_time(start, "handshake to the backend");
+    world.weir.only_record().await.ended("connect_timeout", "backend");
+    world.weir.settle().await;
+}
+
+#[tokio::test]
+async fn an_idle_connection() {
+    for mode in MODES {
+        let world = World::of(mode).listener("timeouts: {idle: 1s}").start().await;
+        let mut stream = world.connect().await;
+        for _ in 0..3 {
+            // Bytes one way keep both directions alive.
+            tokio::time::sleep(Duration::from_millis(600)).await;
+            stream.send(b"still here").await.unwrap();
+            stream.exactly(10).await.unwrap();
+        }
+        let start = Instant::now();
+        let (bytes, _) = stream.rest().await;
+        assert_eq!(bytes, b"");
+        in_time(start, "idle");
+        assert_eq!(world.weir.only_record().await.outcome(), "idle_timeout", "{mode:?}");
+        drop(stream);
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_idle_one_way_is_not_idle() {
+    let world = World::of(Mode::Offload)
+        .listener("timeouts: {idle: 1s}")
+        .role(Role::AnswerAtEnd(b"done".to_vec()))
+        .start()
+        .await;
+    let mut stream = world.connect().await;
+    for _ in 0..5 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        stream.send(b"x").await.unwrap();
+    }
+    stream.finish().await;
+    assert_eq!(stream.rest().await, (b"done".to_vec(), End::Clean));
+    assert_eq!(world.weir.only_record().await.outcome(), "ok");
+    world.weir.settle().await;
+}
+
+#[tokio::test]
+async fn a_half_closed_connection_without_progress() {
+    for mode in MODES {
+        let world = World::of(mode)
+            .listener("timeouts: {half_closed: 1s}")
+            .role(Role::EndFirst(b"bye".to_vec()))
+            .start()
+            .await;
+        let start = Instant::now();
+        let mut stream = world.connect().await;
+        assert_eq!(stream.rest().await, (b"bye".to_vec(), End::Clean), "{mode:?}");
+        // The client never ends its side.
+        assert_eq!(world.weir.only_record().await.outcome(), "half_closed_timeout", "{mode:?}");
+        in_time(start, "half-closed");
+        drop(stream);
+        world.weir.settle().await;
+    }
+}

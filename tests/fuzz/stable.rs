@@ -1,0 +1,96 @@
+//! The fuzz targets' bodies on stable Rust: over seeds made here, and over bounded random changes of them.
+//!
+//! The seed of the random changes is printed; `WEIR_FUZZ_SEED` runs the same ones again, `WEIR_FUZZ_RUNS` more of them.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that says which inputs it took")]
+
+use std::path::Path;
+use weir_tests::client::TlsClient;
+use weir_tests::digest::Noise;
+use weir_tests::fuzz::{config, hello, mutate};
+use weir_tests::hello as made;
+
+fn from_environment(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Runs `body` on every seed and on `runs` random changes of them.
+fn over(seeds: &[Vec<u8>], runs: u64, body: fn(&[u8])) {
+    for input in seeds {
+        body(input);
+    }
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let seed = from_environment("WEIR_FUZZ_SEED").unwrap_or(now);
+    let runs = from_environment("WEIR_FUZZ_RUNS").unwrap_or(runs);
+    eprintln!("WEIR_FUZZ_SEED={seed}");
+    let mut noise = Noise::new(seed);
+    for run in 0..runs {
+        let (one, other) = (noise.below(seeds.len()), noise.below(seeds.len()));
+        let input = mutate(&seeds[one], &seeds[other], &mut noise);
+        let failed = std::panic::catch_unwind(|| body(&input)).is_err();
+        assert!(!failed, "run {run} with WEIR_FUZZ_SEED={seed}: {:?}", String::from_utf8_lossy(&input));
+    }
+}
+
+#[test]
+fn any_bytes_as_a_hello() {
+    let (small, large) = (made::small("app.example.test"), made::large("app.example.test"));
+    let alpn = TlsClient::trusting(&[]).alpn(&["h2", "http/1.1"]);
+    let old = TlsClient::with_versions(&[], &[&rustls::version::TLS12]);
+    let seeds = [
+        made::in_records(&small, 1),
+        made::in_records(&small, 16),
+        made::in_records(&large, 64),
+        made::padded(&small, 16 * 1024),
+        made::padded(&small, 17 * 1024),
+        made::renamed(&small, "app.example.test", b"app example.test"),
+        made::renamed(&small, "app.example.test", b"APP.EXAMPLE.TEST"),
+        made::real(&alpn, "x.test"),
+        made::real(&old, "x.test"),
+        made::nameless(),
+        made::nameless_tls12(),
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_vec(),
+        vec![0x80, 46, 1, 0, 2, 0, 21, 0, 0, 0, 16],
+        vec![],
+        small,
+        large,
+    ];
+    over(&seeds, 20_000, hello);
+}
+
+#[test]
+fn every_prefix_of_a_hello() {
+    for whole in [made::small("app.example.test"), made::in_records(&made::small("a.test"), 16)] {
+        for end in 0..=whole.len() {
+            hello(&whole[..end]);
+        }
+    }
+}
+
+#[test]
+fn any_bytes_as_a_configuration() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut seeds: Vec<Vec<u8>> = [
+        "listeners:\n  - {name: a, address: \":1\", mode: passthrough, default_pool: p}\npools:\n  - {name: p, backends: [\"127.0.0.1:1\"]}\n",
+        "x-a: &a {retries: 1}\npools:\n  - {<<: *a, name: p, backends: [{address: \"${NOWHERE:-127.0.0.1:1}\", weight: 2}]}\n",
+        "listeners: [\n",
+        "a: b: c",
+        "- - - -",
+        "\u{feff}listeners: ~",
+        "? [a, b]\n: c\n",
+        "!!binary aaaa",
+        "a: |\n  text\nb: >-\n  more\n",
+        "listeners: !x {a: 1}\npools: 1e999\n",
+        "",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec();
+    for folder in ["config", "docs"] {
+        for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                seeds.push(std::fs::read(path).unwrap());
+            }
+        }
+    }
+    over(&seeds, 1_500, config);
+}

@@ -1,0 +1,54 @@
+//! The `openssl` command: a TLS client and server that we did not write.
+
+use crate::eventually::eventually;
+use crate::ports::Port;
+use crate::program::{Finished, Program, run};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use tokio::process::Command;
+
+/// Runs `openssl s_client` with an empty input: it prints the handshake and ends.
+pub async fn s_client(addr: SocketAddr, arguments: &[&str]) -> Finished {
+    s_client_saying(addr, arguments, b"").await
+}
+
+/// Runs `openssl s_client` with `input` typed at it.
+pub async fn s_client_saying(addr: SocketAddr, arguments: &[&str], input: &[u8]) -> Finished {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &addr.to_string()]).args(arguments);
+    run(command, input, Duration::from_secs(30)).await
+}
+
+/// Runs any `openssl` command to its end.
+pub async fn openssl(folder: &Path, arguments: &[&str]) -> Finished {
+    let mut command = Command::new("openssl");
+    command.args(arguments).current_dir(folder);
+    run(command, b"", Duration::from_secs(30)).await
+}
+
+/// A running `openssl s_server`.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub port: Port,
+    /// The process; its output says what it saw.
+    pub program: Program,
+}
+
+impl Server {
+    /// Starts it with `NAME.pem` and `NAME.key` of a folder; `arguments` as for the command.
+    pub async fn start(folder: &Path, name: &str, arguments: &[&str]) -> Self {
+        let port = Port::free();
+        let mut command = Command::new("openssl");
+        command.args(["s_server", "-accept", &port.addr().to_string()]);
+        command.args(["-cert", &format!("{name}.pem"), "-key", &format!("{name}.key")]);
+        command.args(arguments).current_dir(folder);
+        let program = Program::start(command);
+        eventually(Duration::from_secs(10), "openssl s_server accepts", async || {
+            if program.stdout.text().contains("ACCEPT") { Ok(()) } else { Err(program.stderr.text()) }
+        })
+        .await;
+        Self { port, program }
+    }
+}

@@ -1,0 +1,180 @@
+//! What a backend does with a connection.
+
+use super::backend::Notes;
+use crate::digest::Noise;
+use crate::stream::{End, Stream};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// One behaviour; the bad ones have one vice each.
+#[derive(Debug, Clone)]
+pub enum Role {
+    /// Sends back what it gets, and ends when the client has ended.
+    Echo,
+    /// Sends its name and a newline first, then echoes: tells backends apart.
+    Named(String),
+    /// Speaks first, then echoes.
+    Greeter(&'static str),
+    /// Reads to the end, then answers with this and ends.
+    AnswerAtEnd(Vec<u8>),
+    /// Sends this and ends its direction at once, then reads to the end.
+    EndFirst(Vec<u8>),
+    /// Sends so many bytes of [`Noise`] with seed 2 while it reads to the end.
+    Bulk(usize),
+    /// Answers one HTTP request with 200 and this body.
+    Http(&'static str),
+    /// Resets as soon as it has so many bytes; 0: at once.
+    ResetAfter(usize),
+    /// Echoes so many bytes, then resets without a word.
+    EchoThenReset(usize),
+    /// Ends at once, cleanly, without a byte, and reads on.
+    CloseAtOnce,
+    /// Sends this, then FIN without close_notify (TLS) and closes.
+    Truncate(Vec<u8>),
+    /// Takes the connection, does nothing with it, not even a TLS handshake.
+    Silent,
+}
+
+impl Role {
+    /// Whether a TLS backend does its handshake before the role begins.
+    pub(super) fn shakes_hands(&self) -> bool {
+        !matches!(self, Self::Silent | Self::ResetAfter(0))
+    }
+
+    pub(super) async fn play(self, mut stream: Stream, notes: &Notes) -> std::io::Result<End> {
+        match self {
+            Self::Echo => echo(&mut stream, notes).await,
+            Self::Named(name) => {
+                stream.send(format!("{name}\n").as_bytes()).await?;
+                echo(&mut stream, notes).await
+            }
+            Self::Greeter(greeting) => {
+                stream.send(greeting.as_bytes()).await?;
+                echo(&mut stream, notes).await
+            }
+            Self::AnswerAtEnd(answer) => {
+                let end = take_all(&mut stream, notes).await;
+                stream.send(&answer).await?;
+                stream.shutdown().await?;
+                Ok(end)
+            }
+            Self::EndFirst(bytes) => {
+                stream.send(&bytes).await?;
+                stream.shutdown().await?;
+                Ok(take_all(&mut stream, notes).await)
+            }
+            Self::Bulk(count) => bulk(stream, count, notes).await,
+            Self::Http(body) => http(stream, body, notes).await,
+            Self::ResetAfter(count) => {
+                take(&mut stream, count, notes).await?;
+                stream.reset();
+                Ok(End::Clean)
+            }
+            Self::EchoThenReset(count) => {
+                let bytes = take(&mut stream, count, notes).await?;
+                stream.send(&bytes).await?;
+                // Let the bytes leave: a reset drops what is still queued here, and that is not what is tested.
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                stream.reset();
+                Ok(End::Clean)
+            }
+            Self::CloseAtOnce => {
+                stream.shutdown().await?;
+                Ok(take_all(&mut stream, notes).await)
+            }
+            Self::Truncate(bytes) => {
+                stream.send(&bytes).await?;
+                stream.truncate();
+                Ok(take_all(&mut stream, notes).await)
+            }
+            Self::Silent => std::future::pending().await,
+        }
+    }
+}
+
+async fn take_all(stream: &mut Stream, notes: &Notes) -> End {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) => return End::Clean,
+            Ok(count) => notes.got(&buffer[..count]),
+            Err(error) => return End::of(&error),
+        }
+    }
+}
+
+async fn take(stream: &mut Stream, count: usize, notes: &Notes) -> std::io::Result<Vec<u8>> {
+    let mut bytes = vec![0; count];
+    let mut filled = 0;
+    while filled < count {
+        let got = stream.read(&mut bytes[filled..]).await?;
+        if got == 0 {
+            break;
+        }
+        notes.got(&bytes[filled..filled + got]);
+        filled += got;
+    }
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+async fn echo(stream: &mut Stream, notes: &Notes) -> std::io::Result<End> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match stream.read(&mut buffer).await {
+            Ok(0) => {
+                stream.shutdown().await?;
+                return Ok(End::Clean);
+            }
+            Ok(count) => {
+                notes.got(&buffer[..count]);
+                stream.send(&buffer[..count]).await?;
+            }
+            Err(error) => return Ok(End::of(&error)),
+        }
+    }
+}
+
+async fn bulk(stream: Stream, count: usize, notes: &Notes) -> std::io::Result<End> {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let send = async {
+        let mut noise = Noise::new(2);
+        let mut left = count;
+        while left > 0 {
+            let chunk = noise.bytes(left.min(64 * 1024));
+            to.write_all(&chunk).await?;
+            left -= chunk.len();
+        }
+        to.shutdown().await
+    };
+    let receive = async {
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            match from.read(&mut buffer).await {
+                Ok(0) => return End::Clean,
+                Ok(count) => notes.got(&buffer[..count]),
+                Err(error) => return End::of(&error),
+            }
+        }
+    };
+    let (sent, end) = tokio::join!(send, receive);
+    sent.map(|()| end)
+}
+
+async fn http(mut stream: Stream, body: &str, notes: &Notes) -> std::io::Result<End> {
+    let mut head = Vec::new();
+    let mut buffer = [0; 4096];
+    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        let count = stream.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(End::Clean);
+        }
+        notes.got(&buffer[..count]);
+        head.extend_from_slice(&buffer[..count]);
+    }
+    let answer =
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    stream.send(answer.as_bytes()).await?;
+    stream.shutdown().await?;
+    Ok(take_all(&mut stream, notes).await)
+}

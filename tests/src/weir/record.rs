@@ -1,0 +1,88 @@
+//! One access record.
+
+use serde_json::{Map, Value};
+
+/// A line of weir's standard output.
+#[derive(Debug, Clone)]
+pub struct Record(Map<String, Value>);
+
+impl Record {
+    /// Reads one JSON line.
+    ///
+    /// # Panics
+    /// When it is not a JSON object.
+    pub fn parse(line: &str) -> Self {
+        match serde_json::from_str(line) {
+            Ok(Value::Object(fields)) => Self(fields),
+            other => panic!("standard output has a line that is no record: {line:?} ({other:?})"),
+        }
+    }
+
+    /// A field as text; empty when absent or null.
+    pub fn text(&self, field: &str) -> &str {
+        self.0.get(field).and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// A field as a number; 0 when absent or null.
+    pub fn number(&self, field: &str) -> u64 {
+        self.0.get(field).and_then(Value::as_u64).unwrap_or_default()
+    }
+
+    /// A field as it is; null when absent.
+    pub fn field(&self, field: &str) -> &Value {
+        self.0.get(field).unwrap_or(&Value::Null)
+    }
+
+    /// How the connection ended.
+    pub fn outcome(&self) -> &str {
+        self.text("outcome")
+    }
+
+    /// Checks how the connection ended and whose doing that was.
+    ///
+    /// # Panics
+    /// When it is otherwise.
+    pub fn ended(&self, outcome: &str, side: &str) {
+        assert_eq!((self.outcome(), self.side()), (outcome, side), "{self:#?}");
+    }
+
+    /// Whose doing the end was.
+    pub fn side(&self) -> &str {
+        self.text("side")
+    }
+
+    /// Bytes from client to backend.
+    pub fn up(&self) -> u64 {
+        self.number("bytes_up")
+    }
+
+    /// Bytes from backend to client.
+    pub fn down(&self) -> u64 {
+        self.number("bytes_down")
+    }
+}
+
+/// Every outcome of this version. A test holds it against the scenarios and against weir's own set.
+pub const OUTCOMES: [&str; 21] = [
+    "ok",
+    "no_route",
+    "not_tls",
+    "bad_hello",
+    "hello_timeout",
+    "hello_too_large",
+    "client_gone",
+    "tls_client_failed",
+    "tls_client_timeout",
+    "limited",
+    "no_backend",
+    "connect_failed",
+    "connect_timeout",
+    "tls_backend_failed",
+    "client_reset",
+    "backend_reset",
+    "truncated",
+    "idle_timeout",
+    "half_closed_timeout",
+    "drained",
+    "internal",
+];

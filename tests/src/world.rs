@@ -1,0 +1,246 @@
+//! The small world of most scenarios: one weir with one listener in one mode, one backend, one client.
+
+use crate::certificates::{Authority, Leaf};
+use crate::client::{TlsClient, tcp};
+use crate::peers::{Backend, Role};
+use crate::ports::Port;
+use crate::stream::Stream;
+use crate::weir::{Launch, Weir};
+use std::net::SocketAddr;
+use tempfile::TempDir;
+
+/// The name that clients ask for.
+pub const NAME: &str = "app.example.test";
+
+/// What weir does with TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Relays TLS; the backend decrypts.
+    Passthrough,
+    /// Ends TLS; the backend gets plaintext.
+    Offload,
+    /// Ends TLS and opens it anew to the backend.
+    Bridging,
+}
+
+/// All modes, for scenarios that hold in each.
+pub const MODES: [Mode; 3] = [Mode::Passthrough, Mode::Offload, Mode::Bridging];
+
+impl Mode {
+    /// The name in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passthrough => "passthrough",
+            Self::Offload => "offload",
+            Self::Bridging => "bridging",
+        }
+    }
+}
+
+/// The two authorities and the two certificates for [`NAME`]: weir's and the backend's.
+#[derive(Debug)]
+pub struct Identities {
+    /// Signs weir's certificate.
+    pub public: Authority,
+    /// Signs the backend's certificate.
+    pub inner: Authority,
+    /// What weir shows in offload and bridging.
+    pub weir: Leaf,
+    /// What the backend shows in passthrough and bridging.
+    pub backend: Leaf,
+}
+
+impl Default for Identities {
+    fn default() -> Self {
+        let (public, inner) = (Authority::new("public root"), Authority::new("inner root"));
+        let names = [NAME, "*.example.test"];
+        let (weir, backend) = (public.issue(&names), inner.issue(&names));
+        Self { public, inner, weir, backend }
+    }
+}
+
+impl Identities {
+    /// A folder with `weir.pem`, `weir.key` and `inner-ca.pem`, for the configuration.
+    pub fn folder(&self) -> TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        self.weir.write(folder.path(), "weir");
+        self.inner.write(folder.path(), "inner-ca");
+        folder
+    }
+
+    /// A client that trusts both authorities.
+    pub fn client(&self) -> TlsClient {
+        TlsClient::trusting(&[&self.public, &self.inner])
+    }
+}
+
+/// The part of a configuration that gives weir its certificate: the profile `public`.
+pub const PROFILE: &str =
+    "tls_profiles:\n  - name: public\n    certificates: [{cert: weir.pem, key: weir.key}]\n";
+
+/// How to make a world.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    mode: Mode,
+    role: Role,
+    listener: Vec<String>,
+    pool: Vec<String>,
+    runtime: String,
+    backends: Option<Vec<SocketAddr>>,
+    also: Option<SocketAddr>,
+    plain: bool,
+    nofile: Option<u32>,
+}
+
+/// A running world.
+#[derive(Debug)]
+pub struct World {
+    /// The mode of its listener.
+    pub mode: Mode,
+    /// The weir.
+    pub weir: Weir,
+    /// The backend; it is not asked when [`Builder::backends`] named others.
+    pub backend: Backend,
+    /// Authorities and certificates.
+    pub identities: Identities,
+    /// Where weir listens.
+    pub edge: SocketAddr,
+    /// Whether clients of passthrough speak plaintext.
+    plain: bool,
+    _port: Port,
+}
+
+impl World {
+    /// Begins a world whose backend echoes.
+    pub fn of(mode: Mode) -> Builder {
+        Builder {
+            mode,
+            role: Role::Echo,
+            listener: Vec::new(),
+            pool: Vec::new(),
+            runtime: "workers: 1, drain_timeout: 5s".to_owned(),
+            backends: None,
+            also: None,
+            plain: false,
+            nofile: None,
+        }
+    }
+
+    /// Connects as a good client of this world: what is written arrives at the backend's role, decrypted.
+    pub async fn connect(&self) -> Stream {
+        if self.plain {
+            return tcp(self.edge).await;
+        }
+        self.client().connect(self.edge, NAME).await.unwrap()
+    }
+
+    /// A TLS client that trusts this world.
+    pub fn client(&self) -> TlsClient {
+        self.identities.client()
+    }
+}
+
+impl Builder {
+    /// What the backend does.
+    #[must_use]
+    pub fn role(mut self, role: Role) -> Self {
+        self.role = role;
+        self
+    }
+
+    /// One more line of the listener.
+    #[must_use]
+    pub fn listener(mut self, line: &str) -> Self {
+        self.listener.push(line.to_owned());
+        self
+    }
+
+    /// One more line of the pool.
+    #[must_use]
+    pub fn pool(mut self, line: &str) -> Self {
+        self.pool.push(line.to_owned());
+        self
+    }
+
+    /// The `runtime` section, in flow form.
+    #[must_use]
+    pub fn runtime(mut self, runtime: &str) -> Self {
+        runtime.clone_into(&mut self.runtime);
+        self
+    }
+
+    /// Other backends for the pool than the world's own.
+    #[must_use]
+    pub fn backends(mut self, backends: &[SocketAddr]) -> Self {
+        self.backends = Some(backends.to_vec());
+        self
+    }
+
+    /// One backend in the pool before the world's own.
+    #[must_use]
+    pub fn also(mut self, other: SocketAddr) -> Self {
+        self.also = Some(other);
+        self
+    }
+
+    /// Passthrough without a hello: `peek: false`, and client and backend speak plaintext.
+    #[must_use]
+    pub fn plain(mut self) -> Self {
+        assert_eq!(self.mode, Mode::Passthrough);
+        self.plain = true;
+        self.listener("peek: false")
+    }
+
+    /// The limit of open files.
+    #[must_use]
+    pub fn nofile(mut self, limit: u32) -> Self {
+        self.nofile = Some(limit);
+        self
+    }
+
+    fn yaml(&self, edge: &Port, backend: &Backend) -> String {
+        let backends = self.backends.clone().unwrap_or_else(|| vec![backend.addr]);
+        let backends: Vec<String> =
+            self.also.iter().chain(&backends).map(|addr| format!("\"{addr}\"")).collect();
+        let (mut listener, mut pool) = (self.listener.clone(), self.pool.clone());
+        if self.mode != Mode::Passthrough {
+            listener.push("tls: public".to_owned());
+        }
+        if self.mode == Mode::Bridging && !pool.iter().any(|line| line.starts_with("tls:")) {
+            pool.push("tls: {ca: inner-ca.pem}".to_owned());
+        }
+        if !pool.iter().any(|line| line.starts_with("health_check:")) {
+            pool.push("health_check: {type: none}".to_owned());
+        }
+        let indented =
+            |lines: &[String]| lines.iter().map(|line| format!("    {line}\n")).collect::<String>();
+        format!(
+            "{profile}listeners:\n  - name: edge\n    address: \"{}\"\n    mode: {}\n    default_pool: main\n{}\
+             pools:\n  - name: main\n    backends: [{}]\n{}",
+            edge.addr(),
+            self.mode.name(),
+            indented(&listener),
+            backends.join(", "),
+            indented(&pool),
+            profile = if self.mode == Mode::Passthrough { "" } else { PROFILE },
+        )
+    }
+
+    /// Starts the backend and weir.
+    pub async fn start(self) -> World {
+        let identities = Identities::default();
+        let backend = match self.mode {
+            Mode::Passthrough if self.plain => Backend::plain(self.role.clone()).await,
+            Mode::Offload => Backend::plain(self.role.clone()).await,
+            _ => Backend::tls(self.role.clone(), &identities.backend).await,
+        };
+        let port = Port::free();
+        let mut launch = Launch::new(identities.folder(), self.yaml(&port, &backend)).runtime(&self.runtime);
+        if let Some(limit) = self.nofile {
+            launch = launch.nofile(limit);
+        }
+        let weir = launch.start().await;
+        let (mode, plain, edge) = (self.mode, self.plain, port.addr());
+        World { mode, weir, backend, identities, edge, plain, _port: port }
+    }
+}
