@@ -41,6 +41,7 @@ mod passthrough_decrypts_nothing;
 mod routes_choose_the_backend;
 mod sessions_are_resumed;
 mod splice_moves_bulk_alone;
+mod the_configuration_is_found;
 mod the_demo_shows_three_modes;
 mod the_drain_finishes_what_runs;
 mod timeouts_hold;

@@ -171,3 +171,55 @@ async fn a_half_closed_connection_without_progress() {
         world.weir.settle().await;
     }
 }
+
+#[tokio::test]
+async fn a_half_closed_connection_that_moves_goes_on() {
+    for mode in MODES {
+        let world = World::of(mode)
+            .listener("timeouts: {half_closed: 1s}")
+            .role(Role::EndFirst(b"bye".to_vec()))
+            .start()
+            .await;
+        let mut stream = world.connect().await;
+        assert_eq!(stream.rest().await, (b"bye".to_vec(), End::Clean), "{mode:?}");
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            stream.send(b"more").await.unwrap();
+        }
+        stream.finish().await;
+        let visit = world.backend.only_visit().await;
+        assert_eq!((visit.sum.bytes, visit.end), (20, Some(End::Clean)), "{mode:?}");
+        assert_eq!(world.weir.only_record().await.outcome(), "ok", "{mode:?}");
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads() {
+    for mode in MODES {
+        let world = World::of(mode).listener("timeouts: {idle: 1s}").role(Role::Bulk(64 << 20)).start().await;
+        let stream = world.connect().await;
+        // weir cannot say good-bye to it either: what is queued for it never leaves.
+        let record = world.weir.only_record().await;
+        assert_eq!(record.outcome(), "idle_timeout", "{mode:?}: {record:#?}");
+        let lasted = record.number("duration_ms");
+        assert!((1000..4000).contains(&lasted), "{mode:?}: {record:#?}");
+        world.weir.settle().await;
+        drop(stream);
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_never_reads() {
+    let world = World::of(Mode::Offload).listener("timeouts: {idle: 1s}").role(Role::Silent).start().await;
+    let stream = world.connect().await;
+    let (_from, mut to) = tokio::io::split(stream);
+    let endless = async {
+        let chunk = vec![1; 64 * 1024];
+        while tokio::io::AsyncWriteExt::write_all(&mut to, &chunk).await.is_ok() {}
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(8), endless).await;
+    ended.expect("weir ends it");
+    assert_eq!(world.weir.only_record().await.outcome(), "idle_timeout");
+    world.weir.settle().await;
+}

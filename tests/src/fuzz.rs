@@ -79,7 +79,7 @@ pub fn config(bytes: &[u8]) {
         Ok(loaded) if !names_devices => {
             static METRICS: OnceLock<(Arc<Metrics>, TicketSecret)> = OnceLock::new();
             let (metrics, secret) =
-                METRICS.get_or_init(|| (Arc::new(Metrics::new().unwrap()), TicketSecret::random().unwrap()));
+                METRICS.get_or_init(|| (Metrics::new("0", "", "").unwrap(), TicketSecret::random().unwrap()));
             let input = CompileInput { metrics, secret, generation: 1, cpus: 1 };
             if let Err(refused) = compile(&loaded, &input) {
                 explains(&refused.0);

@@ -1,1 +1,14 @@
-//! weir-admin
+//! weir-admin: what an operator asks of a running weir, over HTTP on loopback or a Unix socket.
+//!
+//! - [`server`] binds, accepts, bounds.
+//! - [`answer`] a path → an answer.
+//! - [`status`] the state of the process as JSON.
+//! - [`ready`] may traffic come?
+
+pub mod answer;
+pub mod ready;
+pub mod server;
+pub mod status;
+
+pub use answer::Admin;
+pub use server::{Bound, bind, serve};

@@ -139,7 +139,11 @@ impl<'t> de::Deserializer<'t> for Walk<'t, '_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'t>>(self, _: &'static str, visitor: V) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'t>>(
+        self,
+        _: &'static str,
+        visitor: V,
+    ) -> Result<V::Value, Fault> {
         self.pin(visitor.visit_newtype_struct(self))
     }
 
@@ -208,7 +212,8 @@ impl<'t> de::MapAccess<'t> for Map<'t, '_> {
             Ok(key) => Ok(Some(key)),
             Err(fault) => {
                 entry.node.refuse();
-                let finding = Finding { at: entry.at, message: fault.message.clone(), hint: fault.hint.clone() };
+                let finding =
+                    Finding { at: entry.at, message: fault.message.clone(), hint: fault.hint.clone() };
                 self.found.borrow_mut().push(finding);
                 Err(Fault { pinned: true, ..fault })
             }
@@ -217,7 +222,8 @@ impl<'t> de::MapAccess<'t> for Map<'t, '_> {
 
     fn next_value_seed<V: DeserializeSeed<'t>>(&mut self, seed: V) -> Result<V::Value, Fault> {
         // serde asks for a value only after a key.
-        let entry = self.value.take().ok_or_else(|| <Fault as de::Error>::custom("a value without its key"))?;
+        let entry =
+            self.value.take().ok_or_else(|| <Fault as de::Error>::custom("a value without its key"))?;
         seed.deserialize(Walk { node: &entry.node, key: Some(entry), found: self.found })
     }
 }

@@ -1,9 +1,9 @@
 //! What an absent key means. One constant a key; `compile` reads them, and [`effective`] writes them out.
 
 use crate::schema::{
-    Access, Admin, Auto, BackendAlpn, Balance, File, HealthCheck, HealthType, Limits, Listener, Log, LogFormat,
-    LogLevel, MinVersion, Mode, NonTls, Pool, PoolTls, Profile, Protocol, Route, Runtime, Sessions, Tcp, Timeouts,
-    TlsChoice, Truncation, UnknownSni,
+    Access, Admin, Auto, BackendAlpn, Balance, File, HealthCheck, HealthType, Limits, Listener, Log,
+    LogFormat, LogLevel, MinVersion, Mode, NonTls, Pool, PoolTls, Profile, Protocol, Route, Runtime,
+    Sessions, Tcp, Timeouts, TlsChoice, Truncation, UnknownSni,
 };
 use crate::units::{Size, Time};
 

@@ -125,7 +125,8 @@ struct Window {
 impl Window {
     fn around(line: &str, column: usize, width: usize) -> Self {
         let column = column.saturating_sub(1);
-        let shift = if line.chars().count() > LONGEST_LINE { column.saturating_sub(LONGEST_LINE / 2) } else { 0 };
+        let shift =
+            if line.chars().count() > LONGEST_LINE { column.saturating_sub(LONGEST_LINE / 2) } else { 0 };
         let text: String = line.chars().skip(shift).take(LONGEST_LINE).collect();
         let byte = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
         let (start, end) = (byte(column - shift), byte(column - shift + width));
@@ -166,7 +167,13 @@ impl<'s> Report<'s> {
         self.push(Severity::Warning, self.tree.position(place), place, message.into())
     }
 
-    fn push(&mut self, severity: Severity, at: Position, place: &Place<'_>, message: String) -> &mut Diagnostic {
+    fn push(
+        &mut self,
+        severity: Severity,
+        at: Position,
+        place: &Place<'_>,
+        message: String,
+    ) -> &mut Diagnostic {
         let mut diagnostic = Diagnostic::at(self.source, at, message);
         diagnostic.severity = severity;
         diagnostic.key = place.to_string();
@@ -224,7 +231,9 @@ pub(crate) struct Findings {
 
 /// Brings diagnostics into the order of the file.
 pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
-    diagnostics.sort_by(|a, b| (&a.file, a.line, a.column, &a.message).cmp(&(&b.file, b.line, b.column, &b.message)));
+    diagnostics.sort_by(|a, b| {
+        (&a.file, a.line, a.column, &a.message).cmp(&(&b.file, b.line, b.column, &b.message))
+    });
 }
 
 /// The known word nearest to a wrong one, if one is near enough to be meant.
@@ -235,7 +244,7 @@ pub(crate) fn nearest<'w>(wrong: &str, known: impl IntoIterator<Item = &'w str>)
         .take(MOST_CANDIDATES)
         .map(|word| (likeness(&wrong, &word.to_lowercase()), word))
         .filter(|(likeness, _)| *likeness >= NEAR_ENOUGH)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .max_by(|(a, one), (b, other)| a.total_cmp(b).then_with(|| other.cmp(one)))
         .map(|(_, word)| word)
 }
 
@@ -256,3 +265,43 @@ const MOST_CANDIDATES: usize = 5_000;
 const NEAR_ENOUGH: f64 = 0.80;
 /// Characters of a line that are shown.
 const LONGEST_LINE: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_no_screen_holds_is_shown_in_part() {
+        let line = format!("a: [{}, wrong, {}]", "x".repeat(900), "y".repeat(900));
+        let source = Source::new("weir.yaml".into(), line);
+        let rendered = Diagnostic::at(&source, Position { line: 1, column: 907 }, "no").render();
+        assert!(rendered.contains("weir.yaml:1:907"), "{rendered}");
+        assert!(
+            rendered.contains("xx, wrong, yy") && rendered.contains("^^^^^\n") || rendered.ends_with("^^^^^")
+        );
+        assert!(rendered.len() < 1_000, "{rendered}");
+    }
+
+    #[test]
+    fn every_place_can_be_rendered() {
+        let source = Source::new("weir.yaml".into(), "é: \u{1b}[31m\n\n".into());
+        for (line, column) in [(0, 0), (1, 1), (1, 4), (1, 99), (2, 1), (3, 7), (9, 9)] {
+            let rendered = Diagnostic::at(&source, Position { line, column }, "no").hint("yes").render();
+            assert!(
+                rendered.contains("no") && rendered.contains("yes") && !rendered.contains('\u{1b}'),
+                "{rendered}"
+            );
+        }
+    }
+
+    #[test]
+    fn near_words_are_suggested_and_far_ones_are_not() {
+        let known = ["listeners", "pools", "web", "api"];
+        let nearest = |wrong| nearest(wrong, known);
+        assert_eq!(nearest("listner"), Some("listeners"));
+        assert_eq!(nearest("POOL"), Some("pools"));
+        assert_eq!(nearest("wbe"), Some("web"));
+        assert_eq!(nearest("a"), None);
+        assert_eq!(nearest("database"), None);
+    }
+}

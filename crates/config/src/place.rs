@@ -9,8 +9,8 @@ use std::fmt;
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Place<'p> {
     Root,
-    Key(&'p Place<'p>, &'p str),
-    Index(&'p Place<'p>, usize),
+    Key(&'p Self, &'p str),
+    Index(&'p Self, usize),
 }
 
 impl<'p> Place<'p> {

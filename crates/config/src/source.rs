@@ -78,7 +78,8 @@ fn plain_width(rest: &[char]) -> usize {
             _ => false,
         }
     };
-    let end = rest.iter().enumerate().find(|(index, c)| ends(*index, **c)).map_or(rest.len(), |(index, _)| index);
+    let end =
+        rest.iter().enumerate().find(|(index, c)| ends(*index, **c)).map_or(rest.len(), |(index, _)| index);
     let trailing = rest.iter().take(end).rev().take_while(|c| c.is_whitespace()).count();
     end - trailing
 }

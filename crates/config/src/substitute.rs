@@ -12,6 +12,7 @@ pub(crate) enum SubstituteError {
 }
 
 impl SubstituteError {
+    #[allow(clippy::literal_string_with_formatting_args, reason = "the braces are what the user writes")]
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Self::Unset(_) => "set it, or give a fallback: ${NAME:-value}",
@@ -65,6 +66,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::literal_string_with_formatting_args, reason = "the braces are what the user writes")]
     fn puts_variables_and_fallbacks_in() {
         assert_eq!(with("plain $ text").unwrap(), "plain $ text");
         assert_eq!(with("${HOST}:${PORT:-443}!").unwrap(), "db.example.com:443!");

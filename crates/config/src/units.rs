@@ -102,7 +102,7 @@ impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis();
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-        match units.iter().find(|(unit, _)| millis >= *unit && millis % unit == 0) {
+        match units.iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit)) {
             // Up to ten minutes the reference writes seconds (300s, 350s), and so does this.
             Some((_, "m")) if millis <= 600_000 => write!(f, "{}s", millis / 1_000),
             Some((unit, name)) => write!(f, "{}{name}", millis / unit),
@@ -115,7 +115,7 @@ impl fmt::Display for Time {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-        match units.iter().find(|(unit, _)| self.0 >= *unit && self.0 % unit == 0) {
+        match units.iter().find(|(unit, _)| self.0 >= *unit && self.0.is_multiple_of(*unit)) {
             Some((unit, name)) => write!(f, "{}{name}", self.0 / unit),
             None => write!(f, "{}B", self.0),
         }
@@ -242,9 +242,14 @@ mod tests {
 
     #[test]
     fn reads_each_unit_and_writes_it_back() {
-        for (text, millis) in
-            [("500ms", 500), ("5s", 5_000), ("90s", 90_000), ("20m", 1_200_000), ("12h", 43_200_000), ("7d", 604_800_000)]
-        {
+        for (text, millis) in [
+            ("500ms", 500),
+            ("5s", 5_000),
+            ("90s", 90_000),
+            ("20m", 1_200_000),
+            ("12h", 43_200_000),
+            ("7d", 604_800_000),
+        ] {
             let time = Time::parse(text).unwrap();
             assert_eq!(time, Time::from_millis(millis));
             assert_eq!(time.to_string(), text);

@@ -1,4 +1,11 @@
 //! Every mistake in its place: what a user gets for a wrong configuration.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "all of this is test code"
+)]
 
 mod fixture;
 
@@ -50,54 +57,89 @@ fn the_good_one_is_good() {
     assert_eq!(warnings(&folder, GOOD), [""; 0]);
 }
 
+/// What is replaced in the good file, by what, and what the one error must say.
+const MISTAKES: &[(&str, &str, &[&str])] = &[
+    (
+        "default_pool: web",
+        "default_pol: web",
+        &["16:5", "unknown key `default_pol`", "did you mean `default_pool`?"],
+    ),
+    ("default_pool: web", "default_pool: wbe", &["16:19", "there is no pool `wbe`", "did you mean `web`?"]),
+    ("tls: public", "tls: pubic", &["15:14", "there is no TLS profile `pubic`", "`public`"]),
+    ("- name: plain\n", "- name: web\n", &["21:11", "another pool `web`, in line 18"]),
+    ("backends: [\"127.0.0.1:9080\"]", "backends: []", &["22:5", "the pool `plain` is empty"]),
+    ("    backends: [\"127.0.0.1:9080\"]\n", "", &["21:5", "the pool `plain` is empty"]),
+    ("name: second", "name: \"127.0.0.1:9443\"", &["19:68", "another backend `127.0.0.1:9443`"]),
+    ("mode: passthrough", "mode: pass", &["8:11", "`pass` is not a value", "passthrough, offload, bridging"]),
+    ("    mode: passthrough\n", "", &["6:5", "the listener `edge` has no `mode`"]),
+    ("    address: \"127.0.0.1:8443\"\n", "", &["6:5", "no `address`"]),
+    ("address: \"127.0.0.1:8443\"", "address: localhost:8443", &["7:14", "not an IP address and a port"]),
+    (
+        "address: \"127.0.0.1:8443\"",
+        "address: [\":8443\", \"[::]:8443\"]",
+        &["7:24", "taken by `:8443` of the listener `edge`"],
+    ),
+    ("        tls: public\n", "", &["14:15", "mode offload needs `tls`"]),
+    (
+        "        mode: offload\n",
+        "        mode: bridging\n",
+        &["13:15", "mode bridging needs a `tls` section in the pool `plain`", "`tls: {}`"],
+    ),
+    ("pool: plain", "pool: web", &["13:15", "the pool `web` has a `tls` section", "use mode bridging"]),
+    ("sni: www.example.com", "sni: API.example.com.", &["12:17", "the route in line 10 matches"]),
+    ("sni: www.example.com", "sni: [\"w*.example.com\"]", &["12:23", "`*` stands alone"]),
+    ("sni: www.example.com", "source: 10.0.0.0/40", &["12:25", "not a network"]),
+    ("sni: www.example.com", "", &["12:9", "matches nothing in particular"]),
+    ("sni: www.example.com", "host: www.example.com", &["12:17", "`host` is not supported yet"]),
+    ("cert: a.pem", "cert: b.pem", &["4:27", "cannot be read", "relative to the folder"]),
+    ("key: a.key", "key: a.pem", &["4:39", "has no private key"]),
+    ("    certificates: [{cert: a.pem, key: a.key}]\n", "", &["3:5", "without `certificates`"]),
+    ("ca: a.pem", "ca: nowhere.pem", &["20:29", "cannot be read"]),
+    ("weight: 2", "weight: 70000", &["19:84", "`weight`: expected a whole number from 0 to 65535"]),
+    ("weight: 2", "backup: true", &["19:76", "`backup` is not supported yet"]),
+    ("\"127.0.0.1:9080\"", "\"api.internal:80\"", &["22:16", "host names as backends are not supported yet"]),
+    ("\"127.0.0.1:9080\"", "\"127.0.0.1:0\"", &["22:16", "port 0"]),
+    ("mode: passthrough", "mode: passthrough\n    peek: false", &["11:17", "a route cannot match `sni`"]),
+    ("listeners:", "admin: {address: \"0.0.0.0:9901\"}\nlisteners:", &["5:18", "not loopback", "127.0.0.1"]),
+    (
+        "listeners:",
+        "admin: {address: \"127.0.0.1:8443\"}\nlisteners:",
+        &["8:14", "taken by the admin server"],
+    ),
+    ("listeners:", "runtime: {drain_timeout: 30}\nlisteners:", &["5:26", "a bare number has no unit", "30s"]),
+    ("listeners:", "log: {level: inf}\nlisteners:", &["5:14", "did you mean `info`?"]),
+    (
+        "listeners:",
+        "log: {access: {open: true}}\nlisteners:",
+        &["5:16", "`access` as a section is not supported yet"],
+    ),
+    ("listeners:", "include: [a.yaml]\nlisteners:", &["5:1", "`include` is not supported yet"]),
+    (
+        "    tls: {verify",
+        "    balance: sni\n    tls: {verify",
+        &["20:14", "`balance: sni` is not supported yet"],
+    ),
+    (
+        "    tls: {verify",
+        "    health_check: {path: /}\n    tls: {verify",
+        &["20:20", "`path` needs `type: http`"],
+    ),
+    (
+        "    tls: {verify",
+        "    health_check: {type: http, status: 2xx}\n    tls: {verify",
+        &["20:40", "not a range of status codes"],
+    ),
+    ("    tls: {verify", "    health_check: {interval: 0s}\n    tls: {verify", &["20:30", "0s is no time"]),
+];
+
 #[test]
 fn each_mistake_stands_at_its_place_with_a_hint() {
-    let cases: &[(&str, &str, &[&str])] = &[
-        ("default_pool: web", "default_pol: web", &["16:5", "unknown key `default_pol`", "did you mean `default_pool`?"]),
-        ("default_pool: web", "default_pool: wbe", &["16:19", "there is no pool `wbe`", "did you mean `web`?"]),
-        ("tls: public", "tls: pubic", &["15:14", "there is no TLS profile `pubic`", "`public`"]),
-        ("- name: plain\n", "- name: web\n", &["21:11", "another pool `web`, in line 18"]),
-        ("backends: [\"127.0.0.1:9080\"]", "backends: []", &["22:5", "the pool `plain` is empty"]),
-        ("    backends: [\"127.0.0.1:9080\"]\n", "", &["21:5", "the pool `plain` is empty"]),
-        ("name: second", "name: \"127.0.0.1:9443\"", &["19:68", "another backend `127.0.0.1:9443`"]),
-        ("mode: passthrough", "mode: pass", &["8:11", "`pass` is not a value", "passthrough, offload, bridging"]),
-        ("    mode: passthrough\n", "", &["6:5", "the listener `edge` has no `mode`"]),
-        ("    address: \"127.0.0.1:8443\"\n", "", &["6:5", "no `address`"]),
-        ("address: \"127.0.0.1:8443\"", "address: localhost:8443", &["7:14", "not an IP address and a port"]),
-        ("address: \"127.0.0.1:8443\"", "address: [\":8443\", \"[::]:8443\"]", &["7:24", "taken by `:8443` of the listener `edge`"]),
-        ("        tls: public\n", "", &["14:15", "mode offload needs `tls`"]),
-        ("        mode: offload\n", "        mode: bridging\n", &["13:15", "mode bridging needs a `tls` section in the pool `plain`", "`tls: {}`"]),
-        ("pool: plain", "pool: web", &["13:15", "the pool `web` has a `tls` section", "use mode bridging"]),
-        ("sni: www.example.com", "sni: API.example.com.", &["12:17", "the route in line 10 matches"]),
-        ("sni: www.example.com", "sni: [\"w*.example.com\"]", &["12:23", "`*` stands alone"]),
-        ("sni: www.example.com", "source: 10.0.0.0/40", &["12:25", "not a network"]),
-        ("sni: www.example.com", "", &["12:9", "matches nothing in particular"]),
-        ("sni: www.example.com", "host: www.example.com", &["12:17", "`host` is not supported yet"]),
-        ("cert: a.pem", "cert: b.pem", &["4:27", "cannot be read", "relative to the folder"]),
-        ("key: a.key", "key: a.pem", &["4:39", "has no private key"]),
-        ("    certificates: [{cert: a.pem, key: a.key}]\n", "", &["3:5", "without `certificates`"]),
-        ("ca: a.pem", "ca: nowhere.pem", &["20:29", "cannot be read"]),
-        ("weight: 2", "weight: 70000", &["19:84", "`weight`: expected a whole number from 0 to 65535"]),
-        ("weight: 2", "backup: true", &["19:76", "`backup` is not supported yet"]),
-        ("\"127.0.0.1:9080\"", "\"api.internal:80\"", &["22:16", "host names as backends are not supported yet"]),
-        ("\"127.0.0.1:9080\"", "\"127.0.0.1:0\"", &["22:16", "port 0"]),
-        ("mode: passthrough", "mode: passthrough\n    peek: false", &["11:17", "a route cannot match `sni`"]),
-        ("listeners:", "admin: {address: \"0.0.0.0:9901\"}\nlisteners:", &["5:18", "not loopback", "127.0.0.1"]),
-        ("listeners:", "admin: {address: \"127.0.0.1:8443\"}\nlisteners:", &["8:14", "taken by the admin server"]),
-        ("listeners:", "runtime: {drain_timeout: 30}\nlisteners:", &["5:26", "a bare number has no unit", "30s"]),
-        ("listeners:", "log: {level: inf}\nlisteners:", &["5:14", "did you mean `info`?"]),
-        ("listeners:", "log: {access: {open: true}}\nlisteners:", &["5:16", "`access` as a section is not supported yet"]),
-        ("listeners:", "include: [a.yaml]\nlisteners:", &["5:1", "`include` is not supported yet"]),
-        ("    tls: {verify", "    balance: sni\n    tls: {verify", &["20:14", "`balance: sni` is not supported yet"]),
-        ("    tls: {verify", "    health_check: {path: /}\n    tls: {verify", &["20:20", "`path` needs `type: http`"]),
-        ("    tls: {verify", "    health_check: {type: http, status: 2xx}\n    tls: {verify", &["20:40", "not a range of status codes"]),
-        ("    tls: {verify", "    health_check: {interval: 0s}\n    tls: {verify", &["20:30", "0s is no time"]),
-    ];
-    let failed: Vec<_> = cases
+    let failed: Vec<_> = MISTAKES
         .iter()
         .filter_map(|(from, to, parts)| {
             let found = mistake(from, to);
-            let good = found.len() <= 3 && parts.iter().all(|part| found.iter().any(|one| one.contains(part)));
+            let good =
+                found.len() <= 3 && parts.iter().all(|part| found.iter().any(|one| one.contains(part)));
             (!good).then(|| format!("{to:?}: wanted {parts:?}, got {found:#?}"))
         })
         .collect();
@@ -106,12 +148,18 @@ fn each_mistake_stands_at_its_place_with_a_hint() {
 
 #[test]
 fn non_tls_and_peek_need_passthrough() {
-    let offload = |key: &str| mistake("mode: passthrough", &format!("mode: offload\n    tls: public\n    {key}"));
+    let offload =
+        |key: &str| mistake("mode: passthrough", &format!("mode: offload\n    tls: public\n    {key}"));
     assert!(offload("peek: false").iter().any(|e| e.contains("`peek: false` needs `mode: passthrough`")));
-    assert!(offload("non_tls: allow").iter().any(|e| e.contains("`non_tls: allow` needs `mode: passthrough`")));
+    assert!(
+        offload("non_tls: allow").iter().any(|e| e.contains("`non_tls: allow` needs `mode: passthrough`"))
+    );
     let found = mistake("    default_pool: web\n", "    non_tls: allow\n");
     one(&found, &["16:5", "needs a `default_pool`"]);
-    one(&mistake("mode: passthrough", "mode: passthrough\n    protocol: http"), &["9:15", "`protocol: http` is not supported yet"]);
+    one(
+        &mistake("mode: passthrough", "mode: passthrough\n    protocol: http"),
+        &["9:15", "`protocol: http` is not supported yet"],
+    );
 }
 
 #[test]
@@ -120,7 +168,11 @@ fn a_refused_pool_does_not_make_its_references_dangle() {
     let found = mistake("  - name: plain\n    backends: [\"127.0.0.1:9080\"]\n", "  - plain\n");
     one(&found, &["21:5", "expected a section"]);
     let found = mistake("pools:\n", "pool:\n");
-    assert!(found.iter().any(|e| e.contains("unknown key `pool`")) && !found.iter().any(|e| e.contains("there is no pool `")), "{found:#?}");
+    assert!(
+        found.iter().any(|e| e.contains("unknown key `pool`"))
+            && !found.iter().any(|e| e.contains("there is no pool `")),
+        "{found:#?}"
+    );
 }
 
 #[test]

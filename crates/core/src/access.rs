@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
+use weir_metrics::Metrics;
 use weir_tls::Session;
 
 /// One connection's record on its way to the writer.
@@ -148,16 +149,7 @@ pub enum Format {
 #[derive(Clone, Debug)]
 pub struct Log {
     queue: SyncSender<Box<Entry>>,
-    dropped: Dropped,
-}
-
-/// Counts what did not fit.
-type Dropped = Arc<dyn CountDropped>;
-
-/// Something that counts dropped records.
-pub trait CountDropped: Send + Sync + std::fmt::Debug {
-    /// Counts one.
-    fn count(&self);
+    metrics: Arc<Metrics>,
 }
 
 /// The writer's thread; ends when every [`Log`] is gone, and has then written all that was queued.
@@ -181,18 +173,18 @@ impl Log {
     pub fn start(
         format: Format,
         out: impl Write + Send + 'static,
-        dropped: Arc<dyn CountDropped>,
+        metrics: Arc<Metrics>,
     ) -> io::Result<(Self, Writer)> {
         let (queue, entries) = sync_channel(QUEUE);
         let writer =
             thread::Builder::new().name("weir-access".into()).spawn(move || write(format, out, &entries))?;
-        Ok((Self { queue, dropped }, Writer(writer)))
+        Ok((Self { queue, metrics }, Writer(writer)))
     }
 
     /// Queues a record, or drops and counts it. Never waits.
     pub fn send(&self, entry: Box<Entry>) {
         if self.queue.try_send(entry).is_err() {
-            self.dropped.count();
+            self.metrics.access_dropped().inc();
         }
     }
 }
@@ -271,8 +263,6 @@ mod tests {
     use super::*;
     use crate::account::{Finished, Record};
     use std::sync::Mutex;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use weir_metrics::Metrics;
 
     #[derive(Clone, Default)]
     struct Shared(Arc<Mutex<Vec<u8>>>);
@@ -285,12 +275,8 @@ mod tests {
             Ok(())
         }
     }
-    #[derive(Debug, Default)]
-    struct Count(AtomicUsize);
-    impl CountDropped for Count {
-        fn count(&self) {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
+    fn metrics() -> Arc<Metrics> {
+        Metrics::new("0", "r", "c").unwrap()
     }
 
     fn opening() -> Opening {
@@ -306,8 +292,8 @@ mod tests {
 
     fn written(format: Format) -> String {
         let out = Shared::default();
-        let (log, writer) = Log::start(format, out.clone(), Arc::new(Count::default())).unwrap();
-        let metrics = Arc::new(Metrics::new("0", "r", "c").unwrap().listener("edge"));
+        let (log, writer) = Log::start(format, out.clone(), metrics()).unwrap();
+        let metrics = Arc::new(metrics().listener("edge"));
         let mut record = Record::open(opening(), Arc::clone(&metrics), Some(log.clone()));
         record.routed("offload", &"web".into());
         record.trying(&"b 1".into());
@@ -341,12 +327,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_counted() {
         let (queue, _entries) = sync_channel(1);
-        let dropped = Arc::new(Count::default());
-        let log = Log { queue, dropped: dropped.clone() };
+        let metrics = metrics();
+        let log = Log { queue, metrics: Arc::clone(&metrics) };
         for _ in 0..3 {
             log.send(Box::new(Entry::new(opening())));
         }
-        assert_eq!(dropped.0.load(Ordering::Relaxed), 2);
+        assert_eq!(metrics.access_dropped().get(), 2);
     }
 
     #[test]

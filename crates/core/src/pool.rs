@@ -37,6 +37,11 @@ impl Pool {
     pub fn usable(&self) -> usize {
         self.backends.iter().filter(|b| b.is_usable()).count()
     }
+
+    /// Backends that are well, whether or not they are at their caps.
+    pub fn healthy(&self) -> usize {
+        self.backends.iter().filter(|b| b.weight > 0 && b.health.is_up()).count()
+    }
 }
 
 /// One address in a pool.

@@ -100,6 +100,26 @@ pub struct Listener {
     pub metrics: Arc<ListenerMetrics>,
 }
 
+impl Listener {
+    /// Its routes in the order of the file, the default last.
+    pub fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.routes().iter().chain(&self.default)
+    }
+
+    /// The TLS profiles that it serves, each once.
+    pub fn profiles(&self) -> Vec<&Arc<ServerProfile>> {
+        let mut found: Vec<&Arc<ServerProfile>> = Vec::new();
+        for route in self.all_routes() {
+            if let Mode::Offload(tls) | Mode::Bridging(tls) = &route.mode
+                && !found.iter().any(|p| Arc::ptr_eq(p, &tls.profile))
+            {
+                found.push(&tls.profile);
+            }
+        }
+        found
+    }
+}
+
 /// A listening address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Address {

@@ -1,1 +1,19 @@
-fn main() {}
+//! weir: a layer-4 load balancer. This is its command line; the road of a connection is in weir-router.
+//!
+//! - [`cli`] the verbs, a file each.
+//! - [`run`] load → bind → run → drain.
+//! - [`demo`] the same road over made-up certificates and backends.
+//! - [`signals`], [`logging`], [`resources`] what a process needs besides.
+
+mod cli;
+mod demo;
+mod logging;
+mod resources;
+mod run;
+mod signals;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

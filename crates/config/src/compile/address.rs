@@ -42,7 +42,9 @@ pub(super) fn backend(text: &str) -> Result<SocketAddr, Refusal> {
 /// Reads the admin server's address: on loopback, or `unix:/run/weir/admin.sock`.
 pub(super) fn admin(text: &str, folder: &std::path::Path) -> Result<AdminAddress, Refusal> {
     match text.strip_prefix("unix:") {
-        Some("") => return Err(Refusal::new("`unix:` without a path").hint("such as unix:/run/weir/admin.sock")),
+        Some("") => {
+            return Err(Refusal::new("`unix:` without a path").hint("such as unix:/run/weir/admin.sock"));
+        }
         Some(path) => return Ok(AdminAddress::Unix(folder.join(path))),
         None => {}
     }
@@ -51,7 +53,8 @@ pub(super) fn admin(text: &str, folder: &std::path::Path) -> Result<AdminAddress
         None => socket(text, "the admin server needs an IP address, such as 127.0.0.1:9901")?,
     };
     if !address.ip().is_loopback() {
-        let message = "the admin server on an address that is not loopback needs `tls`, which is not supported yet";
+        let message =
+            "the admin server on an address that is not loopback needs `tls`, which is not supported yet";
         return Err(Refusal::new(message).hint("use 127.0.0.1, [::1] or unix:/run/weir/admin.sock"));
     }
     Ok(AdminAddress::Tcp(address))
@@ -79,7 +82,11 @@ fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
             port_number(text, port)?;
             let bracketless = host.contains(':') && !host.starts_with('[');
             let refusal = Refusal::new(format!("`{text}` is not an IP address and a port"));
-            Err(refusal.hint(if bracketless { "an IPv6 address stands in brackets: \"[::1]:443\"" } else { not_an_ip }))
+            Err(refusal.hint(if bracketless {
+                "an IPv6 address stands in brackets: \"[::1]:443\""
+            } else {
+                not_an_ip
+            }))
         }
     }
 }
@@ -89,7 +96,8 @@ fn port_number(text: &str, port: &str) -> Result<u16, Refusal> {
         Ok(0) => Err(no_port_zero(text)),
         // `+80` would parse, and is nobody's port.
         Ok(number) if port.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
-        _ => Err(Refusal::new(format!("`{text}`: `{port}` is not a port")).hint("a port is a number from 1 to 65535")),
+        _ => Err(Refusal::new(format!("`{text}`: `{port}` is not a port"))
+            .hint("a port is a number from 1 to 65535")),
     }
 }
 
@@ -116,7 +124,8 @@ pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Optio
                 report.error(&place.index(number), format!("the address `{text}` is taken by {other}"));
             }
             let name = listener.name.as_deref().unwrap_or("?");
-            let owner = format!("`{text}` of the listener `{name}`, in line {}", report.line(&place.index(number)));
+            let owner =
+                format!("`{text}` of the listener `{name}`, in line {}", report.line(&place.index(number)));
             for socket in sockets(&address) {
                 taken.entry(socket).or_insert_with(|| owner.clone());
             }
@@ -166,7 +175,10 @@ mod tests {
         for text in ["api.internal:8443", "srv:_https._tcp.api.internal"] {
             let refusal = backend(text).unwrap_err();
             let said = refusal.message + &refusal.hint.unwrap_or_default();
-            assert!(said.contains("host names as backends are not supported yet: use an IP address"), "{said}");
+            assert!(
+                said.contains("host names as backends are not supported yet: use an IP address"),
+                "{said}"
+            );
         }
         assert!(backend("0.0.0.0:80").is_err() && backend("10.0.0.1:0").is_err());
     }

@@ -85,8 +85,11 @@ fn refuse_strays(
     kind: HealthType,
     tls_pool: bool,
 ) {
-    let http_keys =
-        [("path", written.path.is_some()), ("host", written.host.is_some()), ("status", written.status.is_some())];
+    let http_keys = [
+        ("path", written.path.is_some()),
+        ("host", written.host.is_some()),
+        ("status", written.status.is_some()),
+    ];
     for (key, present) in http_keys {
         if present && kind != HealthType::Http {
             report.error_at_key(&place.key(key), format!("`{key}` needs `type: http`"));
@@ -151,6 +154,8 @@ mod tests {
         for bad in ["", "healthz", "/a b", "/a\r\nX: y", "/ü"] {
             assert!(check_path(bad).is_err(), "{bad:?}");
         }
-        assert!(check_host("example.com:80").is_ok() && check_host("a\r\nb").is_err() && check_host("").is_err());
+        assert!(
+            check_host("example.com:80").is_ok() && check_host("a\r\nb").is_err() && check_host("").is_err()
+        );
     }
 }

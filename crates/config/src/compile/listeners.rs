@@ -57,7 +57,8 @@ impl ListenerDraft {
             pools.get(draft.pool).map(|pool| Arc::new(Route { mode: draft.mode, pool: Arc::clone(pool) }))
         };
         let default = self.default.and_then(&mut route);
-        let routes = self.routes.into_iter().filter_map(|(conditions, draft)| Some((conditions, route(draft)?)));
+        let routes =
+            self.routes.into_iter().filter_map(|(conditions, draft)| Some((conditions, route(draft)?)));
         Ok(plan::Listener {
             routes: Table::build(routes.collect())?,
             default,
@@ -166,7 +167,8 @@ fn draft_routes(
         if listener.peek == Some(false) {
             for (key_name, given) in [("sni", written.sni.is_some()), ("alpn", written.alpn.is_some())] {
                 if given {
-                    let message = format!("with `peek: false` nothing is read, so a route cannot match `{key_name}`");
+                    let message =
+                        format!("with `peek: false` nothing is read, so a route cannot match `{key_name}`");
                     room.report.error_at_key(&key.key(key_name), message).hint("only source can be matched");
                 }
             }
@@ -195,7 +197,11 @@ fn draft_routes(
 /// A listener that has neither a route nor a default would refuse every connection.
 fn refuse_no_way(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) {
     let said = |key: &str| report.mentions(&place.key(key)) && !report.is_whole(&place.key(key));
-    if listener.routes.is_empty() && listener.default_pool.is_none() && !said("routes") && !said("default_pool") {
+    if listener.routes.is_empty()
+        && listener.default_pool.is_none()
+        && !said("routes")
+        && !said("default_pool")
+    {
         let name = listener.name.as_deref().unwrap_or_default();
         let message = format!("the listener `{name}` has neither routes nor a default_pool");
         report.error(place, message).hint("default_pool: the name of a pool");
@@ -221,7 +227,9 @@ fn timeouts(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Liste
 /// A deadline of no time at all ends everything before it begins; people who write 0 mean "never".
 pub(super) fn refuse_zero(report: &mut Report<'_>, place: &Place<'_>, value: Time) {
     if value.0.is_zero() {
-        report.error(place, "0s is no time to wait").hint("there is no `never`; a long time, such as 1d, is close");
+        report
+            .error(place, "0s is no time to wait")
+            .hint("there is no `never`; a long time, such as 1d, is close");
     }
 }
 

@@ -52,7 +52,8 @@ pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<D
     let (runtime, log, admin) = process::draft(&mut room, file, input.cpus);
     let profiles = profiles::draft(&mut room, file);
     let pools = pools::draft(&mut room, file);
-    let listeners = listeners::draft(&mut room, file, &listeners::Known { pools: &pools, profiles: &profiles });
+    let listeners =
+        listeners::draft(&mut room, file, &listeners::Known { pools: &pools, profiles: &profiles });
     address::refuse_overlaps(&mut room.report, file, admin.as_ref());
     warn_of_unused(&mut room.report, &pools, &profiles);
 
@@ -141,6 +142,7 @@ fn warn_of_unused(report: &mut Report<'_>, pools: &pools::Drafts<'_>, profiles: 
     }
     let list = root.key("tls_profiles");
     for (index, profile) in profiles.list.iter().enumerate().filter(|(_, profile)| !profile.used.get()) {
-        report.warning(&list.index(index).key("name"), format!("the TLS profile `{}` {unused}", profile.name));
+        report
+            .warning(&list.index(index).key("name"), format!("the TLS profile `{}` {unused}", profile.name));
     }
 }

@@ -167,10 +167,14 @@ impl<'m, 'f> ListenerModes<'m, 'f> {
         match (written, draft.has_tls) {
             (schema::Mode::Bridging, false) => {
                 let message = format!("mode bridging needs a `tls` section in the pool `{name}`");
-                room.report.error(place, message).hint("it may be empty: `tls: {}` verifies by the system's roots");
+                room.report
+                    .error(place, message)
+                    .hint("it may be empty: `tls: {}` verifies by the system's roots");
             }
             (schema::Mode::Offload, true) => {
-                let message = format!("the pool `{name}` has a `tls` section, and mode offload would send it plaintext");
+                let message = format!(
+                    "the pool `{name}` has a `tls` section, and mode offload would send it plaintext"
+                );
                 room.report.error(place, message).hint("use mode bridging, or a pool without `tls`");
             }
             _ => {}

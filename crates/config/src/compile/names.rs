@@ -74,7 +74,9 @@ pub(super) fn check(what: &str, name: &str) -> Result<(), Refusal> {
         return Err(Refusal::new(format!("the name of a {what} is empty")));
     }
     if name.chars().count() > LONGEST_NAME || name.chars().any(char::is_control) {
-        let message = format!("the name of a {what} has at most {LONGEST_NAME} characters, none of them control characters");
+        let message = format!(
+            "the name of a {what} has at most {LONGEST_NAME} characters, none of them control characters"
+        );
         return Err(Refusal::new(message));
     }
     Ok(())

@@ -73,12 +73,15 @@ pub(super) fn draft<'f>(room: &mut Room<'_>, file: &'f schema::File) -> Drafts<'
         Names::collect(&mut room.report, &list, "pool", file.pools.iter().map(|pool| pool.name.as_deref()));
     if file.pools.is_empty() {
         if room.report.is_whole(&list) || !room.report.mentions(&list) {
-            room.report.error(&list, "there is no pool").hint("pools: [{name: web, backends: [\"10.0.0.11:8080\"]}]");
+            room.report
+                .error(&list, "there is no pool")
+                .hint("pools: [{name: web, backends: [\"10.0.0.11:8080\"]}]");
         }
         // One error is enough: every reference would dangle.
         names.expect_more();
     }
-    let drafts = file.pools.iter().enumerate().map(|(index, pool)| draft_pool(room, &list.index(index), pool));
+    let drafts =
+        file.pools.iter().enumerate().map(|(index, pool)| draft_pool(room, &list.index(index), pool));
     Drafts { list: drafts.collect(), names }
 }
 
@@ -92,7 +95,8 @@ fn draft_pool<'f>(room: &mut Room<'_>, place: &Place<'_>, pool: &'f schema::Pool
     let verifies = pool.tls.as_ref().is_none_or(|tls| tls.verify.unwrap_or(defaults::VERIFY));
     let tls = pool.tls.as_ref().and_then(|tls| backend_tls(room, &place.key("tls"), tls));
     let tls_place = place.key("tls");
-    let has_tls = pool.tls.is_some() || (room.report.mentions(&tls_place) && !room.report.is_whole(&tls_place));
+    let has_tls =
+        pool.tls.is_some() || (room.report.mentions(&tls_place) && !room.report.is_whole(&tls_place));
     let health_check = health::draft(room, &place.key("health_check"), pool, tls.as_ref());
     PoolDraft {
         name: pool.name.as_deref().unwrap_or_default(),

@@ -81,7 +81,8 @@ pub(super) fn build(room: &mut Room<'_>, place: &Place<'_>, profile: &schema::Pr
             for error in errors {
                 // weir-tls counts the pairs it was given; incomplete ones were left out before.
                 let entry = files.get(error.entry).map_or(0, |(index, _)| *index);
-                let refused = room.report.error(&list.index(entry).key(error.file.label()), error.to_string());
+                let refused =
+                    room.report.error(&list.index(entry).key(error.file.label()), error.to_string());
                 if !error.hint().is_empty() {
                     refused.hint(error.hint());
                 }
@@ -127,7 +128,8 @@ fn certificate_files(
             }
         }
         if let (Some(cert), Some(key)) = (&certificate.cert, &certificate.key) {
-            files.push((index, CertificateFiles { cert: room.folder.join(cert), key: room.folder.join(key) }));
+            files
+                .push((index, CertificateFiles { cert: room.folder.join(cert), key: room.folder.join(key) }));
         }
     }
     files

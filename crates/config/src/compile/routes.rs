@@ -10,7 +10,11 @@ use crate::place::Place;
 use crate::schema;
 
 /// Compiles a route's conditions; `None` when something in them was refused.
-pub(super) fn conditions(report: &mut Report<'_>, place: &Place<'_>, written: &schema::Match) -> Option<Match> {
+pub(super) fn conditions(
+    report: &mut Report<'_>,
+    place: &Place<'_>,
+    written: &schema::Match,
+) -> Option<Match> {
     let errors_before = report.errors();
     let mut conditions = Match::default();
     let sni = place.key("sni");
@@ -32,7 +36,9 @@ pub(super) fn conditions(report: &mut Report<'_>, place: &Place<'_>, written: &s
     for (key, list) in [("sni", &written.sni), ("alpn", &written.alpn), ("source", &written.source)] {
         // An empty list would match nothing or everything; nobody can tell which.
         if list.as_ref().is_some_and(|texts| texts.0.is_empty()) && report.is_whole(&place.key(key)) {
-            report.error_at_key(&place.key(key), format!("`{key}` is empty")).hint("leave it out: no condition");
+            report
+                .error_at_key(&place.key(key), format!("`{key}` is empty"))
+                .hint("leave it out: no condition");
         }
     }
     (report.errors() == errors_before).then_some(conditions)
@@ -68,7 +74,9 @@ pub(super) fn exact_name(text: &str) -> Result<String, Refusal> {
     };
     if name.len() > LONGEST_NAME || !name.split('.').all(label) {
         let message = format!("`{shown}` is not a DNS name");
-        return Err(Refusal::new(message).hint("labels of 1 to 63 letters, digits, - or _, with dots between"));
+        return Err(
+            Refusal::new(message).hint("labels of 1 to 63 letters, digits, - or _, with dots between")
+        );
     }
     Ok(name.to_ascii_lowercase())
 }
@@ -77,7 +85,8 @@ pub(super) fn exact_name(text: &str) -> Result<String, Refusal> {
 fn network(text: &str) -> Result<IpNet, Refusal> {
     let whole = |ip: IpAddr| IpNet::from(ip);
     text.parse().or_else(|_| text.parse().map(whole)).map_err(|_neither| {
-        Refusal::new(format!("`{}` is not a network", text.escape_debug())).hint("such as 10.0.0.0/8 or fd00::/8")
+        Refusal::new(format!("`{}` is not a network", text.escape_debug()))
+            .hint("such as 10.0.0.0/8 or fd00::/8")
     })
 }
 
@@ -95,16 +104,32 @@ mod tests {
         assert_eq!(name_pattern("Api.Example.com."), Ok(NamePattern::Exact("api.example.com".into())));
         assert_eq!(name_pattern("*.example.com"), Ok(NamePattern::Suffix("example.com".into())));
         assert_eq!(name_pattern("*"), Ok(NamePattern::AnyName));
-        assert_eq!(name_pattern("_sip.xn--bcher-kva.example"), Ok(NamePattern::Exact("_sip.xn--bcher-kva.example".into())));
+        assert_eq!(
+            name_pattern("_sip.xn--bcher-kva.example"),
+            Ok(NamePattern::Exact("_sip.xn--bcher-kva.example".into()))
+        );
     }
 
     #[test]
     fn refuses_what_no_client_can_send() {
         let long = "a".repeat(64);
         let longer = ["a"; 128].join(".");
-        for bad in
-            ["", ".", "*.", "a..b", ".a", "a*.b", "*.*.b", "a b", "bücher.example", "10.0.0.1", "[::1]", "a\0b", &long, &longer]
-        {
+        for bad in [
+            "",
+            ".",
+            "*.",
+            "a..b",
+            ".a",
+            "a*.b",
+            "*.*.b",
+            "a b",
+            "bücher.example",
+            "10.0.0.1",
+            "[::1]",
+            "a\0b",
+            &long,
+            &longer,
+        ] {
             assert!(name_pattern(bad).is_err(), "{bad:?}");
         }
     }

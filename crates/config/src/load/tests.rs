@@ -1,21 +1,33 @@
 use super::*;
+use proptest::prelude::*;
 
 fn read(text: &str) -> Result<Loaded, Rejected> {
-    let variable = |name: &str| (name == "WORKERS").then(|| "4".to_owned());
+    let variable = |name: &str| match name {
+        "WORKERS" => Some("4".to_owned()),
+        "ON" => Some("true".to_owned()),
+        "PORT" => Some("8443".to_owned()),
+        _ => None,
+    };
     parse("weir.yaml", Path::new("."), text.as_bytes().to_vec(), &variable)
 }
 
-/// Everything found by loading alone, as (line, column, message, hint).
-fn found(text: &str) -> Vec<(usize, usize, String, String)> {
+fn file(text: &str) -> File {
+    let loaded = read(text).unwrap();
+    assert_eq!(loaded.found, [], "{text}");
+    loaded.file
+}
+
+/// Everything found by loading alone: `line:column message`.
+fn found(text: &str) -> Vec<String> {
     let errors = match read(text) {
         Ok(loaded) => loaded.report().finish().errors,
         Err(rejected) => rejected.0,
     };
-    errors.into_iter().map(|d| (d.line, d.column, d.message, d.hint.unwrap_or_default())).collect()
+    errors.into_iter().map(|d| format!("{}:{} {}", d.line, d.column, d.message)).collect()
 }
 
 #[test]
-fn demo() {
+fn every_mistake_of_form_is_found_in_one_go() {
     let text = r#"
 x-common: &common {mode: passthrough, peek: 3}
 runtime: {workers: "${WORKERS}", affinity: true}
@@ -36,10 +48,206 @@ listeners:
 pools:
   - name: 7
     backends: ["10.0.0.1:80", {addres: 1, backup: true}, 4]
-    balance: round_robbin
-    tls: {min_version: 1.3}
+    tls: {min_version: 1.4}
 "#;
-    for d in read(text).unwrap().report().finish().errors {
-        println!("{}\n", d.render());
+    let expected = [
+        "2:45 `peek`: expected true or false, found the number 3",
+        "3:34 `affinity` is not supported yet",
+        "5:3 unknown key `levle`",
+        "6:8 `admin`: expected a section (keys and values), found the number 5",
+        "11:22 `5` is not a duration: a bare number has no unit",
+        "11:34 `3x` is not a duration: its unit is unknown",
+        "12:11 `passthru` is not a value of this key",
+        "14:21 `16` is not a size: a bare number has no unit",
+        "15:5 the key `limits` stands here twice",
+        "16:19 the environment variable `POOL` is not set",
+        "17:5 expected a section (keys and values), found the text \"web\"",
+        "19:11 `name`: expected text, found the number 7",
+        "20:32 unknown key `addres`",
+        "20:43 `backup` is not supported yet",
+        "20:58 expected a backend: \"10.0.0.11:8080\", or {address: \"10.0.0.11:8080\", …}, found the number 4",
+        "21:24 `1.4` is not a value of this key",
+    ];
+    assert_eq!(found(text), expected);
+}
+
+#[test]
+fn places_are_right_in_every_style_of_yaml() {
+    for (text, place) in [
+        ("nope: 1", "1:1"),
+        ("\u{feff}nope: 1", "1:1"),
+        ("# é\n\"nope\": 1", "2:1"),
+        ("log: {format: text, nope: 1}", "1:21"),
+        ("log:\r\n  nope: 1\r\n", "2:3"),
+        ("log:\n  level: \"é${X\"\n", "2:10"),
+        ("log:\n  level: >-\n    two\n    lines ${X\n", "2:10"),
+        ("pools:\n- name: a\n  nope: [1,\n   2]", "3:3"),
+        ("pools:\n- {name: é, nope: 1}", "2:13"),
+        ("log: &l {level: info}\nx: *l", "2:1"),
+        ("pools:\n  - name: a\n    backends:\n    - 10.0.0.1:80\n    -  5", "5:8"),
+        ("listeners:\n  - name: a\n    routes:\n      - match: {}\n        pol: x", "5:9"),
+    ] {
+        let found = found(text);
+        assert!(
+            found.len() == 1 && found[0].starts_with(&format!("{place} ")),
+            "{text:?} {place}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn yaml_that_is_none_is_placed() {
+    for (text, place) in
+        [("log: [\n", "2:1"), ("a: b: c", "1:5"), ("a:\n\tb: 1", "2:1"), ("a: *nowhere", "1:4")]
+    {
+        let found = found(text);
+        assert!(
+            found.len() == 1 && found[0].starts_with(&format!("{place} not YAML")),
+            "{text:?}: {found:?}"
+        );
+    }
+}
+
+#[test]
+fn variables_may_be_numbers_and_switches() {
+    let text = "runtime: {workers: \"${WORKERS}\"}\nlisteners:\n- peek: ${ON}\n  address: \"[::1]:${PORT}\"\n  limits: {pending: \"${WORKERS}0\"}\n";
+    let file = file(text);
+    assert_eq!(file.runtime.unwrap().workers, Some(crate::schema::Auto::Count(4)));
+    let listener = &file.listeners[0];
+    assert_eq!(listener.peek, Some(true));
+    assert_eq!(listener.address.as_ref().unwrap().0, ["[::1]:8443"]);
+    assert_eq!(listener.limits.as_ref().unwrap().pending, Some(40));
+    assert!(
+        found("log: {level: \"4\"}\nlisteners: [{peek: \"true\"}]")[0].contains("`peek`"),
+        "quoted is text"
+    );
+}
+
+#[test]
+fn anchors_and_merges_work_and_own_keys_win() {
+    let text = "
+x-a: &a {idle: 1s, connect: 1s}
+x-b: &b {connect: 2s, handshake: 2s}
+listeners:
+  - timeouts: {<<: [*a, *b], handshake: 3s}
+  - timeouts: *b
+";
+    let file = file(text);
+    let first = file.listeners[0].timeouts.clone().unwrap();
+    let times = [first.idle, first.connect, first.handshake].map(|time| time.unwrap().to_string());
+    assert_eq!(times, ["1s", "1s", "3s"]);
+    assert_eq!(file.listeners[1].timeouts.clone().unwrap().connect.unwrap().to_string(), "2s");
+    assert_eq!(found("log: {<<: 5}"), ["1:7 `<<` takes a section, or a list of sections"]);
+}
+
+#[test]
+fn null_asks_for_nothing() {
+    let file = file("include: null\nadmin:\nlisteners:\n  - {routes: , deny: ~, tls: null}\npools:\n");
+    assert!(file.admin.is_none() && file.listeners.len() == 1 && file.pools.is_empty());
+}
+
+#[test]
+fn what_is_too_much_is_refused_early() {
+    let over = usize::try_from(LARGEST_FILE).unwrap() + 1;
+    assert!(found(&"a".repeat(over))[0].contains("larger than 4 MiB"));
+    assert!(found(&"[".repeat(100_000))[0].starts_with("1:65 the file is nested too deep"));
+    assert!(found(&format!("a: {}", "{b: ".repeat(65)))[0].contains("nested too deep"));
+    assert!(found(&"- ".repeat(100_000))[0].contains("nested too deep"));
+    assert!(found(&"# [[[[[[[[[[\n".repeat(100)) == ["0:0 the file is empty"], "a comment is no nesting");
+    let bomb = "x-a: &a [1,1,1,1,1,1,1,1,1,1]\n".to_owned()
+        + &(0..8)
+            .map(|n| {
+                format!(
+                    "y{n}: &{} [{}]\n",
+                    n + 1,
+                    vec![if n == 0 { "*a".to_owned() } else { format!("*{n}") }; 10].join(",")
+                )
+            })
+            .collect::<String>();
+    assert!(found(&bomb).len() == 1, "an alias bomb: {:?}", found(&bomb));
+    let bytes = parse("weir.yaml", Path::new("."), b"a: 1\nb: \xff\n".to_vec(), &|_| None).unwrap_err();
+    assert!(bytes.0[0].message.contains("not UTF-8") && bytes.0[0].message.contains("line 2"));
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let rejected = load(Path::new("/nowhere/weir.yaml")).unwrap_err();
+    assert!(
+        rejected.to_string().contains("/nowhere/weir.yaml")
+            && rejected.to_string().contains("cannot be read")
+    );
+}
+
+#[test]
+fn deep_indentation_ends_in_time() {
+    let deep: String = (0..2_000).map(|level| format!("{}a:\n", " ".repeat(level))).collect();
+    assert_eq!(found(&deep).len(), 1);
+}
+
+/// Bytes that look like a configuration more often than chance would have it.
+fn scraps() -> impl Strategy<Value = Vec<u8>> {
+    let words = prop::sample::select(vec![
+        "listeners:",
+        "pools:",
+        "tls_profiles:",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "- ",
+        "name: ",
+        "a",
+        "address: ",
+        "\":443\"",
+        "mode: ",
+        "offload",
+        "tls: ",
+        "{",
+        "}",
+        "[",
+        "]",
+        ", ",
+        "&x ",
+        "*x",
+        "<<: ",
+        "${A",
+        "}",
+        ":-",
+        "5s",
+        "5",
+        "~",
+        "!t ",
+        "|",
+        ">",
+        "'",
+        "\"",
+        "#",
+        "---\n",
+        "\t",
+        "\u{85}",
+        "\u{feff}",
+        "\0",
+        "match: ",
+        "sni: ",
+        "*.a.b",
+        "0x1",
+        "backends: ",
+        "\"10.0.0.1:80\"",
+        "? ",
+        "\r",
+        "é",
+        "%YAML 1.1\n",
+        "1.2",
+        "true",
+    ]);
+    prop::collection::vec(words, 0..60).prop_map(|words| words.concat().into_bytes())
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic(bytes in prop_oneof![scraps(), prop::collection::vec(any::<u8>(), 0..200)]) {
+        match parse("weir.yaml", Path::new("."), bytes, &|_| None) {
+            Ok(loaded) => for d in loaded.report().finish().errors { d.render(); },
+            Err(rejected) => prop_assert!(!rejected.to_string().is_empty()),
+        }
     }
 }

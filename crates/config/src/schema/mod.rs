@@ -30,6 +30,7 @@ use crate::units::Time;
 /// A whole weir.yaml.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["listeners", "pools"]))]
 pub struct File {
     /// More files to read.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -51,11 +52,9 @@ pub struct File {
     pub tls_profiles: Vec<Profile>,
     /// The addresses weir accepts connections on.
     #[serde(default)]
-    #[schemars(required)]
     pub listeners: Vec<Listener>,
     /// The named sets of backends.
     #[serde(default)]
-    #[schemars(required)]
     pub pools: Vec<Pool>,
 }
 

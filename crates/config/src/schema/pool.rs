@@ -16,9 +16,9 @@ use crate::units::Time;
 /// A named set of backends.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "backends"]))]
 pub struct Pool {
     /// Its name, in routes, logs and metrics.
-    #[schemars(required)]
     pub name: Option<String>,
     /// Which backend is next.
     pub balance: Option<Balance>,
@@ -27,7 +27,6 @@ pub struct Pool {
     pub bounded_load: Option<Later>,
     /// Its members.
     #[serde(default)]
-    #[schemars(required)]
     pub backends: Vec<Backend>,
     /// Clients stay with their backend.
     #[serde(skip_serializing_if = "Option::is_none")]

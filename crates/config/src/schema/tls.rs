@@ -14,13 +14,13 @@ use crate::units::Time;
 /// How weir speaks TLS to clients.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["certificates"]))]
 pub struct Profile {
     /// Its name; listeners and routes refer to it. Left out where the profile stands inline.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// Certificates with their keys; chosen by SNI from the names in the certificates.
     #[serde(default)]
-    #[schemars(required)]
     pub certificates: Vec<Certificate>,
     /// A folder of certificates.
     #[serde(skip_serializing_if = "Option::is_none")]

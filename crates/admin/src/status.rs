@@ -1,0 +1,146 @@
+//! The state of the process as JSON: what `GET /api/v1/status` answers.
+
+use serde::Serialize;
+use std::sync::Arc;
+use weir_core::pool::{Backend, Pool};
+use weir_router::data_plane::{Node, Phase};
+use weir_router::plan::Listener;
+
+/// The whole of it.
+#[derive(Debug, Serialize)]
+pub struct Status {
+    version: &'static str,
+    /// serving, leaving (not ready any more, still accepting) or draining.
+    phase: &'static str,
+    uptime_seconds: u64,
+    generation: u64,
+    max_connections: usize,
+    workers: Vec<WorkerStatus>,
+    listeners: Vec<ListenerStatus>,
+    pools: Vec<PoolStatus>,
+    certificates: Vec<CertificateStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct WorkerStatus {
+    worker: usize,
+    connections: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct ListenerStatus {
+    name: Arc<str>,
+    addresses: Vec<String>,
+    mode: &'static str,
+    opened: u64,
+    active: u64,
+    max_connections: usize,
+    routes: usize,
+    default_pool: Option<Arc<str>>,
+}
+
+#[derive(Debug, Serialize)]
+struct PoolStatus {
+    name: Arc<str>,
+    usable: usize,
+    /// none, tcp, tls or http.
+    health_check: &'static str,
+    /// Only for pools that are spoken TLS to.
+    verify: Option<bool>,
+    backends: Vec<BackendStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct BackendStatus {
+    name: Arc<str>,
+    address: String,
+    weight: u16,
+    up: bool,
+    active: i64,
+    connections: u64,
+    /// `null` before the first check.
+    last_check_seconds_ago: Option<f64>,
+    /// Why the last failed check failed; kept after recovery.
+    last_failure: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct CertificateStatus {
+    listener: Arc<str>,
+    file: String,
+    names: Vec<String>,
+    /// RFC 3339.
+    not_after: String,
+}
+
+/// Reads the state now.
+pub fn status(node: &Node, version: &'static str) -> Status {
+    let plan = node.plan();
+    Status {
+        version,
+        phase: match node.phase() {
+            Phase::Serving => "serving",
+            Phase::Leaving => "leaving",
+            Phase::Draining { .. } => "draining",
+        },
+        uptime_seconds: node.started.elapsed().as_secs(),
+        generation: plan.generation,
+        max_connections: node.permits.limit(),
+        workers: (0..node.workers)
+            .map(|worker| WorkerStatus { worker, connections: node.metrics.worker(worker).connections.get() })
+            .collect(),
+        listeners: plan.listeners.iter().map(|l| listener(l)).collect(),
+        pools: plan.pools.iter().map(|p| pool(p)).collect(),
+        certificates: plan.listeners.iter().flat_map(|l| certificates(l)).collect(),
+    }
+}
+
+fn listener(l: &Listener) -> ListenerStatus {
+    let (opened, active) = l.metrics.connections();
+    ListenerStatus {
+        name: Arc::clone(&l.name),
+        addresses: l.addresses.iter().map(|a| a.socket.to_string()).collect(),
+        mode: l.mode,
+        opened,
+        active,
+        max_connections: l.max_connections,
+        routes: l.routes.routes().len(),
+        default_pool: l.default.as_ref().map(|r| Arc::clone(&r.pool.name)),
+    }
+}
+
+fn pool(p: &Pool) -> PoolStatus {
+    PoolStatus {
+        name: Arc::clone(&p.name),
+        usable: p.usable(),
+        health_check: p.health_check.kind.label(),
+        verify: p.backends.iter().any(|b| b.tls.is_some()).then_some(p.verifies),
+        backends: p.backends.iter().map(|b| backend(b)).collect(),
+    }
+}
+
+fn backend(b: &Backend) -> BackendStatus {
+    let last = b.health.last();
+    BackendStatus {
+        name: Arc::clone(&b.name),
+        address: b.address.to_string(),
+        weight: b.weight,
+        up: b.health.is_up(),
+        active: b.active(),
+        connections: b.metrics.reached(),
+        last_check_seconds_ago: last.at.map(|at| at.elapsed().as_secs_f64()),
+        last_failure: last.failure,
+    }
+}
+
+fn certificates(l: &Listener) -> Vec<CertificateStatus> {
+    let facts = l.profiles().into_iter().flat_map(|p| p.certificates());
+    facts
+        .map(|c| CertificateStatus {
+            listener: Arc::clone(&l.name),
+            file: c.file.clone(),
+            names: c.names.clone(),
+            not_after: jiff::Timestamp::from_second(c.not_after).map(|t| t.to_string()).unwrap_or_default(),
+        })
+        .collect()
+}

@@ -1,0 +1,295 @@
+//! YAML into a tree of values that know where they stand. The only file that knows the YAML library.
+//!
+//! In: a text that has passed the gates, and the environment. Out: the tree, with merge keys and variables worked
+//! in, and a finding for each key that stands twice, each variable that is not set, each merge that is none.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::fmt;
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use crate::Rejected;
+use crate::decode::Finding;
+use crate::diagnostics::Diagnostic;
+use crate::source::{Position, Source};
+use crate::substitute::substitute;
+use crate::tree::{Entry, Node, Value};
+
+/// Reads the whole text.
+pub(super) fn read_tree(
+    source: &Source,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(Node, Vec<Finding>), Rejected> {
+    let state = State { variable, found: RefCell::new(Vec::new()), values: Cell::new(0) };
+    let mut root = None;
+    let seed = Reader { state: &state, into: &mut root, depth: 0 };
+    let result = seed.deserialize(serde_yaml::Deserializer::from_str(&source.text));
+    match (result, root) {
+        (Err(error), _) if position_in(&error).is_none() => Err(Rejected(vec![yaml_error(source, &error)])),
+        (_, None | Some(Node { value: Value::Null, .. })) => {
+            let mut diagnostic = Diagnostic::whole_file(&source.name, "the file is empty");
+            diagnostic.hint("it needs at least `listeners` and `pools`");
+            Err(Rejected(vec![diagnostic]))
+        }
+        // A map or a list comes back as Ok, a lone scalar as the error that carries its place.
+        (Ok(()), Some(node)) => Ok((node, state.found.into_inner())),
+        (Err(carrier), Some(node)) => {
+            let node = placed(&state, node, position_in(&carrier), None);
+            Ok((node, state.found.into_inner()))
+        }
+    }
+}
+
+fn yaml_error(source: &Source, error: &serde_yaml::Error) -> Diagnostic {
+    let text = error.to_string();
+    let Some(location) = error.location() else {
+        return Diagnostic::whole_file(&source.name, format!("not YAML: {text}"));
+    };
+    let at = Position { line: location.line(), column: location.column() };
+    // The place is shown by the marker; what else the parser says stays.
+    let place = format!(" at line {} column {}", at.line, at.column);
+    let mut diagnostic = Diagnostic::at(source, at, format!("not YAML: {}", text.replacen(&place, "", 1)));
+    if source.line(at.line).contains('\t') {
+        diagnostic.hint("YAML is indented with spaces; this line has a tab");
+    } else if source.line(at.line).contains("${") {
+        diagnostic.hint("inside { } and [ ], write a text with ${NAME} in quotes");
+    }
+    diagnostic
+}
+
+/// What the whole reading shares.
+struct State<'s> {
+    variable: &'s dyn Fn(&str) -> Option<String>,
+    found: RefCell<Vec<Finding>>,
+    /// Values read so far. Aliases can make a small file describe an enormous tree.
+    values: Cell<usize>,
+}
+
+impl State<'_> {
+    fn find(&self, at: Position, message: String, hint: &str) {
+        self.found.borrow_mut().push(Finding { at, message, hint: Some(hint.to_owned()) });
+    }
+}
+
+/// Reads one value. The YAML library tells positions only in errors. So a scalar is put into `into` and then
+/// *reported as an error*, which the map or list around it catches for the position it carries, and goes on: the
+/// library has consumed the scalar by then. Maps and lists end without one; they stand where their first entry does.
+struct Reader<'r, 's> {
+    state: &'r State<'s>,
+    into: &'r mut Option<Node>,
+    depth: usize,
+}
+
+impl Reader<'_, '_> {
+    fn count<E: Error>(&self) -> Result<(), E> {
+        let count = self.state.values.get() + 1;
+        self.state.values.set(count);
+        if count > MOST_VALUES {
+            return Err(E::custom(format!("more than {MOST_VALUES} values, aliases counted")));
+        }
+        Ok(())
+    }
+
+    fn scalar<E: Error>(self, value: Value) -> Result<(), E> {
+        self.count()?;
+        *self.into = Some(Node::new(Position::default(), value));
+        Err(E::custom(CARRIER))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Reader<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<(), E> {
+        self.scalar(Value::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<(), E> {
+        self.scalar(Value::Null)
+    }
+
+    fn visit_bool<E: Error>(self, value: bool) -> Result<(), E> {
+        self.scalar(Value::Bool(value))
+    }
+
+    fn visit_u64<E: Error>(self, value: u64) -> Result<(), E> {
+        self.scalar(Value::Unsigned(value))
+    }
+
+    fn visit_i64<E: Error>(self, value: i64) -> Result<(), E> {
+        self.scalar(Value::Signed(value))
+    }
+
+    fn visit_f64<E: Error>(self, value: f64) -> Result<(), E> {
+        self.scalar(Value::Float(value))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.scalar(Value::Text { text: text.to_owned(), substituted: false })
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
+        self.count()?;
+        let mut nodes = Vec::new();
+        loop {
+            let mut node = None;
+            let seed = Reader { state: self.state, into: &mut node, depth: self.depth + 1 };
+            let carried = match list.next_element_seed(seed) {
+                Ok(None) => break,
+                Ok(Some(())) => None,
+                Err(error) => Some(position_in(&error).filter(|_| node.is_some()).ok_or(error)?),
+            };
+            if let Some(node) = node {
+                nodes.push(placed(self.state, node, carried, None));
+            }
+        }
+        let at = nodes.first().map_or(Position::default(), |node: &Node| node.at);
+        *self.into = Some(Node::new(at, Value::List(nodes)));
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        self.count()?;
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut merges = Vec::new();
+        let mut seen = HashSet::new();
+        loop {
+            let mut key = None;
+            let at = match map.next_key_seed(KeyReader { into: &mut key }) {
+                Ok(None) => break,
+                Ok(Some(())) => continue,
+                Err(error) => position_in(&error).filter(|_| key.is_some()).ok_or(error)?,
+            };
+            let key = key.unwrap_or_default();
+            if self.depth == 0 && key.starts_with("x-") {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            }
+            let mut node = None;
+            let seed = Reader { state: self.state, into: &mut node, depth: self.depth + 1 };
+            let carried = match map.next_value_seed(seed) {
+                Ok(()) => None,
+                Err(error) => Some(position_in(&error).filter(|_| node.is_some()).ok_or(error)?),
+            };
+            let node = placed(self.state, node.unwrap_or_default(), carried, Some(at));
+            if key == "<<" {
+                merges.push((at, node));
+            } else if seen.insert(key.clone()) {
+                entries.push(Entry { key, at, node });
+            } else {
+                self.state.find(at, format!("the key `{key}` stands here twice"), "keep one of the two");
+            }
+        }
+        merge(self.state, &mut entries, merges);
+        let at = entries.first().map_or(Position::default(), |entry| entry.at);
+        *self.into = Some(Node::new(at, Value::Map(entries)));
+        Ok(())
+    }
+
+    fn visit_enum<A: EnumAccess<'de>>(self, _tagged: A) -> Result<(), A::Error> {
+        Err(A::Error::custom("tags (`!name`) have no meaning in this file"))
+    }
+}
+
+/// Gives a value its place, and puts variables into it.
+fn placed(state: &State<'_>, mut node: Node, carried: Option<Position>, key: Option<Position>) -> Node {
+    if let Some(at) = carried {
+        node.at = at;
+    } else if node.at == Position::default() {
+        // An empty map or list has nothing inside that could tell.
+        node.at = key.unwrap_or_default();
+    }
+    let Value::Text { text, .. } = &node.value else { return node };
+    if !text.contains("${") {
+        return node;
+    }
+    match substitute(text, state.variable) {
+        Ok(text) => node.value = Value::Text { text, substituted: true },
+        Err(error) => {
+            state.find(node.at, error.to_string(), error.hint());
+            node.refuse();
+        }
+    }
+    node
+}
+
+/// Adds the entries of `<<` that the map does not have itself; of several sources the earlier one wins.
+fn merge(state: &State<'_>, entries: &mut Vec<Entry>, merges: Vec<(Position, Node)>) {
+    for (at, node) in merges {
+        let sources = match node.value {
+            Value::List(nodes) => nodes,
+            other => vec![Node::new(at, other)],
+        };
+        for source in sources {
+            let Value::Map(merged) = source.value else {
+                state.find(
+                    at,
+                    "`<<` takes a section, or a list of sections".to_owned(),
+                    "such as `<<: *anchor`",
+                );
+                continue;
+            };
+            for entry in merged {
+                if !entries.iter().any(|own| own.key == entry.key) {
+                    entries.push(entry);
+                }
+            }
+        }
+    }
+}
+
+/// Reads one key, by the same trick as [`Reader`].
+struct KeyReader<'r> {
+    into: &'r mut Option<String>,
+}
+
+impl<'de> DeserializeSeed<'de> for KeyReader<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeyReader<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E: Error>(self, key: &str) -> Result<(), E> {
+        *self.into = Some(key.to_owned());
+        Err(E::custom(CARRIER))
+    }
+}
+
+/// The place that an error names at its end: ` at line 3 column 9`, or nothing at all for the first character of the
+/// file. `None` for an error that is a real one.
+fn position_in(error: &impl fmt::Display) -> Option<Position> {
+    let text = error.to_string();
+    let (_, tail) = text.rsplit_once(CARRIER)?;
+    let numbers = tail.strip_prefix(" at line ").and_then(|tail| tail.split_once(" column "));
+    let place = numbers.and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
+    let (line, column) = place.unwrap_or((1, 1));
+    Some(Position { line, column })
+}
+
+/// Values in the tree: more than a file of [`LARGEST_FILE`] can sensibly hold, and about 100 MB of memory.
+const MOST_VALUES: usize = 1_000_000;
+/// The message of an error that only carries a place. The control character keeps it apart from any text of a user.
+const CARRIER: &str = "\u{1}place\u{1}";

@@ -1,0 +1,68 @@
+//! `weir check`: is this configuration sound?
+
+use super::{complain, configuration, say};
+use crate::run;
+use clap::{Args, ValueEnum};
+use serde_json::json;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use weir_config::{Diagnostic, Rejected};
+
+/// Loads a configuration with its certificates and keys, and reports everything that is wrong. Opens no socket.
+#[derive(Debug, Args)]
+pub(super) struct Check {
+    /// The configuration; without it ./weir.yaml, then /etc/weir/weir.yaml
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How findings are written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON object on stdout
+    Json,
+}
+
+impl Check {
+    pub(super) fn execute(&self) -> ExitCode {
+        let path = match configuration(self.config.as_deref()) {
+            Ok(path) => path,
+            Err(code) => return code,
+        };
+        let checked = match run::compile(&path) {
+            Ok(checked) => checked,
+            Err(error) => {
+                complain(&format!("error: {error:#}"));
+                return ExitCode::FAILURE;
+            }
+        };
+        let (sound, findings) = match checked {
+            Ok(compiled) => (true, compiled.warnings),
+            Err(Rejected(errors)) => (false, errors),
+        };
+        match self.format {
+            Format::Text => tell(&path.display().to_string(), sound, &findings),
+            Format::Json => say(&json!({ "ok": sound, "findings": findings }).to_string()),
+        }
+        if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    }
+}
+
+fn tell(path: &str, sound: bool, findings: &[Diagnostic]) {
+    for finding in findings {
+        complain(&format!("{}\n", finding.render()));
+    }
+    let count = match findings.len() {
+        1 => "1 finding".to_owned(),
+        n => format!("{n} findings"),
+    };
+    match (sound, findings.is_empty()) {
+        (true, true) => say(&format!("{path}: ok")),
+        (true, false) => say(&format!("{path}: ok, with {count}")),
+        (false, _) => complain(&format!("{path}: refused, {count}")),
+    }
+}

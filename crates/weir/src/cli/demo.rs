@@ -1,0 +1,37 @@
+//! `weir demo`: the three modes on this machine.
+
+use super::complain;
+use crate::demo;
+use clap::Args;
+use std::process::ExitCode;
+
+/// Makes certificates and backends, runs one listener per mode on free loopback ports, and prints a curl
+/// command for each. Leaves nothing behind.
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Make a request through each mode, print what each side saw, and end with 0 or 1
+    #[arg(long)]
+    once: bool,
+    /// Print the configuration and end; the certificates it names are kept in the folder that it names
+    #[arg(long, conflicts_with = "once")]
+    print_config: bool,
+}
+
+impl Demo {
+    pub(super) fn execute(&self) -> ExitCode {
+        let done = if self.print_config {
+            demo::print_config()
+        } else if self.once {
+            demo::once()
+        } else {
+            demo::stay()
+        };
+        match done {
+            Ok(code) => code,
+            Err(error) => {
+                complain(&format!("error: {error:#}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `weir run`: runs a configuration until told to stop.
+
+use super::{complain, configuration};
+use crate::run;
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Runs a configuration in the foreground. SIGTERM and SIGINT drain and end with 0; a second one ends at once.
+#[derive(Debug, Args)]
+pub(super) struct Run {
+    /// The configuration; without it ./weir.yaml, then /etc/weir/weir.yaml
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Run {
+    pub(super) fn execute(&self) -> ExitCode {
+        let path = match configuration(self.config.as_deref()) {
+            Ok(path) => path,
+            Err(code) => return code,
+        };
+        match run::run(&path) {
+            Ok(code) => code,
+            Err(error) => {
+                complain(&format!("{error:#}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! What the system lets this process have: CPUs and descriptors.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::thread;
+
+/// CPUs that the process may use, by its affinity and its cgroup's quota; at least 1.
+pub(crate) fn cpus() -> usize {
+    thread::available_parallelism().map_or(1, Into::into)
+}
+
+/// Raises the limit on open files to its hard limit, and gives what it is then.
+pub(crate) fn raise_open_files() -> u64 {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if limit.current != limit.maximum
+        && let Err(error) = setrlimit(Resource::Nofile, raised)
+    {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Client connections that so many open files allow: two each, less what the process needs besides.
+pub(crate) fn connections_for(open_files: u64) -> usize {
+    let reserve = (open_files / 4).min(RESERVE);
+    usize::try_from((open_files - reserve) / 2).unwrap_or(usize::MAX).max(1)
+}
+
+/// Descriptors for listening sockets, pipes, health checks, the admin server and files.
+const RESERVE: u64 = 512;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_descriptors_a_connection_and_a_reserve() {
+        assert_eq!(connections_for(20_000), (20_000 - 512) / 2);
+        assert_eq!(connections_for(64), 24);
+        assert_eq!(connections_for(0), 1);
+    }
+}
