@@ -53,7 +53,7 @@ async fn or_is_missed_by_name() {
     let mut nowhere = command(&["run"]);
     nowhere.current_dir(folder.path());
     let said = run(nowhere, b"", Duration::from_secs(20)).await;
-    assert_eq!(said.code, Some(1), "{}", said.both());
+    assert_eq!(said.code, Some(2), "nothing to run is wrong usage: {}", said.both());
     for path in ["weir.yaml", "/etc/weir/weir.yaml"] {
         assert!(said.stderr.contains(path), "{}", said.stderr);
     }

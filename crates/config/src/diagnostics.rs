@@ -55,7 +55,7 @@ impl Diagnostic {
             line: at.line,
             column: at.column,
             key: String::new(),
-            message: message.into(),
+            message: printable(message.into()),
             hint: None,
             marked,
         }
@@ -69,7 +69,7 @@ impl Diagnostic {
 
     /// Says what to do about it.
     pub(crate) fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
-        self.hint = Some(hint.into());
+        self.hint = Some(printable(hint.into()));
         self
     }
 
@@ -112,6 +112,15 @@ impl fmt::Display for Diagnostic {
     }
 }
 
+/// Texts of the file are quoted in messages, and a terminal obeys control characters.
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    text.chars().map(escape).collect()
+}
+
 /// The part of a line that is shown: all of it, unless it is one of those lines no screen holds.
 struct Window {
     text: String,
@@ -146,7 +155,7 @@ pub(crate) struct Report<'s> {
 impl<'s> Report<'s> {
     pub(crate) fn new(source: &'s Source, tree: &'s Node, findings: &[Finding]) -> Self {
         let found = findings.iter().map(|finding| Diagnostic {
-            hint: finding.hint.clone(),
+            hint: finding.hint.clone().map(printable),
             ..Diagnostic::at(source, finding.at, finding.message.clone())
         });
         Self { source, tree, found: found.collect(), errors: findings.len() }
@@ -185,7 +194,7 @@ impl<'s> Report<'s> {
         &mut self.found[index]
     }
 
-    /// Is the key there at all, even with a value that was refused?
+    /// Is there a value, even one that was refused?
     pub(crate) fn mentions(&self, place: &Place<'_>) -> bool {
         self.tree.mentions(place)
     }

@@ -70,9 +70,10 @@ impl Node {
         found.key.unwrap_or(found.node.at)
     }
 
-    /// Is the place in the file, refused or not?
+    /// Is there a value at this place, refused or not? `key: null` is no value.
     pub(crate) fn mentions(&self, place: &Place<'_>) -> bool {
-        self.find(place).exact
+        let found = self.find(place);
+        found.exact && (found.node.is_refused() || !matches!(found.node.value, Value::Null))
     }
 
     /// Is the list or section at this place in the file, with nothing in it refused? Else what seems to be missing

@@ -117,6 +117,18 @@ fn no_editor_offers_what_is_refused() {
     assert!(schema["required"].as_array().unwrap().contains(&"listeners".into()));
 }
 
+#[test]
+fn the_schema_in_config_is_the_programs() {
+    let path = root().join("config/weir.schema.json");
+    let mut current = serde_json::to_string_pretty(&schema::json_schema()).unwrap();
+    current.push('\n');
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(&path, &current).unwrap();
+    }
+    let kept = std::fs::read_to_string(&path).unwrap();
+    assert!(kept == current, "run this test once with UPDATE_SCHEMA=1 and commit config/weir.schema.json");
+}
+
 /// A line `# key: value   (not supported yet) …` as its indent, its key and its value.
 fn later(line: &str) -> Option<(&str, &str, &str)> {
     let (code, _) = line.split_once("(not supported yet)")?;

@@ -147,6 +147,24 @@ fn each_mistake_stands_at_its_place_with_a_hint() {
 }
 
 #[test]
+fn a_required_key_with_nothing_behind_it_is_missing() {
+    for (from, to, part) in [
+        ("mode: passthrough", "mode:", "has no `mode`"),
+        ("- name: edge", "- name: null", "this listener has no `name`"),
+        ("address: \"127.0.0.1:8443\"", "address: ~", "has no `address`"),
+        ("- name: plain\n", "- name:\n", "this pool has no `name`"),
+        ("key: a.key", "key: null", "this certificate has no `key`"),
+        ("address: \"127.0.0.1:9444\"", "address: null", "this backend has no `address`"),
+        ("pool: plain", "pool:", "this route has no `pool`"),
+        ("backends: [\"127.0.0.1:9080\"]", "backends:", "is empty"),
+        ("sni: www.example.com", "sni: null", "matches nothing in particular"),
+    ] {
+        let found = mistake(from, to);
+        assert!(found.iter().any(|error| error.contains(part)), "{to}: {found:#?}");
+    }
+}
+
+#[test]
 fn non_tls_and_peek_need_passthrough() {
     let offload =
         |key: &str| mistake("mode: passthrough", &format!("mode: offload\n    tls: public\n    {key}"));
@@ -245,4 +263,24 @@ fn what_is_odd_but_works_is_a_warning() {
     assert_eq!(errors(&folder, &text), [""; 0]);
     folder.readable_by_all("a.key");
     assert!(warnings(&folder, &text).iter().any(|w| w.starts_with("4:39") && w.contains("others can read")));
+}
+
+#[test]
+fn control_characters_of_the_file_do_not_reach_the_terminal() {
+    for (from, to) in [
+        ("default_pool: web", "default_pool: \"w\\e[31m\\nb\""),
+        ("default_pool: web", "\"de\\e[31m\\nb\": 1"),
+        ("mode: offload", "mode: \"\\e[31m\\r\\n\""),
+        ("name: edge", "name: \"\\e[31m\""),
+        ("name: edge", "name: \"${\\e[31m}\""),
+        ("cert: a.pem", "cert: \"\\e[31m\""),
+        ("address: \"127.0.0.1:8443\"", "address: \"\\e[31m\""),
+    ] {
+        let folder = Folder::with_certificate("a", &["api.example.com"]);
+        let rejected = folder.compile(&GOOD.replacen(from, to, 1)).unwrap_err();
+        assert!(!rejected.to_string().contains(['\u{1b}', '\r']), "{to}: {:?}", rejected.to_string());
+        for diagnostic in &rejected.0 {
+            assert!(!diagnostic.message.contains(char::is_control), "{to}: {:?}", diagnostic.message);
+        }
+    }
 }

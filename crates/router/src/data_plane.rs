@@ -2,11 +2,12 @@
 
 use crate::listener::Socket;
 use crate::plan::{Address, Listener, Plan};
-use crate::worker::Worker;
+use crate::worker::Seed;
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, LocalOptions};
@@ -162,13 +163,16 @@ impl DataPlane {
     pub fn start(node: Arc<Node>, lanes: Vec<Vec<Socket>>, access: Option<&access::Log>) -> io::Result<Self> {
         let budget = Budget { pipes: PIPES / lanes.len().max(1) };
         let mut threads = Vec::with_capacity(lanes.len());
+        let (started, running) = sync_channel(lanes.len());
         for (number, sockets) in lanes.into_iter().enumerate() {
-            let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
-            drop(runtime?); // Fails here, where it can be told, rather than on the thread.
-            let (node, access) = (Arc::clone(&node), access.cloned());
-            let work = move || work(number, node, sockets, budget, access);
+            let seed = Seed { number, node: Arc::clone(&node), budget, access: access.cloned() };
+            let (phase, started) = (node.phase.subscribe(), started.clone());
+            let work = move || work(seed, sockets, phase, started);
             threads.push(thread::Builder::new().name(format!("weir-worker-{number}")).spawn(work)?);
         }
+        drop(started);
+        // Ends when every thread has said how it went.
+        running.iter().collect::<io::Result<()>>()?;
         Ok(Self { node, threads })
     }
 
@@ -208,16 +212,23 @@ pub struct WorkerPanicked;
 /// Pipes of all workers together: 1 MiB each, below the 64 MiB that the kernel gives an unprivileged user.
 const PIPES: usize = 56;
 
-fn work(number: usize, node: Arc<Node>, sockets: Vec<Socket>, budget: Budget, access: Option<access::Log>) {
-    let phase = node.phase.subscribe();
-    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(worker = number, %error, "cannot start a worker");
-            return;
-        }
+fn work(
+    seed: Seed,
+    sockets: Vec<Socket>,
+    phase: watch::Receiver<Phase>,
+    started: SyncSender<io::Result<()>>,
+) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let (runtime, word) = match runtime {
+        Ok(runtime) => (Some(runtime), Ok(())),
+        Err(error) => (None, Err(error)),
     };
-    runtime.block_on(Worker::new(number, node, budget, access).run(sockets, phase));
+    // The receiver waits for every thread's word, and for the end of its sender.
+    drop(started.send(word));
+    drop(started);
+    if let Some(runtime) = runtime {
+        runtime.block_on(seed.grow().run(sockets, phase));
+    }
 }
 
 fn bind(address: Address, shared: bool, listener: &Listener) -> io::Result<socket2::Socket> {

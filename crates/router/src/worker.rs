@@ -55,11 +55,25 @@ impl Drop for Live {
     }
 }
 
-impl Worker {
-    /// The worker of this number.
-    pub fn new(number: usize, node: Arc<Node>, budget: Budget, access: Option<access::Log>) -> Self {
+/// What a worker is made from, on its own thread.
+#[derive(Debug)]
+pub struct Seed {
+    /// Counted from 0.
+    pub number: usize,
+    /// The process.
+    pub node: Arc<Node>,
+    /// Pipes that it may hold.
+    pub budget: Budget,
+    /// Where its records go.
+    pub access: Option<access::Log>,
+}
+
+impl Seed {
+    /// The worker.
+    pub fn grow(self) -> Worker {
+        let Self { number, node, budget, access } = self;
         let metrics = node.metrics.worker(number);
-        Self {
+        Worker {
             number,
             memory: Memory::new(budget, metrics.clone()),
             cursors: RefCell::default(),
@@ -71,7 +85,9 @@ impl Worker {
             node,
         }
     }
+}
 
+impl Worker {
     /// Accepts and serves on `sockets` until the node drains, and until the last connection has ended.
     ///
     /// # Cancel safety

@@ -1,12 +1,11 @@
 //! Listeners: addresses, deadlines and ceilings, and the default pool. What their routes need is in `modes`.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use weir_core::pool::Pool;
 use weir_core::route::{Ambiguous, Match, Table};
 use weir_metrics::Metrics;
-use weir_router::plan::{self, Address, Mode, Peek, Route};
+use weir_router::plan::{self, Address, Peek, Route};
 
 use super::modes::{ListenerModes, RouteDraft};
 use super::names::Names;
@@ -44,19 +43,12 @@ impl ListenerDraft {
         pools: &[Arc<Pool>],
         metrics: &Arc<Metrics>,
     ) -> Result<plan::Listener, Vec<Ambiguous>> {
-        let mut noted = HashSet::new();
-        let mut route = |draft: RouteDraft| {
-            if let Mode::Offload(tls) | Mode::Bridging(tls) = &draft.mode
-                && noted.insert(Arc::as_ptr(&tls.profile))
-            {
-                for facts in tls.profile.certificates() {
-                    metrics.certificate_not_after(&self.name, &facts.file, "served", facts.not_after);
-                }
-            }
-            // Drafts hold numbers of this very list.
-            pools.get(draft.pool).map(|pool| Arc::new(Route { mode: draft.mode, pool: Arc::clone(pool) }))
+        // Drafts hold numbers of this very list.
+        let route = |draft: RouteDraft| {
+            let pool = Arc::clone(pools.get(draft.pool)?);
+            Some(Arc::new(Route { mode: draft.mode, pool }))
         };
-        let default = self.default.and_then(&mut route);
+        let default = self.default.and_then(route);
         let routes =
             self.routes.into_iter().filter_map(|(conditions, draft)| Some((conditions, route(draft)?)));
         Ok(plan::Listener {

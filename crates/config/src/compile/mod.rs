@@ -115,7 +115,10 @@ impl Refusal {
     }
 
     fn report(self, report: &mut Report<'_>, place: &Place<'_>) {
-        report.error(place, self.message).hint = self.hint;
+        let refused = report.error(place, self.message);
+        if let Some(hint) = self.hint {
+            refused.hint(hint);
+        }
     }
 }
 

@@ -52,8 +52,6 @@ impl PoolDraft<'_> {
             let BackendDraft { name, address, weight, max_connections } = draft;
             Arc::new(Backend::new(name.into(), address, weight, max_connections, client, counters))
         });
-        let counters = metrics.pool(self.name);
-        counters.verify_disabled.set(i64::from(!self.verifies));
         Pool {
             id,
             name: self.name.into(),
@@ -61,7 +59,7 @@ impl PoolDraft<'_> {
             retries: self.retries,
             health_check: self.health_check,
             verifies: self.verifies,
-            metrics: counters,
+            metrics: metrics.pool(self.name),
         }
     }
 }

@@ -16,7 +16,7 @@ pub struct Listener {
     /// Its name, in logs and metrics.
     #[schemars(required)]
     pub name: Option<String>,
-    /// One address or a list: ":443" (every address, IPv4 and IPv6), "127.0.0.1:443", "[::1]:443".
+    /// One address or a list: `":443"` (every address, IPv4 and IPv6), `"127.0.0.1:443"`, `"[::1]:443"`.
     #[schemars(required)]
     pub address: Option<Texts>,
     /// What it does with TLS.
@@ -25,8 +25,10 @@ pub struct Listener {
     /// What is balanced.
     pub protocol: Option<Protocol>,
     /// passthrough: read the ClientHello before a backend is dialled.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub peek: Option<bool>,
     /// passthrough: what becomes of a connection that does not begin with a ClientHello.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub non_tls: Option<NonTls>,
     /// PROXY headers from clients.
     #[serde(skip_serializing_if = "Option::is_none")]

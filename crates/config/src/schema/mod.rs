@@ -30,7 +30,7 @@ use crate::units::Time;
 /// A whole weir.yaml.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["listeners", "pools"]))]
+#[schemars(extend("required" = ["listeners", "pools"], "patternProperties" = {"^x-": true}))]
 pub struct File {
     /// More files to read.
     #[serde(skip_serializing_if = "Option::is_none")]
