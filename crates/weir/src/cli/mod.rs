@@ -75,7 +75,7 @@ fn configuration(named: Option<&Path>) -> Result<PathBuf, ExitCode> {
 }
 
 /// Writes to stdout. A reader that has gone (`weir … | head`) is no reason to complain.
-fn say(text: &str) {
+pub(crate) fn say(text: &str) {
     let mut out = io::stdout().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()));
 }

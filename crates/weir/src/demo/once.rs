@@ -1,0 +1,87 @@
+//! A request through each mode, and what each side must have seen.
+
+use super::backends::{DECRYPTED, SAW_PLAINTEXT};
+use super::scene::{Scene, Show};
+use crate::cli::say;
+use anyhow::{Context, Result, ensure};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use weir_tls::{BackendSettings, BackendTls, ServerNameFrom};
+
+/// Whose certificate a client saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certificate {
+    Weir,
+    Backend,
+    Unknown,
+}
+
+/// Makes the requests and prints what came of them; true if every mode did its work.
+pub(super) async fn requests(scene: &Scene) -> bool {
+    let mut sound = true;
+    for show in &scene.shows {
+        let asked = timeout(PATIENCE, ask(scene, show)).await.context("no answer in time").and_then(|r| r);
+        let judged = asked.and_then(|(certificate, body)| {
+            say(&format!("{}\n  client saw   {}", show.mode, describe(certificate)));
+            say(&format!("  backend said {}", body.trim_end()));
+            judge(show.mode, certificate, &body)
+        });
+        match judged {
+            Ok(()) => say("  as it should be\n"),
+            Err(error) => {
+                say(&format!("  WRONG        {}: {error:#}\n", show.mode));
+                sound = false;
+            }
+        }
+    }
+    say(if sound { "all three modes work" } else { "something is wrong" });
+    sound
+}
+
+/// One request, all of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+async fn ask(scene: &Scene, show: &Show) -> Result<(Certificate, String)> {
+    let settings = BackendSettings {
+        ca: Some(scene.file("ca.pem")),
+        server_name: ServerNameFrom::Fixed(show.name.to_owned()),
+        ..BackendSettings::default()
+    };
+    let (client, _warnings) =
+        BackendTls::build(&settings).map_err(|errors| anyhow::anyhow!("cannot make a client: {errors:?}"))?;
+    let stream = TcpStream::connect(show.address).await.context("cannot connect to weir")?;
+    let (mut stream, _session) = Box::pin(client.client().connect(stream, None, show.name, None)).await?;
+    let seen = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|c| c.as_ref().to_vec());
+    let certificate = match seen {
+        Some(c) if c == scene.weir_certificate => Certificate::Weir,
+        Some(c) if c == scene.backend_certificate => Certificate::Backend,
+        _ => Certificate::Unknown,
+    };
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", show.name);
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.context("the answer broke off")?;
+    let body = answer.split_once("\r\n\r\n").context("not an HTTP answer")?.1;
+    Ok((certificate, body.to_owned()))
+}
+
+fn describe(certificate: Certificate) -> &'static str {
+    match certificate {
+        Certificate::Weir => "weir's certificate: weir decrypted",
+        Certificate::Backend => "the backend's certificate: weir decrypted nothing",
+        Certificate::Unknown => "a certificate that is not of this demo",
+    }
+}
+
+fn judge(mode: &str, certificate: Certificate, body: &str) -> Result<()> {
+    let (wanted, said) = match mode {
+        "passthrough" => (Certificate::Backend, DECRYPTED),
+        "offload" => (Certificate::Weir, SAW_PLAINTEXT),
+        _ => (Certificate::Weir, DECRYPTED),
+    };
+    ensure!(certificate == wanted, "the client should have seen {}", describe(wanted));
+    ensure!(body.contains(said), "the backend should have said: {said}");
+    Ok(())
+}
