@@ -121,6 +121,7 @@ async fn keys_of_later_work_are_refused_not_ignored() {
 async fn references_and_needs_are_checked() {
     let offload = GOOD.replace("mode: passthrough", "mode: offload\n    tls: public");
     let profile = "tls_profiles:\n  - {name: public, certificates: [{cert: weir.pem, key: weir.key}]}\n";
+    let mut accepted = Vec::new();
     for (what, yaml) in [
         ("an unknown profile", offload.clone()),
         ("bridging without tls in the pool", format!("{profile}{}", offload.replace("offload", "bridging"))),
@@ -141,9 +142,12 @@ async fn references_and_needs_are_checked() {
         ("nothing", String::new()),
     ] {
         let said = checked(&yaml, &[]).await;
-        assert_eq!(said.code, Some(1), "{what} is accepted: {yaml}\n{}", said.both());
+        if said.code != Some(1) {
+            accepted.push(what);
+        }
         assert!(!said.both().contains("panicked"), "{what}: {}", said.both());
     }
+    assert!(accepted.is_empty(), "accepted: {accepted:#?}");
 }
 
 #[tokio::test]
@@ -185,7 +189,8 @@ async fn certificates_and_keys_are_loaded_and_matched() {
         assert_eq!(said.code, Some(1), "{named}: {}", said.both());
         assert!(said.both().contains(named), "{named}: {}", said.both());
         assert!(said.both().contains("weir.yaml:"), "no place: {}", said.both());
-        assert!(!said.both().contains("PRIVATE KEY"), "a key is shown: {}", said.both());
+        // The first bytes of every P-256 key in PKCS#8.
+        assert!(!said.both().contains("MIGHAgEA"), "a key is shown: {}", said.both());
     }
 }
 

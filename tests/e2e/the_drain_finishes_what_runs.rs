@@ -53,7 +53,9 @@ async fn running_connections_finish() {
         assert_eq!(stream.rest().await.1, End::Clean, "{mode:?}");
         assert_eq!(world.weir.program.wait(Duration::from_secs(10)).await.code(), Some(0));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?} after the last one", start.elapsed());
-        let records = world.weir.records();
+        // Knocks that came before the door was shut have records too.
+        let mut records = world.weir.records();
+        records.retain(|record| record.outcome() != "client_gone");
         assert_eq!(records.len(), 1, "{records:#?}");
         assert_eq!(records[0].outcome(), "ok");
     }

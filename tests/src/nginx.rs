@@ -32,7 +32,7 @@ impl Nginx {
         let config = format!(
             "daemon off; master_process off; worker_processes 1; pid {at}/pid; error_log stderr;\n\
              events {{ worker_connections 512; }}\n\
-             http {{ access_log off; client_body_temp_path {at}/a; proxy_temp_path {at}/b;\n\
+             http {{ access_log off; ssl_protocols TLSv1.2 TLSv1.3; client_body_temp_path {at}/a; proxy_temp_path {at}/b;\n\
              fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
              server {{ listen {plain}; location / {{ return 200 '{ANSWER}\\n'; }} }}\n\
              server {{ listen {tls} ssl; ssl_certificate {certs}/{name}.pem; ssl_certificate_key {certs}/{name}.key;\n\

@@ -116,9 +116,9 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 }
 
 /// Callers at once; more wait.
-const CALLERS: usize = 64;
+const CALLERS: usize = 256;
 /// A request's head must come within this time.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// One caller's connection, all requests together.
 const CONVERSATION: Duration = Duration::from_secs(600);
 /// Most bytes of a request's head.

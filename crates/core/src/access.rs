@@ -21,6 +21,7 @@ pub struct Entry {
     opening: Opening,
     pub(crate) mode: &'static str,
     pub(crate) sni: Option<Box<str>>,
+    /// What the client offers; once a handshake with it is done, what was agreed on.
     pub(crate) alpn: Vec<Box<[u8]>>,
     pub(crate) ech: bool,
     pub(crate) tls: Option<Session>,
@@ -74,7 +75,7 @@ impl Entry {
             client: self.opening.client,
             local: self.opening.local,
             sni: self.sni.as_deref(),
-            alpn: self.alpn.iter().map(|a| escaped(a)).collect(),
+            alpn: (!self.alpn.is_empty()).then(|| escaped(&self.alpn.join(&b','))),
             ech: self.ech,
             tls: self.tls.as_ref().map(|t| LineTls {
                 version: t.version,
@@ -110,7 +111,7 @@ struct Line<'a> {
     client: SocketAddr,
     local: SocketAddr,
     sni: Option<&'a str>,
-    alpn: Vec<String>,
+    alpn: Option<String>,
     ech: bool,
     tls: Option<LineTls>,
     pool: Option<&'a str>,

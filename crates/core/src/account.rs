@@ -237,6 +237,7 @@ impl Record {
         self.metrics.handshake("client", session.version, session.resumed.label(), took.as_secs_f64());
         self.note(|e| {
             e.handshake = Some(took);
+            e.alpn = session.alpn.iter().cloned().collect();
             e.tls = Some(session);
         });
     }
@@ -256,6 +257,9 @@ impl Record {
 
     /// Closes the account: once, with its outcome.
     pub fn close(mut self, end: &Result<Finished, ConnError>) {
+        if let Some(limit) = end.as_ref().err().and_then(ConnError::limit) {
+            self.metrics.limited(limit);
+        }
         self.settle(match end {
             Ok(f) => (Outcome::Ok, f.first, f.how, None),
             Err(e) => (e.outcome(), e.side(), e.how(), e.reason()),

@@ -15,6 +15,8 @@ pub enum Alert {
     DecodeError,
     /// A server name that is none, or nonsense in a field.
     IllegalParameter,
+    /// Only versions that are too old are offered.
+    ProtocolVersion,
     /// No route without a name, and TLS 1.3 wants one said.
     MissingExtension,
     /// No route or certificate for the name.
@@ -26,6 +28,7 @@ impl Alert {
         match self {
             Self::DecodeError => 50,
             Self::IllegalParameter => 47,
+            Self::ProtocolVersion => 70,
             Self::MissingExtension => 109,
             Self::UnrecognizedName => 112,
         }

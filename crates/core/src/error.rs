@@ -181,6 +181,16 @@ impl ConnError {
         }
     }
 
+    /// The `reason` label of `weir_limited_total`, where a limit was the reason.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Limited(which) => Some(which),
+            Self::Stopped(Stop::Pending) => Some("pending"),
+            Self::Hello(Fault::TooLarge) => Some("hello_too_large"),
+            _ => None,
+        }
+    }
+
     /// More about it, for the access record: a closed set of words.
     pub fn reason(&self) -> Option<&'static str> {
         match self {
@@ -188,9 +198,7 @@ impl ConnError {
             Self::Connect(error) => Some(error.label()),
             Self::Hello(Fault::BadSni) => Some("bad_sni"),
             Self::Hello(Fault::Malformed) => Some("malformed"),
-            Self::Limited(which) => Some(which),
-            Self::Stopped(Stop::Pending) => Some("pending"),
-            _ => None,
+            _ => self.limit(),
         }
     }
 }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use weir_core::account::{Finished, Opening, Record};
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
-use weir_core::hello::{Fault, Hello};
+use weir_core::hello::{Fault, Hello, TLS13};
 use weir_core::limits::{Permit, Unfinished};
 use weir_core::peek::{self, Peeked};
 use weir_core::stop::Switch;
@@ -145,5 +145,9 @@ async fn refuse(
 /// RFC 8446 §9.2: a TLS 1.3 client that has to name a server and does not is told so; older ones know only that
 /// the name is not one of ours (RFC 6066 §3).
 fn no_route(hello: &Hello) -> Alert {
-    if hello.sni.is_none() && hello.tls13 { Alert::MissingExtension } else { Alert::UnrecognizedName }
+    if hello.sni.is_none() && hello.version == TLS13 {
+        Alert::MissingExtension
+    } else {
+        Alert::UnrecognizedName
+    }
 }

@@ -23,9 +23,10 @@ impl Record {
         self.0.get(field).and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// A field as a number; 0 when absent or null.
+    /// A field as a whole number, rounded down; 0 when absent or null.
     pub fn number(&self, field: &str) -> u64 {
-        self.0.get(field).and_then(Value::as_u64).unwrap_or_default()
+        let value = self.field(field);
+        value.as_u64().or_else(|| value.as_f64().map(|value| value as u64)).unwrap_or_default()
     }
 
     /// A field as it is; null when absent.

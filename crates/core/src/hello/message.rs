@@ -4,7 +4,7 @@
 //! and what a hello may hold only once is there only once. A lax reader in front of a strict backend, or the
 //! other way round, is a way around routing.
 
-use super::{CLIENT_HELLO, Fault, Hello};
+use super::{CLIENT_HELLO, Fault, Hello, TLS12, TLS13};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use tls_parser::parse_tls_handshake_client_hello;
 
@@ -22,7 +22,7 @@ pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, Fault> 
     let mut hello = Hello {
         sni: None,
         alpn: Vec::new(),
-        tls13: false,
+        version: fields.version.0.min(TLS12),
         ech: false,
         early_data: false,
         length: joined.len(),
@@ -37,7 +37,7 @@ pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, Fault> 
         match kind {
             SERVER_NAME => hello.sni = server_name(data)?,
             ALPN => hello.alpn = protocols(data)?,
-            SUPPORTED_VERSIONS => hello.tls13 = versions(data)?,
+            SUPPORTED_VERSIONS => hello.version = newest(data)?,
             EARLY_DATA => hello.early_data = true,
             ENCRYPTED_CLIENT_HELLO => hello.ech = true,
             _ => {}
@@ -56,8 +56,6 @@ const ALPN: u16 = 16;
 const EARLY_DATA: u16 = 42;
 const SUPPORTED_VERSIONS: u16 = 43;
 const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
-/// The version number of TLS 1.3 in `supported_versions`.
-const TLS13: u16 = 0x0304;
 /// Most bytes of a DNS name and of a label (RFC 1035 §2.3.4).
 const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;
@@ -108,15 +106,16 @@ fn protocols(data: &[u8]) -> Result<Vec<Box<[u8]>>, Fault> {
     if found.is_empty() { Err(Fault::Malformed) } else { Ok(found) }
 }
 
-fn versions(data: &[u8]) -> Result<bool, Fault> {
+/// The newest of the versions that exist; others are there to be ignored (RFC 8701).
+fn newest(data: &[u8]) -> Result<u16, Fault> {
     let mut data = Reader(data);
     let mut list = Reader(data.vector8()?);
     data.end()?;
-    let mut tls13 = false;
+    let mut newest = 0;
     while !list.0.is_empty() {
-        tls13 |= list.number16()? == TLS13;
+        newest = newest.max(Some(list.number16()?).filter(|v| *v <= TLS13).unwrap_or(0));
     }
-    Ok(tls13)
+    Ok(newest)
 }
 
 /// Takes numbers and length-prefixed vectors off the front of a slice; what is not there is malformed.

@@ -19,8 +19,8 @@ pub struct Hello {
     pub sni: Option<Box<str>>,
     /// The ALPN protocols offered (RFC 7301), in the client's order.
     pub alpn: Vec<Box<[u8]>>,
-    /// TLS 1.3 is among the versions offered.
-    pub tls13: bool,
+    /// The newest version offered: 0x0303 is TLS 1.2, 0x0304 is TLS 1.3.
+    pub version: u16,
     /// An encrypted ClientHello is inside (RFC 9849); the name is then the outer one.
     pub ech: bool,
     /// The client is sending early data (RFC 8446 §4.2.10).
@@ -30,6 +30,11 @@ pub struct Hello {
     /// TLS records over which it was spread.
     pub records: u32,
 }
+
+/// The version numbers of TLS 1.2 and 1.3 (RFC 5246 §6.2.1, RFC 8446 §4.2.1).
+pub const TLS12: u16 = 0x0303;
+/// See [`TLS12`].
+pub const TLS13: u16 = 0x0304;
 
 /// Why the bytes are not a hello that weir takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

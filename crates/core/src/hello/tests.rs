@@ -90,7 +90,7 @@ fn every_prefix_of_a_real_hello_is_partial() {
     let Progress::Hello(hello) = growing.advance(&raw) else { panic!() };
     assert_eq!(hello.sni.as_deref(), Some("www.example.com"));
     assert_eq!(hello.alpn, [Box::from(*b"h2"), Box::from(*b"http/1.1")]);
-    assert!(hello.tls13 && !hello.ech && !hello.early_data);
+    assert!(hello.version == TLS13 && !hello.ech && !hello.early_data);
     assert_eq!((hello.length, hello.records), (raw.len() - 5, 1));
 }
 
@@ -184,6 +184,17 @@ fn names_are_compared_as_dns_names() {
     ] {
         assert_eq!(name_of(&made(&[sni(bad)])), Err(Fault::BadSni), "{bad:?}");
     }
+}
+
+#[test]
+fn the_newest_version_offered_is_known() {
+    let version = |extensions: &[(u16, Vec<u8>)]| match whole(&made(extensions)) {
+        Progress::Hello(h) => h.version,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(version(&[]), TLS12, "without the extension the legacy version counts");
+    assert_eq!(version(&[(43, vec![6, 0x7a, 0x7a, 3, 4, 3, 3])]), TLS13, "GREASE is ignored");
+    assert_eq!(version(&[(43, vec![4, 3, 1, 3, 2])]), 0x0302);
 }
 
 #[test]

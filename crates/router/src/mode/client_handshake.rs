@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout};
 use weir_core::account::Record;
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
+use weir_core::hello::TLS12;
 use weir_core::peek::Replay;
 use weir_core::relay::Tls;
 use weir_tls::{ClientTls, Reason};
@@ -30,6 +31,11 @@ impl Road<'_> {
         tls: &plan::ClientTls,
         record: &mut Record,
     ) -> Result<Secured, ConnError> {
+        if self.hello.as_ref().is_some_and(|h| h.version < TLS12) {
+            // Decided here, because rustls would first complain of the signature schemes that such a hello lacks.
+            alert::refuse(client, Alert::ProtocolVersion, &self.worker.memory).await;
+            return Err(self.failed(Reason::NoSharedVersion));
+        }
         let sni = self.hello.as_ref().and_then(|h| h.sni.as_deref());
         if !tls.profile.answers(sni) {
             // Decided here, because rustls would answer access_denied.
