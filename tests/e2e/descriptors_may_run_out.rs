@@ -35,11 +35,14 @@ async fn and_come_back() {
     assert_eq!(before.exactly(1).await.unwrap(), b"y");
 
     drop(crowd);
-    let mut after = tcp(world.edge).await;
-    after.send(b"z").await.unwrap();
-    let served = tokio::time::timeout(Duration::from_secs(2), after.exactly(1)).await;
-    assert_eq!(served.expect("served within two seconds").unwrap(), b"z");
-    drop((before, after));
+    // Some that were let in while no descriptor was left for a backend may still be turned away.
+    eventually(Duration::from_secs(2), "newcomers are served again", async || {
+        let mut after = tcp(world.edge).await;
+        after.send(b"z").await.map_err(|error| error.to_string())?;
+        after.exactly(1).await.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+    drop(before);
     let metrics = eventually(Duration::from_secs(5), "errors are counted", async || {
         let metrics = world.weir.metrics().await;
         if metrics.count("weir_accept_errors_total", &[]) > 0 { Ok(metrics) } else { Err(metrics.text) }

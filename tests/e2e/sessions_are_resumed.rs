@@ -1,6 +1,6 @@
 //! TLS sessions are resumed by ticket and by session ID, and the metrics say which.
 
-use weir_tests::openssl::{s_client, s_client_saying};
+use weir_tests::openssl::{s_client, s_client_keeping};
 use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
 use weir_tests::weir::{Launch, Weir};
@@ -36,10 +36,9 @@ async fn tls13_by_ticket() {
     for mode in [Mode::Offload, Mode::Bridging] {
         let world = World::of(mode).start().await;
         let folder = tempfile::tempdir().unwrap();
-        let session = folder.path().join("session.pem").display().to_string();
-        // The ticket comes behind the handshake: the echo of a line makes sure that it has come.
-        let first = ["-servername", NAME, "-tls1_3", "-sess_out", &session, "-no_ign_eof"];
-        s_client_saying(world.edge, &first, b"line\nQ\n").await;
+        let file = folder.path().join("session.pem");
+        s_client_keeping(world.edge, &["-servername", NAME, "-tls1_3"], &file).await;
+        let session = file.display().to_string();
         let again = ["-servername", NAME, "-tls1_3", "-sess_in", &session];
         let said = s_client(world.edge, &again).await;
         assert!(said.stdout.contains("Reused, TLSv1.3"), "{mode:?}: {}", said.both());
@@ -92,9 +91,9 @@ async fn not_after_the_lifetime() {
     let (weir, edge, _backend) = with_sessions("{ticket_lifetime: 1s}").await;
     for version in ["-tls1_2", "-tls1_3"] {
         let folder = tempfile::tempdir().unwrap();
-        let session = folder.path().join("session.pem").display().to_string();
-        let first = ["-servername", NAME, version, "-sess_out", &session, "-no_ign_eof"];
-        s_client_saying(edge.addr(), &first, b"line\nQ\n").await;
+        let file = folder.path().join("session.pem");
+        s_client_keeping(edge.addr(), &["-servername", NAME, version], &file).await;
+        let session = file.display().to_string();
         tokio::time::sleep(std::time::Duration::from_millis(2200)).await;
         let said = s_client(edge.addr(), &["-servername", NAME, version, "-sess_in", &session]).await;
         assert!(said.stdout.contains("New, "), "{version}: {}", said.both());

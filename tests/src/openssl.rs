@@ -5,6 +5,7 @@ use crate::ports::Port;
 use crate::program::{Finished, Program, run};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::Command;
 
@@ -18,6 +19,26 @@ pub async fn s_client_saying(addr: SocketAddr, arguments: &[&str], input: &[u8])
     let mut command = Command::new("openssl");
     command.args(["s_client", "-connect", &addr.to_string()]).args(arguments);
     run(command, input, Duration::from_secs(30)).await
+}
+
+/// Runs `openssl s_client` until it has written a session to `file`; a TLS 1.3 ticket comes behind the handshake.
+///
+/// # Panics
+/// When no session comes.
+pub async fn s_client_keeping(addr: SocketAddr, arguments: &[&str], file: &Path) {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &addr.to_string(), "-sess_out"]).arg(file).args(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    eventually(Duration::from_secs(10), "a session is written", async || {
+        match std::fs::read_to_string(file) {
+            Ok(text) if text.contains("END SSL SESSION") => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    drop(child.stdin.take());
+    child.wait().await.unwrap();
 }
 
 /// Runs any `openssl` command to its end.

@@ -23,7 +23,7 @@ pub enum Role {
     Bulk(usize),
     /// Answers one HTTP request with 200 and this body.
     Http(&'static str),
-    /// Resets as soon as it has so many bytes; 0: at once.
+    /// Resets as soon as it has so many bytes; 0: soon after the connection stands.
     ResetAfter(usize),
     /// Echoes so many bytes, then resets without a word.
     EchoThenReset(usize),
@@ -66,6 +66,8 @@ impl Role {
             Self::Bulk(count) => bulk(stream, count, notes).await,
             Self::Http(body) => http(stream, body, notes).await,
             Self::ResetAfter(count) => {
+                // Not at once, or it could still be the connecting that fails.
+                tokio::time::sleep(Duration::from_millis(50)).await;
                 take(&mut stream, count, notes).await?;
                 stream.reset();
                 Ok(End::Clean)

@@ -105,13 +105,13 @@ fn no_port_zero(text: &str) -> Refusal {
     Refusal::new(format!("`{text}`: port 0 is not a port to listen on or connect to"))
 }
 
-/// Refuses two listeners, or a listener and the admin server, on one address. A wildcard and a single address on
-/// one port go together: the kernel prefers the single one.
+/// Refuses two listeners, or a listener and the admin server, on one address. A wildcard claims every address of
+/// its port.
 pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Option<&AdminAddress>) {
     let root = Place::Root;
-    let mut taken: HashMap<SocketAddr, String> = HashMap::new();
+    let mut taken: HashMap<u16, Vec<(IpAddr, String)>> = HashMap::new();
     if let Some(AdminAddress::Tcp(address)) = admin {
-        taken.insert(*address, "the admin server".to_owned());
+        taken.entry(address.port()).or_default().push((address.ip(), "the admin server".to_owned()));
     }
     let list = root.key("listeners");
     for (index, listener) in file.listeners.iter().enumerate() {
@@ -119,24 +119,28 @@ pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Optio
         let place = element.key("address");
         for (number, text) in listener.address.iter().flat_map(|texts| &texts.0).enumerate() {
             let Ok(address) = listening(text) else { continue };
-            let other = sockets(&address).find_map(|socket| taken.get(&socket).cloned());
-            if let Some(other) = other {
+            let on_port = taken.entry(address.socket.port()).or_default();
+            let other = on_port.iter().find(|(ip, _)| claims(&address).any(|mine| overlap(mine, *ip)));
+            if let Some((_, other)) = other {
                 report.error(&place.index(number), format!("the address `{text}` is taken by {other}"));
             }
             let name = listener.name.as_deref().unwrap_or("?");
             let owner =
                 format!("`{text}` of the listener `{name}`, in line {}", report.line(&place.index(number)));
-            for socket in sockets(&address) {
-                taken.entry(socket).or_insert_with(|| owner.clone());
-            }
+            on_port.extend(claims(&address).map(|ip| (ip, owner.clone())));
         }
     }
 }
 
-/// The sockets that an address claims: a dual-stack wildcard claims both of its families.
-fn sockets(address: &Address) -> impl Iterator<Item = SocketAddr> + use<> {
-    let v4 = address.dual_stack.then(|| SocketAddr::from(([0, 0, 0, 0], address.socket.port())));
-    std::iter::once(address.socket).chain(v4)
+/// What an address claims on its port: a dual-stack wildcard claims both families.
+fn claims(address: &Address) -> impl Iterator<Item = IpAddr> + use<> {
+    let v4 = address.dual_stack.then_some(IpAddr::from([0, 0, 0, 0]));
+    std::iter::once(address.socket.ip()).chain(v4)
+}
+
+/// Whether two sockets on one port stand in each other's way.
+fn overlap(a: IpAddr, b: IpAddr) -> bool {
+    a == b || a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified())
 }
 
 #[cfg(test)]

@@ -61,6 +61,11 @@ pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<D
     if !findings.errors.is_empty() {
         return Err(Rejected(findings.errors));
     }
+    if listeners.len() != file.listeners.len() || pools.list.len() != file.pools.len() {
+        // What a draft leaves out it has reported. Should it ever not, half a configuration must not run.
+        let message = "something was refused without a word: please report this as a bug of weir";
+        return Err(Rejected(vec![Diagnostic::whole_file(&loaded.source.name, message)]));
+    }
     let pools: Vec<_> = pools
         .list
         .into_iter()

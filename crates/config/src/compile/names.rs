@@ -25,7 +25,9 @@ impl<'f> Names<'f> {
         what: &'static str,
         names: impl IntoIterator<Item = Option<&'f str>>,
     ) -> Self {
-        let mut known = Self { what, by_name: HashMap::new(), whole: report.is_whole(list) };
+        // A list that is not there at all is whole too: nothing in it was refused.
+        let whole = report.is_whole(list) || !report.mentions(list);
+        let mut known = Self { what, by_name: HashMap::new(), whole };
         for (index, name) in names.into_iter().enumerate() {
             let element = list.index(index);
             let place = element.key("name");

@@ -16,7 +16,8 @@ pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, Fault> 
     }
     let Ok((rest, fields)) = parse_tls_handshake_client_hello(body) else { return Err(Fault::Malformed) };
     let major = fields.version.0 >> 8;
-    if !rest.is_empty() || fields.ciphers.is_empty() || fields.comp.is_empty() || major != 3 {
+    // An empty list of compression methods is against RFC 5246, but says nothing that routing could misread.
+    if !rest.is_empty() || fields.ciphers.is_empty() || major != 3 {
         return Err(Fault::Malformed);
     }
     let mut hello = Hello {

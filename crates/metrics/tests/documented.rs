@@ -1,0 +1,98 @@
+//! docs/metrics.md and the registry say the same: names, types and labels, in both directions.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use weir_metrics::Metrics;
+
+/// What is said of a metric: its type and its labels.
+type Facts = (String, BTreeSet<String>);
+
+/// Every table row of the page that begins with a metric's name.
+fn documented() -> BTreeMap<String, Facts> {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/metrics.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut found = BTreeMap::new();
+    for row in page.lines().filter(|l| l.starts_with("| `weir_") || l.starts_with("| `process_")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [_, name, kind, labels, _meaning, _] = cells.as_slice() else { panic!("four columns: {row}") };
+        let labels = quoted(labels).map(str::to_owned).collect();
+        let name = quoted(name).next().unwrap().to_owned();
+        let again = found.insert(name, ((*kind).to_owned(), labels));
+        assert!(again.is_none(), "listed twice: {row}");
+    }
+    found
+}
+
+/// The words between backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// Every family that a scrape shows once each has a series.
+fn registered() -> BTreeMap<String, Facts> {
+    let mut found = BTreeMap::new();
+    let text = scrape_with_everything();
+    for line in text.lines() {
+        if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|l| l.split_once(' ')) {
+            found.insert(name.to_owned(), (kind.to_owned(), BTreeSet::new()));
+        } else if let Some((sample, rest)) = line.split_once('{') {
+            // A histogram's samples have a suffix that its name has not.
+            let suffixes = ["", "_bucket", "_sum", "_count"];
+            let name =
+                suffixes.iter().find_map(|s| sample.strip_suffix(s).filter(|n| found.contains_key(*n)));
+            let (_, labels) = found.get_mut(name.unwrap()).unwrap();
+            let names = rest.split("=\"").filter_map(|part| part.rsplit(['"', ',', ' ', '{']).next());
+            labels.extend(names.filter(|n| is_label(n)).map(str::to_owned));
+        }
+    }
+    found
+}
+
+fn is_label(word: &str) -> bool {
+    word != "le" && !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+/// A scrape in which every family has a series. The values are of no interest, and no label's value may be a word.
+fn scrape_with_everything() -> String {
+    let metrics = Metrics::new("0", "0", "0").unwrap();
+    let listener = metrics.listener("0");
+    listener.opened();
+    listener.closed("0", "0", "0", 0.1);
+    listener.hello("0");
+    listener.hello_shape(1, 1, 1);
+    listener.handshake("0", "0", "0", 0.1);
+    listener.handshake_failed("0", "0");
+    listener.limited("0");
+    listener.accept_error("0");
+    metrics.certificate_not_after("0", "0", "0", 1);
+    let pool = metrics.pool("0");
+    pool.usable.set(1);
+    pool.retries.inc();
+    pool.connect_duration.observe(0.1);
+    pool.verify_disabled.set(0);
+    let backend = metrics.backend("0", "0");
+    backend.connection("0");
+    backend.health_check("0");
+    metrics.worker(0).connections.inc();
+    metrics.reloaded(true, 1, 1.0);
+    metrics.scrape().unwrap()
+}
+
+#[test]
+fn every_metric_is_documented_and_every_documented_one_exists() {
+    let listed: BTreeSet<String> = documented().into_keys().collect();
+    let named: BTreeSet<String> = Metrics::family_names().iter().map(|n| (*n).to_owned()).collect();
+    let (missing, unknown): (Vec<_>, Vec<_>) =
+        (named.difference(&listed).collect(), listed.difference(&named).collect());
+    assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
+    assert!(unknown.is_empty(), "in docs/metrics.md, but there is no such metric: {unknown:?}");
+}
+
+#[test]
+fn types_and_labels_are_as_documented() {
+    let registered = registered();
+    for (name, facts) in documented() {
+        assert_eq!(Some(&facts), registered.get(&name), "{name}");
+    }
+}
