@@ -58,8 +58,7 @@ async fn all_of_them_refuse() {
             _ => world.connect().await,
         };
         let start = Instant::now();
-        let _ = stream.send(&hello::large(NAME)).await;
-        let (bytes, end) = stream.rest().await;
+        let (bytes, end) = stream.ask(&hello::large(NAME)).await;
         assert_eq!((bytes.len(), end), (0, End::Reset), "{mode:?}: a clean end would be a lie");
         assert!(start.elapsed() < Duration::from_secs(1));
         let record = world.weir.only_record().await;

@@ -1,10 +1,11 @@
 //! FIN means "I will send no more": the other direction goes on, in each mode, whoever ends first.
 
 use std::time::Duration;
+use weir_tests::client::TlsClient;
 use weir_tests::digest::{Noise, sha256};
 use weir_tests::peers::Role;
 use weir_tests::stream::End;
-use weir_tests::world::{Builder, MODES, Mode, World};
+use weir_tests::world::{Builder, MODES, Mode, NAME, World};
 
 /// The three modes, and passthrough without any TLS.
 fn worlds() -> Vec<Builder> {
@@ -75,6 +76,23 @@ async fn nothing_is_said_at_all() {
         let mut stream = world.connect().await;
         stream.finish().await;
         assert_eq!(stream.rest().await, (Vec::new(), End::Clean), "{:?}", world.mode);
+        assert_eq!(world.weir.only_record().await.outcome(), "ok");
+        world.weir.settle().await;
+    }
+}
+
+#[tokio::test]
+async fn in_tls12_too() {
+    // RFC 5246 lets the receiver of a close_notify stop at once; weir keeps to the rule of TLS 1.3.
+    for mode in [Mode::Offload, Mode::Bridging] {
+        let answer = Noise::new(6).bytes(200_000);
+        let world = World::of(mode).role(Role::AnswerAtEnd(answer.clone())).start().await;
+        let old = TlsClient::with_versions(&[&world.identities.public], &[&rustls::version::TLS12]);
+        let mut stream = old.connect(world.edge, NAME).await.unwrap();
+        stream.send(b"question").await.unwrap();
+        stream.finish().await;
+        let (got, end) = stream.rest().await;
+        assert_eq!((sha256(&got), end), (sha256(&answer), End::Clean), "{mode:?}");
         assert_eq!(world.weir.only_record().await.outcome(), "ok");
         world.weir.settle().await;
     }

@@ -27,8 +27,7 @@ async fn bridge(
 async fn exchange(identities: &Identities, edge: &Port) -> (Vec<u8>, End) {
     let client = TlsClient::trusting(&[&identities.public]);
     let mut stream = client.connect(edge.addr(), NAME).await.unwrap();
-    let _ = stream.send(b"GET / HTTP/1.0\r\n\r\n").await;
-    stream.rest().await
+    stream.ask(b"GET / HTTP/1.0\r\n\r\n").await
 }
 
 #[tokio::test]

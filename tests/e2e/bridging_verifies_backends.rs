@@ -26,8 +26,7 @@ async fn bridge_to(leaf: &Leaf, identities: &Identities, tls: &str) -> (Weir, Po
 async fn refused(leaf: &Leaf, identities: &Identities, tls: &str, reason: &str) {
     let (weir, edge, backend) = bridge_to(leaf, identities, tls).await;
     let mut stream = TlsClient::trusting(&[&identities.public]).connect(edge.addr(), NAME).await.unwrap();
-    let _ = stream.send(b"for the right backend only").await;
-    let (bytes, end) = stream.rest().await;
+    let (bytes, end) = stream.ask(b"for the right backend only").await;
     assert_eq!((bytes.len(), end), (0, End::Reset), "{reason}: no clean end for a client that got nothing");
     let record = weir.only_record().await;
     record.ended("tls_backend_failed", "backend");

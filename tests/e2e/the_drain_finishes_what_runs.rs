@@ -83,6 +83,27 @@ async fn the_deadline_ends_the_rest() {
 }
 
 #[tokio::test]
+async fn the_deadline_ends_many_and_each_has_its_record() {
+    let mut world = World::of(Mode::Offload).runtime("workers: 2, drain_timeout: 1s").start().await;
+    let mut streams = Vec::new();
+    for _ in 0..300 {
+        let mut stream = world.connect().await;
+        stream.send(b"x").await.unwrap();
+        stream.exactly(1).await.unwrap();
+        streams.push(stream);
+    }
+    let start = Instant::now();
+    assert_eq!(world.weir.terminate().await.code(), Some(0));
+    assert!(start.elapsed() < Duration::from_secs(4), "{:?}", start.elapsed());
+    let records = world.weir.records();
+    assert_eq!(records.len(), 300);
+    assert!(records.iter().all(|record| record.outcome() == "drained" && record.up() == 1));
+    for mut stream in streams {
+        assert_eq!(stream.rest().await, (Vec::new(), End::Clean));
+    }
+}
+
+#[tokio::test]
 async fn a_client_without_a_hello_does_not_hold_it_up() {
     let mut world = World::of(Mode::Passthrough).runtime("workers: 1, drain_timeout: 2s").start().await;
     let stream = tcp(world.edge).await;

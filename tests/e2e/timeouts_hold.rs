@@ -89,8 +89,7 @@ async fn a_backend_that_does_not_answer() {
             Mode::Passthrough => tcp(world.edge).await,
             _ => world.connect().await,
         };
-        stream.send(&hello::large(NAME)).await.unwrap();
-        assert_eq!(stream.rest().await, (Vec::new(), End::Reset), "{mode:?}");
+        assert_eq!(stream.ask(&hello::large(NAME)).await, (Vec::new(), End::Reset), "{mode:?}");
         in_time(start, "connect");
         world.weir.only_record().await.ended("connect_timeout", "backend");
         world.weir.settle().await;

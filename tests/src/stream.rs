@@ -115,6 +115,14 @@ impl Stream {
         Ok(bytes)
     }
 
+    /// Sends bytes and reads to the end. A reset that the sending meets is the end: the kernel tells it only once.
+    pub async fn ask(&mut self, bytes: &[u8]) -> (Vec<u8>, End) {
+        match self.send(bytes).await {
+            Ok(()) => self.rest().await,
+            Err(error) => (Vec::new(), End::of(&error)),
+        }
+    }
+
     /// Sends bytes and pushes them out.
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.write_all(bytes).await?;

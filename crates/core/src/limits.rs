@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// How many connections may be open at once: of a listener, or of the process.
@@ -49,42 +50,52 @@ impl Permits {
     }
 }
 
-/// The connections of a listener on one worker that have no complete hello or handshake yet.
-///
-/// One more than the limit closes the oldest: a flood of silent clients costs a bounded amount, and does not
-/// lock the others out.
-#[derive(Debug)]
-pub struct Pending {
-    waiting: RefCell<BTreeMap<u64, Rc<Switch>>>,
+/// How many connections of a listener, on all workers together, have no complete hello or handshake yet.
+#[derive(Clone, Debug)]
+pub struct PendingTotal {
+    now: Arc<AtomicUsize>,
     limit: usize,
 }
 
-impl Pending {
-    /// At most `limit` at once, at least one.
+impl PendingTotal {
+    /// None yet, and at most `limit`, at least one.
     pub fn new(limit: usize) -> Self {
-        Self { waiting: RefCell::default(), limit: limit.max(1) }
+        Self { now: Arc::default(), limit: limit.max(1) }
+    }
+
+    /// How many there are now.
+    pub fn now(&self) -> usize {
+        self.now.load(Ordering::Relaxed)
+    }
+}
+
+/// Those of them that one worker has.
+///
+/// One more than the limit closes the worker's oldest: a flood of silent clients costs a bounded amount, and does
+/// not lock the others out.
+#[derive(Debug)]
+pub struct Pending {
+    waiting: RefCell<BTreeMap<u64, Rc<Switch>>>,
+    total: PendingTotal,
+}
+
+impl Pending {
+    /// None yet on this worker.
+    pub fn new(total: PendingTotal) -> Self {
+        Self { waiting: RefCell::default(), total }
     }
 
     /// Notes a connection. `age` grows from connection to connection. At the limit the oldest is told to end.
     pub fn enter(self: &Rc<Self>, age: u64, switch: &Rc<Switch>) -> Unfinished {
         let mut waiting = self.waiting.borrow_mut();
         waiting.insert(age, Rc::clone(switch));
-        if waiting.len() > self.limit
+        if self.total.now.fetch_add(1, Ordering::Relaxed) >= self.total.limit
             && let Some((_, oldest)) = waiting.pop_first()
         {
+            self.total.now.fetch_sub(1, Ordering::Relaxed);
             oldest.throw(Stop::Pending);
         }
         Unfinished { pending: Rc::clone(self), age }
-    }
-
-    /// How many there are now.
-    pub fn len(&self) -> usize {
-        self.waiting.borrow().len()
-    }
-
-    /// True while there is none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 
@@ -97,7 +108,10 @@ pub struct Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        self.pending.waiting.borrow_mut().remove(&self.age);
+        // One that was closed for its age has been taken out already.
+        if self.pending.waiting.borrow_mut().remove(&self.age).is_some() {
+            self.pending.total.now.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
@@ -107,14 +121,15 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_pending_one_goes() {
-        let pending = Rc::new(Pending::new(2));
+        let total = PendingTotal::new(2);
+        let pending = Rc::new(Pending::new(total.clone()));
         let switches: Vec<Rc<Switch>> = (0..3).map(|_| Rc::default()).collect();
         let guards: Vec<_> = (0u64..).zip(&switches).map(|(age, s)| pending.enter(age, s)).collect();
-        assert_eq!(pending.len(), 2);
+        assert_eq!(total.now(), 2);
         assert_eq!(switches[0].race(std::future::pending::<()>()).await, Err(Stop::Pending));
         assert_eq!(switches[1].race(async { 1 }).await, Ok(1));
         drop(guards);
-        assert!(pending.is_empty());
+        assert_eq!(total.now(), 0);
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_core::access;
-use weir_core::limits::Permits;
+use weir_core::limits::{PendingTotal, Permits};
 use weir_core::relay::Budget;
 use weir_core::socket::{Options, configure};
 use weir_metrics::Metrics;
@@ -31,9 +31,17 @@ pub struct Node {
     /// When the process started.
     pub started: Instant,
     plan: ArcSwap<Plan>,
-    listeners: Vec<(Address, Arc<Listener>, Permits)>,
+    lanes: Vec<(Address, Shared)>,
     phase: watch::Sender<Phase>,
     boot: u128,
+}
+
+/// What the sockets of one listener share, on all workers.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    pub(crate) listener: Arc<Listener>,
+    pub(crate) permits: Permits,
+    pub(crate) pending: PendingTotal,
 }
 
 /// Where the process is in its life.
@@ -77,16 +85,20 @@ impl Node {
     /// A node that goes by `plan`, with room for `max_connections` clients.
     pub fn new(plan: Arc<Plan>, metrics: Arc<Metrics>, max_connections: usize) -> Arc<Self> {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let listeners = plan.listeners.iter().flat_map(|l| {
-            let permits = Permits::new(l.max_connections);
-            l.addresses.iter().map(move |a| (*a, Arc::clone(l), permits.clone()))
+        let lanes = plan.listeners.iter().flat_map(|l| {
+            let shared = Shared {
+                listener: Arc::clone(l),
+                permits: Permits::new(l.max_connections),
+                pending: PendingTotal::new(l.pending),
+            };
+            l.addresses.iter().map(move |a| (*a, shared.clone()))
         });
         Arc::new(Self {
             metrics,
             permits: Permits::new(max_connections),
             workers: plan.runtime.workers,
             started: Instant::now(),
-            listeners: listeners.collect(),
+            lanes: lanes.collect(),
             plan: ArcSwap::new(plan),
             phase: watch::Sender::new(Phase::Serving),
             boot: u128::from(since_1970.as_secs() & 0xffff_ffff),
@@ -108,10 +120,9 @@ impl Node {
         self.phase.send_replace(phase);
     }
 
-    /// The listener of an address, and room for its connections.
-    pub(crate) fn listener_at(&self, address: &Address) -> Option<(Arc<Listener>, Permits)> {
-        let found = self.listeners.iter().find(|(a, ..)| a == address);
-        found.map(|(_, listener, permits)| (Arc::clone(listener), permits.clone()))
+    /// What the sockets of an address share.
+    pub(crate) fn lane(&self, address: &Address) -> Option<Shared> {
+        self.lanes.iter().find(|(a, _)| a == address).map(|(_, shared)| shared.clone())
     }
 
     /// A number that no other connection of this node has had: the start's second, the worker, its count.

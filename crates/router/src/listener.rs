@@ -5,7 +5,8 @@
 //! kernel's backlog.
 
 use crate::conn::{self, Accepted};
-use crate::plan::{Address, Listener};
+use crate::data_plane::{Phase, Shared};
+use crate::plan::Address;
 use crate::worker::Worker;
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
@@ -16,11 +17,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
 use weir_core::account::Opening;
 use weir_core::limits::{Pending, Permit, Permits};
 use weir_core::socket::canonical;
+use weir_metrics::ListenerMetrics;
 
 /// A listening socket, and where it listens.
 #[derive(Debug)]
@@ -31,12 +34,12 @@ pub struct Socket {
     pub address: Address,
 }
 
-/// Accepts on `socket` until dropped.
+/// Accepts on `socket` until the node drains; those that wait in the backlog then are accepted still.
 ///
 /// # Cancel safety
 /// Dropping the future closes the socket; a connection is either spawned or still in the backlog.
-pub async fn accept(socket: Socket, worker: Rc<Worker>) {
-    let Some((listener, permits)) = worker.node.listener_at(&socket.address) else { return };
+pub(crate) async fn accept(socket: Socket, worker: Rc<Worker>, mut phase: watch::Receiver<Phase>) {
+    let Some(shared) = worker.node.lane(&socket.address) else { return };
     #[allow(
         deprecated,
         reason = "its successor is `unsafe`; a socket2::Socket keeps its descriptor open, which is all it asks"
@@ -44,25 +47,15 @@ pub async fn accept(socket: Socket, worker: Rc<Worker>) {
     let fd = match AsyncFd::new(socket.socket) {
         Ok(fd) => fd,
         Err(error) => {
-            tracing::error!(listener = %listener.name, %error, "cannot watch a listening socket");
+            tracing::error!(listener = %shared.listener.name, %error, "cannot watch a listening socket");
             return;
         }
     };
-    let pending = Rc::new(Pending::new(listener.pending.div_ceil(worker.node.workers)));
-    let lane = Lane { worker, listener, permits, pending, address: socket.address.socket };
-    let mut trouble = Trouble::default();
-    loop {
-        // The runtime's own descriptor is all that can fail here.
-        let Ok(mut ready) = fd.readable().await else { return };
-        for _ in 0..BATCH {
-            let permits = lane.permits().await;
-            match ready.try_io(|fd| take(fd.get_ref())) {
-                Ok(Ok((stream, client))) => lane.spawn(stream, client, permits),
-                Ok(Err(error)) => trouble.wait_out(error, &lane).await,
-                Err(_would_block) => break,
-            }
-        }
-        yield_now().await;
+    let pending = Rc::new(Pending::new(shared.pending.clone()));
+    let lane = Lane { worker, shared, pending, address: socket.address.socket };
+    tokio::select! {
+        () = lane.accept_on(&fd) => {}
+        _ = phase.wait_for(|p| matches!(p, Phase::Draining { .. })) => lane.last_ones(fd.get_ref()),
     }
 }
 
@@ -72,31 +65,56 @@ const BATCH: usize = 32;
 /// Where one socket's connections go.
 struct Lane {
     worker: Rc<Worker>,
-    listener: Arc<Listener>,
-    permits: Permits,
+    shared: Shared,
     pending: Rc<Pending>,
     address: SocketAddr,
 }
 
 impl Lane {
-    /// Room in the limits of the process and of the listener; waits for it where there is none.
+    async fn accept_on(&self, fd: &AsyncFd<socket2::Socket>) {
+        let mut trouble = Trouble::default();
+        loop {
+            // The runtime's own descriptor is all that can fail here.
+            let Ok(mut ready) = fd.readable().await else { return };
+            for _ in 0..BATCH {
+                let permits = self.permits().await;
+                match ready.try_io(|fd| take(fd.get_ref())) {
+                    Ok(Ok((stream, client))) => self.spawn(stream, client, permits),
+                    Ok(Err(error)) => trouble.wait_out(error, self.metrics()).await,
+                    Err(_would_block) => break,
+                }
+            }
+            yield_now().await;
+        }
+    }
+
+    /// Closing the socket would reset what waits in its backlog: that is accepted first, as far as there is room.
+    fn last_ones(&self, socket: &socket2::Socket) {
+        while let (Some(first), Some(second)) =
+            (self.shared.permits.try_take(), self.worker.node.permits.try_take())
+        {
+            let Ok((stream, client)) = take(socket) else { return };
+            self.spawn(stream, client, [first, second]);
+        }
+    }
+
+    fn metrics(&self) -> &ListenerMetrics {
+        &self.shared.listener.metrics
+    }
+
+    /// Room in the limits of the listener and of the process; waits for it where there is none.
     async fn permits(&self) -> [Permit; 2] {
-        let process = &self.worker.node.permits;
-        let first = match process.try_take() {
-            Some(permit) => permit,
-            None => {
-                self.listener.metrics.limited("process_connections");
-                process.take().await
-            }
-        };
-        let second = match self.permits.try_take() {
-            Some(permit) => permit,
-            None => {
-                self.listener.metrics.limited("max_connections");
-                self.permits.take().await
-            }
-        };
-        [first, second]
+        // The listener's first: one at its limit must not sit on the room of others.
+        let mine = self.room(&self.shared.permits, "max_connections").await;
+        [mine, self.room(&self.worker.node.permits, "process_connections").await]
+    }
+
+    async fn room(&self, permits: &Permits, limit: &str) -> Permit {
+        if let Some(permit) = permits.try_take() {
+            return permit;
+        }
+        self.metrics().limited(limit);
+        permits.take().await
     }
 
     fn spawn(&self, stream: TcpStream, client: SocketAddr, permits: [Permit; 2]) {
@@ -104,14 +122,14 @@ impl Lane {
         let (number, switch, live) = worker.enter();
         let opening = Opening {
             id: worker.node.connection_id(worker.number, number),
-            listener: Arc::clone(&self.listener.name),
-            mode: self.listener.mode,
+            listener: Arc::clone(&self.shared.listener.name),
+            mode: self.shared.listener.mode,
             client,
             local: self.local(&stream),
             generation: worker.node.plan().generation,
         };
         let unfinished = self.pending.enter(number, &switch);
-        let listener = Arc::clone(&self.listener);
+        let listener = Arc::clone(&self.shared.listener);
         let accepted = Accepted { stream, client, listener, switch, unfinished, permits };
         let tasks = worker.tasks.clone();
         tasks.spawn_local(async move {
@@ -148,7 +166,7 @@ struct Trouble {
 }
 
 impl Trouble {
-    async fn wait_out(&mut self, error: io::Error, lane: &Lane) {
+    async fn wait_out(&mut self, error: io::Error, metrics: &ListenerMetrics) {
         let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
         let (label, pause) = match errno {
             Errno::MFILE => ("EMFILE", true),
@@ -159,14 +177,15 @@ impl Trouble {
             // Errors of the new connection's own network come out here too (accept(2)).
             _ => ("other", false),
         };
-        lane.listener.metrics.accept_error(label);
+        metrics.accept_error(label);
         if !pause {
             return;
         }
         self.since += 1;
         if self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
             tracing::warn!(
-                listener = %lane.listener.name, error = label, times = self.since,
+                error = label,
+                times = self.since,
                 "cannot accept: raise the limit on open files, or lower runtime.max_connections"
             );
             (self.warned, self.since) = (Some(Instant::now()), 0);

@@ -96,7 +96,9 @@ impl Worker {
         let worker = Rc::new(self);
         let accepting: Vec<_> = sockets
             .into_iter()
-            .map(|socket| tokio::task::spawn_local(listener::accept(socket, Rc::clone(&worker))))
+            .map(|socket| {
+                tokio::task::spawn_local(listener::accept(socket, Rc::clone(&worker), phase.clone()))
+            })
             .collect();
         let keeper = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
         let (since, over) = loop {
@@ -108,7 +110,8 @@ impl Worker {
             }
         };
         for task in accepting {
-            task.abort(); // Closes the listening socket.
+            // Ends by itself, and closes its socket; a panic there has been logged.
+            drop(task.await);
         }
         worker.tasks.close();
         tokio::select! {

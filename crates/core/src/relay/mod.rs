@@ -260,3 +260,6 @@ fn excused(polled: Poll<Result<(), Fault>>, flow: &mut Flow, opposite: &Flow) ->
 
 /// How often a half-closed connection looks whether its finished side has been reset.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+#[cfg(test)]
+mod tests;

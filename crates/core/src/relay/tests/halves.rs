@@ -1,0 +1,87 @@
+//! Half-close: a FIN ends one direction and nothing else.
+
+use super::*;
+
+#[tokio::test]
+async fn a_client_that_has_finished_still_gets_its_answer() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut backend).await.0, b"question", "the FIN comes behind the bytes");
+        backend.write_all(b"an answer").await.unwrap();
+        backend.shutdown().await.unwrap();
+        let (answer, end) = read_out(&mut client).await;
+        assert_eq!((answer.as_slice(), kind(&end)), (&b"an answer"[..], None));
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Client, How::Fin);
+    assert_eq!((ended.up, ended.down), (8, 9));
+}
+
+#[tokio::test]
+async fn a_backend_that_has_finished_still_gets_the_rest() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        backend.write_all(b"greeting").await.unwrap();
+        backend.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut client).await.0, b"greeting");
+        client.write_all(b"the rest").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut backend).await.0, b"ahead, the rest");
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b"ahead, "), talk) }).await;
+    assert_clean(&ended, Side::Backend, How::Fin);
+    assert_eq!((ended.up, ended.down), (15, 8));
+}
+
+#[tokio::test]
+async fn both_may_finish_at_once() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let rig = Rig::new(1);
+    client.write_all(b"up").await.unwrap();
+    backend.write_all(b"down").await.unwrap();
+    client.shutdown().await.unwrap();
+    backend.shutdown().await.unwrap();
+    let ended = within(rig.run(front, back, b"ahead")).await;
+    assert!(ended.end.is_ok(), "{ended:?}");
+    assert_eq!(read_out(&mut backend).await.0, b"aheadup");
+    assert_eq!(read_out(&mut client).await.0, b"down");
+}
+
+/// The client's FIN cannot be told to a backend that has sent its own and is gone: nobody misses anything.
+#[tokio::test]
+async fn an_end_that_cannot_be_told_any_more_is_no_fault() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        backend.write_all(b"all of it").await.unwrap();
+        backend.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut client).await.0, b"all of it");
+        reset_now(backend);
+        client.shutdown().await.unwrap();
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Backend, How::Fin);
+}
+
+/// A connection may have been quiet for longer than `half_closed` when one side finishes: the time for the other
+/// side's answer begins with that end, not with the last byte before it.
+#[tokio::test(start_paused = true)]
+async fn the_time_of_a_half_closed_connection_begins_with_the_half_close() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let mut rig = Rig::new(1);
+    rig.rules.half_closed = Duration::from_secs(5);
+    let talk = async {
+        sleep(Duration::from_secs(20)).await;
+        client.shutdown().await.unwrap();
+        sleep(Duration::from_secs(4)).await;
+        backend.write_all(b"late, but in time").await.unwrap();
+        backend.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut client).await.0, b"late, but in time");
+    };
+    let (ended, ()) = tokio::join!(rig.run(front, back, b""), talk);
+    assert_clean(&ended, Side::Client, How::Fin);
+}

@@ -1,0 +1,178 @@
+//! The relay over real loopback sockets: whatever the two sides do, bytes are conserved and ends are told apart.
+//!
+//! [`Rig`] is what a worker has; [`Rig::run`] does what a mode does: relays, then drops both sides. The kernel
+//! hands loopback data over within the call that sends it, so what a peer did before the relay is polled is
+//! what the relay sees in its first poll: that makes the races of real life repeatable.
+
+mod bulk;
+mod bytes;
+mod deadlines;
+mod fairness;
+mod halves;
+mod resets;
+mod size;
+mod tls;
+
+use super::queue::unacknowledged;
+use super::*;
+use crate::account::{How, Opening, Record};
+use socket2::SockRef;
+use std::io;
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{sleep, timeout};
+use weir_metrics::{ListenerMetrics, Metrics, WorkerMetrics};
+
+/// A worker's memory, one connection's switch, and the counters of both.
+struct Rig {
+    memory: Memory,
+    switch: Switch,
+    rules: Rules,
+    worker: WorkerMetrics,
+    listener: Arc<ListenerMetrics>,
+}
+
+/// What a relay came to, and the payload it counted.
+#[derive(Debug)]
+struct Ended {
+    end: Result<Finished, ConnError>,
+    up: u64,
+    down: u64,
+}
+
+impl Rig {
+    fn new(pipes: usize) -> Self {
+        let metrics = Metrics::new("0", "rustc", "none").unwrap();
+        let worker = metrics.worker(0);
+        Self {
+            memory: Memory::new(Budget { pipes }, worker.clone()),
+            switch: Switch::default(),
+            rules: Rules {
+                idle: Duration::from_secs(60),
+                half_closed: Duration::from_secs(30),
+                client_truncation: OnTruncation::Reset,
+                backend_truncation: OnTruncation::PassOn,
+            },
+            worker,
+            listener: Arc::new(metrics.listener("edge")),
+        }
+    }
+
+    /// Relays until the end, then closes both sides as a mode does.
+    async fn run<C: Wire, B: Wire>(&self, mut client: C, mut backend: B, ahead: &[u8]) -> Ended {
+        let opening = Opening {
+            id: 1,
+            listener: Arc::from("edge"),
+            mode: "passthrough",
+            client: client.tcp().peer_addr().unwrap_or_else(|_| ([127, 0, 0, 1], 1).into()),
+            local: client.tcp().local_addr().unwrap(),
+            generation: 1,
+        };
+        let mut record = Record::open(opening, Arc::clone(&self.listener), None);
+        let terms = Terms { rules: self.rules, memory: &self.memory, switch: &self.switch };
+        let end = relay(&mut client, &mut backend, ahead.to_vec(), terms, &mut record.traffic).await;
+        Ended { end, up: self.listener.up.get(), down: self.listener.down.get() }
+    }
+}
+
+/// Four sockets: a client and its end in weir, a backend and weir's end towards it.
+struct Sides {
+    client: TcpStream,
+    front: TcpStream,
+    back: TcpStream,
+    backend: TcpStream,
+}
+
+async fn sides() -> Sides {
+    let (client, front) = pair(0).await;
+    let (back, backend) = pair(0).await;
+    Sides { client, front, back, backend }
+}
+
+/// Both ends of a connection, the dialling one first; with buffers of about `buffers` bytes where that is not 0.
+async fn pair(buffers: u32) -> (TcpStream, TcpStream) {
+    let (near, far) = (TcpSocket::new_v4().unwrap(), TcpSocket::new_v4().unwrap());
+    if buffers > 0 {
+        for socket in [&near, &far] {
+            socket.set_recv_buffer_size(buffers).unwrap();
+            socket.set_send_buffer_size(buffers).unwrap();
+        }
+    }
+    far.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener: TcpListener = far.listen(8).unwrap();
+    let near = near.connect(listener.local_addr().unwrap()).await.unwrap();
+    let (far, _) = listener.accept().await.unwrap();
+    for socket in [&near, &far] {
+        socket.set_nodelay(true).unwrap();
+    }
+    (near, far)
+}
+
+/// The same bytes for the same seed.
+fn payload(seed: u64, length: usize) -> Vec<u8> {
+    let mut x = seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut out = Vec::with_capacity(length + 8);
+    while out.len() < length {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        out.extend_from_slice(&x.to_le_bytes());
+    }
+    out.truncate(length);
+    out
+}
+
+/// Reads to the end: the bytes, and how it came.
+async fn read_out<S: tokio::io::AsyncRead + Unpin>(stream: &mut S) -> (Vec<u8>, io::Result<()>) {
+    let mut bytes = Vec::new();
+    let end = stream.read_to_end(&mut bytes).await.map(drop);
+    (bytes, end)
+}
+
+/// Waits until the kernel of the other end has everything that `stream` sent.
+async fn arrived(stream: &TcpStream) {
+    eventually("the peer's kernel has it all", || unacknowledged(stream).unwrap() == 0).await;
+}
+
+/// Closes with a reset, once everything sent has arrived.
+async fn abort(stream: TcpStream) {
+    arrived(&stream).await;
+    reset_now(stream);
+}
+
+/// Closes with a reset at once.
+fn reset_now(stream: TcpStream) {
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(stream);
+}
+
+/// Waits for something to become true.
+async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    let waited = timeout(PATIENCE, async {
+        while !check() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    });
+    waited.await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
+}
+
+/// The result of `work`, which is done within a time that no slow machine needs.
+async fn within<F: Future>(work: F) -> F::Output {
+    timeout(PATIENCE, work).await.expect("done in time")
+}
+
+fn kind(end: &io::Result<()>) -> Option<io::ErrorKind> {
+    end.as_ref().err().map(io::Error::kind)
+}
+
+fn assert_clean(ended: &Ended, first: Side, how: How) {
+    assert_eq!(ended.end.as_ref().ok(), Some(&Finished { first, how }), "{ended:?}");
+}
+
+fn assert_broken(ended: &Ended, side: Side) {
+    assert!(matches!(&ended.end, Err(ConnError::Broken(s, _)) if *s == side), "{ended:?}");
+}
+
+/// Longer than anything here takes, also with both cores busy.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,93 @@
+//! A reader of access records that stops reading costs records, which are counted, and nothing else.
+
+use std::process::Stdio;
+use std::time::Duration;
+use weir_tests::client::tcp;
+use weir_tests::eventually::eventually;
+use weir_tests::http;
+use weir_tests::ports::Port;
+use weir_tests::weir::{Metrics, command};
+
+const YAML: &str = "log: {level: warn, format: json}\nlisteners:\n  - {name: edge, address: \"EDGE\", \
+                    mode: passthrough, default_pool: main}\npools:\n  - {name: main, backends: [\"127.0.0.1:9\"], \
+                    health_check: {type: none}}\n";
+/// More than any queue and pipe of weir's holds.
+const CONNECTIONS: u64 = 12_000;
+
+#[tokio::test]
+async fn of_a_reader_that_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let (edge, admin) = (Port::free(), Port::free());
+    let yaml = format!(
+        "admin: {{address: \"{}\"}}\n{}",
+        admin.addr(),
+        YAML.replace("EDGE", &edge.addr().to_string())
+    );
+    let file = folder.path().join("weir.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let mut weir = command(&["run", "-c"]);
+    weir.arg(&file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut weir = weir.spawn().unwrap();
+    let _unread = weir.stdout.take();
+    eventually(Duration::from_secs(20), "it is ready", async || {
+        http::get(admin.addr(), "/readyz").await.map_err(|error| error.to_string())
+    })
+    .await;
+
+    for _ in 0..CONNECTIONS / 100 {
+        let mut some = Vec::new();
+        for _ in 0..100 {
+            let mut stream = tcp(edge.addr()).await;
+            stream.send(b"no TLS\r\n").await.unwrap();
+            some.push(stream);
+        }
+        for mut stream in some {
+            stream.rest().await;
+        }
+    }
+    eventually(Duration::from_secs(10), "all are closed, some records dropped", async || {
+        let answer = http::get(admin.addr(), "/metrics").await.map_err(|error| error.to_string())?;
+        let metrics = Metrics::parse(&answer.body);
+        let closed = metrics.count("weir_connections_closed_total", &[]);
+        let dropped = metrics.count("weir_access_records_dropped_total", &[]);
+        if closed == CONNECTIONS && dropped > 0 {
+            Ok(())
+        } else {
+            Err(format!("{closed} closed, {dropped} dropped"))
+        }
+    })
+    .await;
+    // Nor does it hold up the end.
+    let pid = rustix::process::Pid::from_raw(weir.id().unwrap().cast_signed()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(10), weir.wait()).await;
+    assert_eq!(ended.expect("it ends although nobody reads").unwrap().code(), Some(0));
+}
+
+#[tokio::test]
+async fn of_a_reader_that_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let (edge, admin) = (Port::free(), Port::free());
+    let yaml = format!(
+        "admin: {{address: \"{}\"}}\n{}",
+        admin.addr(),
+        YAML.replace("EDGE", &edge.addr().to_string())
+    );
+    let file = folder.path().join("weir.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let mut weir = command(&["run", "-c"]);
+    weir.arg(&file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    let mut weir = weir.spawn().unwrap();
+    drop(weir.stdout.take());
+    eventually(Duration::from_secs(20), "it is ready", async || {
+        http::get(admin.addr(), "/readyz").await.map_err(|error| error.to_string())
+    })
+    .await;
+    for _ in 0..20 {
+        let mut stream = tcp(edge.addr()).await;
+        stream.send(b"no TLS\r\n").await.unwrap();
+        stream.rest().await;
+    }
+    assert!(weir.try_wait().unwrap().is_none(), "a closed pipe ended weir");
+    assert_eq!(http::get(admin.addr(), "/healthz").await.unwrap().status, 200);
+}
