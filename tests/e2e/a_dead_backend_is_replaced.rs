@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 use weir_tests::certificates::Authority;
-use weir_tests::client::tcp;
+use weir_tests::client::{fate, tcp};
 use weir_tests::hello;
 use weir_tests::peers::{Backend, Overflowing, Role, refused};
 use weir_tests::stream::End;
@@ -74,8 +74,7 @@ async fn retries_are_bounded() {
     let dead: Vec<_> = (0..5).map(|_| refused()).collect();
     let addrs: Vec<_> = dead.iter().map(weir_tests::ports::Port::addr).collect();
     let world = World::of(Mode::Passthrough).plain().backends(&addrs).pool("retries: 3").start().await;
-    let mut stream = world.connect().await;
-    assert_eq!(stream.rest().await.1, End::Reset);
+    assert_eq!(fate(world.edge).await, (Vec::new(), End::Reset));
     assert_eq!(world.weir.only_record().await.number("tries"), 4);
     world.weir.settle().await;
 }

@@ -88,7 +88,6 @@ async fn an_ip_literal_counts_as_no_name() {
 /// Sends each of these to a passthrough weir that has a default pool, and expects this outcome within a second.
 async fn each_ends(inputs: &[(&str, Vec<u8>)], outcome: &str) -> Vec<Record> {
     let world = World::of(Mode::Passthrough).start().await;
-    let quiet_from = world.weir.program.stderr.count();
     for (index, (what, bytes)) in inputs.iter().enumerate() {
         let (answer, end, took) = answer_to(world.edge, bytes).await;
         assert!(took < Duration::from_secs(1), "{what}: {took:?}");
@@ -98,7 +97,7 @@ async fn each_ends(inputs: &[(&str, Vec<u8>)], outcome: &str) -> Vec<Record> {
         assert_eq!(records[index].outcome(), outcome, "{what}: {:#?}", records[index]);
     }
     assert_eq!(world.backend.count(), 0);
-    world.weir.quiet_since(quiet_from);
+    world.weir.quiet();
     world.weir.settle().await;
     world.weir.records()
 }

@@ -77,8 +77,7 @@ async fn without_a_usable_backend_clients_are_reset_and_readiness_fails() {
     let dead = weir_tests::peers::refused();
     let (weir, edge) = over(&[dead.addr()], "{type: tcp, interval: 200ms, timeout: 100ms, fall: 1}").await;
     usable(&weir, 0, Duration::from_secs(3)).await;
-    let mut stream = weir_tests::client::tcp(edge.addr()).await;
-    assert_eq!(stream.rest().await, (Vec::new(), End::Reset));
+    assert_eq!(weir_tests::client::fate(edge.addr()).await, (Vec::new(), End::Reset));
     assert_eq!(weir.only_record().await.outcome(), "no_backend");
     let answer = weir.ask("/readyz").await;
     assert_eq!(answer.status, 503);

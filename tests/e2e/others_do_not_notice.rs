@@ -55,8 +55,7 @@ async fn misbehave(edge: SocketAddr, seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_each_mode() {
     for mode in MODES {
-        let world = World::of(mode).listener("timeouts: {client_hello: 1s, handshake: 1s}").start().await;
-        let quiet_from = world.weir.program.stderr.count();
+        let world = World::of(mode).listener("timeouts: {client_hello: 3s, handshake: 3s}").start().await;
         let mut strangers = JoinSet::new();
         for seed in 0..400 {
             strangers.spawn(misbehave(world.edge, seed));
@@ -71,9 +70,9 @@ async fn in_each_mode() {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         // The machine runs other tests too; a client that had to wait for a stranger's deadline would need longer.
-        assert!(slowest < Duration::from_millis(900), "{mode:?}: {slowest:?}");
+        assert!(slowest < Duration::from_secs(2), "{mode:?}: {slowest:?}");
         strangers.join_all().await;
         world.weir.settle().await;
-        world.weir.quiet_since(quiet_from);
+        world.weir.quiet();
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::certificates::Authority;
 use crate::digest::sha256;
-use crate::stream::Stream;
+use crate::stream::{End, Stream};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
@@ -27,6 +27,14 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// When it is refused.
 pub async fn tcp(addr: SocketAddr) -> Stream {
     Stream::Plain(try_tcp(addr).await.unwrap())
+}
+
+/// What becomes of a client that says nothing. A reset may be so quick that already the connecting meets it.
+pub async fn fate(addr: SocketAddr) -> (Vec<u8>, End) {
+    match try_tcp(addr).await {
+        Ok(tcp) => Stream::Plain(tcp).rest().await,
+        Err(error) => (Vec::new(), End::of(&error)),
+    }
 }
 
 /// Opens a TCP connection, or says why not.

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 use weir_metrics::Metrics;
@@ -155,13 +155,25 @@ pub struct Log {
 
 /// The writer's thread; ends when every [`Log`] is gone, and has then written all that was queued.
 #[derive(Debug)]
-pub struct Writer(JoinHandle<()>);
+pub struct Writer {
+    thread: JoinHandle<()>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+}
 
 impl Writer {
-    /// Waits until all that was queued is written. Every [`Log`] must be gone, or this waits for it.
+    /// Waits until all that was queued is written, but at most a second: whoever reads the records may have
+    /// stopped. Every [`Log`] must be gone.
     pub fn finish(self) {
-        if self.0.join().is_err() {
-            tracing::error!("the access log's writer panicked");
+        match self.ended.recv_timeout(LAST_WORDS) {
+            Err(RecvTimeoutError::Timeout) => {
+                tracing::warn!("nobody reads the access records; those that were queued are lost");
+            }
+            _ => {
+                if self.thread.join().is_err() {
+                    tracing::error!("the access log's writer panicked");
+                }
+            }
         }
     }
 }
@@ -177,9 +189,12 @@ impl Log {
         metrics: Arc<Metrics>,
     ) -> io::Result<(Self, Writer)> {
         let (queue, entries) = sync_channel(QUEUE);
-        let writer =
-            thread::Builder::new().name("weir-access".into()).spawn(move || write(format, out, &entries))?;
-        Ok((Self { queue, metrics }, Writer(writer)))
+        let (end, ended) = sync_channel(0);
+        let thread = thread::Builder::new().name("weir-access".into()).spawn(move || {
+            write(format, out, &entries);
+            drop(end);
+        })?;
+        Ok((Self { queue, metrics }, Writer { thread, ended }))
     }
 
     /// Queues a record, or drops and counts it. Never waits.
@@ -192,6 +207,8 @@ impl Log {
 
 /// Records that may wait for the writer: some milliseconds of a busy node, a few MiB at most.
 const QUEUE: usize = 8192;
+/// How long the end of the process waits for the last records.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Most characters of a text from a client.
 const TEXT_MAX: usize = 256;
 
