@@ -34,7 +34,8 @@ doc: ## build the API docs, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
 unit: ## unit and property tests, fuzz bodies over seeds and bounded random inputs
-	$(CARGO) test --workspace --lib --bins --test fuzz
+	$(CARGO) test --workspace --exclude weir-tests --exclude weir-benches
+	$(CARGO) test -p weir-tests --lib --test fuzz
 
 e2e: ## scenarios with the real binary and real peers; E2E=name runs those whose name has it
 	$(CARGO) build -p weir
