@@ -8,21 +8,24 @@ E2E   ?=
 # Scenarios mostly wait for deadlines, so more of them than CPUs run side by side.
 E2E_THREADS ?= 6
 
-.PHONY: help build demo test peers unit e2e fuzz bench soak doc fmt lint
+.PHONY: help build demo test peers certs unit e2e fuzz bench soak doc fmt lint
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
-build: ## the release binary, target/release/weir
+build: certs ## the release binary, target/release/weir
 	$(CARGO) build --release -p weir
 
 demo: ## build weir and see all three modes work, with curl commands to try; ends with Ctrl-C
 	$(CARGO) run --profile quick -p weir -- demo
 
-test: peers fmt lint doc unit e2e ## everything that must pass before a change is done
+test: peers certs fmt lint doc unit e2e ## everything that must pass before a change is done
 
 peers: ## install the programs that tests talk to (nginx, haproxy, openssl, curl, strace, promtool)
 	packaging/test-peers.sh
+
+certs: ## demo certificates for the examples in config/, where there are none and openssl is at hand
+	@[ -e config/certs/ca.pem ] || ! command -v openssl >/dev/null || config/certs.sh
 
 fmt: ## is the code formatted? (`cargo fmt` formats it)
 	$(CARGO) fmt --all -- --check

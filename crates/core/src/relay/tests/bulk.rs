@@ -1,1 +1,147 @@
-//! soon
+//! The pipes of bulk: held while bytes are inside, bounded by a slow reader, given back and closed.
+
+use super::*;
+
+const BULK: usize = 2 << 20;
+/// What the worker's gauge says of its one read buffer.
+const BUFFER: i64 = 64 * 1024;
+
+#[tokio::test]
+async fn pipes_come_back_and_close_when_nobody_needs_them() {
+    let rig = Rig::new(4);
+    for _ in 0..3 {
+        let Sides { mut client, front, back, mut backend } = sides().await;
+        let sent = payload(1, BULK);
+        let upload = async {
+            client.write_all(&sent).await.unwrap();
+            client.shutdown().await.unwrap();
+            backend_done(&mut client).await;
+        };
+        let download = async {
+            let mut got = vec![0; BULK];
+            backend.read_exact(&mut got).await.unwrap();
+            assert!(got == sent);
+            backend.shutdown().await.unwrap();
+        };
+        let (ended, (), ()) = within(async { tokio::join!(rig.run(front, back, b""), upload, download) }).await;
+        assert_clean(&ended, Side::Client, How::Fin);
+        assert_eq!(rig.worker.pipes.get(), 1, "the one pipe serves connection after connection");
+    }
+    rig.memory.trim();
+    assert_eq!(rig.worker.pipes.get(), 1, "it was needed since the last time");
+    rig.memory.trim();
+    assert_eq!((rig.worker.pipes.get(), rig.worker.relay_buffer.get()), (0, BUFFER));
+}
+
+async fn backend_done(client: &mut TcpStream) {
+    assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
+}
+
+/// A pipe that breaks with bytes inside cannot be used again; it is closed and not counted any more.
+#[tokio::test]
+async fn a_pipe_of_a_broken_connection_is_closed() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let rig = Rig::new(2);
+    let talk = async {
+        // More than all buffers hold: the pipe is full when the backend goes.
+        let upload = timeout(Duration::from_millis(300), client.write_all(&vec![7; 64 << 20])).await;
+        assert!(upload.is_err(), "the backend reads nothing, so this waits");
+        assert_eq!(rig.worker.pipes.get(), 1);
+        backend.write_all(b"no").await.unwrap();
+        reset_now(backend);
+        let (got, end) = read_out(&mut client).await;
+        assert_eq!((got.as_slice(), kind(&end)), (&b"no"[..], Some(io::ErrorKind::ConnectionReset)));
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_broken(&ended, Side::Backend);
+    assert_eq!(rig.worker.pipes.get(), 0);
+}
+
+/// Back-pressure: who does not read stops who sends, and costs one pipe a direction, or one buffer's rest.
+#[tokio::test]
+async fn a_slow_reader_stops_its_sender() {
+    for pipes in [8, 0] {
+        let Sides { mut client, front, back, mut backend } = sides().await;
+        let rig = Rig::new(pipes);
+        let sent = payload(2, 48 << 20);
+        let (mut reader, mut writer) = client.split();
+        let talk = async {
+            let upload = async {
+                writer.write_all(&sent).await.unwrap();
+                writer.shutdown().await.unwrap();
+            };
+            let slow = async {
+                let mut before = u64::MAX;
+                // Nothing has moved for a while: all buffers on the way are full.
+                while rig.listener.up.get() != before {
+                    before = rig.listener.up.get();
+                    sleep(Duration::from_millis(50)).await;
+                }
+                assert!(before < sent.len() as u64, "all of it fits into the kernel's buffers");
+                assert!(rig.worker.pipes.get() <= 1, "{} pipes", rig.worker.pipes.get());
+                let (got, end) = read_out(&mut backend).await;
+                assert!(got == sent && end.is_ok(), "{} of {}", got.len(), sent.len());
+                backend.shutdown().await.unwrap();
+            };
+            tokio::join!(upload, slow);
+            assert_eq!(reader.read(&mut [0; 8]).await.unwrap(), 0);
+        };
+        let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+        assert_clean(&ended, Side::Client, How::Fin);
+    }
+}
+
+/// A stream in bulk that turns to many small pieces for a reader that is always a little behind.
+#[tokio::test]
+async fn small_pieces_to_a_reader_that_is_always_behind() {
+    let (mut client, front) = pair(0).await;
+    let (back, mut backend) = pair(0).await;
+    SockRef::from(&back).set_send_buffer_size(2048).unwrap();
+    SockRef::from(&backend).set_recv_buffer_size(2048).unwrap();
+    let rig = Rig::new(1);
+    let talk = async {
+        let big = payload(3, 400_000);
+        let mut got = vec![0; big.len() - BEHIND];
+        let (_, read) = tokio::join!(client.write_all(&big), backend.read_exact(&mut got));
+        read.unwrap();
+        assert!(big.starts_with(&got));
+        let mut piece = vec![0; PIECE];
+        for n in 0..400u64 {
+            client.write_all(&payload(n, PIECE)).await.unwrap();
+            backend.read_exact(&mut piece).await.unwrap();
+        }
+        client.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut backend).await.0.len(), BEHIND);
+        backend.shutdown().await.unwrap();
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Client, How::Fin);
+    assert_eq!(ended.up, 400_000 + 400 * PIECE as u64);
+}
+
+/// Small to the bulk road, and more than a buffer of the least size takes with what is behind already.
+const PIECE: usize = 5000;
+/// More than the destination's buffers hold, so that each piece finds them full.
+const BEHIND: usize = 40_000;
+
+/// recv(2) steps over an urgent byte; splice(2) stops before it and says that there is nothing.
+#[tokio::test]
+async fn an_urgent_byte_in_bulk_does_not_stop_the_stream() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let mut rig = Rig::new(1);
+    rig.rules.idle = Duration::from_secs(2);
+    let sent = payload(4, BULK);
+    let talk = async {
+        let upload = async {
+            client.write_all(&sent).await.unwrap();
+            SockRef::from(&client).send_out_of_band(b"!").unwrap();
+            client.write_all(b"behind it").await.unwrap();
+            client.shutdown().await.unwrap();
+        };
+        let (_, (got, _)) = tokio::join!(upload, read_out(&mut backend));
+        assert!(got.ends_with(b"behind it"), "{} of {}", got.len(), sent.len() + 9);
+        backend.shutdown().await.unwrap();
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert!(ended.end.is_ok(), "{ended:?}");
+}

@@ -1,1 +1,140 @@
-//! soon
+//! Deadlines and the switch: what has been read goes out, then both sides get their ends.
+
+use super::*;
+use crate::stop::Stop;
+
+const IDLE: Duration = Duration::from_secs(7);
+const HALF_CLOSED: Duration = Duration::from_secs(3);
+/// A timer's resolution.
+const TICK: Duration = Duration::from_millis(5);
+
+fn rig() -> Rig {
+    let mut rig = Rig::new(1);
+    (rig.rules.idle, rig.rules.half_closed) = (IDLE, HALF_CLOSED);
+    rig
+}
+
+fn about(took: Duration, wanted: Duration) {
+    assert!(took >= wanted && took <= wanted + TICK, "{took:?} for {wanted:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn idle_time_counts_both_directions_together() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let rig = rig();
+    let started = Instant::now();
+    let talk = async {
+        for _ in 0..3 {
+            sleep(IDLE - Duration::from_secs(1)).await;
+            client.write_all(b"u").await.unwrap();
+            assert_eq!(backend.read_u8().await.unwrap(), b'u');
+            sleep(IDLE - Duration::from_secs(1)).await;
+            backend.write_all(b"d").await.unwrap();
+            assert_eq!(client.read_u8().await.unwrap(), b'd');
+        }
+    };
+    let (ended, ()) = tokio::join!(rig.run(front, back, b""), talk);
+    assert!(matches!(ended.end, Err(ConnError::IdleTimeout)), "{ended:?}");
+    about(started.elapsed(), (IDLE - Duration::from_secs(1)) * 6 + IDLE);
+    assert_eq!((ended.up, ended.down), (3, 3));
+    assert_eq!(kind(&read_out(&mut client).await.1), None, "a FIN, no reset");
+    assert_eq!(kind(&read_out(&mut backend).await.1), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_half_closed_connection_ends_after_its_own_time() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let rig = rig();
+    let started = Instant::now();
+    let talk = async {
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut backend).await.0, b"question");
+        sleep(HALF_CLOSED - Duration::from_secs(1)).await;
+        backend.write_all(b"an ans").await.unwrap();
+        let (got, end) = read_out(&mut client).await;
+        assert_eq!((got.as_slice(), kind(&end)), (&b"an ans"[..], None));
+    };
+    let (ended, ()) = tokio::join!(rig.run(front, back, b""), talk);
+    assert!(matches!(ended.end, Err(ConnError::HalfClosedTimeout)), "{ended:?}");
+    about(started.elapsed(), HALF_CLOSED - Duration::from_secs(1) + HALF_CLOSED);
+}
+
+/// Whoever takes nothing, not even within the last second, is reset.
+#[tokio::test(start_paused = true)]
+async fn a_side_that_takes_nothing_is_reset_in_the_end() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let rig = rig();
+    let talk = async {
+        assert!(timeout(IDLE / 2, client.write_all(&vec![7; 64 << 20])).await.is_err());
+    };
+    let (ended, ()) = tokio::join!(rig.run(front, back, b""), talk);
+    assert!(matches!(ended.end, Err(ConnError::IdleTimeout)), "{ended:?}");
+    let (got, end) = read_out(&mut backend).await;
+    assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
+    assert!(got.iter().all(|byte| *byte == 7));
+}
+
+#[tokio::test]
+async fn the_switch_ends_bulk_with_what_was_read_and_a_fin() {
+    for pipes in [0, 1] {
+        let Sides { mut client, front, back, mut backend } = sides().await;
+        let rig = Rig::new(pipes);
+        let sent = payload(1, 1 << 20);
+        let upload = async {
+            for _ in 0..4 {
+                client.write_all(&sent).await.unwrap();
+            }
+            rig.switch.throw(Stop::Drained);
+            let more = client.write_all(&vec![0; 64 << 20]).await;
+            assert!(more.is_err(), "weir has stopped reading");
+        };
+        let (ended, (), (got, end)) =
+            within(async { tokio::join!(rig.run(front, back, b""), upload, read_out(&mut backend)) }).await;
+        assert!(matches!(ended.end, Err(ConnError::Stopped(Stop::Drained))), "{ended:?}");
+        assert_eq!(got.len() as u64, ended.up, "what was counted has arrived");
+        let whole = got.len().min(4 << 20);
+        assert!(got[..whole] == sent.repeat(4)[..whole]);
+        assert_eq!(kind(&end), None, "a FIN, no reset");
+    }
+}
+
+/// The client is still sending when weir ends the connection: closing then must not destroy what is under way.
+#[tokio::test]
+async fn the_switch_does_not_destroy_what_is_on_its_way() {
+    let (client, front) = pair(0).await;
+    let (back, mut backend) = pair(0).await;
+    SockRef::from(&client).set_recv_buffer_size(4096).unwrap();
+    SockRef::from(&front).set_send_buffer_size(1 << 20).unwrap();
+    let rig = Rig::new(1);
+    let answer = payload(2, 300_000);
+    let (mut from_weir, mut to_weir) = client.into_split();
+    let talk = async {
+        backend.write_all(&answer).await.unwrap();
+        eventually("weir has the answer", || rig.listener.down.get() == answer.len() as u64).await;
+        // Both in one step: weir finds the switch thrown and the input unread.
+        rig.switch.throw(Stop::Drained);
+        to_weir.write_all(&payload(3, 200_000)).await.unwrap();
+        let (got, end) = read_out(&mut from_weir).await;
+        assert!(got == answer, "{} of {}: {end:?}", got.len(), answer.len());
+        assert_eq!(kind(&end), None, "a FIN, no reset");
+    };
+    // The backend takes nothing of the upload by hand; its kernel takes some.
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert!(matches!(ended.end, Err(ConnError::Stopped(Stop::Drained))), "{ended:?}");
+}
+
+#[tokio::test]
+async fn the_switch_ends_an_idle_connection_at_once() {
+    let Sides { mut client, front, back, mut backend } = sides().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(backend.read_u8().await.unwrap(), b'x');
+        rig.switch.throw(Stop::Drained);
+        let (got, end) = read_out(&mut client).await;
+        assert_eq!((got.len(), kind(&end)), (0, None));
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert!(matches!(ended.end, Err(ConnError::Stopped(Stop::Drained))), "{ended:?}");
+}
