@@ -3,10 +3,10 @@
 CARGO ?= cargo
 # Debian keeps nginx and haproxy where not every user looks.
 export PATH := $(PATH):/usr/sbin:/sbin
-# The debug build's dependencies are optimised a little (see the profile in Cargo.toml), so TLS is fast enough in tests.
-E2E   ?=
+# A part of a scenario's name: `make e2e E2E=half_close`.
+E2E ?=
 # Scenarios mostly wait for deadlines, so more of them than CPUs run side by side.
-E2E_THREADS ?= 6
+export RUST_TEST_THREADS ?= 6
 
 .PHONY: help build demo test peers certs unit e2e fuzz bench soak doc fmt lint
 
@@ -19,7 +19,10 @@ build: certs ## the release binary, target/release/weir
 demo: ## build weir and see all three modes work, with curl commands to try; ends with Ctrl-C
 	$(CARGO) run --profile quick -p weir -- demo
 
-test: peers certs fmt lint doc unit e2e ## everything that must pass before a change is done
+# One selection of packages for all steps: another one would give dependencies other features, and build them anew.
+test: peers fmt lint doc ## everything that must pass before a change is done
+	$(CARGO) build --workspace
+	$(CARGO) test --workspace --no-fail-fast
 
 peers: ## install the programs that tests talk to (nginx, haproxy, openssl, curl, strace, promtool)
 	packaging/test-peers.sh
@@ -37,12 +40,12 @@ doc: ## build the API docs, warnings are errors
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 
 unit: ## unit and property tests, fuzz bodies over seeds and bounded random inputs
-	$(CARGO) test --workspace --exclude weir-tests --exclude weir-benches
+	$(CARGO) test --workspace --exclude weir-tests
 	$(CARGO) test -p weir-tests --lib --test fuzz
 
 e2e: ## scenarios with the real binary and real peers; E2E=name runs those whose name has it
-	$(CARGO) build -p weir
-	$(CARGO) test -p weir-tests --test e2e -- --test-threads $(E2E_THREADS) $(E2E)
+	$(CARGO) build --workspace
+	$(CARGO) test --workspace --test e2e -- $(E2E)
 
 fuzz: ## cargo-fuzz on both targets, a minute each (needs a nightly Rust and cargo-fuzz)
 	cd tests/fuzz && $(CARGO) +nightly fuzz run hello -- -max_total_time=60

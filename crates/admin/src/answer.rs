@@ -7,7 +7,7 @@ use http_body_util::Full;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use std::sync::Arc;
-use weir_router::data_plane::Node;
+use weir_router::node::Node;
 
 /// What the admin server knows.
 #[derive(Debug)]

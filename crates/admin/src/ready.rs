@@ -1,7 +1,7 @@
 //! May traffic come? The question of whoever stands in front: a load balancer, an orchestrator.
 
 use std::collections::BTreeSet;
-use weir_router::data_plane::{Node, Phase};
+use weir_router::node::{Node, Phase};
 
 /// Whether pools count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

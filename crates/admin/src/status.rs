@@ -3,7 +3,7 @@
 use serde::Serialize;
 use std::sync::Arc;
 use weir_core::pool::{Backend, Pool};
-use weir_router::data_plane::{Node, Phase};
+use weir_router::node::{Node, Phase};
 use weir_router::plan::Listener;
 
 /// The whole of it.
@@ -56,7 +56,7 @@ struct BackendStatus {
     address: String,
     weight: u16,
     up: bool,
-    active: i64,
+    active: u32,
     connections: u64,
     /// `null` before the first check.
     last_check_seconds_ago: Option<f64>,

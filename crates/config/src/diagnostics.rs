@@ -8,7 +8,7 @@ use std::fmt;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
-use crate::decode::Finding;
+use crate::finding::{Finding, MOST_ERRORS};
 use crate::place::Place;
 use crate::source::{Position, Source};
 use crate::tree::Node;
@@ -111,6 +111,11 @@ impl fmt::Display for Diagnostic {
         f.write_str(&self.render())
     }
 }
+
+/// Why a configuration is refused: every error that was found, in the order of the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(Diagnostic::render).collect::<Vec<_>>().join("\n\n"))]
+pub struct Rejected(pub Vec<Diagnostic>);
 
 /// Texts of the file are quoted in messages, and a terminal obeys control characters.
 fn printable(text: String) -> String {
@@ -245,33 +250,6 @@ pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
     });
 }
 
-/// The known word nearest to a wrong one, if one is near enough to be meant.
-pub(crate) fn nearest<'w>(wrong: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
-    let wrong = wrong.to_lowercase();
-    known
-        .into_iter()
-        .take(MOST_CANDIDATES)
-        .map(|word| (likeness(&wrong, &word.to_lowercase()), word))
-        .filter(|(likeness, _)| *likeness >= NEAR_ENOUGH)
-        .max_by(|(a, one), (b, other)| a.total_cmp(b).then_with(|| other.cmp(one)))
-        .map(|(_, word)| word)
-}
-
-/// From 0 to 1. Two measures: common beginnings (`pol`, `pool`), and swapped letters, which the first one does not
-/// see in short words (`wbe`, `web`).
-fn likeness(wrong: &str, word: &str) -> f64 {
-    let length = wrong.chars().count().max(1);
-    let slips = strsim::osa_distance(wrong, word);
-    let slipped = if slips <= length / 3 { NEAR_ENOUGH + 0.1 } else { 0.0 };
-    strsim::jaro_winkler(wrong, word).max(slipped)
-}
-
-/// More errors than anybody reads at once; the rest shows after these are mended.
-pub(crate) const MOST_ERRORS: usize = 100;
-/// Known names compared with a wrong one: bounds the work for a file in which thousands of references are wrong.
-const MOST_CANDIDATES: usize = 5_000;
-/// Jaro-Winkler similarity from which a word is suggested: `pol` finds `pool`, `web` not `api`.
-const NEAR_ENOUGH: f64 = 0.80;
 /// Characters of a line that are shown.
 const LONGEST_LINE: usize = 200;
 
@@ -301,16 +279,5 @@ mod tests {
                 "{rendered}"
             );
         }
-    }
-
-    #[test]
-    fn near_words_are_suggested_and_far_ones_are_not() {
-        let known = ["listeners", "pools", "web", "api"];
-        let nearest = |wrong| nearest(wrong, known);
-        assert_eq!(nearest("listner"), Some("listeners"));
-        assert_eq!(nearest("POOL"), Some("pools"));
-        assert_eq!(nearest("wbe"), Some("web"));
-        assert_eq!(nearest("a"), None);
-        assert_eq!(nearest("database"), None);
     }
 }

@@ -2,6 +2,15 @@
 //!
 //! `load` reads the file into a tree of values that know where they stand, `decode` reads the tree into the
 //! [`schema`], `compile` turns the schema into the router's plan. No room stops at the first mistake.
+//!
+//! A room uses only what stands before it here:
+//! - `units`, `place`, `source`, `nearest`: values with a unit, places in the configuration, places in the text, the
+//!   word that was meant. None knows another.
+//! - `schema`, `defaults`: what may be written, and what an absent key means.
+//! - `finding`, `tree`: a mistake, and the values of the file, each with its position.
+//! - `decode`, `diagnostics`: the tree into the schema; findings into what people and programs read.
+//! - `substitute`, `load`: variables; bytes into the tree and the schema.
+//! - `compile`: the schema into the plan.
 
 pub mod compile;
 pub mod defaults;
@@ -11,6 +20,8 @@ pub mod schema;
 pub mod units;
 
 mod decode;
+mod finding;
+mod nearest;
 mod place;
 mod source;
 mod substitute;
@@ -18,10 +29,5 @@ mod tree;
 
 pub use compile::{CompileInput, check, compile};
 pub use defaults::{admin_address, effective};
-pub use diagnostics::{Diagnostic, Severity};
+pub use diagnostics::{Diagnostic, Rejected, Severity};
 pub use load::{Loaded, load, parse};
-
-/// Why a configuration is refused: every error that was found, in the order of the file.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(Diagnostic::render).collect::<Vec<_>>().join("\n\n"))]
-pub struct Rejected(pub Vec<Diagnostic>);

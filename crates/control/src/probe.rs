@@ -88,7 +88,7 @@ async fn answer(address: SocketAddr, kind: &CheckKind) -> Result<Passed, Failed>
                 Some(client) => {
                     let stream = secure(address, server_name.as_deref(), client, Some(b"http/1.1")).await?;
                     let passed = Passed { not_after: BackendClient::peer_not_after(&stream) };
-                    (passed, get(stream, path, &host).await?)
+                    (passed, Box::pin(get(stream, path, &host)).await?)
                 }
                 None => (Passed::default(), get(connect(address).await?, path, &host).await?),
             };

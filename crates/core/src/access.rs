@@ -3,7 +3,7 @@
 //! The road never waits for a disk or a pipe: records pass through a bounded queue, and what does not fit is
 //! dropped and counted. Text from clients (the SNI, the ALPN) is escaped and cut.
 
-use crate::account::{How, Opening, Outcome, Side};
+use crate::outcome::{How, Outcome, Side};
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -14,6 +14,23 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 use weir_metrics::Metrics;
 use weir_tls::Session;
+
+/// What is known of a connection when it is accepted.
+#[derive(Debug)]
+pub struct Opening {
+    /// Its number, unique on this node.
+    pub id: u128,
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The listener's mode, until a route says otherwise.
+    pub mode: &'static str,
+    /// The client's address.
+    pub client: SocketAddr,
+    /// The address it reached.
+    pub local: SocketAddr,
+    /// The generation of the plan that it goes by.
+    pub generation: u64,
+}
 
 /// One connection's record on its way to the writer.
 #[derive(Debug)]
@@ -279,7 +296,8 @@ fn timestamp(at: SystemTime) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::{Finished, Record};
+    use crate::account::Record;
+    use crate::outcome::Finished;
     use std::sync::Mutex;
 
     #[derive(Clone, Default)]

@@ -1,7 +1,7 @@
 //! Refuses a client in its own language: a fatal TLS alert in a plaintext record (RFC 8446 §6), then a close
 //! that does not destroy it on the way.
 
-use crate::relay::Memory;
+use crate::memory::Memory;
 use std::io;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;

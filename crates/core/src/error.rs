@@ -1,7 +1,7 @@
 //! Why a connection ended early: at which stage, on whose side, with which outcome.
 
-use crate::account::{How, Outcome, Side};
 use crate::hello::Fault;
+use crate::outcome::{How, Outcome, Side};
 use crate::stop::Stop;
 use std::io;
 use weir_tls::Reason;

@@ -1,7 +1,9 @@
 //! weir-core: what the road of a connection is built of, in road order.
 //!
 //! - [`hello`] pure: bytes → partial, hello, not TLS, or malformed.
+//! - [`memory`] what a worker's connections share: its read buffer and its pipes.
 //! - [`peek`] reads the first bytes of a client and keeps them for replay.
+//! - [`replay`] a stream that begins with what was read ahead of it.
 //! - [`alert`] refuses a client in its own language, before any TLS session exists.
 //! - [`route`] pure: SNI, ALPN, source → route; the most specific wins.
 //! - [`pool`] backends with live counts and health.
@@ -11,7 +13,8 @@
 //! - [`socket`] what every socket of weir is set to.
 //! - [`stop`] how a connection is told to end.
 //! - [`limits`] permits for connections, and the bound on unfinished hellos.
-//! - [`account`] the record: opened once, closed once; the closed set of outcomes.
+//! - [`account`] the record: opened once, closed once.
+//! - [`outcome`] how a connection ended: closed sets.
 //! - [`access`] where records go.
 //! - [`error`] why a connection ended early: which stage, whose side, which outcome.
 
@@ -22,10 +25,13 @@ pub mod connect;
 pub mod error;
 pub mod hello;
 pub mod limits;
+pub mod memory;
+pub mod outcome;
 pub mod peek;
 pub mod pick;
 pub mod pool;
 pub mod relay;
+pub mod replay;
 pub mod route;
 pub mod socket;
 pub mod stop;

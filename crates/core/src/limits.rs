@@ -89,7 +89,9 @@ impl Pending {
     pub fn enter(self: &Rc<Self>, age: u64, switch: &Rc<Switch>) -> Unfinished {
         let mut waiting = self.waiting.borrow_mut();
         waiting.insert(age, Rc::clone(switch));
+        // Never the newcomer itself: the silent ones may all be another worker's, which closes them at its next one.
         if self.total.now.fetch_add(1, Ordering::Relaxed) >= self.total.limit
+            && waiting.len() > 1
             && let Some((_, oldest)) = waiting.pop_first()
         {
             self.total.now.fetch_sub(1, Ordering::Relaxed);

@@ -2,14 +2,10 @@
 //!
 //! The bytes are read, not peeked at: a poll with `MSG_PEEK` wakes at once on the same partial hello and spins.
 
-use crate::account::How;
 use crate::error::ConnError;
 use crate::hello::{Assembler, Fault, Hello, Progress};
-use crate::relay::Memory;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use crate::memory::Memory;
+use crate::outcome::How;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use weir_metrics::ListenerMetrics;
@@ -95,84 +91,5 @@ fn outcome(end: &Result<Box<Hello>, ConnError>) -> &'static str {
         Err(ConnError::Hello(Fault::TooLarge)) => "too_large",
         Err(ConnError::HelloTimeout) => "timeout",
         Err(_) => "eof",
-    }
-}
-
-/// A client's stream that gives the bytes read ahead first, then goes on with the socket.
-#[derive(Debug)]
-pub struct Replay {
-    ahead: Vec<u8>,
-    at: usize,
-    stream: TcpStream,
-}
-
-impl Replay {
-    /// The stream with `ahead` in front.
-    pub fn new(ahead: Vec<u8>, stream: TcpStream) -> Self {
-        Self { ahead, at: 0, stream }
-    }
-
-    /// The socket below.
-    pub fn tcp(&self) -> &TcpStream {
-        &self.stream
-    }
-
-    /// The socket below; what is still to be replayed is lost.
-    pub fn into_tcp(self) -> TcpStream {
-        self.stream
-    }
-
-    /// The socket below, to write to or close.
-    pub fn tcp_mut(&mut self) -> &mut TcpStream {
-        &mut self.stream
-    }
-}
-
-impl AsyncRead for Replay {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        let ahead = this.ahead.get(this.at..).unwrap_or_default();
-        if ahead.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
-        }
-        let n = ahead.len().min(buf.remaining());
-        buf.put_slice(ahead.get(..n).unwrap_or_default());
-        this.at += n;
-        if this.at == this.ahead.len() {
-            // A connection that waits holds no buffer.
-            this.ahead = Vec::new();
-            this.at = 0;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Replay {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(())) // A socket has nothing to flush.
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -57,10 +57,11 @@ pub struct Backend {
     pub max_connections: Option<u32>,
     /// How to speak TLS to it; only in pools with a `tls` section.
     pub tls: Option<BackendClient>,
-    /// Its counters. The active gauge is also the live count that picking goes by.
+    /// Its counters.
     pub metrics: BackendMetrics,
     /// Whether it passes its checks.
     pub health: Health,
+    active: AtomicU32,
 }
 
 impl Backend {
@@ -75,7 +76,16 @@ impl Backend {
     ) -> Self {
         metrics.weight.set(i64::from(weight));
         metrics.up.set(1);
-        Self { name, address, weight, max_connections, tls, metrics, health: Health::default() }
+        Self {
+            name,
+            address,
+            weight,
+            max_connections,
+            tls,
+            metrics,
+            health: Health::default(),
+            active: AtomicU32::new(0),
+        }
     }
 
     /// Healthy, with a weight, and below its cap.
@@ -84,20 +94,22 @@ impl Backend {
     }
 
     /// Connections that it serves now.
-    pub fn active(&self) -> i64 {
-        self.metrics.active.get()
+    pub fn active(&self) -> u32 {
+        self.active.load(Ordering::Relaxed)
     }
 
     /// Takes a place at the backend, or `None` when it is at its cap.
     pub fn reserve(self: &Arc<Self>) -> Option<Reserved> {
+        let cap = self.cap();
+        let more = |active: u32| (active < cap).then(|| active + 1);
+        // In one step: two workers that race for the last place must not both go without.
+        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
         self.metrics.active.inc();
-        let reserved = Reserved(Arc::clone(self));
-        // Dropping the guard gives the place back, also when two workers raced for the last one.
-        (self.active() <= self.cap()).then_some(reserved)
+        Some(Reserved(Arc::clone(self)))
     }
 
-    fn cap(&self) -> i64 {
-        self.max_connections.map_or(i64::MAX, i64::from)
+    fn cap(&self) -> u32 {
+        self.max_connections.unwrap_or(u32::MAX)
     }
 }
 
@@ -114,6 +126,7 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::Relaxed);
         self.0.metrics.active.dec();
     }
 }

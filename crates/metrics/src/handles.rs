@@ -3,14 +3,14 @@
 //! A label look-up costs ten times a held counter, so what is counted per read is a field here, and only what
 //! happens once in a connection's life is looked up by its labels.
 
-use crate::registry::Metrics;
+use crate::families::Families;
 use prometheus::{Histogram, IntCounter, IntGauge};
 use std::sync::Arc;
 
 /// The counters of one listener.
 #[derive(Clone, Debug)]
 pub struct ListenerMetrics {
-    all: Arc<Metrics>,
+    all: Arc<Families>,
     name: Arc<str>,
     opened: IntCounter,
     duration: Histogram,
@@ -24,7 +24,7 @@ pub struct ListenerMetrics {
 }
 
 impl ListenerMetrics {
-    pub(crate) fn new(all: &Arc<Metrics>, listener: &str) -> Self {
+    pub(crate) fn new(all: &Arc<Families>, listener: &str) -> Self {
         Self {
             all: Arc::clone(all),
             name: Arc::from(listener),
@@ -104,7 +104,7 @@ pub struct PoolMetrics {
 }
 
 impl PoolMetrics {
-    pub(crate) fn new(all: &Metrics, pool: &str) -> Self {
+    pub(crate) fn new(all: &Families, pool: &str) -> Self {
         Self {
             usable: all.usable.with_label_values(&[pool]),
             retries: all.retries.with_label_values(&[pool]),
@@ -131,7 +131,7 @@ pub struct BackendMetrics {
 }
 
 impl BackendMetrics {
-    pub(crate) fn new(all: &Metrics, pool: &str, backend: &str) -> Self {
+    pub(crate) fn new(all: &Families, pool: &str, backend: &str) -> Self {
         let labels = &[pool, backend];
         Self {
             up: all.up.with_label_values(labels),
@@ -177,7 +177,7 @@ pub struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    pub(crate) fn new(all: &Metrics, worker: usize) -> Self {
+    pub(crate) fn new(all: &Families, worker: usize) -> Self {
         let worker = worker.to_string();
         Self {
             connections: all.worker_connections.with_label_values(&[&worker]),

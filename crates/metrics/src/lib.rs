@@ -11,6 +11,7 @@ pub mod names;
 pub mod registry;
 
 mod connections;
+mod families;
 mod process;
 
 pub use handles::{BackendMetrics, ListenerMetrics, PoolMetrics, WorkerMetrics};

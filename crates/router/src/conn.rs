@@ -3,18 +3,20 @@
 //! accept → [`peek`](weir_core::peek) → route → [`mode`] → pick ⇄ connect → relay → account. Each stage takes
 //! what the one before gave, and never calls back up the road.
 
-use crate::mode;
+use crate::mode::{self, Road};
 use crate::plan::{Listener, Mode, Route};
 use crate::worker::Worker;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use weir_core::account::{Finished, Opening, Record};
+use weir_core::access::Opening;
+use weir_core::account::Record;
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
 use weir_core::hello::{Fault, Hello, TLS13};
 use weir_core::limits::{Permit, Unfinished};
+use weir_core::outcome::Finished;
 use weir_core::peek::{self, Peeked};
 use weir_core::stop::Switch;
 
@@ -63,23 +65,6 @@ async fn carry(accepted: Accepted, worker: &Worker, record: &mut Record) -> Resu
         Mode::Offload(tls) => Box::pin(mode::offload(stream, bytes, tls, road, record)).await,
         Mode::Bridging(tls) => Box::pin(mode::bridging(stream, bytes, tls, road, record)).await,
     }
-}
-
-/// What every mode needs to know of a connection that has found its route.
-#[derive(Debug)]
-pub struct Road<'a> {
-    /// Deadlines, socket options, counters.
-    pub listener: &'a Listener,
-    /// Mode and pool.
-    pub route: &'a Route,
-    /// Ends the connection from outside.
-    pub switch: &'a Switch,
-    /// Its worker's memory and cursors.
-    pub worker: &'a Worker,
-    /// What the client asked for; none where nothing was peeked at, or it is not TLS.
-    pub hello: Option<Box<Hello>>,
-    /// Its place among the pending ones, until its hello or handshake is complete.
-    pub unfinished: Option<Unfinished>,
 }
 
 /// The hello and what was read with it; no hello where the listener lets other bytes pass.

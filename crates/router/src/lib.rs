@@ -1,15 +1,19 @@
 //! weir-router: the mode router, from a compiled plan to an ended connection.
 //!
 //! - [`plan`] what a connection may read: listeners, modes, routes, pools, limits. Immutable.
-//! - [`data_plane`] all workers, their listening sockets, and how they end.
-//! - [`worker`] one data-plane thread: its runtime, its scratch memory, its connections.
+//! - [`bind`] the listening sockets, one per address and worker.
+//! - [`node`] what all workers share: the plan in force, counters, room, and the phase of the process's life.
+//! - [`data_plane`] all workers: a thread and a runtime each, and how they end.
+//! - [`worker`] what the connections of one worker share.
 //! - [`listener`] the accept loop: permits, back-off, spawn.
 //! - [`conn`] MAIN STREET: one screen, from accept to account.
 //! - [`mode`] passthrough, offload, bridging: only what differs.
 
+pub mod bind;
 pub mod conn;
 pub mod data_plane;
 pub mod listener;
 pub mod mode;
+pub mod node;
 pub mod plan;
 pub mod worker;

@@ -4,10 +4,11 @@
 //! pauses, counts, and warns once a second. At a limit nothing is accepted, and connections wait in the
 //! kernel's backlog.
 
+use crate::bind::Socket;
 use crate::conn::{self, Accepted};
-use crate::data_plane::{Phase, Shared};
-use crate::plan::Address;
+use crate::node::{Phase, Shared};
 use crate::worker::Worker;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use std::io;
@@ -20,19 +21,10 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep};
-use weir_core::account::Opening;
+use weir_core::access::Opening;
 use weir_core::limits::{Pending, Permit, Permits};
 use weir_core::socket::canonical;
 use weir_metrics::ListenerMetrics;
-
-/// A listening socket, and where it listens.
-#[derive(Debug)]
-pub struct Socket {
-    /// The bound and listening socket, not blocking.
-    pub socket: socket2::Socket,
-    /// Its address in the plan.
-    pub address: Address,
-}
 
 /// Accepts on `socket` until the node drains; those that wait in the backlog then are accepted still.
 ///
@@ -77,7 +69,14 @@ impl Lane {
             // The runtime's own descriptor is all that can fail here.
             let Ok(mut ready) = fd.readable().await else { return };
             for _ in 0..BATCH {
-                let permits = self.permits().await;
+                let permits = match self.permits_now() {
+                    Some(permits) => permits,
+                    None if !somebody_waits(fd.get_ref()) => {
+                        ready.clear_ready();
+                        break;
+                    }
+                    None => self.permits().await,
+                };
                 match ready.try_io(|fd| take(fd.get_ref())) {
                     Ok(Ok((stream, client))) => self.spawn(stream, client, permits),
                     Ok(Err(error)) => trouble.wait_out(error, self.metrics()).await,
@@ -90,11 +89,9 @@ impl Lane {
 
     /// Closing the socket would reset what waits in its backlog: that is accepted first, as far as there is room.
     fn last_ones(&self, socket: &socket2::Socket) {
-        while let (Some(first), Some(second)) =
-            (self.shared.permits.try_take(), self.worker.node.permits.try_take())
-        {
+        while let Some(permits) = self.permits_now() {
             let Ok((stream, client)) = take(socket) else { return };
-            self.spawn(stream, client, [first, second]);
+            self.spawn(stream, client, permits);
         }
     }
 
@@ -102,7 +99,12 @@ impl Lane {
         &self.shared.listener.metrics
     }
 
-    /// Room in the limits of the listener and of the process; waits for it where there is none.
+    /// Room in the limits of the listener and of the process, where there is any.
+    fn permits_now(&self) -> Option<[Permit; 2]> {
+        Some([self.shared.permits.try_take()?, self.worker.node.permits.try_take()?])
+    }
+
+    /// Room in the limits of the listener and of the process; waits for it.
     async fn permits(&self) -> [Permit; 2] {
         // The listener's first: one at its limit must not sit on the room of others.
         let mine = self.room(&self.shared.permits, "max_connections").await;
@@ -147,6 +149,12 @@ impl Lane {
             self.address
         }
     }
+}
+
+/// Is there a connection in the backlog?
+fn somebody_waits(socket: &socket2::Socket) -> bool {
+    let mut fds = [PollFd::new(socket, PollFlags::IN)];
+    matches!(poll(&mut fds, Some(&Timespec::default())), Ok(n) if n > 0)
 }
 
 /// One connection, in one system call: not blocking, and closed on exec.

@@ -1,21 +1,18 @@
-//! One data-plane thread: its runtime, its listening sockets, its scratch memory, its connections.
+//! What the connections of one data-plane thread share: its scratch memory, its cursors, and the list of them.
 //!
 //! A connection lives and dies on the worker that accepted it; nothing on its road is shared with another
 //! thread but the plan, the counters and the limits of the process.
 
-use crate::data_plane::{Node, Phase};
-use crate::listener::{self, Socket};
+use crate::node::Node;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::sync::watch;
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use weir_core::access;
+use weir_core::memory::{Budget, Memory};
 use weir_core::pick::Cursors;
-use weir_core::relay::{Budget, Memory};
 use weir_core::stop::{Stop, Switch};
 use weir_metrics::WorkerMetrics;
 
@@ -55,25 +52,11 @@ impl Drop for Live {
     }
 }
 
-/// What a worker is made from, on its own thread.
-#[derive(Debug)]
-pub struct Seed {
-    /// Counted from 0.
-    pub number: usize,
-    /// The process.
-    pub node: Arc<Node>,
-    /// Pipes that it may hold.
-    pub budget: Budget,
-    /// Where its records go.
-    pub access: Option<access::Log>,
-}
-
-impl Seed {
-    /// The worker.
-    pub fn grow(self) -> Worker {
-        let Self { number, node, budget, access } = self;
+impl Worker {
+    /// A worker without connections: its number, the pipes that it may hold, and where its records go.
+    pub(crate) fn new(number: usize, node: Arc<Node>, budget: Budget, access: Option<access::Log>) -> Self {
         let metrics = node.metrics.worker(number);
-        Worker {
+        Self {
             number,
             memory: Memory::new(budget, metrics.clone()),
             cursors: RefCell::default(),
@@ -84,41 +67,6 @@ impl Seed {
             accepted: Cell::new(0),
             node,
         }
-    }
-}
-
-impl Worker {
-    /// Accepts and serves on `sockets` until the node drains, and until the last connection has ended.
-    ///
-    /// # Cancel safety
-    /// Dropping the future closes every connection at once.
-    pub async fn run(self, sockets: Vec<Socket>, mut phase: watch::Receiver<Phase>) {
-        let worker = Rc::new(self);
-        let accepting: Vec<_> = sockets
-            .into_iter()
-            .map(|socket| {
-                tokio::task::spawn_local(listener::accept(socket, Rc::clone(&worker), phase.clone()))
-            })
-            .collect();
-        let keeper = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
-        let (since, over) = loop {
-            if let Phase::Draining { since, over } = *phase.borrow_and_update() {
-                break (since, over);
-            }
-            if phase.changed().await.is_err() {
-                break (Instant::now(), Instant::now());
-            }
-        };
-        for task in accepting {
-            // Ends by itself, and closes its socket; a panic there has been logged.
-            drop(task.await);
-        }
-        worker.tasks.close();
-        tokio::select! {
-            () = worker.tasks.wait() => {}
-            () = worker.close_spread(since, over) => worker.tasks.wait().await,
-        }
-        keeper.abort();
     }
 
     /// Where records go.
@@ -137,15 +85,18 @@ impl Worker {
     }
 
     /// Closes what is left at the end of a drain, spread over its last tenth: never all in one instant.
-    async fn close_spread(&self, since: Instant, over: Instant) {
+    pub(crate) async fn close_spread(&self, since: Instant, over: Instant) {
         let spread = (over - since) / LAST_PART;
         sleep_until(over - spread).await;
         let left: Vec<Rc<Switch>> = self.live.borrow().values().cloned().collect();
         let pause = spread / u32::try_from(left.len().max(1)).unwrap_or(u32::MAX);
-        for switch in left {
+        // Steps are counted from the start: a timer is never finer than a millisecond, and lags would add up.
+        let begun = Instant::now();
+        for (number, switch) in (1u32..).zip(left) {
             switch.throw(Stop::Drained);
-            if !pause.is_zero() {
-                sleep(pause).await;
+            let next = begun + pause * number;
+            if next > Instant::now() {
+                sleep_until(next).await;
             }
         }
         // Those that were accepted in the last moment and are not in the list.
@@ -155,13 +106,3 @@ impl Worker {
 
 /// The part of a drain in which what is left is closed: a tenth.
 const LAST_PART: u32 = 10;
-/// How often a worker looks what it holds and does not need.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
-
-async fn keep_house(worker: Rc<Worker>) {
-    let mut tick = interval(HOUSEKEEPING);
-    loop {
-        tick.tick().await;
-        worker.memory.trim();
-    }
-}

@@ -12,8 +12,12 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
 
-use crate::provider::provider;
-use crate::{CertificateFiles, MinVersion, ServerProfile, ServerSettings, TicketSecret, UnknownSni, Warning};
+use crate::certificate::CertificateFiles;
+use crate::provider::{MinVersion, provider};
+use crate::resolver::UnknownSni;
+use crate::server::{ServerProfile, ServerSettings};
+use crate::tickets::TicketSecret;
+use crate::warning::Warning;
 
 /// A folder of certificates that is gone with the test.
 pub(crate) struct Pki {

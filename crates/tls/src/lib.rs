@@ -5,6 +5,15 @@
 //! accepted or dialled. Out: finished TLS streams with a [`Session`] that says what was agreed, or a
 //! [`HandshakeError`] with a [`Reason`] from a closed set. This crate never dials, never sets a
 //! deadline and never logs: its callers do. It is the only one that imports rustls.
+//!
+//! A room uses only what stands before it here:
+//! - `provider`, `warning`, `agreed`, `failure`: versions and cryptography, what an operator should look
+//!   at, what a handshake came to or failed for. None knows another.
+//! - `certificate`, `verify`: files into certificates; whether a backend's certificate convinces.
+//! - `resolver`, `resumption`: SNI → certificate; how a session was resumed.
+//! - `tickets`, `sessions`: the two ways to resume one.
+//! - `server`: TLS towards clients.
+//! - `backend`: TLS towards backends.
 
 mod agreed;
 mod backend;
@@ -14,6 +23,7 @@ mod failure;
 mod fixtures;
 mod provider;
 mod resolver;
+mod resumption;
 mod server;
 mod sessions;
 mod tickets;

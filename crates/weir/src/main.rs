@@ -3,7 +3,7 @@
 //! - [`cli`] the verbs, a file each.
 //! - [`run`] load → bind → run → drain.
 //! - [`demo`] the same road over made-up certificates and backends.
-//! - [`signals`], [`logging`], [`resources`] what a process needs besides.
+//! - [`signals`], [`logging`], [`resources`], [`terminal`], [`version`] what a process needs besides.
 
 mod cli;
 mod demo;
@@ -11,6 +11,8 @@ mod logging;
 mod resources;
 mod run;
 mod signals;
+mod terminal;
+mod version;
 
 use std::process::ExitCode;
 

@@ -20,13 +20,14 @@ pub(crate) fn raise_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Client connections that so many open files allow: two each, less what the process needs besides.
-pub(crate) fn connections_for(open_files: u64) -> usize {
-    let reserve = (open_files / 4).min(RESERVE);
-    usize::try_from((open_files - reserve) / 2).unwrap_or(usize::MAX).max(1)
+/// Client connections that so many open files allow: two each, less the listening sockets and what the process
+/// needs besides.
+pub(crate) fn connections_for(open_files: u64, listening: usize) -> usize {
+    let reserve = (open_files / 4).min(RESERVE) + listening as u64;
+    usize::try_from(open_files.saturating_sub(reserve) / 2).unwrap_or(usize::MAX).max(1)
 }
 
-/// Descriptors for listening sockets, pipes, health checks, the admin server and files.
+/// Descriptors for pipes, health checks, the admin server and files.
 const RESERVE: u64 = 512;
 
 #[cfg(test)]
@@ -35,8 +36,8 @@ mod tests {
 
     #[test]
     fn two_descriptors_a_connection_and_a_reserve() {
-        assert_eq!(connections_for(20_000), (20_000 - 512) / 2);
-        assert_eq!(connections_for(64), 24);
-        assert_eq!(connections_for(0), 1);
+        assert_eq!(connections_for(20_000, 8), (20_000 - 520) / 2);
+        assert_eq!(connections_for(64, 0), 24);
+        assert_eq!(connections_for(0, 4), 1);
     }
 }

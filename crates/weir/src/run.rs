@@ -1,9 +1,9 @@
 //! load → bind → run → drain: the life of the process.
 
-use crate::cli::VERSION;
 use crate::logging;
 use crate::resources;
 use crate::signals::Signals;
+use crate::version::{CRYPTO, RUSTC, VERSION};
 use anyhow::{Context, Result, anyhow};
 use std::path::Path;
 use std::process::ExitCode;
@@ -18,8 +18,9 @@ use weir_config::{CompileInput, Diagnostic, Rejected};
 use weir_control::health;
 use weir_core::access;
 use weir_metrics::Metrics;
-use weir_router::data_plane::{DataPlane, Node, Phase};
-use weir_router::listener::Socket;
+use weir_router::bind::{self, Socket};
+use weir_router::data_plane::DataPlane;
+use weir_router::node::{Node, Phase};
 use weir_router::plan::Plan;
 use weir_tls::TicketSecret;
 
@@ -38,7 +39,7 @@ pub(crate) struct Compiled {
 /// # Errors
 /// When this process cannot even begin; a wrong configuration is the inner error.
 pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
-    let metrics = Metrics::new(VERSION, env!("WEIR_RUSTC"), CRYPTO).context("cannot register the metrics")?;
+    let metrics = Metrics::new(VERSION, RUSTC, CRYPTO).context("cannot register the metrics")?;
     let secret = TicketSecret::random().context("cannot make a ticket secret")?;
     let input = CompileInput { metrics: &metrics, secret: &secret, generation: 1, cpus: resources::cpus() };
     let compiled = weir_config::load(path).and_then(|loaded| {
@@ -47,9 +48,6 @@ pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
     });
     Ok(compiled.map(|(plan, warnings, config)| Compiled { plan, warnings, metrics, config }))
 }
-
-/// The library that all keys and ciphers come from.
-const CRYPTO: &str = "aws-lc-rs";
 
 /// Runs a configuration until told to stop.
 ///
@@ -68,8 +66,11 @@ pub(crate) fn run(path: &Path) -> Result<ExitCode> {
     }
     let runtime =
         Builder::new_current_thread().enable_all().build().context("cannot start the control plane")?;
-    let running = runtime.block_on(Running::start(compiled))?;
-    let ended = runtime.block_on(running.until_told());
+    let ended = runtime.block_on(async {
+        // First of all: from here on a signal drains, and never ends the process by its default.
+        let signals = Signals::listen().context("cannot listen to signals")?;
+        Running::start(compiled).await?.until_told(signals).await
+    });
     // A drain that was cut short still waits on a thread of its own, and must not be waited for.
     Runtime::shutdown_background(runtime);
     ended
@@ -95,10 +96,12 @@ impl Running {
     /// Every address that cannot be had, and whatever else keeps it from starting.
     pub(crate) async fn start(compiled: Compiled) -> Result<Self> {
         let Compiled { plan, metrics, config, warnings: _ } = compiled;
-        let (lanes, admin) = bind(&plan).await?;
+        // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
-        let max_connections =
-            plan.runtime.max_connections.unwrap_or_else(|| resources::connections_for(open_files));
+        let (lanes, admin) = bind(&plan).await?;
+        let listening = lanes.iter().map(Vec::len).sum();
+        let auto = || resources::connections_for(open_files, listening);
+        let max_connections = plan.runtime.max_connections.unwrap_or_else(auto);
         let plan = Arc::new(plan);
         let node = Node::new(Arc::clone(&plan), Arc::clone(&metrics), max_connections);
         note_certificates(&plan, &metrics);
@@ -126,8 +129,7 @@ impl Running {
     }
 
     /// Waits for a signal, then drains. A second signal ends it at once.
-    async fn until_told(self) -> Result<ExitCode> {
-        let mut signals = Signals::listen().context("cannot listen to signals")?;
+    async fn until_told(self, mut signals: Signals) -> Result<ExitCode> {
         let mut look = interval(WORKERS_LIVE);
         let signal = loop {
             tokio::select! {
@@ -178,7 +180,7 @@ const CONTROL_ENDS: Duration = Duration::from_millis(500);
 /// Every socket of the plan, or every address that cannot be had.
 async fn bind(plan: &Plan) -> Result<(Vec<Vec<Socket>>, Option<weir_admin::Bound>)> {
     let mut failed = Vec::new();
-    let lanes = DataPlane::bind(plan).unwrap_or_else(|errors| {
+    let lanes = bind::sockets(plan).unwrap_or_else(|errors| {
         failed.extend(errors.iter().map(|e| format!("error: {e}")));
         Vec::new()
     });

@@ -27,6 +27,18 @@ pub struct Weir {
     pid: u32,
 }
 
+impl Drop for Weir {
+    fn drop(&mut self) {
+        // A program that watches weir is killed with its handle; weir would outlive it.
+        if self.program.ended().is_none()
+            && self.program.pid() != self.pid
+            && let Some(pid) = rustix::process::Pid::from_raw(self.pid.cast_signed())
+        {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
 impl Weir {
     pub(super) async fn ready(mut program: Program, admin: Port, folder: TempDir, direct: bool) -> Self {
         let pid = program.pid();

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use weir_router::plan::{Address, AdminAddress};
 
-use super::Refusal;
+use super::room::Refusal;
 use crate::diagnostics::Report;
 use crate::place::Place;
 use crate::schema::File;

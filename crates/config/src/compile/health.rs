@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use weir_core::pool::{CheckKind, HealthCheck};
 use weir_tls::BackendTls;
 
-use super::{Refusal, Room, accept, listeners, pools};
+use super::deadline::refuse_zero;
+use super::room::{Refusal, Room, accept};
+use super::routes;
 use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;
@@ -32,10 +34,10 @@ pub(super) fn draft(
     }
     let interval = written.interval.unwrap_or(defaults::HEALTH_INTERVAL);
     let timeout = written.timeout.unwrap_or(defaults::HEALTH_TIMEOUT);
-    listeners::refuse_zero(report, &place.key("interval"), interval);
-    listeners::refuse_zero(report, &place.key("timeout"), timeout);
+    refuse_zero(report, &place.key("interval"), interval);
+    refuse_zero(report, &place.key("timeout"), timeout);
     if let Some(name) = &written.server_name {
-        accept(report, &place.key("server_name"), pools::server_name(name));
+        accept(report, &place.key("server_name"), check_server_name(name));
     }
     HealthCheck {
         kind: check_kind(report, place, &written, kind, tls),
@@ -115,6 +117,11 @@ fn check_host(host: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::new(format!("`{}` is not a host", host.escape_debug())).hint("such as example.com"))
+}
+
+/// A DNS name that a backend is asked for.
+fn check_server_name(name: &str) -> Result<(), Refusal> {
+    routes::exact_name(name).map(|_| ()).map_err(|refusal| refusal.hint("such as backend.internal"))
 }
 
 /// Reads `200`, `200-399`, `200-299,404`.

@@ -7,20 +7,17 @@ use weir_core::route::{Ambiguous, Match, Table};
 use weir_metrics::Metrics;
 use weir_router::plan::{self, Address, Peek, Route};
 
+use super::deadline::refuse_zero;
+use super::known::Known;
 use super::modes::{ListenerModes, RouteDraft};
 use super::names::Names;
-use super::{Room, accept, address, pools, profiles, routes};
+use super::room::{Room, accept};
+use super::{address, routes};
 use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;
 use crate::schema::{self, NonTls, Protocol};
 use crate::units::{Size, Time};
-
-/// What listeners may refer to.
-pub(super) struct Known<'k, 'f> {
-    pub(super) pools: &'k pools::Drafts<'f>,
-    pub(super) profiles: &'k profiles::Drafts<'f>,
-}
 
 /// A listener without its counters, and with pools by number.
 pub(super) struct ListenerDraft {
@@ -213,15 +210,6 @@ fn timeouts(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Liste
         connect: read("connect", written.connect, defaults::CONNECT),
         idle: read("idle", written.idle, defaults::IDLE),
         half_closed: read("half_closed", written.half_closed, defaults::HALF_CLOSED),
-    }
-}
-
-/// A deadline of no time at all ends everything before it begins; people who write 0 mean "never".
-pub(super) fn refuse_zero(report: &mut Report<'_>, place: &Place<'_>, value: Time) {
-    if value.0.is_zero() {
-        report
-            .error(place, "0s is no time to wait")
-            .hint("there is no `never`; a long time, such as 1d, is close");
     }
 }
 

@@ -5,15 +5,21 @@
 //! become the plan. Drafts leave out what was refused, so that one mistake is reported once. Metrics are touched in
 //! the second step alone, so that a refused configuration leaves no series. Certificates and keys are read here,
 //! through weir-tls; no socket is opened.
+//!
+//! A part uses only what stands before it here: `room` and `deadline` (what all share), `names`, `address`, `profiles`,
+//! `process`, `routes`, `health`, `pools`, `known` (what listeners may refer to), `modes`, `listeners`.
 
 mod address;
+mod deadline;
 mod health;
+mod known;
 mod listeners;
 mod modes;
 mod names;
 mod pools;
 mod process;
 mod profiles;
+mod room;
 mod routes;
 
 use std::path::Path;
@@ -23,10 +29,12 @@ use weir_metrics::Metrics;
 use weir_router::plan::Plan;
 use weir_tls::TicketSecret;
 
-use crate::Rejected;
-use crate::diagnostics::{Diagnostic, Report};
+use crate::diagnostics::{Diagnostic, Rejected, Report};
 use crate::load::{Loaded, load};
 use crate::place::Place;
+
+use known::Known;
+use room::Room;
 
 /// What the process gives to a plan.
 #[derive(Debug)]
@@ -52,8 +60,7 @@ pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<D
     let (runtime, log, admin) = process::draft(&mut room, file, input.cpus);
     let profiles = profiles::draft(&mut room, file);
     let pools = pools::draft(&mut room, file);
-    let listeners =
-        listeners::draft(&mut room, file, &listeners::Known { pools: &pools, profiles: &profiles });
+    let listeners = listeners::draft(&mut room, file, &Known { pools: &pools, profiles: &profiles });
     address::refuse_overlaps(&mut room.report, file, admin.as_ref());
     warn_of_unused(&mut room.report, &pools, &profiles);
 
@@ -93,49 +100,6 @@ pub fn check(path: &Path, input: &CompileInput<'_>) -> Result<(Plan, Vec<Diagnos
 /// Different for every pool of the process: generations do not repeat, and no file has 2^32 pools.
 fn pool_id(generation: u64, number: u64) -> u64 {
     (generation << 32) | number
-}
-
-/// What every part of the draft needs.
-struct Room<'r> {
-    report: Report<'r>,
-    /// Where relative paths start.
-    folder: &'r Path,
-    secret: &'r TicketSecret,
-}
-
-/// Why a text is refused, before it is known where it stands.
-#[derive(Debug, PartialEq, Eq)]
-struct Refusal {
-    message: String,
-    hint: Option<String>,
-}
-
-impl Refusal {
-    fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
-    }
-
-    fn hint(self, hint: impl Into<String>) -> Self {
-        Self { hint: Some(hint.into()), ..self }
-    }
-
-    fn report(self, report: &mut Report<'_>, place: &Place<'_>) {
-        let refused = report.error(place, self.message);
-        if let Some(hint) = self.hint {
-            refused.hint(hint);
-        }
-    }
-}
-
-/// The value, if it was accepted; else its refusal is reported at `place`.
-fn accept<T>(report: &mut Report<'_>, place: &Place<'_>, result: Result<T, Refusal>) -> Option<T> {
-    match result {
-        Ok(value) => Some(value),
-        Err(refusal) => {
-            refusal.report(report, place);
-            None
-        }
-    }
 }
 
 fn warn_of_unused(report: &mut Report<'_>, pools: &pools::Drafts<'_>, profiles: &profiles::Drafts<'_>) {

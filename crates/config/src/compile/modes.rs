@@ -2,8 +2,9 @@
 
 use weir_router::plan::{ClientTls, Mode};
 
-use super::listeners::Known;
-use super::{Room, profiles};
+use super::known::Known;
+use super::profiles;
+use super::room::Room;
 use crate::place::Place;
 use crate::schema::{self, NonTls, TlsChoice};
 

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::Refusal;
-use crate::diagnostics::{MOST_ERRORS, Report, nearest};
+use super::room::Refusal;
+use crate::diagnostics::Report;
+use crate::finding::MOST_ERRORS;
+use crate::nearest::nearest;
 use crate::place::Place;
 
 /// The names in one list of the file.

@@ -10,7 +10,8 @@ use weir_metrics::Metrics;
 use weir_tls::{BackendAlpn, BackendSettings, BackendTls, ServerNameFrom};
 
 use super::names::{self, Names};
-use super::{Refusal, Room, accept, address, health, profiles, routes};
+use super::room::{Room, accept};
+use super::{address, health, profiles};
 use crate::defaults;
 use crate::place::Place;
 use crate::schema::{self, Balance};
@@ -192,9 +193,4 @@ fn backend_tls(room: &mut Room<'_>, place: &Place<'_>, tls: &schema::PoolTls) ->
             None
         }
     }
-}
-
-/// A DNS name that a backend is asked for.
-pub(super) fn server_name(name: &str) -> Result<(), Refusal> {
-    routes::exact_name(name).map(|_| ()).map_err(|refusal| refusal.hint("such as backend.internal"))
 }

@@ -2,9 +2,10 @@
 
 use weir_router::plan;
 
-use super::{Refusal, Room, accept, address};
+use super::address;
+use super::room::{Refusal, Room, accept};
 use crate::defaults;
-use crate::diagnostics::nearest;
+use crate::nearest::nearest;
 use crate::place::Place;
 use crate::schema::{Access, Auto, File, LogFormat};
 

@@ -7,7 +7,7 @@ use weir_router::plan::{ClientTls, Truncation};
 use weir_tls::{CertificateFiles, MinVersion, ServerProfile, ServerSettings, UnknownSni, Warning};
 
 use super::names::Names;
-use super::{Refusal, Room};
+use super::room::{Refusal, Room};
 use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;

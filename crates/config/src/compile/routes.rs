@@ -4,7 +4,8 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use weir_core::route::{Match, NamePattern};
 
-use super::{Refusal, accept, profiles};
+use super::profiles;
+use super::room::{Refusal, accept};
 use crate::diagnostics::Report;
 use crate::place::Place;
 use crate::schema;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
-use crate::diagnostics::nearest;
+use crate::nearest::nearest;
 use crate::tree::Value;
 
 /// An error of serde, in words for the user.

@@ -12,20 +12,11 @@ use serde::Deserialize;
 use serde::de::value::{StrDeserializer, StringDeserializer};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Unexpected, Visitor};
 
-use crate::diagnostics::MOST_ERRORS;
+use crate::finding::{Finding, MOST_ERRORS};
 use crate::schema::NOT_YET;
-use crate::source::Position;
 use crate::tree::{Entry, Node, Value};
 
 use fault::{Fault, OneOf, unexpected};
-
-/// Something that does not fit, and where.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finding {
-    pub(crate) at: Position,
-    pub(crate) message: String,
-    pub(crate) hint: Option<String>,
-}
 
 /// Reads `T` from the tree. What does not fit is refused in the tree and listed.
 pub(crate) fn decode<'t, T: Deserialize<'t> + Default>(root: &'t Node) -> (T, Vec<Finding>) {

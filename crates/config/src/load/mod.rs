@@ -10,9 +10,9 @@ mod tests;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::Rejected;
-use crate::decode::{Finding, decode};
-use crate::diagnostics::{Diagnostic, Report};
+use crate::decode::decode;
+use crate::diagnostics::{Diagnostic, Rejected, Report};
+use crate::finding::Finding;
 use crate::schema::File;
 use crate::source::{Position, Source};
 use crate::tree::Node;

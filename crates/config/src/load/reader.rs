@@ -10,9 +10,8 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::Rejected;
-use crate::decode::Finding;
-use crate::diagnostics::Diagnostic;
+use crate::diagnostics::{Diagnostic, Rejected};
+use crate::finding::Finding;
 use crate::source::{Position, Source};
 use crate::substitute::substitute;
 use crate::tree::{Entry, Node, Value};
@@ -289,7 +288,7 @@ fn position_in(error: &impl fmt::Display) -> Option<Position> {
     Some(Position { line, column })
 }
 
-/// Values in the tree: more than a file of [`LARGEST_FILE`] can sensibly hold, and about 100 MB of memory.
+/// Values in the tree: more than a file of `LARGEST_FILE` can sensibly hold, and about 100 MB of memory.
 const MOST_VALUES: usize = 1_000_000;
 /// The message of an error that only carries a place. The control character keeps it apart from any text of a user.
 const CARRIER: &str = "\u{1}place\u{1}";

@@ -3,8 +3,7 @@
 use super::flow::Flow;
 use super::queue::unacknowledged;
 use super::wire::Wire;
-use super::{Memory, Relay};
-use crate::account::Side;
+use crate::memory::Memory;
 use crate::socket;
 use std::future::poll_fn;
 use std::io;
@@ -18,83 +17,96 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the send queue is looked at: nothing tells when it is empty.
 const LOOK: Duration = Duration::from_millis(2);
 
-impl<C: Wire, B: Wire> Relay<'_, C, B> {
-    /// The other side broke. Delivers to `side` what came before that, then resets it, because its stream is
-    /// cut short; if the other side had finished sending, `side` gets its ordinary end instead.
-    pub(super) async fn deliver_and_reset(&mut self, side: Side) {
-        let deadline = Instant::now() + PATIENCE;
-        let mut sent = 0;
-        if side == Side::Backend {
-            self.up.source_broke();
-            deliver(&mut self.up, self.client, self.backend, self.memory, deadline, &mut sent).await;
-            self.traffic.up(sent);
-            end(&self.up, self.backend.tcp(), deadline).await;
-        } else {
-            self.down.source_broke();
-            deliver(&mut self.down, self.backend, self.client, self.memory, deadline, &mut sent).await;
-            self.traffic.down(sent);
-            end(&self.down, self.client.tcp(), deadline).await;
-        }
-    }
+/// Reads at one look: a peer that never stops sending must not keep the worker.
+const DISCARDS: usize = 16;
 
-    /// weir ends the connection: flushes, ends both sides cleanly, and resets what even that does not end.
-    pub(super) async fn farewell(&mut self) {
-        let deadline = Instant::now() + PATIENCE;
-        self.up.finish();
-        self.down.finish();
-        let (mut sent_up, mut sent_down) = (0, 0);
-        let both = poll_fn(|cx| {
-            let up = self.up.poll(cx, self.client, self.backend, self.memory, &mut sent_up);
-            let down = self.down.poll(cx, self.backend, self.client, self.memory, &mut sent_down);
-            // A side that fails now is gone; the other one still gets its end.
-            if up.is_ready() && down.is_ready() { Poll::Ready(()) } else { Poll::Pending }
-        });
-        let in_time = timeout_at(deadline, both).await.is_ok();
-        self.traffic.up(sent_up);
-        self.traffic.down(sent_down);
-        if !in_time || !self.down.is_done() {
-            socket::reset(self.client.tcp());
-        }
-        if !in_time || !self.up.is_done() {
-            socket::reset(self.backend.tcp());
-        }
-    }
+/// One direction, and what its destination took of it at the end.
+#[derive(Debug)]
+pub(super) struct Direction<'a> {
+    pub(super) flow: &'a mut Flow,
+    pub(super) sent: &'a mut usize,
 }
 
-/// Moves what the broken side had sent before it broke, as far as it has come in.
-async fn deliver<R: Wire, W: Wire>(
+/// `from` broke. Delivers to `to` what came before that, then resets it, because its stream is cut short; if
+/// `from` had finished sending, `to` gets its ordinary end instead.
+pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
     flow: &mut Flow,
     from: &mut R,
     to: &mut W,
     memory: &Memory,
-    deadline: Instant,
     sent: &mut usize,
 ) {
-    let drained = poll_fn(|cx| match flow.poll(cx, from, to, memory, sent) {
-        // Ended, or failed: nothing more can come.
+    let deadline = Instant::now() + PATIENCE;
+    flow.source_broke();
+    // A source that is gone answers every read, with data or with an end; the deadline bounds the destination.
+    let delivered = poll_fn(|cx| match flow.poll(cx, from, to, memory, sent) {
         Poll::Ready(_) => Poll::Ready(()),
-        // Waiting with nothing in hand is waiting for a source that is gone.
-        Poll::Pending if flow.is_empty() => Poll::Ready(()),
         Poll::Pending => Poll::Pending,
     });
-    if timeout_at(deadline, drained).await.is_err() {
+    if timeout_at(deadline, delivered).await.is_err() {
         tracing::debug!("could not deliver everything before passing a reset on");
+    }
+    settle(to.tcp(), memory, deadline).await;
+    if !flow.is_done() {
+        socket::reset(to.tcp());
     }
 }
 
-/// Resets `to` once it has acknowledged everything, unless its stream has ended cleanly.
-async fn end(flow: &Flow, to: &TcpStream, deadline: Instant) {
-    if flow.is_done() {
-        return;
+/// weir ends the connection: flushes, ends both sides cleanly, and resets what even that does not end.
+pub(super) async fn farewell<C: Wire, B: Wire>(
+    up: Direction<'_>,
+    down: Direction<'_>,
+    client: &mut C,
+    backend: &mut B,
+    memory: &Memory,
+) {
+    let deadline = Instant::now() + PATIENCE;
+    up.flow.finish();
+    down.flow.finish();
+    let both = poll_fn(|cx| {
+        let to_backend = up.flow.poll(cx, client, backend, memory, up.sent);
+        let to_client = down.flow.poll(cx, backend, client, memory, down.sent);
+        // A side that fails now is gone; the other one still gets its end.
+        if to_backend.is_ready() && to_client.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+    });
+    if timeout_at(deadline, both).await.is_err() {
+        tracing::debug!("a side did not take its end in time");
     }
+    tokio::join!(settle(client.tcp(), memory, deadline), settle(backend.tcp(), memory, deadline));
+    if !down.flow.is_done() {
+        socket::reset(client.tcp());
+    }
+    if !up.flow.is_done() {
+        socket::reset(backend.tcp());
+    }
+}
+
+/// Waits until the peer has acknowledged everything, and discards what it still sends: closing a socket with
+/// unread input resets it, and that destroys what is still in its send queue (RFC 2525 §2.17).
+async fn settle(stream: &TcpStream, memory: &Memory, deadline: Instant) {
     let acknowledged = async {
-        while unacknowledged(to)? > 0 {
+        loop {
+            discard(stream, memory)?;
+            if unacknowledged(stream)? == 0 {
+                return io::Result::Ok(());
+            }
             sleep(LOOK).await;
         }
-        io::Result::Ok(())
     };
     if let Ok(Err(error)) = timeout_at(deadline, acknowledged).await {
-        tracing::debug!(%error, "cannot read the send queue");
+        tracing::debug!(%error, "the peer is gone");
     }
-    socket::reset(to);
+}
+
+/// Reads off what has come in.
+fn discard(stream: &TcpStream, memory: &Memory) -> io::Result<()> {
+    for _ in 0..DISCARDS {
+        match stream.try_read(&mut memory.scratch()) {
+            Ok(0) => return Ok(()), // It has finished sending, and may still be receiving.
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }

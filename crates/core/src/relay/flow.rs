@@ -1,22 +1,12 @@
 //! One direction of a relay: read, write, keep what does not fit, finish.
 
-use super::OnTruncation;
-use super::memory::Memory;
+use super::fault::Fault;
+use super::rules::OnTruncation;
 use super::splice::{self, Bulk};
 use super::wire::{Finish, Wire};
+use crate::memory::Memory;
 use std::io;
 use std::task::{Context, Poll, ready};
-
-/// Why a direction failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// Reading from its source failed.
-    Source(io::ErrorKind),
-    /// Writing to its destination failed.
-    Destination(io::ErrorKind),
-    /// Its source ended TLS without close_notify, and that is to become a reset.
-    Truncated,
-}
 
 /// Where a direction is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +20,9 @@ enum Stage {
     Finishing(Finish),
     Done,
 }
+
+/// Reads that one direction may do before the other one has its turn.
+const TURN: usize = 16;
 
 /// One direction.
 #[derive(Debug)]
@@ -74,9 +67,9 @@ impl Flow {
         self.truncated
     }
 
-    /// Nothing that was read waits to be written.
-    pub(super) fn is_empty(&self) -> bool {
-        self.kept.is_empty() && !self.unflushed && self.bulk.is_empty()
+    /// It has bytes in hand that its destination does not take: its source is not read meanwhile.
+    pub(super) fn is_blocked(&self) -> bool {
+        !self.kept.is_empty() || self.bulk.is_filled()
     }
 
     /// Ends the direction here: what was read still goes, then the destination is told of a clean end.
@@ -112,7 +105,7 @@ impl Flow {
         memory: &Memory,
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
-        loop {
+        for _ in 0..TURN {
             ready!(self.poll_kept(cx, to, sent))?;
             match self.stage {
                 Stage::Open | Stage::Broken => {}
@@ -133,15 +126,14 @@ impl Flow {
             if self.bulk.is_on()
                 && let (Some(from), Some(to)) = (from.bare(), to.bare())
             {
-                if ready!(splice::poll_splice(&mut self.bulk, cx, from, to, memory, sent))?
-                    == splice::Step::Ended
-                {
-                    self.ended(Finish::Clean);
-                }
+                ready!(splice::poll_splice(&mut self.bulk, cx, from, to, memory, sent))?;
                 continue;
             }
             ready!(self.poll_copy(cx, from, to, memory, sent))?;
         }
+        // The other direction has its turn before this one goes on.
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// One read through the worker's buffer, and its writes.
@@ -166,16 +158,17 @@ impl Flow {
                         Poll::Ready(Ok(0)) => {
                             return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
                         }
-                        Poll::Ready(Ok(n)) => at += n,
+                        Poll::Ready(Ok(n)) => {
+                            at += n;
+                            *sent += n;
+                        }
                         Poll::Ready(Err(e)) => return Poll::Ready(Err(Fault::Destination(e.kind()))),
                         Poll::Pending => {
                             self.kept = rest.to_vec();
-                            *sent += at;
                             return Poll::Pending;
                         }
                     }
                 }
-                *sent += at;
             }
             Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(self.truncation()),
             Err(e) => return Poll::Ready(Err(Fault::Source(e.kind()))),

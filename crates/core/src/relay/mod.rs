@@ -2,9 +2,8 @@
 //!
 //! - [`flow`] one direction: read, write, keep what does not fit, finish.
 //! - [`splice`] the bulk road of a flow between two bare TCP sockets.
-//! - [`pipes`] the worker's pool of pipes for it.
-//! - [`memory`] what a worker's connections share: its read buffer and its pipes.
 //! - [`wire`] what a side of a relay can do: bare TCP, TLS with a client, TLS with a backend.
+//! - [`rules`] deadlines, and what a truncation becomes.
 //! - [`closing`] the ends that are not clean: passing a reset on, saying farewell at a deadline.
 //!
 //! A FIN (or close_notify) from one side means "I will send no more" and nothing else: what it sent goes on,
@@ -14,61 +13,28 @@
 //! written at once is kept, and then reading stops.
 
 mod closing;
+mod fault;
 mod flow;
-mod memory;
-mod pipes;
 mod queue;
+mod rules;
 mod splice;
 mod wire;
 
-pub use memory::Memory;
-pub use pipes::Budget;
+pub use rules::{OnTruncation, Rules, Terms};
 pub use wire::{Finish, Session, Tls, Wire};
 
-use crate::account::{Finished, Side, Traffic};
+use crate::account::Traffic;
 use crate::error::ConnError;
+use crate::memory::Memory;
+use crate::outcome::{Finished, Side};
 use crate::stop::Switch;
-use flow::{Fault, Flow};
+use fault::Fault;
+use flow::Flow;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
-
-/// What a FIN without close_notify becomes on the other side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnTruncation {
-    /// A reset, once all that came before is delivered.
-    Reset,
-    /// A clean end.
-    Finish,
-    /// The same: a FIN without close_notify.
-    PassOn,
-}
-
-/// How a relay behaves.
-#[derive(Clone, Copy, Debug)]
-pub struct Rules {
-    /// No byte in either direction for this long ends it.
-    pub idle: Duration,
-    /// The same once one side has finished sending.
-    pub half_closed: Duration,
-    /// When the client ends TLS without close_notify.
-    pub client_truncation: OnTruncation,
-    /// When the backend does.
-    pub backend_truncation: OnTruncation,
-}
-
-/// What a relay goes by, besides its two sides.
-#[derive(Clone, Copy, Debug)]
-pub struct Terms<'a> {
-    /// Its deadlines, and what a truncation becomes.
-    pub rules: Rules,
-    /// The worker's buffer and pipes.
-    pub memory: &'a Memory,
-    /// Tells it to end.
-    pub switch: &'a Switch,
-}
 
 /// Moves bytes between `client` and `backend` until both have finished; `ahead` goes to the backend first.
 ///
@@ -94,7 +60,11 @@ pub async fn relay<C: Wire, B: Wire>(
         traffic,
     };
     let end = relay.run(&terms.rules, terms.switch).await;
-    relay.settle(end).await
+    if matches!(end, End::Both) {
+        return relay.finished();
+    }
+    // Boxed: a connection must not carry the size of its end.
+    Box::pin(relay.settle(end)).await
 }
 
 struct Relay<'a, C, B> {
@@ -113,7 +83,7 @@ enum End {
     Both,
     /// The flow that `from` feeds failed.
     Broken { from: Side, fault: Fault },
-    /// A side that had finished sending has been reset since.
+    /// A side that is not being read from has been reset.
     Gone(Side, std::io::ErrorKind),
     /// A deadline, or the switch.
     Cut(ConnError),
@@ -137,18 +107,27 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
     }
 
     fn poll_flows(&mut self, cx: &mut Context<'_>, last: &mut Instant) -> Poll<End> {
+        let was_open = self.first.is_none();
         let (mut sent_up, mut sent_down) = (0, 0);
         let up = self.up.poll(cx, self.client, self.backend, self.memory, &mut sent_up);
         if self.up.has_ended() && self.first.is_none() {
             self.first = Some(Finished { first: Side::Client, how: C::CLEAN_END });
         }
-        let down = self.down.poll(cx, self.backend, self.client, self.memory, &mut sent_down);
+        // A socket tells of its reset once: a write that has met it leaves the next read nothing but an end that
+        // looks clean. So nothing more is read until it is known what the failure means.
+        let broke = matches!(up, Poll::Ready(Err(_))) && !self.up.has_ended();
+        let down = if broke {
+            Poll::Pending
+        } else {
+            self.down.poll(cx, self.backend, self.client, self.memory, &mut sent_down)
+        };
         if self.down.has_ended() && self.first.is_none() {
             self.first = Some(Finished { first: Side::Backend, how: B::CLEAN_END });
         }
-        if sent_up + sent_down > 0 {
-            self.traffic.up(sent_up);
-            self.traffic.down(sent_down);
+        self.traffic.up(sent_up);
+        self.traffic.down(sent_down);
+        // The time of a half-closed connection begins with the half-close.
+        if sent_up + sent_down > 0 || (was_open && self.first.is_some()) {
             *last = Instant::now();
         }
         match (excused(up, &mut self.up, &self.down), excused(down, &mut self.down, &self.up)) {
@@ -169,10 +148,15 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
     ) -> Poll<End> {
         let half_closed = self.first.is_some();
         let deadline = last + if half_closed { rules.half_closed } else { rules.idle };
-        // A side that has finished sending is not read from any more, so nothing would tell of its reset.
-        let wake = if half_closed { deadline.min(Instant::now() + LOOK_AGAIN) } else { deadline };
-        if half_closed && timer.deadline() > wake {
-            timer.as_mut().reset(wake);
+        // A side that has finished sending, or whose bytes are stuck, is not read from: nothing would tell of its
+        // reset.
+        let watching = half_closed || self.up.is_blocked() || self.down.is_blocked();
+        let next = |now: Instant| if watching { deadline.min(now + LOOK_AGAIN) } else { deadline };
+        if watching {
+            let wake = next(Instant::now());
+            if timer.deadline() > wake {
+                timer.as_mut().reset(wake);
+            }
         }
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
@@ -180,22 +164,23 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
                 let cut = if half_closed { ConnError::HalfClosedTimeout } else { ConnError::IdleTimeout };
                 return Poll::Ready(End::Cut(cut));
             }
-            if let Some(gone) = self.reset_since_its_end() {
+            if let Some(gone) = self.reset_unseen() {
                 return Poll::Ready(gone);
             }
-            timer.as_mut().reset(if half_closed { deadline.min(now + LOOK_AGAIN) } else { deadline });
+            timer.as_mut().reset(next(now));
         }
         Poll::Pending
     }
 
-    fn reset_since_its_end(&self) -> Option<End> {
+    /// A reset of a side that is not being read from.
+    fn reset_unseen(&self) -> Option<End> {
         let error = |tcp: &tokio::net::TcpStream| tcp.take_error().ok().flatten();
-        if self.up.has_ended()
+        if (self.up.has_ended() || self.up.is_blocked())
             && let Some(e) = error(self.client.tcp())
         {
             return Some(End::Gone(Side::Client, e.kind()));
         }
-        if self.down.has_ended()
+        if (self.down.has_ended() || self.down.is_blocked())
             && let Some(e) = error(self.backend.tcp())
         {
             return Some(End::Gone(Side::Backend, e.kind()));
@@ -203,40 +188,64 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
         None
     }
 
+    /// What a relay came to in which both directions have ended.
+    fn finished(&self) -> Result<Finished, ConnError> {
+        match self.truncated() {
+            Some(side) => Err(ConnError::Truncated(side)),
+            None => Ok(self.first.unwrap_or(Finished { first: Side::Client, how: C::CLEAN_END })),
+        }
+    }
+
     /// Ends what is still open, in the way that the end asks for.
     async fn settle(mut self, end: End) -> Result<Finished, ConnError> {
         match end {
-            End::Both => {
-                let finished = self.first.unwrap_or(Finished { first: Side::Client, how: C::CLEAN_END });
-                match self.truncated() {
-                    Some(side) => Err(ConnError::Truncated(side)),
-                    None => Ok(finished),
-                }
-            }
+            End::Both => self.finished(),
             End::Broken { from: Side::Client, fault: Fault::Truncated } => {
-                self.deliver_and_reset(Side::Backend).await;
+                self.pass_reset_to(Side::Backend).await;
                 Err(ConnError::Truncated(Side::Client))
             }
             End::Broken { fault: Fault::Truncated, .. } => {
-                self.deliver_and_reset(Side::Client).await;
+                self.pass_reset_to(Side::Client).await;
                 Err(ConnError::Truncated(Side::Backend))
             }
             End::Broken { from: Side::Client, fault: Fault::Source(kind) }
             | End::Broken { from: Side::Backend, fault: Fault::Destination(kind) }
             | End::Gone(Side::Client, kind) => {
-                self.deliver_and_reset(Side::Backend).await;
+                self.pass_reset_to(Side::Backend).await;
                 Err(ConnError::Broken(Side::Client, kind))
             }
             End::Broken { fault: Fault::Source(kind) | Fault::Destination(kind), .. }
             | End::Gone(_, kind) => {
-                self.deliver_and_reset(Side::Client).await;
+                self.pass_reset_to(Side::Client).await;
                 Err(ConnError::Broken(Side::Backend, kind))
             }
             End::Cut(error) => {
-                self.farewell().await;
+                self.say_farewell().await;
                 Err(error)
             }
         }
+    }
+
+    /// The other side broke: `side` gets what came before that, then its end.
+    async fn pass_reset_to(&mut self, side: Side) {
+        let mut sent = 0;
+        if side == Side::Backend {
+            closing::pass_reset_on(&mut self.up, self.client, self.backend, self.memory, &mut sent).await;
+            self.traffic.up(sent);
+        } else {
+            closing::pass_reset_on(&mut self.down, self.backend, self.client, self.memory, &mut sent).await;
+            self.traffic.down(sent);
+        }
+    }
+
+    /// weir ends the connection.
+    async fn say_farewell(&mut self) {
+        let (mut sent_up, mut sent_down) = (0, 0);
+        let up = closing::Direction { flow: &mut self.up, sent: &mut sent_up };
+        let down = closing::Direction { flow: &mut self.down, sent: &mut sent_down };
+        closing::farewell(up, down, self.client, self.backend, self.memory).await;
+        self.traffic.up(sent_up);
+        self.traffic.down(sent_down);
     }
 
     fn truncated(&self) -> Option<Side> {
@@ -258,7 +267,7 @@ fn excused(polled: Poll<Result<(), Fault>>, flow: &mut Flow, opposite: &Flow) ->
     }
 }
 
-/// How often a half-closed connection looks whether its finished side has been reset.
+/// How often a side that is not being read from is looked at.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 #[cfg(test)]

@@ -5,9 +5,8 @@
 //! the socket can only mean that the socket has nothing, never that the pipe is full. Bytes inside may exceed
 //! the pipe's capacity in pages, so no more is assumed than what the calls returned.
 
-use super::flow::Fault;
-use super::memory::Memory;
-use super::pipes::Pipe;
+use super::fault::Fault;
+use crate::memory::{Memory, Pipe};
 use rustix::fd::AsFd;
 use rustix::pipe::{SpliceFlags, splice};
 use std::io;
@@ -28,15 +27,6 @@ pub(super) struct Bulk {
 struct Filled {
     pipe: Pipe,
     inside: usize,
-}
-
-/// What a poll of the bulk road came to, short of waiting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
-    /// The source has ended.
-    Ended,
-    /// Back to copying.
-    Copy,
 }
 
 /// A read of this size is a large one.
@@ -61,17 +51,18 @@ impl Bulk {
         self.on
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.pipe.is_none()
+    /// Bytes are inside its pipe.
+    pub(super) fn is_filled(&self) -> bool {
+        self.pipe.is_some()
     }
 
-    fn back_to_copying(&mut self) -> Step {
+    fn back_to_copying(&mut self) {
         (self.on, self.streak) = (false, 0);
-        Step::Copy
     }
 }
 
-/// Moves bytes until the source has none, the destination takes none, or a turn is used up.
+/// Moves bytes until the source has none, the destination takes none, or a turn is used up; Ready when it is back
+/// to copying.
 pub(super) fn poll_splice(
     bulk: &mut Bulk,
     cx: &mut Context<'_>,
@@ -79,7 +70,7 @@ pub(super) fn poll_splice(
     to: &TcpStream,
     memory: &Memory,
     sent: &mut usize,
-) -> Poll<Result<Step, Fault>> {
+) -> Poll<Result<(), Fault>> {
     let turn = *sent + TURN;
     loop {
         ready!(poll_drain(bulk, cx, to, memory, sent))?;
@@ -88,18 +79,24 @@ pub(super) fn poll_splice(
             return Poll::Pending;
         }
         ready!(from.poll_read_ready(cx)).map_err(|e| Fault::Source(e.kind()))?;
-        let Some(pipe) = memory.pipes.take() else { return Poll::Ready(Ok(bulk.back_to_copying())) };
+        let Some(pipe) = memory.pipes.take() else {
+            bulk.back_to_copying();
+            return Poll::Ready(Ok(()));
+        };
         match from.try_io(Interest::READABLE, || step(from, &pipe.write, pipe.capacity)) {
             Ok(0) => {
+                // The end, or an urgent byte that splice(2) does not step over: a read tells which.
                 memory.pipes.give(pipe);
-                return Poll::Ready(Ok(Step::Ended));
+                bulk.back_to_copying();
+                return Poll::Ready(Ok(()));
             }
             Ok(inside) => {
-                bulk.streak = if inside < LARGE { bulk.streak + 1 } else { 0 };
+                bulk.streak = if inside < LARGE { bulk.streak.saturating_add(1) } else { 0 };
                 bulk.pipe = Some(Box::new(Filled { pipe, inside }));
                 if bulk.streak >= TO_COPY {
                     ready!(poll_drain(bulk, cx, to, memory, sent))?;
-                    return Poll::Ready(Ok(bulk.back_to_copying()));
+                    bulk.back_to_copying();
+                    return Poll::Ready(Ok(()));
                 }
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => memory.pipes.give(pipe),

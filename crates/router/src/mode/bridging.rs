@@ -1,11 +1,12 @@
 //! Bridging: TLS ends here, and a new, verified session goes to the backend.
 
-use crate::conn::Road;
+use super::road::Road;
 use crate::plan::ClientTls;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use weir_core::account::{Finished, Record};
+use weir_core::account::Record;
 use weir_core::error::{ConnError, ConnectError};
+use weir_core::outcome::Finished;
 use weir_core::pool::Backend;
 use weir_core::relay::{OnTruncation, Tls, Wire, relay};
 use weir_metrics::ListenerMetrics;

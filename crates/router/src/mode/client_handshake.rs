@@ -1,6 +1,6 @@
 //! The handshake with the client, which offload and bridging share.
 
-use crate::conn::Road;
+use super::road::Road;
 use crate::plan;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
@@ -8,8 +8,8 @@ use weir_core::account::Record;
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
 use weir_core::hello::TLS12;
-use weir_core::peek::Replay;
 use weir_core::relay::Tls;
+use weir_core::replay::Replay;
 use weir_tls::{ClientTls, Reason};
 
 /// A client with whom a TLS session stands.

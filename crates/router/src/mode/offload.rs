@@ -1,10 +1,11 @@
 //! Offload: TLS ends here, the backend gets plaintext.
 
-use crate::conn::Road;
+use super::road::Road;
 use crate::plan::ClientTls;
 use tokio::net::TcpStream;
-use weir_core::account::{Finished, Record};
+use weir_core::account::Record;
 use weir_core::error::ConnError;
+use weir_core::outcome::Finished;
 use weir_core::relay::{Wire, relay};
 
 /// Finishes the handshake with the client, reaches a backend in the clear, and relays.

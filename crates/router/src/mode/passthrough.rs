@@ -1,9 +1,10 @@
 //! Passthrough: the bytes go to the backend as they come. No key is held, not one byte is changed.
 
-use crate::conn::Road;
+use super::road::Road;
 use tokio::net::TcpStream;
-use weir_core::account::{Finished, Record};
+use weir_core::account::Record;
 use weir_core::error::ConnError;
+use weir_core::outcome::Finished;
 use weir_core::relay::{OnTruncation, relay};
 
 /// Reaches a backend, gives it what was read ahead, and relays.

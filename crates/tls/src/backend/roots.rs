@@ -8,7 +8,7 @@ use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use tokio::time::Instant;
 
-use super::BackendTlsError;
+use super::error::BackendTlsError;
 use crate::certificate::certificates_in;
 use crate::provider::provider;
 use crate::verify::{Listed, Verifier};

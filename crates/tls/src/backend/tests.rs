@@ -10,8 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::certificate::CertificateFiles;
+use crate::failure::Reason;
 use crate::fixtures::{Pki, ecdsa, params, pipe, plain_server};
-use crate::{CertificateFiles, Reason};
 
 const NAME: &str = "backend.test";
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", path.display())]
 pub struct CertificateError {
-    /// The entry in [`ServerSettings::certificates`](crate::ServerSettings::certificates), from 0.
+    /// The entry in the list of certificates that was given, from 0.
     pub entry: usize,
     /// Which of the entry's two files it is about.
     pub file: CertificateFile,

@@ -9,7 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
-use super::CertificateProblem;
+use super::error::CertificateProblem;
 
 /// Reads every certificate of a PEM file, in its order.
 ///

@@ -1,8 +1,7 @@
 //! Which of several certificates a name gets.
 
 use super::*;
-use crate::CertificateFiles;
-use crate::certificate::load_all;
+use crate::certificate::{CertificateFiles, load_all};
 use crate::fixtures::{Pki, ecdsa, params, rsa};
 
 const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];

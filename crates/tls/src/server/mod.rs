@@ -21,7 +21,8 @@ use crate::certificate::{self, CertificateError, CertificateFacts, CertificateFi
 use crate::failure::{FailedHandshake, HandshakeError};
 use crate::provider::{MinVersion, provider, versions};
 use crate::resolver::{Resolver, UnknownSni};
-use crate::sessions::{Watched, session_store};
+use crate::resumption::Watched;
+use crate::sessions::session_store;
 use crate::tickets::{Lifetime, Scope, TicketSecret, Tickets, unix_now};
 use crate::warning::Warning;
 

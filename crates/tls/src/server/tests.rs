@@ -10,8 +10,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
 use tokio_rustls::TlsConnector;
 
 use super::*;
+use crate::agreed::Resumed;
+use crate::failure::Reason;
 use crate::fixtures::{Pki, ecdsa, params, pipe, profile, rsa, settings, tls_error};
-use crate::{Reason, Resumed};
 
 const NAME: &str = "www.example.com";
 

@@ -30,7 +30,7 @@ use zeroize::Zeroizing;
 
 use crate::agreed::Resumed;
 use crate::provider::TlsError;
-use crate::sessions::given_back;
+use crate::resumption::given_back;
 
 /// The process-wide secret that ticket keys derive from. Cheap to clone; `Debug` shows nothing of it.
 #[derive(Clone)]

@@ -1,7 +1,8 @@
 //! `weir check`: is this configuration sound?
 
-use super::{complain, configuration, say};
+use super::configuration::configuration;
 use crate::run;
+use crate::terminal::{complain, say};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::path::PathBuf;

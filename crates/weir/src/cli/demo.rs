@@ -1,7 +1,7 @@
 //! `weir demo`: the three modes on this machine.
 
-use super::complain;
 use crate::demo;
+use crate::terminal::complain;
 use clap::Args;
 use std::process::ExitCode;
 

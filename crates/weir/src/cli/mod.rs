@@ -3,12 +3,13 @@
 //! Exit codes: 0 done, 1 it failed or the configuration is wrong, 2 wrong usage.
 
 mod check;
+mod configuration;
 mod demo;
 mod run;
 
+use crate::version::VERSION;
 use clap::{Parser, Subcommand};
-use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use configuration::WRONG_USAGE;
 use std::process::ExitCode;
 
 /// A layer-4 load balancer: passthrough, TLS offload and TLS bridging.
@@ -30,18 +31,12 @@ enum Verb {
     Demo(demo::Demo),
 }
 
-/// The version, as `--version` and the metrics say it.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
-
 const EXAMPLES: &str = "\
 Examples:
   weir demo                              see it work, without a configuration
   weir check -c weir.yaml                what is wrong with it, all at once
   weir run -c /etc/weir/weir.yaml        run it; SIGTERM drains and ends
   weir check -c weir.yaml --format json  for editors and pipelines";
-
-/// Where a configuration is looked for when none is named.
-const PLACES: [&str; 2] = ["./weir.yaml", "/etc/weir/weir.yaml"];
 
 pub(crate) fn main() -> ExitCode {
     match Cli::try_parse() {
@@ -56,34 +51,6 @@ pub(crate) fn main() -> ExitCode {
             if error.use_stderr() || shown.is_err() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS }
         }
     }
-}
-
-const WRONG_USAGE: u8 = 2;
-
-/// The configuration to use: the one that was named, or the first that exists.
-fn configuration(named: Option<&Path>) -> Result<PathBuf, ExitCode> {
-    if let Some(path) = named {
-        return Ok(path.to_owned());
-    }
-    PLACES.iter().map(PathBuf::from).find(|p| p.exists()).ok_or_else(|| {
-        complain(&format!(
-            "error: no configuration: name one with -c FILE, or put one at {}",
-            PLACES.join(" or ")
-        ));
-        ExitCode::from(WRONG_USAGE)
-    })
-}
-
-/// Writes to stdout. A reader that has gone (`weir … | head`) is no reason to complain.
-pub(crate) fn say(text: &str) {
-    let mut out = io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()));
-}
-
-/// Writes to stderr.
-fn complain(text: &str) {
-    let mut out = io::stderr().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")));
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! `weir run`: runs a configuration until told to stop.
 
-use super::{complain, configuration};
+use super::configuration::configuration;
 use crate::run;
+use crate::terminal::complain;
 use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -10,9 +10,9 @@ mod backends;
 mod once;
 mod scene;
 
-use crate::cli::say;
 use crate::run::{self, Running};
 use crate::signals::Signals;
+use crate::terminal::say;
 use anyhow::{Context, Result, anyhow};
 use scene::Scene;
 use std::io::{self, IsTerminal, Write};

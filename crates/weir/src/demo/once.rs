@@ -2,7 +2,7 @@
 
 use super::backends::{DECRYPTED, SAW_PLAINTEXT};
 use super::scene::{Scene, Show};
-use crate::cli::say;
+use crate::terminal::say;
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

@@ -23,7 +23,8 @@ async fn pipes_come_back_and_close_when_nobody_needs_them() {
             assert!(got == sent);
             backend.shutdown().await.unwrap();
         };
-        let (ended, (), ()) = within(async { tokio::join!(rig.run(front, back, b""), upload, download) }).await;
+        let (ended, (), ()) =
+            within(async { tokio::join!(rig.run(front, back, b""), upload, download) }).await;
         assert_clean(&ended, Side::Client, How::Fin);
         assert_eq!(rig.worker.pipes.get(), 1, "the one pipe serves connection after connection");
     }
@@ -44,8 +45,12 @@ async fn a_pipe_of_a_broken_connection_is_closed() {
     let rig = Rig::new(2);
     let talk = async {
         // More than all buffers hold: the pipe is full when the backend goes.
-        let upload = timeout(Duration::from_millis(300), client.write_all(&vec![7; 64 << 20])).await;
-        assert!(upload.is_err(), "the backend reads nothing, so this waits");
+        let (torrent, mut sent) = (vec![7; 64 << 20], 0);
+        tokio::select! {
+            _ = client.write_all(&torrent) => panic!("all of it fits into the kernel's buffers"),
+            moved = stalled(&rig) => sent += moved,
+        }
+        assert!(sent > 0);
         assert_eq!(rig.worker.pipes.get(), 1);
         backend.write_all(b"no").await.unwrap();
         reset_now(backend);
@@ -55,6 +60,17 @@ async fn a_pipe_of_a_broken_connection_is_closed() {
     let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
     assert_broken(&ended, Side::Backend);
     assert_eq!(rig.worker.pipes.get(), 0);
+}
+
+/// Waits until the upload has begun and nothing has moved for a while: all buffers on the way are full. How much went.
+async fn stalled(rig: &Rig) -> u64 {
+    let mut before = 0;
+    eventually("the upload begins", || rig.listener.up.get() > 0).await;
+    while rig.listener.up.get() != before {
+        before = rig.listener.up.get();
+        sleep(Duration::from_millis(50)).await;
+    }
+    before
 }
 
 /// Back-pressure: who does not read stops who sends, and costs one pipe a direction, or one buffer's rest.
@@ -71,13 +87,7 @@ async fn a_slow_reader_stops_its_sender() {
                 writer.shutdown().await.unwrap();
             };
             let slow = async {
-                let mut before = u64::MAX;
-                // Nothing has moved for a while: all buffers on the way are full.
-                while rig.listener.up.get() != before {
-                    before = rig.listener.up.get();
-                    sleep(Duration::from_millis(50)).await;
-                }
-                assert!(before < sent.len() as u64, "all of it fits into the kernel's buffers");
+                assert!(stalled(&rig).await < sent.len() as u64, "all of it fits into the kernel's buffers");
                 assert!(rig.worker.pipes.get() <= 1, "{} pipes", rig.worker.pipes.get());
                 let (got, end) = read_out(&mut backend).await;
                 assert!(got == sent && end.is_ok(), "{} of {}", got.len(), sent.len());
@@ -90,39 +100,6 @@ async fn a_slow_reader_stops_its_sender() {
         assert_clean(&ended, Side::Client, How::Fin);
     }
 }
-
-/// A stream in bulk that turns to many small pieces for a reader that is always a little behind.
-#[tokio::test]
-async fn small_pieces_to_a_reader_that_is_always_behind() {
-    let (mut client, front) = pair(0).await;
-    let (back, mut backend) = pair(0).await;
-    SockRef::from(&back).set_send_buffer_size(2048).unwrap();
-    SockRef::from(&backend).set_recv_buffer_size(2048).unwrap();
-    let rig = Rig::new(1);
-    let talk = async {
-        let big = payload(3, 400_000);
-        let mut got = vec![0; big.len() - BEHIND];
-        let (_, read) = tokio::join!(client.write_all(&big), backend.read_exact(&mut got));
-        read.unwrap();
-        assert!(big.starts_with(&got));
-        let mut piece = vec![0; PIECE];
-        for n in 0..400u64 {
-            client.write_all(&payload(n, PIECE)).await.unwrap();
-            backend.read_exact(&mut piece).await.unwrap();
-        }
-        client.shutdown().await.unwrap();
-        assert_eq!(read_out(&mut backend).await.0.len(), BEHIND);
-        backend.shutdown().await.unwrap();
-    };
-    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
-    assert_clean(&ended, Side::Client, How::Fin);
-    assert_eq!(ended.up, 400_000 + 400 * PIECE as u64);
-}
-
-/// Small to the bulk road, and more than a buffer of the least size takes with what is behind already.
-const PIECE: usize = 5000;
-/// More than the destination's buffers hold, so that each piece finds them full.
-const BEHIND: usize = 40_000;
 
 /// recv(2) steps over an urgent byte; splice(2) stops before it and says that there is nothing.
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! hands loopback data over within the call that sends it, so what a peer did before the relay is polled is
 //! what the relay sees in its first poll: that makes the races of real life repeatable.
 
+#![allow(clippy::large_futures, reason = "a test holds both ends of a connection")]
+
 mod bulk;
 mod bytes;
 mod deadlines;
@@ -15,7 +17,10 @@ mod tls;
 
 use super::queue::unacknowledged;
 use super::*;
-use crate::account::{How, Opening, Record};
+use crate::access::Opening;
+use crate::account::Record;
+use crate::memory::Budget;
+use crate::outcome::How;
 use socket2::SockRef;
 use std::io;
 use std::sync::Arc;

@@ -154,9 +154,8 @@ async fn a_reset_after_a_clean_end_is_noticed_within_a_second() {
 /// RFC 2525 §2.17: closing a socket with unread input resets it and drops what it still had to send.
 #[tokio::test]
 async fn the_tail_of_an_answer_survives_an_upload_that_nobody_reads() {
-    let (client, front) = pair(0).await;
+    let (client, front) = pair(16 * 1024).await;
     let (back, mut backend) = pair(0).await;
-    SockRef::from(&client).set_recv_buffer_size(4096).unwrap();
     SockRef::from(&front).set_send_buffer_size(1 << 20).unwrap();
     let mut client = client;
     let rig = Rig::new(1);

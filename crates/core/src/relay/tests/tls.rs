@@ -1,1 +1,338 @@
-//! soon
+//! TLS at one side or both: close_notify, what a FIN without it becomes, and resets that never look clean.
+
+use super::*;
+use crate::replay::Replay;
+use rcgen::CertifiedKey;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use tempfile::TempDir;
+use weir_tls::{
+    BackendAlpn, BackendClient, BackendSettings, BackendStream, BackendTls, CertificateFiles, ClientTls,
+    MinVersion, ServerNameFrom, ServerProfile, ServerSettings, TicketSecret, UnknownSni,
+};
+
+const NAME: &str = "backend.test";
+
+/// Both ends of TLS, from one certificate.
+struct Pki {
+    profile: ServerProfile,
+    client: BackendClient,
+    _folder: TempDir,
+}
+
+impl Pki {
+    fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([NAME.into()]).unwrap();
+        let files =
+            CertificateFiles { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        fs::write(&files.cert, cert.pem()).unwrap();
+        fs::write(&files.key, signing_key.serialize_pem()).unwrap();
+        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
+        let backend = BackendSettings {
+            ca: Some(files.cert.clone()),
+            server_name: ServerNameFrom::Fixed(NAME.into()),
+            alpn: BackendAlpn::List(Vec::new()),
+            ..BackendSettings::default()
+        };
+        let server = ServerSettings {
+            certificates: vec![files],
+            unknown_sni: UnknownSni::Refuse,
+            alpn: Vec::new(),
+            min_version: MinVersion::Tls12,
+            tickets: true,
+            ticket_lifetime: Duration::from_secs(3600),
+            cache: 0,
+        };
+        Self {
+            profile: ServerProfile::build(&server, &TicketSecret::random().unwrap()).unwrap().0,
+            client: BackendTls::build(&backend).unwrap().0.client(),
+            _folder: folder,
+        }
+    }
+
+    /// A finished session: its client's end, its server's end.
+    async fn session<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
+        &self,
+        near: TcpStream,
+        far: S,
+    ) -> (BackendStream<TcpStream>, ClientTls<S>) {
+        let connect = Box::pin(self.client.connect(near, None, NAME, None));
+        let accept = Box::pin(self.profile.accept(far));
+        let (near, far) = tokio::join!(connect, accept);
+        let Ok((far, _)) = far else { panic!("no handshake") };
+        (near.unwrap().0, far)
+    }
+}
+
+/// TLS with the client, plaintext with the backend.
+struct Offload {
+    client: BackendStream<TcpStream>,
+    front: Tls<ClientTls<Replay>>,
+    back: TcpStream,
+    backend: TcpStream,
+}
+
+async fn offload() -> Offload {
+    let Sides { client, front, back, backend } = sides().await;
+    let (client, front) = Pki::new().session(client, Replay::new(Vec::new(), front)).await;
+    Offload { client, front: Tls(Box::new(front)), back, backend }
+}
+
+/// TLS with both.
+struct Bridging {
+    client: BackendStream<TcpStream>,
+    front: Tls<ClientTls<Replay>>,
+    back: Tls<BackendStream<TcpStream>>,
+    backend: ClientTls<TcpStream>,
+}
+
+async fn bridging() -> Bridging {
+    let Offload { client, front, back, backend } = offload().await;
+    let (back, backend) = Pki::new().session(back, backend).await;
+    Bridging { client, front, back: Tls(Box::new(back)), backend }
+}
+
+fn rules(rig: &mut Rig, client: OnTruncation) {
+    rig.rules.client_truncation = client;
+}
+
+fn assert_truncated(ended: &Ended, side: Side) {
+    assert!(matches!(&ended.end, Err(ConnError::Truncated(s)) if *s == side), "{ended:?}");
+}
+
+#[tokio::test]
+async fn bulk_passes_both_ways_at_once() {
+    let Bridging { client, front, back, backend } = bridging().await;
+    let rig = Rig::new(2);
+    let (up, down) = (payload(1, 3 << 20), payload(2, 3 << 20));
+    let (mut from_weir, mut to_weir) = tokio::io::split(client);
+    let (mut at_backend, mut of_backend) = tokio::io::split(backend);
+    let send_up = async {
+        to_weir.write_all(&up).await.unwrap();
+        to_weir.shutdown().await.unwrap();
+    };
+    let send_down = async {
+        of_backend.write_all(&down).await.unwrap();
+        of_backend.shutdown().await.unwrap();
+    };
+    let (ended, (), (), (got_down, _), (got_up, _)) = within(Box::pin(async {
+        tokio::join!(
+            rig.run(front, back, b""),
+            send_up,
+            send_down,
+            read_out(&mut from_weir),
+            read_out(&mut at_backend)
+        )
+    }))
+    .await;
+    assert!(got_up == up && got_down == down, "{} up, {} down", got_up.len(), got_down.len());
+    assert!(ended.end.is_ok(), "{ended:?}");
+    assert_eq!(rig.worker.pipes.get(), 0, "nothing to splice where there is TLS");
+}
+
+#[tokio::test]
+async fn close_notify_ends_one_direction_alone() {
+    let Offload { mut client, front, back, mut backend } = offload().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        client.write_all(b"question").await.unwrap();
+        // Alone, without the FIN that most send behind it.
+        client.get_mut().1.send_close_notify();
+        client.flush().await.unwrap();
+        assert_eq!(read_out(&mut backend).await.0, b"question");
+        backend.write_all(b"an answer").await.unwrap();
+        backend.shutdown().await.unwrap();
+        let (answer, end) = read_out(&mut client).await;
+        assert_eq!((answer.as_slice(), kind(&end)), (&b"an answer"[..], None), "with a close_notify");
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Client, How::CloseNotify);
+}
+
+#[tokio::test]
+async fn a_backend_s_fin_becomes_close_notify_and_the_client_goes_on() {
+    let Offload { mut client, front, back, mut backend } = offload().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        backend.write_all(b"greeting").await.unwrap();
+        backend.shutdown().await.unwrap();
+        let (got, end) = read_out(&mut client).await;
+        assert_eq!((got.as_slice(), kind(&end)), (&b"greeting"[..], None));
+        client.write_all(b"the rest").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut backend).await.0, b"the rest");
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Backend, How::Fin);
+}
+
+#[tokio::test]
+async fn bridging_passes_close_notify_on_each_way() {
+    let Bridging { mut client, front, back, mut backend } = bridging().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        let (got, end) = read_out(&mut backend).await;
+        assert_eq!((got.as_slice(), kind(&end)), (&b"question"[..], None));
+        backend.write_all(b"an answer").await.unwrap();
+        backend.shutdown().await.unwrap();
+        let (got, end) = read_out(&mut client).await;
+        assert_eq!((got.as_slice(), kind(&end)), (&b"an answer"[..], None));
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Client, How::CloseNotify);
+}
+
+#[tokio::test]
+async fn a_client_s_truncation_resets_the_backend_behind_the_bytes() {
+    let Offload { mut client, front, back, mut backend } = offload().await;
+    let mut rig = Rig::new(1);
+    rules(&mut rig, OnTruncation::Reset);
+    let sent = payload(3, 90_000);
+    client.write_all(&sent).await.unwrap();
+    client.flush().await.unwrap();
+    client.get_mut().0.shutdown().await.unwrap();
+    let (ended, (got, end)) =
+        within(async { tokio::join!(rig.run(front, back, b""), read_out(&mut backend)) }).await;
+    assert!(got == sent, "{} of {}", got.len(), sent.len());
+    assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
+    assert_truncated(&ended, Side::Client);
+}
+
+#[tokio::test]
+async fn a_truncation_that_is_let_pass_keeps_the_answer() {
+    let Offload { mut client, front, back, mut backend } = offload().await;
+    let mut rig = Rig::new(1);
+    rules(&mut rig, OnTruncation::Finish);
+    let talk = async {
+        client.write_all(b"question").await.unwrap();
+        client.get_mut().0.shutdown().await.unwrap();
+        let (got, end) = read_out(&mut backend).await;
+        assert_eq!((got.as_slice(), kind(&end)), (&b"question"[..], None));
+        backend.write_all(b"an answer").await.unwrap();
+        backend.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut client).await.0, b"an answer");
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_truncated(&ended, Side::Client);
+}
+
+#[tokio::test]
+async fn bridging_passes_a_truncation_on_as_it_is_each_way() {
+    for side in [Side::Client, Side::Backend] {
+        let Bridging { mut client, front, back, mut backend } = bridging().await;
+        let mut rig = Rig::new(1);
+        rules(&mut rig, OnTruncation::PassOn);
+        let talk = async {
+            // The truncated one is not cut off from the other's answer.
+            if side == Side::Client {
+                client.write_all(b"cut").await.unwrap();
+                client.get_mut().0.shutdown().await.unwrap();
+                passed_on(&mut backend, &mut client).await;
+            } else {
+                backend.write_all(b"cut").await.unwrap();
+                backend.flush().await.unwrap();
+                backend.get_mut().0.shutdown().await.unwrap();
+                passed_on(&mut client, &mut backend).await;
+            }
+        };
+        let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+        assert_truncated(&ended, side);
+    }
+}
+
+async fn passed_on<A, B>(reader: &mut A, cut: &mut B)
+where
+    A: tokio::io::AsyncRead + AsyncWriteExt + Unpin,
+    B: tokio::io::AsyncRead + Unpin,
+{
+    let (got, end) = read_out(reader).await;
+    assert_eq!((got.as_slice(), kind(&end)), (&b"cut"[..], Some(io::ErrorKind::UnexpectedEof)));
+    reader.write_all(b"an answer").await.unwrap();
+    reader.shutdown().await.unwrap();
+    let (got, end) = read_out(cut).await;
+    assert_eq!((got.as_slice(), kind(&end)), (&b"an answer"[..], None));
+}
+
+/// HAProxy ends such a client with a close_notify, 20 times of 20.
+#[tokio::test]
+async fn a_backend_s_reset_is_never_a_clean_end_to_a_tls_client() {
+    for uploads in [false, true] {
+        let Offload { mut client, front, back, mut backend } = offload().await;
+        let rig = Rig::new(1);
+        // Little enough that no write waits.
+        let sent = payload(4, 7_000);
+        backend.write_all(&sent).await.unwrap();
+        if uploads {
+            client.write_all(b"upload").await.unwrap();
+        }
+        abort(backend).await;
+        let (ended, (got, end)) =
+            within(async { tokio::join!(rig.run(front, back, b""), read_out(&mut client)) }).await;
+        assert!(got == sent, "{} of {}", got.len(), sent.len());
+        assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset), "uploads: {uploads}");
+        assert_broken(&ended, Side::Backend);
+    }
+}
+
+#[tokio::test]
+async fn a_tls_backend_s_reset_is_never_a_clean_end_to_a_tls_client() {
+    for uploads in [false, true] {
+        let Bridging { mut client, front, back, mut backend } = bridging().await;
+        let rig = Rig::new(1);
+        backend.write_all(b"half an answ").await.unwrap();
+        backend.flush().await.unwrap();
+        if uploads {
+            client.write_all(b"upload").await.unwrap();
+        }
+        abort(backend.into_inner().0).await;
+        let (ended, (got, end)) =
+            within(async { tokio::join!(rig.run(front, back, b""), read_out(&mut client)) }).await;
+        assert_eq!(got, b"half an answ");
+        assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset), "uploads: {uploads}");
+        assert_broken(&ended, Side::Backend);
+    }
+}
+
+/// The end of a drain is announced: the client can tell it from a cut wire.
+#[tokio::test]
+async fn the_switch_says_close_notify() {
+    let Bridging { mut client, front, back, mut backend } = bridging().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        client.write_all(b"x").await.unwrap();
+        assert_eq!(backend.read_u8().await.unwrap(), b'x');
+        rig.switch.throw(crate::stop::Stop::Drained);
+        assert_eq!(kind(&read_out(&mut client).await.1), None);
+        assert_eq!(kind(&read_out(&mut backend).await.1), None);
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert!(matches!(ended.end, Err(ConnError::Stopped(_))), "{ended:?}");
+}
+
+/// What the client said with its hello, or right behind it, was read before the session stood.
+#[tokio::test]
+async fn what_was_read_ahead_is_replayed_into_the_session() {
+    let Sides { client, mut front, back, mut backend } = sides().await;
+    let pki = Pki::new();
+    let rig = Rig::new(1);
+    let connect = Box::pin(pki.client.connect(client, None, NAME, None));
+    let accept = Box::pin(async {
+        let mut ahead = vec![0; 300];
+        let n = front.read(&mut ahead).await.unwrap();
+        ahead.truncate(n);
+        pki.profile.accept(Replay::new(ahead, front)).await
+    });
+    let (client, front) = tokio::join!(connect, accept);
+    let (mut client, front) = (client.unwrap().0, front.ok().unwrap().0);
+    let talk = async {
+        client.write_all(b"whole").await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut backend).await.0, b"whole");
+        backend.shutdown().await.unwrap();
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(Tls(Box::new(front)), back, b""), talk) }).await;
+    assert_clean(&ended, Side::Client, How::CloseNotify);
+}

@@ -1,6 +1,11 @@
 //! What a worker's connections share: its read buffer and its pipes.
 
-use super::pipes::{Budget, Pipes};
+mod pipes;
+
+pub use pipes::Budget;
+pub(crate) use pipes::Pipe;
+
+use pipes::Pipes;
 use std::cell::{RefCell, RefMut};
 use std::future::poll_fn;
 use std::io;
@@ -14,7 +19,7 @@ use weir_metrics::WorkerMetrics;
 #[derive(Debug)]
 pub struct Memory {
     scratch: RefCell<Box<[u8]>>,
-    pub(super) pipes: Pipes,
+    pub(crate) pipes: Pipes,
 }
 
 /// One read: large enough that bulk takes few calls, small enough to stay in the processor's cache.
@@ -30,7 +35,7 @@ impl Memory {
     }
 
     /// The buffer, for the length of one poll.
-    pub(super) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+    pub(crate) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
         self.scratch.borrow_mut()
     }
 

@@ -20,10 +20,10 @@ pub struct Budget {
 
 /// Both ends of a pipe, empty whenever it is in the pool. One that is dropped counts as closed.
 #[derive(Debug)]
-pub(super) struct Pipe {
-    pub(super) read: OwnedFd,
-    pub(super) write: OwnedFd,
-    pub(super) capacity: usize,
+pub(crate) struct Pipe {
+    pub(crate) read: OwnedFd,
+    pub(crate) write: OwnedFd,
+    pub(crate) capacity: usize,
     held: Rc<Held>,
 }
 
@@ -52,7 +52,7 @@ impl Held {
 }
 
 #[derive(Debug)]
-pub(super) struct Pipes {
+pub(crate) struct Pipes {
     free: RefCell<Vec<Pipe>>,
     /// Fewest pipes that were free since the last trim: nobody needed those.
     unneeded: Cell<usize>,
@@ -67,26 +67,26 @@ const CAPACITIES: [usize; 2] = [WANTED, 1 << 18];
 const SMALLEST: usize = 1 << 16;
 
 impl Pipes {
-    pub(super) fn new(budget: Budget, buffer: usize, metrics: WorkerMetrics) -> Self {
+    pub(crate) fn new(budget: Budget, buffer: usize, metrics: WorkerMetrics) -> Self {
         let held = Rc::new(Held { pipes: Cell::new(0), buffer, metrics });
         held.add(0);
         Self { free: RefCell::default(), unneeded: Cell::new(0), held, budget }
     }
 
     /// An empty pipe, or `None` when the budget or the kernel has none.
-    pub(super) fn take(&self) -> Option<Pipe> {
+    pub(crate) fn take(&self) -> Option<Pipe> {
         let pooled = self.free.borrow_mut().pop();
         self.unneeded.set(self.unneeded.get().min(self.free.borrow().len()));
         pooled.or_else(|| self.make())
     }
 
     /// Gives an empty pipe back.
-    pub(super) fn give(&self, pipe: Pipe) {
+    pub(crate) fn give(&self, pipe: Pipe) {
         self.free.borrow_mut().push(pipe);
     }
 
     /// Closes the pipes that nobody has needed since the last call.
-    pub(super) fn trim(&self) {
+    pub(crate) fn trim(&self) {
         let mut free = self.free.borrow_mut();
         let keep = free.len() - self.unneeded.get().min(free.len());
         free.truncate(keep);

@@ -1,0 +1,14 @@
+//! Why one direction of a relay failed.
+
+use std::io;
+
+/// Why a direction failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Reading from its source failed.
+    Source(io::ErrorKind),
+    /// Writing to its destination failed.
+    Destination(io::ErrorKind),
+    /// Its source ended TLS without close_notify, and that is to become a reset.
+    Truncated,
+}

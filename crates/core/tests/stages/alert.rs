@@ -1,0 +1,70 @@
+//! A refused client hears why: its alert is not destroyed by what it is still sending.
+
+use crate::{memory, metrics, pair, read_out};
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+use weir_core::alert::{Alert, close_gently, refuse};
+
+#[tokio::test]
+async fn the_alert_arrives_though_the_client_is_still_sending() {
+    for (alert, code) in [
+        (Alert::DecodeError, 50),
+        (Alert::IllegalParameter, 47),
+        (Alert::MissingExtension, 109),
+        (Alert::UnrecognizedName, 112),
+    ] {
+        let (mut client, server) = pair().await;
+        let metrics = metrics();
+        client.write_all(&[7; 100_000]).await.unwrap();
+        let memory = memory(&metrics);
+        let hear = async {
+            let heard = read_out(&mut client).await;
+            client.shutdown().await.unwrap();
+            heard
+        };
+        let ((), heard) = tokio::join!(refuse(server, alert, &memory), hear);
+        // RFC 8446 §6: a record of type 21, two bytes: fatal, and the description.
+        assert_eq!(heard, (vec![21, 3, 3, 0, 2, 2, code], None), "{alert:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gentle_close_is_a_fin() {
+    let (mut client, server) = pair().await;
+    let metrics = metrics();
+    client.write_all(&[7; 100_000]).await.unwrap();
+    let memory = memory(&metrics);
+    let hear = async {
+        let heard = read_out(&mut client).await;
+        client.shutdown().await.unwrap();
+        heard
+    };
+    let ((), heard) = tokio::join!(close_gently(server, &memory), hear);
+    assert_eq!(heard, (Vec::new(), None));
+}
+
+/// A client that never closes, or never stops sending, is not waited for.
+#[tokio::test(start_paused = true)]
+async fn patience_ends_after_a_second() {
+    let (_client, server) = pair().await;
+    let metrics = metrics();
+    let started = Instant::now();
+    refuse(server, Alert::UnrecognizedName, &memory(&metrics)).await;
+    let took = started.elapsed();
+    assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1100), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_flood_is_not_listened_to() {
+    let (mut client, server) = pair().await;
+    let metrics = metrics();
+    let memory = memory(&metrics);
+    let flood = async {
+        let torrent = vec![7; 1 << 20];
+        while client.write_all(&torrent).await.is_ok() {}
+    };
+    let started = Instant::now();
+    tokio::join!(close_gently(server, &memory), flood);
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}

@@ -1,0 +1,266 @@
+//! Reaching a backend: who is tried, how often, for how long, and who is counted.
+
+use crate::{metrics, value};
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::{Instant, timeout};
+use weir_core::access::Opening;
+use weir_core::account::Record;
+use weir_core::connect::{Dialling, Reached, dial};
+use weir_core::error::{ConnError, ConnectError};
+use weir_core::outcome::{Outcome, Side};
+use weir_core::pick::Cursors;
+use weir_core::pool::{Backend, CheckKind, HealthCheck, Pool};
+use weir_core::socket::Options;
+use weir_metrics::Metrics;
+use weir_tls::Reason;
+
+const OPTIONS: Options =
+    Options { nodelay: true, keepalive: Duration::from_secs(60), user_timeout: Duration::from_secs(30) };
+/// Long for loopback, short for a test that waits for it.
+const SHORT: Duration = Duration::from_millis(80);
+
+/// A pool of backends b0, b1, … and a worker that dials them in this order.
+struct Rig {
+    metrics: Arc<Metrics>,
+    pool: Pool,
+    cursors: RefCell<Cursors>,
+    deadline: Duration,
+}
+
+/// What is told of one backend: its address and its cap.
+type Told = (SocketAddr, Option<u32>);
+
+impl Rig {
+    fn new(retries: usize, backends: &[Told]) -> Self {
+        let metrics = metrics();
+        let backends = backends.iter().enumerate().map(|(n, (address, cap))| {
+            let name = format!("b{n}");
+            let counters = metrics.backend("web", &name);
+            Arc::new(Backend::new(name.into(), *address, 1, *cap, None, counters))
+        });
+        let pool = Pool {
+            id: 1,
+            name: "web".into(),
+            backends: backends.collect(),
+            retries,
+            health_check: HealthCheck {
+                kind: CheckKind::None,
+                port: None,
+                interval: Duration::from_secs(1),
+                timeout: Duration::from_secs(1),
+                rise: 1,
+                fall: 1,
+            },
+            verifies: true,
+            metrics: metrics.pool("web"),
+        };
+        Self { metrics, pool, cursors: RefCell::default(), deadline: Duration::from_secs(5) }
+    }
+
+    async fn reach(&self) -> Result<Reached<TcpStream>, ConnError> {
+        self.reach_by(async |stream, _| Ok(stream)).await
+    }
+
+    async fn reach_by(
+        &self,
+        secure: impl AsyncFn(TcpStream, &Backend) -> Result<TcpStream, ConnectError>,
+    ) -> Result<Reached<TcpStream>, ConnError> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 1));
+        let opening = Opening {
+            id: 1,
+            listener: "edge".into(),
+            mode: "passthrough",
+            client: any,
+            local: any,
+            generation: 1,
+        };
+        let mut record = Record::open(opening, Arc::new(self.metrics.listener("edge")), None);
+        let dialling =
+            Dialling { pool: &self.pool, deadline: self.deadline, options: OPTIONS, cursors: &self.cursors };
+        dialling.reach(&mut record, secure).await
+    }
+
+    fn attempts(&self, backend: &str, result: &str) -> u64 {
+        let labels = format!(r#"{{backend="{backend}",pool="web",result="{result}"}}"#);
+        value(&self.metrics, &format!("weir_backend_connections_total{labels}"))
+    }
+
+    fn retries(&self) -> u64 {
+        self.pool.metrics.retries.get()
+    }
+
+    fn active(&self) -> Vec<u32> {
+        self.pool.backends.iter().map(|b| b.active()).collect()
+    }
+}
+
+/// A backend that accepts, by its backlog alone.
+async fn accepting() -> (TcpListener, Told) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, (address, None))
+}
+
+/// An address where nobody listens, and nobody will while the socket is held.
+fn refusing() -> (TcpSocket, Told) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let address = socket.local_addr().unwrap();
+    (socket, (address, None))
+}
+
+#[tokio::test]
+async fn one_that_refuses_is_walked_past() {
+    let ((_a, first), (_b, second), (_c, third)) = (refusing(), refusing(), accepting().await);
+    let rig = Rig::new(2, &[first, second, third]);
+    let reached = rig.reach().await.unwrap();
+    assert_eq!(&*reached.reserved.backend().name, "b2");
+    assert_eq!(rig.active(), [0, 0, 1], "a place is held where the connection is, and nowhere else");
+    assert_eq!((rig.attempts("b0", "failed"), rig.attempts("b1", "failed")), (1, 1));
+    assert_eq!((rig.attempts("b2", "ok"), rig.retries()), (1, 2));
+    drop(reached);
+    assert_eq!(rig.active(), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn retries_are_the_most_further_backends() {
+    let ((_a, first), (_b, second), (_c, third)) = (refusing(), refusing(), accepting().await);
+    let rig = Rig::new(1, &[first, second, third]);
+    let error = rig.reach().await.unwrap_err();
+    assert!(matches!(&error, ConnError::Connect(ConnectError::Failed(_))), "{error:?}");
+    assert_eq!((error.outcome(), error.side()), (Outcome::ConnectFailed, Side::Backend));
+    assert_eq!((rig.attempts("b2", "ok"), rig.retries()), (0, 1));
+    assert_eq!(rig.active(), [0, 0, 0]);
+}
+
+#[tokio::test]
+async fn nobody_is_tried_twice() {
+    let ((_a, first), (_b, second)) = (refusing(), refusing());
+    let rig = Rig::new(5, &[first, second]);
+    rig.reach().await.unwrap_err();
+    assert_eq!((rig.attempts("b0", "failed"), rig.attempts("b1", "failed"), rig.retries()), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn a_cap_is_kept_and_its_place_comes_back() {
+    let (_listener, (address, _)) = accepting().await;
+    let rig = Rig::new(3, &[(address, Some(2))]);
+    let one = rig.reach().await.unwrap();
+    let two = rig.reach().await.unwrap();
+    let error = rig.reach().await.unwrap_err();
+    assert!(matches!(error, ConnError::NoBackend), "{error:?}");
+    assert_eq!(rig.active(), [2]);
+    drop(one);
+    let three = rig.reach().await.unwrap();
+    drop((two, three));
+    assert_eq!(rig.active(), [0]);
+}
+
+#[tokio::test]
+async fn no_backend_is_told_from_one_that_fails() {
+    let (_listener, told) = accepting().await;
+    let rig = Rig::new(1, &[told]);
+    rig.pool.backends[0].health.set_up(false);
+    let error = rig.reach().await.unwrap_err();
+    assert!(matches!(error, ConnError::NoBackend), "{error:?}");
+    assert_eq!((error.outcome(), rig.attempts("b0", "ok"), rig.retries()), (Outcome::NoBackend, 0, 0));
+    let empty = Rig::new(1, &[]);
+    assert!(matches!(empty.reach().await, Err(ConnError::NoBackend)));
+}
+
+/// The deadline of a try covers what the mode needs before it can use the connection.
+#[tokio::test]
+async fn one_that_accepts_and_stays_silent_is_walked_past() {
+    let ((_a, first), (_b, second)) = (accepting().await, accepting().await);
+    let mut rig = Rig::new(1, &[first, second]);
+    rig.deadline = SHORT;
+    let silent = |stream, backend: &Backend| {
+        let hangs = &*backend.name == "b0";
+        async move {
+            if hangs {
+                std::future::pending::<()>().await;
+            }
+            Ok(stream)
+        }
+    };
+    let reached = rig.reach_by(silent).await.unwrap();
+    assert_eq!(&*reached.reserved.backend().name, "b1");
+    assert_eq!((rig.attempts("b0", "timeout"), rig.attempts("b1", "ok")), (1, 1));
+    assert_eq!(rig.active(), [0, 1]);
+}
+
+#[tokio::test]
+async fn a_failed_handshake_is_tried_elsewhere() {
+    let ((_a, first), (_b, second)) = (accepting().await, accepting().await);
+    let rig = Rig::new(1, &[first, second]);
+    let refuse_first = |stream, backend: &Backend| {
+        let fails = &*backend.name == "b0";
+        async move { if fails { Err(ConnectError::Tls(Reason::UnknownCa)) } else { Ok(stream) } }
+    };
+    let reached = rig.reach_by(refuse_first).await.unwrap();
+    assert_eq!(&*reached.reserved.backend().name, "b1");
+    assert_eq!(rig.attempts("b0", "tls_failed"), 1);
+}
+
+/// A full backlog: the kernel lets the SYN go unanswered.
+#[tokio::test]
+async fn a_dial_that_hangs_ends_at_its_deadline() {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let listener = socket.listen(1).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(stream) = timeout(SHORT, dial(address, &OPTIONS)).await {
+        queued.push(stream.unwrap());
+        assert!(queued.len() < 100, "the backlog has no end");
+    }
+    let mut rig = Rig::new(0, &[(address, None)]);
+    rig.deadline = SHORT;
+    let started = Instant::now();
+    let error = rig.reach().await.unwrap_err();
+    assert!(started.elapsed() >= SHORT);
+    assert!(matches!(&error, ConnError::Connect(ConnectError::TimedOut)), "{error:?}");
+    assert_eq!((error.outcome(), rig.attempts("b0", "timeout")), (Outcome::ConnectTimeout, 1));
+    assert_eq!(rig.active(), [0]);
+}
+
+#[tokio::test]
+async fn a_dial_that_is_given_up_gives_its_place_back() {
+    let (_listener, told) = accepting().await;
+    let rig = Rig::new(0, &[told]);
+    let hang = async |_, _: &Backend| std::future::pending().await;
+    assert!(timeout(SHORT, rig.reach_by(hang)).await.is_err());
+    assert_eq!(rig.active(), [0]);
+}
+
+/// What this host lacks is not held against the backend.
+#[test]
+fn local_shortage_is_weir_s_own() {
+    use rustix::io::Errno;
+    for errno in [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+        let error = ConnectError::from_dial(io::Error::from_raw_os_error(errno.raw_os_error()));
+        assert!(matches!(&error, ConnectError::Local(_)), "{errno}: {error:?}");
+        assert_eq!((error.label(), ConnError::from(error).side()), ("local", Side::Weir));
+    }
+    for errno in [Errno::CONNREFUSED, Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::CONNRESET] {
+        let error = ConnectError::from_dial(io::Error::from_raw_os_error(errno.raw_os_error()));
+        assert_eq!((error.label(), ConnError::from(error).side()), ("failed", Side::Backend));
+    }
+    let timed_out = io::Error::from_raw_os_error(Errno::TIMEDOUT.raw_os_error());
+    assert_eq!(ConnectError::from_dial(timed_out).label(), "timeout");
+}
+
+#[tokio::test]
+async fn a_dialled_socket_has_its_options() {
+    let (_listener, (address, _)) = accepting().await;
+    let stream = dial(address, &OPTIONS).await.unwrap();
+    let socket = socket2::SockRef::from(&stream);
+    assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), OPTIONS.keepalive);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(OPTIONS.user_timeout));
+}

@@ -1,0 +1,195 @@
+//! Every way in which the first bytes of a client may come, its outcome, and its counter.
+
+use crate::{memory, metrics, pair, read_out, value};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::yield_now;
+use tokio::time::{Instant, sleep};
+use weir_core::error::ConnError;
+use weir_core::hello::Fault;
+use weir_core::outcome::How;
+use weir_core::peek::{NotAHello, Peeked, client_hello};
+use weir_core::replay::Replay;
+use weir_metrics::Metrics;
+
+const CEILING: usize = 16 * 1024;
+const DEADLINE: Duration = Duration::from_secs(5);
+const NAME: &str = "www.example.com";
+
+/// A real hello, as rustls sends it.
+fn hello(name: &str) -> Vec<u8> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth();
+    let name = name.to_owned().try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+    let mut out = Vec::new();
+    client.write_tls(&mut out).unwrap();
+    out
+}
+
+/// The hello with another name of the same length in it.
+fn renamed(to: &str) -> Vec<u8> {
+    assert_eq!(to.len(), NAME.len());
+    let mut bytes = hello(NAME);
+    let at = bytes.windows(NAME.len()).position(|w| w == NAME.as_bytes()).unwrap();
+    bytes[at..at + to.len()].copy_from_slice(to.as_bytes());
+    bytes
+}
+
+async fn peek(server: &mut TcpStream, metrics: &Arc<Metrics>) -> Result<Peeked, NotAHello> {
+    let deadline = Instant::now() + DEADLINE;
+    client_hello(server, CEILING, deadline, &memory(metrics), &metrics.listener("edge")).await
+}
+
+fn counted(metrics: &Metrics, outcome: &str) -> u64 {
+    value(metrics, &format!(r#"weir_client_hello_total{{listener="edge",outcome="{outcome}"}}"#))
+}
+
+#[tokio::test]
+async fn bytes_are_kept_as_they_came_whatever_the_segments() {
+    let sent = [hello(NAME).as_slice(), b"early data"].concat();
+    for segment in [1, 7, 300, sent.len()] {
+        let (mut client, mut server) = pair().await;
+        let metrics = metrics();
+        let send = async {
+            for part in sent.chunks(segment) {
+                client.write_all(part).await.unwrap();
+                yield_now().await;
+            }
+            client.shutdown().await.unwrap();
+        };
+        let (peeked, ()) = tokio::join!(peek(&mut server, &metrics), send);
+        let peeked = peeked.unwrap();
+        assert_eq!(peeked.hello.sni.as_deref(), Some(NAME));
+        let mut replay = Replay::new(peeked.bytes, server);
+        assert_eq!(read_out(&mut replay).await, (sent.clone(), None), "in segments of {segment}");
+        assert_eq!(counted(&metrics, "complete"), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_replay_gives_its_bytes_to_readers_of_any_size_and_writes_through() {
+    let (mut client, server) = pair().await;
+    client.write_all(b"behind").await.unwrap();
+    client.shutdown().await.unwrap();
+    let mut replay = Replay::new(b"ahead, ".to_vec(), server);
+    let mut got = Vec::new();
+    let mut buf = [0; 3];
+    while let n @ 1.. = replay.read(&mut buf).await.unwrap() {
+        got.extend_from_slice(&buf[..n]);
+    }
+    assert_eq!(got, b"ahead, behind");
+    replay.write_all(b"back").await.unwrap();
+    replay.shutdown().await.unwrap();
+    assert_eq!(read_out(&mut client).await, (b"back".to_vec(), None));
+}
+
+/// What a client sends, the fault it is, and the label it is counted under.
+fn refused() -> Vec<(Vec<u8>, Fault, &'static str)> {
+    let mut split_by_another_record = vec![22, 3, 1, 0, 4, 1, 0, 1, 0];
+    split_by_another_record.extend([23, 3, 1, 0, 1, 0]);
+    let announces_20000 = vec![22, 3, 1, 0x40, 0, 1, 0, 0x4e, 0x20];
+    // Four bytes of handshake a record: within the ceiling of the handshake, over that of the raw bytes.
+    let mut crumbs = Vec::new();
+    let message = [&[1, 0, 0x3f, 0x00][..], &vec![0; 0x3f00]].concat();
+    for crumb in message.chunks(1) {
+        crumbs.extend([22, 3, 1, 0, 1, crumb[0]]);
+    }
+    vec![
+        (b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n".to_vec(), Fault::NotTls, "not_tls"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), Fault::NotTls, "not_tls"),
+        (vec![0x80, 0x2e, 1, 0, 2, 0, 0x15], Fault::NotTls, "not_tls"),
+        (renamed("www example.com"), Fault::BadSni, "bad_sni"),
+        (renamed("www.example..om"), Fault::BadSni, "bad_sni"),
+        (split_by_another_record, Fault::Malformed, "malformed"),
+        (announces_20000, Fault::TooLarge, "too_large"),
+        (crumbs, Fault::TooLarge, "too_large"),
+    ]
+}
+
+#[tokio::test]
+async fn what_is_no_hello_is_refused_and_counted_at_once() {
+    for (sent, fault, label) in refused() {
+        let (client, mut server) = pair().await;
+        let metrics = metrics();
+        let (mut reader, mut writer) = client.into_split();
+        let send = async {
+            // The last of it may come after the refusal.
+            let written = writer.write_all(&sent).await;
+            drop(written);
+        };
+        let (end, ()) = tokio::join!(peek(&mut server, &metrics), send);
+        let end = end.unwrap_err();
+        assert!(matches!(end.error, ConnError::Hello(f) if f == fault), "{label}: {:?}", end.error);
+        assert!(sent.starts_with(&end.bytes), "{label}: some listeners let the bytes pass");
+        assert!(end.bytes.len() <= 8 * CEILING, "{label}: {} bytes kept", end.bytes.len());
+        assert_eq!(counted(&metrics, label), 1, "{label}");
+        drop(server);
+        drop(read_out(&mut reader).await);
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_no_name() {
+    let (mut client, mut server) = pair().await;
+    let metrics = metrics();
+    client.write_all(&hello("192.0.2.1")).await.unwrap();
+    assert_eq!(peek(&mut server, &metrics).await.unwrap().hello.sni, None);
+    assert_eq!(counted(&metrics, "no_sni"), 1);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_is_told_from_one_that_resets() {
+    for (reset, how) in [(false, How::Fin), (true, How::Rst)] {
+        let (mut client, mut server) = pair().await;
+        let metrics = metrics();
+        let half = &hello(NAME)[..100];
+        client.write_all(half).await.unwrap();
+        if reset {
+            client.set_zero_linger().unwrap();
+        }
+        drop(client);
+        let end = peek(&mut server, &metrics).await.unwrap_err();
+        assert!(matches!(end.error, ConnError::ClientGone(h) if h == how), "{:?}", end.error);
+        assert_eq!(end.bytes, half);
+        assert_eq!(counted(&metrics, "eof"), 1);
+    }
+}
+
+/// One deadline for the whole hello: a byte a second does not stretch it.
+#[tokio::test(start_paused = true)]
+async fn a_client_that_drips_has_no_more_time_than_others() {
+    let (mut client, mut server) = pair().await;
+    let metrics = metrics();
+    let started = Instant::now();
+    let drip = async {
+        for byte in hello(NAME) {
+            client.write_all(&[byte]).await.unwrap();
+            sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let end = tokio::select! {
+        end = peek(&mut server, &metrics) => end.unwrap_err(),
+        () = drip => panic!("the hello takes minutes"),
+    };
+    assert!(matches!(end.error, ConnError::HelloTimeout), "{:?}", end.error);
+    let took = started.elapsed();
+    assert!(took >= DEADLINE && took < DEADLINE + Duration::from_millis(5), "{took:?}");
+    assert!((4..=6).contains(&end.bytes.len()), "a byte a second: {:?}", end.bytes);
+    assert_eq!(counted(&metrics, "timeout"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_client_is_given_up() {
+    let (_client, mut server) = pair().await;
+    let metrics = metrics();
+    let end = peek(&mut server, &metrics).await.unwrap_err();
+    assert!(matches!(end.error, ConnError::HelloTimeout) && end.bytes.is_empty(), "{end:?}");
+    assert_eq!(counted(&metrics, "timeout"), 1);
+}

@@ -1,0 +1,91 @@
+//! Binds and listens: one socket per address and worker.
+
+use crate::plan::{Address, Listener, Plan};
+use socket2::{Domain, Protocol, SockRef, Type};
+use std::io;
+use std::sync::Arc;
+use weir_core::socket::{Options, configure};
+
+/// A listening socket, and where it listens.
+#[derive(Debug)]
+pub struct Socket {
+    /// The bound and listening socket, not blocking.
+    pub socket: socket2::Socket,
+    /// Its address in the plan.
+    pub address: Address,
+}
+
+/// A listening address that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("listener {listener:?}: cannot listen on {address}: {source}{hint}")]
+pub struct BindError {
+    /// The listener's name.
+    pub listener: Arc<str>,
+    /// The address.
+    pub address: std::net::SocketAddr,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+    hint: &'static str,
+}
+
+/// Binds and listens on every address of the plan, once per worker.
+///
+/// Each address is first bound without `SO_REUSEPORT`: with it, a second weir would silently share the
+/// traffic of the first.
+///
+/// # Errors
+/// Every address that cannot be had.
+pub fn sockets(plan: &Plan) -> Result<Vec<Vec<Socket>>, Vec<BindError>> {
+    let mut lanes: Vec<Vec<Socket>> = (0..plan.runtime.workers).map(|_| Vec::new()).collect();
+    let mut failed = Vec::new();
+    for listener in &plan.listeners {
+        for address in &listener.addresses {
+            let bound = bind(*address, false, listener).and_then(|probe| {
+                drop(probe);
+                for lane in &mut lanes {
+                    let socket = bind(*address, true, listener)?;
+                    socket.listen(i32::try_from(listener.tcp.backlog).unwrap_or(i32::MAX))?;
+                    lane.push(Socket { socket, address: *address });
+                }
+                Ok(())
+            });
+            if let Err(source) = bound {
+                let hint = hint(&source);
+                failed.push(BindError {
+                    listener: Arc::clone(&listener.name),
+                    address: address.socket,
+                    source,
+                    hint,
+                });
+            }
+        }
+    }
+    if failed.is_empty() { Ok(lanes) } else { Err(failed) }
+}
+
+fn bind(address: Address, shared: bool, listener: &Listener) -> io::Result<socket2::Socket> {
+    let domain = Domain::for_address(address.socket);
+    let socket = socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    if domain == Domain::IPV6 {
+        socket.set_only_v6(!address.dual_stack)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    configure(SockRef::from(&socket), &Options::from(listener.tcp))?;
+    socket.bind(&address.socket.into())?;
+    if !shared {
+        // Binding alone does not meet a listening socket of a process that set SO_REUSEADDR; listening does.
+        socket.listen(1)?;
+    }
+    Ok(socket)
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another process, perhaps another weir, is listening there",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        _ => "",
+    }
+}

@@ -1,0 +1,96 @@
+//! What every mode knows of its connection; reaching a backend, and the terms of the relay.
+
+use crate::plan::{Listener, Route};
+use crate::plan::{Tcp, Truncation};
+use crate::worker::Worker;
+use tokio::net::TcpStream;
+use weir_core::account::Record;
+use weir_core::connect::{Dialling, Reached};
+use weir_core::error::{ConnError, ConnectError};
+use weir_core::hello::Hello;
+use weir_core::limits::Unfinished;
+use weir_core::pool::Backend;
+use weir_core::relay::{OnTruncation, Rules, Terms};
+use weir_core::socket::{self, Options};
+use weir_core::stop::Switch;
+
+/// What every mode needs to know of a connection that has found its route.
+#[derive(Debug)]
+pub struct Road<'a> {
+    /// Deadlines, socket options, counters.
+    pub listener: &'a Listener,
+    /// Mode and pool.
+    pub route: &'a Route,
+    /// Ends the connection from outside.
+    pub switch: &'a Switch,
+    /// Its worker's memory and cursors.
+    pub worker: &'a Worker,
+    /// What the client asked for; none where nothing was peeked at, or it is not TLS.
+    pub hello: Option<Box<Hello>>,
+    /// Its place among the pending ones, until its hello or handshake is complete.
+    pub unfinished: Option<Unfinished>,
+}
+
+impl Road<'_> {
+    /// How backends of the route are reached.
+    fn dialling(&self) -> Dialling<'_> {
+        Dialling {
+            pool: &self.route.pool,
+            deadline: self.listener.timeouts.connect,
+            options: Options::from(self.listener.tcp),
+            cursors: &self.worker.cursors,
+        }
+    }
+
+    /// Reaches a backend, by whatever `secure` makes of the bare connection. Where that fails the client gets a
+    /// reset, because to a TLS client anything else could look like a clean end.
+    pub(super) async fn reach<S>(
+        &self,
+        client: &TcpStream,
+        record: &mut Record,
+        secure: impl AsyncFn(TcpStream, &Backend) -> Result<S, ConnectError>,
+    ) -> Result<Reached<S>, ConnError> {
+        let dialling = self.dialling();
+        // Boxed: an idle connection must not carry the size of a handshake.
+        let reached = match self.switch.race(Box::pin(dialling.reach(record, secure))).await {
+            Ok(reached) => reached,
+            Err(stop) => Err(stop.into()),
+        };
+        if reached.is_err() {
+            socket::reset(client);
+        }
+        reached
+    }
+
+    /// The client has shown that it is one: it does not count as pending any more.
+    pub(super) fn finished(&mut self) {
+        self.unfinished = None;
+    }
+
+    /// How the relay behaves.
+    pub(super) fn terms(&self, client_truncation: OnTruncation) -> Terms<'_> {
+        let rules = Rules {
+            idle: self.listener.timeouts.idle,
+            half_closed: self.listener.timeouts.half_closed,
+            client_truncation,
+            // Only bridging has TLS there, and passes it on as it is.
+            backend_truncation: OnTruncation::PassOn,
+        };
+        Terms { rules, memory: &self.worker.memory, switch: self.switch }
+    }
+}
+
+impl From<Tcp> for Options {
+    fn from(tcp: Tcp) -> Self {
+        Self { nodelay: tcp.nodelay, keepalive: tcp.keepalive, user_timeout: tcp.user_timeout }
+    }
+}
+
+impl From<Truncation> for OnTruncation {
+    fn from(truncation: Truncation) -> Self {
+        match truncation {
+            Truncation::Reset => Self::Reset,
+            Truncation::Ignore => Self::Finish,
+        }
+    }
+}
