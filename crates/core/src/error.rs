@@ -198,6 +198,8 @@ impl ConnError {
             Self::Connect(error) => Some(error.label()),
             Self::Hello(Fault::BadSni) => Some("bad_sni"),
             Self::Hello(Fault::Malformed) => Some("malformed"),
+            // Not a reset: TLS that breaks its own rules, such as a record that cannot be authenticated.
+            Self::Broken(_, io::ErrorKind::InvalidData) => Some("bad_record"),
             _ => self.limit(),
         }
     }

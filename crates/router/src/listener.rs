@@ -20,7 +20,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 use weir_core::access::Opening;
 use weir_core::limits::{Pending, Permit, Permits};
 use weir_core::socket::canonical;
@@ -64,7 +64,6 @@ struct Lane {
 
 impl Lane {
     async fn accept_on(&self, fd: &AsyncFd<socket2::Socket>) {
-        let mut trouble = Trouble::default();
         loop {
             // The runtime's own descriptor is all that can fail here.
             let Ok(mut ready) = fd.readable().await else { return };
@@ -79,7 +78,7 @@ impl Lane {
                 };
                 match ready.try_io(|fd| take(fd.get_ref())) {
                     Ok(Ok((stream, client))) => self.spawn(stream, client, permits),
-                    Ok(Err(error)) => trouble.wait_out(error, self.metrics()).await,
+                    Ok(Err(error)) => wait_out(error, self).await,
                     Err(_would_block) => break,
                 }
             }
@@ -166,42 +165,30 @@ fn take(socket: &socket2::Socket) -> io::Result<(TcpStream, SocketAddr)> {
     Ok((stream, canonical(address)))
 }
 
-/// Errors of accept(2) in a row, and when they were last warned of.
-#[derive(Default)]
-struct Trouble {
-    warned: Option<Instant>,
-    since: u64,
-}
-
-impl Trouble {
-    async fn wait_out(&mut self, error: io::Error, metrics: &ListenerMetrics) {
-        let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
-        let (label, pause) = match errno {
-            Errno::MFILE => ("EMFILE", true),
-            Errno::NFILE => ("ENFILE", true),
-            Errno::NOBUFS => ("ENOBUFS", true),
-            Errno::NOMEM => ("ENOMEM", true),
-            Errno::CONNABORTED => ("ECONNABORTED", false),
-            // Errors of the new connection's own network come out here too (accept(2)).
-            _ => ("other", false),
-        };
-        metrics.accept_error(label);
-        if !pause {
-            return;
-        }
-        self.since += 1;
-        if self.warned.is_none_or(|at| at.elapsed() >= WARN_EVERY) {
-            tracing::warn!(
-                error = label,
-                times = self.since,
-                "cannot accept: raise the limit on open files, or lower runtime.max_connections"
-            );
-            (self.warned, self.since) = (Some(Instant::now()), 0);
-        }
-        sleep(PAUSE).await;
+/// Counts an error of accept(2), and pauses where going on at once would only meet it again.
+async fn wait_out(error: io::Error, lane: &Lane) {
+    let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+    let (label, pause) = match errno {
+        Errno::MFILE => ("EMFILE", true),
+        Errno::NFILE => ("ENFILE", true),
+        Errno::NOBUFS => ("ENOBUFS", true),
+        Errno::NOMEM => ("ENOMEM", true),
+        Errno::CONNABORTED => ("ECONNABORTED", false),
+        // Errors of the new connection's own network come out here too (accept(2)).
+        _ => ("other", false),
+    };
+    lane.metrics().accept_error(label);
+    if !pause {
+        return;
     }
+    if let Some(times) = lane.worker.node.cannot_accept.now() {
+        tracing::warn!(
+            listener = %lane.shared.listener.name, error = label, times,
+            "cannot accept: raise the limit on open files, or lower runtime.max_connections"
+        );
+    }
+    sleep(PAUSE).await;
 }
 
 /// Without a pause the loop would spin on the same connection some million times a second.
 const PAUSE: Duration = Duration::from_millis(50);
-const WARN_EVERY: Duration = Duration::from_secs(1);

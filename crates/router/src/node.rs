@@ -3,8 +3,8 @@
 
 use crate::plan::{Address, Listener, Plan};
 use arc_swap::ArcSwap;
-use std::sync::Arc;
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_core::limits::{PendingTotal, Permits};
@@ -21,11 +21,33 @@ pub struct Node {
     pub workers: usize,
     /// When the process started.
     pub started: Instant,
+    /// When to warn that nothing can be accepted.
+    pub(crate) cannot_accept: Rarely,
     plan: ArcSwap<Plan>,
     lanes: Vec<(Address, Shared)>,
     phase: watch::Sender<Phase>,
     boot: u128,
 }
+
+/// Lets a warning through once a second, whatever the number of workers that have cause for it.
+#[derive(Debug, Default)]
+pub(crate) struct Rarely(Mutex<(Option<Instant>, u64)>);
+
+impl Rarely {
+    /// `Some` when it is time again: how often there was cause since the last time.
+    pub(crate) fn now(&self) -> Option<u64> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (last, times) = &mut *state;
+        *times += 1;
+        if last.is_some_and(|at| at.elapsed() < WARN_EVERY) {
+            return None;
+        }
+        *last = Some(Instant::now());
+        Some(std::mem::take(times))
+    }
+}
+
+const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// What the sockets of one listener share, on all workers.
 #[derive(Clone, Debug)]
@@ -68,6 +90,7 @@ impl Node {
             permits: Permits::new(max_connections),
             workers: plan.runtime.workers,
             started: Instant::now(),
+            cannot_accept: Rarely::default(),
             lanes: lanes.collect(),
             plan: ArcSwap::new(plan),
             phase: watch::Sender::new(Phase::Serving),

@@ -3,6 +3,7 @@
 //! A plan has no `Option` that must be set by now: what the file leaves out has its default here, names are
 //! resolved to what they name, and certificates are loaded. weir-config's `compile` builds it.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -71,6 +72,15 @@ pub enum AdminAddress {
     Tcp(SocketAddr),
     /// A Unix socket, made with mode 0660.
     Unix(PathBuf),
+}
+
+impl fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
 }
 
 /// A bound address and what weir does with its connections.

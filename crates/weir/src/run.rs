@@ -100,8 +100,7 @@ impl Running {
         let open_files = resources::raise_open_files();
         let (lanes, admin) = bind(&plan).await?;
         let listening = lanes.iter().map(Vec::len).sum();
-        let auto = || resources::connections_for(open_files, listening);
-        let max_connections = plan.runtime.max_connections.unwrap_or_else(auto);
+        let max_connections = room(&plan, resources::connections_for(open_files, listening));
         let plan = Arc::new(plan);
         let node = Node::new(Arc::clone(&plan), Arc::clone(&metrics), max_connections);
         note_certificates(&plan, &metrics);
@@ -188,7 +187,7 @@ async fn bind(plan: &Plan) -> Result<(Vec<Vec<Socket>>, Option<weir_admin::Bound
         Some(address) => match weir_admin::bind(address).await {
             Ok(bound) => Some(bound),
             Err(error) => {
-                failed.push(format!("error: admin: cannot listen on {address:?}: {error}"));
+                failed.push(format!("error: admin: cannot listen on {address}: {error}"));
                 None
             }
         },
@@ -197,17 +196,33 @@ async fn bind(plan: &Plan) -> Result<(Vec<Vec<Socket>>, Option<weir_admin::Bound
     if failed.is_empty() { Ok((lanes, admin)) } else { Err(anyhow!(failed.join("\n"))) }
 }
 
+/// Client connections of the process: what the plan wants, within what the limit on open files allows.
+fn room(plan: &Plan, allowed: usize) -> usize {
+    match plan.runtime.max_connections {
+        Some(wanted) if wanted > allowed => {
+            tracing::warn!(wanted, allowed, "runtime.max_connections: the limit on open files allows fewer");
+            allowed
+        }
+        Some(wanted) => wanted,
+        None => allowed,
+    }
+}
+
 fn announce(plan: &Plan, max_connections: usize, open_files: u64) {
     for listener in &plan.listeners {
         let addresses: Vec<String> = listener.addresses.iter().map(|a| a.socket.to_string()).collect();
-        tracing::info!(listener = %listener.name, mode = listener.mode, ?addresses, "listening");
+        tracing::info!(listener = %listener.name, mode = listener.mode, addresses = addresses.join(", "), "listening");
     }
     for pool in plan.pools.iter().filter(|p| !p.verifies) {
         tracing::warn!(pool = %pool.name, "backend certificates are NOT verified (tls.verify: false)");
     }
     tracing::info!(
-        version = VERSION, workers = plan.runtime.workers, max_connections, open_files,
-        admin = ?plan.admin, "weir runs"
+        version = VERSION,
+        workers = plan.runtime.workers,
+        max_connections,
+        open_files,
+        admin = plan.admin.as_ref().map(ToString::to_string),
+        "weir runs"
     );
 }
 

@@ -62,17 +62,6 @@ async fn a_pipe_of_a_broken_connection_is_closed() {
     assert_eq!(rig.worker.pipes.get(), 0);
 }
 
-/// Waits until the upload has begun and nothing has moved for a while: all buffers on the way are full. How much went.
-async fn stalled(rig: &Rig) -> u64 {
-    let mut before = 0;
-    eventually("the upload begins", || rig.listener.up.get() > 0).await;
-    while rig.listener.up.get() != before {
-        before = rig.listener.up.get();
-        sleep(Duration::from_millis(50)).await;
-    }
-    before
-}
-
 /// Back-pressure: who does not read stops who sends, and costs one pipe a direction, or one buffer's rest.
 #[tokio::test]
 async fn a_slow_reader_stops_its_sender() {

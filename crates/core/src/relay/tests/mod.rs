@@ -162,6 +162,17 @@ async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     waited.await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
 }
 
+/// Waits until the upload has begun and nothing has moved for a while: all buffers on the way are full. How much went.
+async fn stalled(rig: &Rig) -> u64 {
+    let mut before = 0;
+    eventually("the upload begins", || rig.listener.up.get() > 0).await;
+    while rig.listener.up.get() != before {
+        before = rig.listener.up.get();
+        sleep(Duration::from_millis(50)).await;
+    }
+    before
+}
+
 /// The result of `work`, which is done within a time that no slow machine needs.
 async fn within<F: Future>(work: F) -> F::Output {
     timeout(PATIENCE, work).await.expect("done in time")

@@ -173,3 +173,27 @@ async fn the_tail_of_an_answer_survives_an_upload_that_nobody_reads() {
     let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
     assert_broken(&ended, Side::Backend);
 }
+
+/// A side whose bytes are stuck is not read from either: its reset is looked for, and its slot is not held.
+#[tokio::test(start_paused = true)]
+async fn a_reset_behind_stuck_bytes_is_noticed_within_two_seconds() {
+    for pipes in [0, 1] {
+        let Sides { mut client, front, back, mut backend } = sides().await;
+        let rig = Rig::new(pipes);
+        let torrent = vec![7; 64 << 20];
+        let talk = async {
+            tokio::select! {
+                _ = client.write_all(&torrent) => panic!("all of it fits into the kernel's buffers"),
+                moved = stalled(&rig) => assert!(moved > 0),
+            }
+            reset_now(client);
+            Instant::now()
+        };
+        let (ended, at) = tokio::join!(rig.run(front, back, b""), talk);
+        assert_broken(&ended, Side::Client);
+        assert!(at.elapsed() < Duration::from_secs(2), "{:?}", at.elapsed());
+        let (got, end) = read_out(&mut backend).await;
+        assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
+        assert!(got.len() as u64 <= ended.up && got.iter().all(|byte| *byte == 7));
+    }
+}

@@ -336,3 +336,19 @@ async fn what_was_read_ahead_is_replayed_into_the_session() {
     let (ended, ()) = within(async { tokio::join!(rig.run(Tls(Box::new(front)), back, b""), talk) }).await;
     assert_clean(&ended, Side::Client, How::CloseNotify);
 }
+
+/// What cannot be TLS breaks the session: what came before it arrives, then a reset.
+#[tokio::test]
+async fn noise_in_a_session_is_a_break_and_no_end() {
+    let Offload { mut client, front, back, mut backend } = offload().await;
+    let rig = Rig::new(1);
+    client.write_all(b"before it").await.unwrap();
+    client.flush().await.unwrap();
+    client.get_mut().0.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    let started = Instant::now();
+    let (ended, (got, end)) =
+        within(async { tokio::join!(rig.run(front, back, b""), read_out(&mut backend)) }).await;
+    assert_eq!((got.as_slice(), kind(&end)), (&b"before it"[..], Some(io::ErrorKind::ConnectionReset)));
+    assert_broken(&ended, Side::Client);
+    assert!(started.elapsed() < Duration::from_millis(500), "{:?}: nothing more can come", started.elapsed());
+}
