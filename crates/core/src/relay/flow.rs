@@ -7,6 +7,7 @@ use super::wire::{Finish, Wire};
 use crate::memory::Memory;
 use std::io;
 use std::task::{Context, Poll, ready};
+use tokio::task::coop::has_budget_remaining;
 
 /// Where a direction is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +147,14 @@ impl Flow {
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
         let mut scratch = memory.scratch();
-        match ready!(from.poll_read(cx, &mut scratch)) {
+        let read = from.poll_read(cx, &mut scratch);
+        if read.is_pending() && self.stage == Stage::Broken && has_budget_remaining() {
+            // A TLS session that broke over a living socket has nothing more to say, but waits. Without budget it
+            // may be the runtime that waits.
+            self.stage = Stage::Over;
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(read) {
             Ok(0) => self.ended(Finish::Clean),
             Ok(n) => {
                 self.bulk.saw_read(n);

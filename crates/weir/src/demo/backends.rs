@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use weir_tls::ServerProfile;
 
-/// What a backend says of a request; [`super::once`] looks for these words.
+/// What a backend says of a request; [`mod@super::once`] looks for these words.
 pub(super) const SAW_PLAINTEXT: &str = "the plain backend, and I got this request in plaintext";
 pub(super) const SAW_TLS_UNASKED: &str = "the plain backend, and I got TLS";
 pub(super) const DECRYPTED: &str = "the TLS backend, and I decrypted this request myself";

@@ -2,7 +2,7 @@
 //!
 //! - [`scene`] certificates, backends, and a configuration for them, in a folder that goes with it.
 //! - [`backends`] two small HTTP servers that say what they see: one in the clear, one behind TLS.
-//! - [`once`] a request through each mode, and what each side must have seen.
+//! - [`mod@once`] a request through each mode, and what each side must have seen.
 //!
 //! The configuration goes the same way as any: load → compile → bind → workers, over real loopback sockets.
 
