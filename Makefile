@@ -37,7 +37,7 @@ lint: ## clippy, warnings are errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
 doc: ## build the API docs, warnings are errors
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items
 
 unit: ## unit and property tests, fuzz bodies over seeds and bounded random inputs
 	$(CARGO) test --workspace --exclude weir-tests

@@ -1,6 +1,6 @@
 //! MAIN STREET: one connection, from accept to account.
 //!
-//! accept → [`peek`](weir_core::peek) → route → [`mode`] → pick ⇄ connect → relay → account. Each stage takes
+//! accept → [`peek`] → route → [`mode`] → pick ⇄ connect → relay → account. Each stage takes
 //! what the one before gave, and never calls back up the road.
 
 use crate::mode::{self, Road};
