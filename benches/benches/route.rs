@@ -5,6 +5,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use weir_core::hello::Offers;
 use weir_core::route::{Match, NamePattern, Table};
 
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -26,8 +27,10 @@ fn lookup(c: &mut Criterion) {
         ("wildcard", "a.b.zone5000.example.test", Some(5000)),
         ("unknown", "a.b.c.d.elsewhere.test", None),
     ] {
-        assert_eq!(table.lookup(Some(name), &[], SOURCE).copied(), found);
-        group.bench_function(what, |b| b.iter(|| table.lookup(black_box(Some(name)), &[], SOURCE)));
+        assert_eq!(table.lookup(Some(name), &Offers::default(), SOURCE).copied(), found);
+        group.bench_function(what, |b| {
+            b.iter(|| table.lookup(black_box(Some(name)), &Offers::default(), SOURCE))
+        });
     }
     group.finish();
 }

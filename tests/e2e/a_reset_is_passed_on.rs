@@ -110,3 +110,22 @@ async fn a_reset_before_the_first_byte_of_the_backend() {
         world.weir.settle().await;
     }
 }
+
+/// A side whose bytes are stuck is not read from, so nothing but a look tells of its reset.
+#[tokio::test]
+async fn of_a_backend_whose_bytes_are_stuck() {
+    for world in worlds() {
+        let world = world.role(Role::FillThenReset).start().await;
+        let client = world.connect().await;
+        // It fills every buffer, waits a second, resets; within another second it is noticed, and in a third the
+        // client has had its chance to take what came before.
+        eventually(Duration::from_secs(8), "the reset is noticed", async || {
+            let closed = world.weir.metrics().await.count("weir_connections_closed_total", &[]);
+            if closed == 1 { Ok(()) } else { Err(format!("{closed} closed")) }
+        })
+        .await;
+        world.weir.only_record().await.ended("backend_reset", "backend");
+        drop(client);
+        world.weir.settle().await;
+    }
+}

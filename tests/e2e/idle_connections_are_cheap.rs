@@ -143,3 +143,18 @@ async fn in_memory() {
     .await;
     assert!(cost < 8 * 1024, "{cost} bytes for an unfinished hello of 1,000 bytes");
 }
+
+/// A hello may be as large as it likes within its ceiling: what it said is not kept.
+#[tokio::test]
+async fn after_a_hello_of_thousands_of_protocols() {
+    let world = World::of(Mode::Passthrough).plain().start().await;
+    let greedy = hello::offering(&hello::small(NAME), 7000);
+    let cost = memory_of(&world, async || {
+        let mut stream = tcp(world.edge).await;
+        stream.send(&greedy).await.unwrap();
+        stream.exactly(greedy.len()).await.unwrap(); // The backend gives back what it gets.
+        stream
+    })
+    .await;
+    assert!(cost < 12 * 1024, "{cost} bytes for an idle connection after a large hello");
+}

@@ -81,13 +81,29 @@ pub fn padded(hello: &[u8], total: usize) -> Vec<u8> {
         room -= 4;
         kind = if kind == 21 { 0xff_40 } else { kind + 1 };
     }
+    extended(message, &padding)
+}
+
+/// The hello with an ALPN extension that offers this many one-byte protocols.
+///
+/// # Panics
+/// When the hello has that extension already, which is then twice in it.
+pub fn offering(hello: &[u8], protocols: u16) -> Vec<u8> {
+    let list: Vec<u8> = (0..protocols).flat_map(|n| [1, b'a' + u8::try_from(n % 26).unwrap()]).collect();
+    let length = u16::try_from(list.len()).unwrap();
+    let head = [16u16.to_be_bytes(), (length + 2).to_be_bytes(), length.to_be_bytes()].concat();
+    extended(&hello[HEADER..], &[head, list].concat())
+}
+
+/// The message with more extensions behind its own, in records again.
+fn extended(message: &[u8], extensions: &[u8]) -> Vec<u8> {
     let at = extensions_at(message);
     let old = usize::from(u16::from_be_bytes([message[at], message[at + 1]]));
     let mut whole = message.to_vec();
     whole[at..at + 2]
-        .copy_from_slice(&(u16::try_from(old + padding.len()).unwrap_or(u16::MAX)).to_be_bytes());
+        .copy_from_slice(&(u16::try_from(old + extensions.len()).unwrap_or(u16::MAX)).to_be_bytes());
     // A pre_shared_key extension must stay last; these hellos have none.
-    whole.extend_from_slice(&padding);
+    whole.extend_from_slice(extensions);
     let length = u32::try_from(whole.len() - 4).unwrap().to_be_bytes();
     whole[1..4].copy_from_slice(&length[1..]);
     let mut record = vec![22, 3, 1, 0, 0];

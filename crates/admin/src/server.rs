@@ -120,7 +120,7 @@ const CALLERS: usize = 256;
 /// A request's head must come within this time.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// One caller's connection, all requests together.
-const CONVERSATION: Duration = Duration::from_secs(600);
+const CONVERSATION: Duration = Duration::from_secs(30);
 /// Most bytes of a request's head.
 const REQUEST_MAX: usize = 16 * 1024;
 /// After an error of accept(2): most likely no descriptor is free.

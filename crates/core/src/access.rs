@@ -39,7 +39,8 @@ pub struct Entry {
     pub(crate) mode: &'static str,
     pub(crate) sni: Option<Box<str>>,
     /// What the client offers; once a handshake with it is done, what was agreed on.
-    pub(crate) alpn: Vec<Box<[u8]>>,
+    /// Escaped and cut: a record costs little, whatever a client says.
+    pub(crate) alpn: Option<Box<str>>,
     pub(crate) ech: bool,
     pub(crate) tls: Option<Session>,
     pub(crate) pool: Option<Arc<str>>,
@@ -63,7 +64,7 @@ impl Entry {
             mode: opening.mode,
             opening,
             sni: None,
-            alpn: Vec::new(),
+            alpn: None,
             ech: false,
             tls: None,
             pool: None,
@@ -92,7 +93,7 @@ impl Entry {
             client: self.opening.client,
             local: self.opening.local,
             sni: self.sni.as_deref(),
-            alpn: (!self.alpn.is_empty()).then(|| escaped(&self.alpn.join(&b','))),
+            alpn: self.alpn.as_deref(),
             ech: self.ech,
             tls: self.tls.as_ref().map(|t| LineTls {
                 version: t.version,
@@ -128,7 +129,7 @@ struct Line<'a> {
     client: SocketAddr,
     local: SocketAddr,
     sni: Option<&'a str>,
-    alpn: Option<String>,
+    alpn: Option<&'a str>,
     ech: bool,
     tls: Option<LineTls>,
     pool: Option<&'a str>,
@@ -279,9 +280,20 @@ fn flatten(text: &mut String, prefix: &str, fields: &serde_json::Map<String, ser
     }
 }
 
-/// Bytes from a client as printable text, cut at [`TEXT_MAX`].
-fn escaped(bytes: &[u8]) -> String {
-    bytes.escape_ascii().map(char::from).take(TEXT_MAX).collect()
+/// Names from a client as printable text, with commas between them, cut at [`TEXT_MAX`]; `None` for none.
+pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Option<Box<str>> {
+    let mut text = String::new();
+    for name in names {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        let room = TEXT_MAX.saturating_sub(text.len());
+        text.extend(name.escape_ascii().map(char::from).take(room));
+        if text.len() >= TEXT_MAX {
+            break;
+        }
+    }
+    (!text.is_empty()).then(|| text.into())
 }
 
 fn millis(d: Duration) -> f64 {
@@ -373,7 +385,9 @@ mod tests {
 
     #[test]
     fn hostile_text_is_escaped_and_cut() {
-        assert_eq!(escaped(b"h2\n\"\xff"), "h2\\n\\\"\\xff");
-        assert_eq!(escaped(&[b'a'; 1000]).len(), TEXT_MAX);
+        assert_eq!(listed([&b"h2\n\"\xff"[..], b"x"]).as_deref(), Some("h2\\n\\\"\\xff,x"));
+        let many = listed(std::iter::repeat_n(&b"aaaaaaa"[..], 1000)).unwrap();
+        assert!(many.len() <= TEXT_MAX + 1, "{}", many.len());
+        assert_eq!(listed([]), None);
     }
 }

@@ -78,7 +78,7 @@ impl Record {
     pub fn hello(&mut self, hello: &Hello) {
         self.note(|e| {
             e.sni.clone_from(&hello.sni);
-            e.alpn.clone_from(&hello.alpn);
+            e.alpn = access::listed(hello.offers.iter());
             e.ech = hello.ech;
         });
     }
@@ -96,7 +96,7 @@ impl Record {
         self.metrics.handshake("client", session.version, session.resumed.label(), took.as_secs_f64());
         self.note(|e| {
             e.handshake = Some(took);
-            e.alpn = session.alpn.iter().cloned().collect();
+            e.alpn = access::listed(session.alpn.as_deref());
             e.tls = Some(session);
         });
     }

@@ -11,6 +11,7 @@
 //! A look-up hashes the name once per label, whatever the number of routes. Names come from strangers, so the
 //! tables use the standard library's keyed hash.
 
+use crate::hello::Offers;
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -95,10 +96,10 @@ impl<R> Table<R> {
         if ambiguous.is_empty() { Ok(table) } else { Err(ambiguous) }
     }
 
-    /// The route for a client that asks for `sni` (lower-cased, without trailing dot), offers `alpn` in this
+    /// The route for a client that asks for `sni` (lower-cased, without trailing dot), makes these `offers`, in this
     /// order, and comes from `source`.
-    pub fn lookup(&self, sni: Option<&str>, alpn: &[Box<[u8]>], source: IpAddr) -> Option<&R> {
-        self.best(sni, alpn, source).and_then(|number| self.routes.get(number))
+    pub fn lookup(&self, sni: Option<&str>, offers: &Offers, source: IpAddr) -> Option<&R> {
+        self.best(sni, offers, source).and_then(|number| self.routes.get(number))
     }
 
     /// Every route, in the order of the file.
@@ -106,25 +107,26 @@ impl<R> Table<R> {
         &self.routes
     }
 
-    fn best(&self, sni: Option<&str>, alpn: &[Box<[u8]>], source: IpAddr) -> Option<usize> {
+    fn best(&self, sni: Option<&str>, offers: &Offers, source: IpAddr) -> Option<usize> {
         if let Some(name) = sni {
-            if let Some(found) = self.exact.get(name).and_then(|list| first(list, alpn, source)) {
+            if let Some(found) = self.exact.get(name).and_then(|list| first(list, offers, source)) {
                 return Some(found);
             }
             if !self.suffix.is_empty() {
                 let mut rest = name;
                 while let Some((_, parent)) = rest.split_once('.') {
-                    if let Some(found) = self.suffix.get(parent).and_then(|list| first(list, alpn, source)) {
+                    if let Some(found) = self.suffix.get(parent).and_then(|list| first(list, offers, source))
+                    {
                         return Some(found);
                     }
                     rest = parent;
                 }
             }
-            if let Some(found) = first(&self.any_name, alpn, source) {
+            if let Some(found) = first(&self.any_name, offers, source) {
                 return Some(found);
             }
         }
-        first(&self.anything, alpn, source)
+        first(&self.anything, offers, source)
     }
 
     fn insert(&mut self, name: &NamePattern, route: usize, conditions: &Match) {
@@ -156,11 +158,12 @@ impl<R> Table<R> {
 
 /// The first entry that matches. Entries stand in order of specificity; among those with a condition on ALPN
 /// the client's own order of preference decides first.
-fn first(list: &[Entry], alpn: &[Box<[u8]>], source: IpAddr) -> Option<usize> {
+fn first(list: &[Entry], offers: &Offers, source: IpAddr) -> Option<usize> {
     let inside = |e: &Entry| e.source.is_none_or(|s| s.contains(&source));
     let (with, without) = list.split_at(list.partition_point(|e| !e.alpn.is_empty()));
-    for offered in alpn {
-        let asks = |e: &&Entry| e.alpn.iter().any(|a| **a == **offered) && inside(e);
+    // Nobody asks for a protocol: then thousands of offers are not even looked at.
+    for offered in offers.iter().take_while(|_| !with.is_empty()) {
+        let asks = |e: &&Entry| e.alpn.iter().any(|a| **a == *offered) && inside(e);
         if let Some(e) = with.iter().find(asks) {
             return Some(e.route);
         }
@@ -195,8 +198,8 @@ mod tests {
     fn suffix(n: &str) -> NamePattern {
         NamePattern::Suffix(n.into())
     }
-    fn offers(list: &[&str]) -> Vec<Box<[u8]>> {
-        list.iter().map(|p| p.as_bytes().into()).collect()
+    fn offers(list: &[&str]) -> Offers {
+        Offers::of(list.iter().map(|p| p.as_bytes()))
     }
     fn rule(names: Vec<NamePattern>, alpn: &[&str], source: &[&str]) -> Match {
         Match {
@@ -226,7 +229,7 @@ mod tests {
             (Some("notexample.com"), "any name"),
             (None, "anything"),
         ] {
-            assert_eq!(table.lookup(name, &[], HERE), Some(&want), "{name:?}");
+            assert_eq!(table.lookup(name, &Offers::default(), HERE), Some(&want), "{name:?}");
         }
     }
 
@@ -274,7 +277,7 @@ mod tests {
     }
 
     /// The rules of the module's head, one after the other, over every route.
-    fn naive(routes: &[(Match, usize)], sni: Option<&str>, alpn: &[Box<[u8]>], ip: IpAddr) -> Option<usize> {
+    fn naive(routes: &[(Match, usize)], sni: Option<&str>, offers: &Offers, ip: IpAddr) -> Option<usize> {
         let mut best: Option<((usize, usize, usize), usize)> = None;
         for (m, r) in routes {
             let name = m.names.iter().filter_map(|p| match (p, sni) {
@@ -290,7 +293,7 @@ mod tests {
             let alpn_rank = if m.alpn.is_empty() {
                 0
             } else {
-                match alpn.iter().position(|o| m.alpn.iter().any(|a| **a == **o)) {
+                match offers.iter().position(|o| m.alpn.iter().any(|a| **a == *o)) {
                     Some(at) => 100 - at,
                     None => continue,
                 }

@@ -14,7 +14,7 @@ use weir_core::access::Opening;
 use weir_core::account::Record;
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
-use weir_core::hello::{Fault, Hello, TLS13};
+use weir_core::hello::{Fault, Hello, Offers, TLS13};
 use weir_core::limits::{Permit, Unfinished};
 use weir_core::outcome::Finished;
 use weir_core::peek::{self, Peeked};
@@ -49,7 +49,7 @@ pub async fn serve(accepted: Accepted, opening: Opening, worker: Rc<Worker>) {
 
 async fn carry(accepted: Accepted, worker: &Worker, record: &mut Record) -> Result<Finished, ConnError> {
     let Accepted { mut stream, client, listener, switch, unfinished, permits: _held } = accepted;
-    let (hello, bytes) = match first_bytes(&mut stream, &listener, &switch, worker, record).await {
+    let (mut hello, bytes) = match first_bytes(&mut stream, &listener, &switch, worker, record).await {
         Ok(first) => first,
         Err(error) => return refuse(stream, error, None, worker).await,
     };
@@ -57,6 +57,10 @@ async fn carry(accepted: Accepted, worker: &Worker, record: &mut Record) -> Resu
         return refuse(stream, ConnError::NoRoute, hello.as_deref(), worker).await;
     };
     record.routed(route.mode.label(), &route.pool.name);
+    if let Some(hello) = &mut hello {
+        // Up to 16 KiB of a stranger's words that nobody asks for again, in a connection that may live for days.
+        hello.offers = Offers::default();
+    }
     let road =
         Road { listener: &listener, route, switch: &switch, worker, hello, unfinished: Some(unfinished) };
     match &route.mode {
@@ -93,9 +97,9 @@ async fn first_bytes(
 /// The route for what is known of the client, or the listener's default.
 fn choose<'a>(listener: &'a Listener, hello: Option<&Hello>, client: SocketAddr) -> Option<&'a Arc<Route>> {
     let matched = match (hello, &listener.peek) {
-        (Some(hello), _) => listener.routes.lookup(hello.sni.as_deref(), &hello.alpn, client.ip()),
+        (Some(hello), _) => listener.routes.lookup(hello.sni.as_deref(), &hello.offers, client.ip()),
         // Without a peek the source is all there is to go by.
-        (None, None) => listener.routes.lookup(None, &[], client.ip()),
+        (None, None) => listener.routes.lookup(None, &Offers::default(), client.ip()),
         // What is not TLS goes to the default pool alone.
         (None, Some(_)) => None,
     };

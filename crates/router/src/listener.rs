@@ -175,7 +175,12 @@ async fn wait_out(error: io::Error, lane: &Lane) {
         Errno::NOMEM => ("ENOMEM", true),
         Errno::CONNABORTED => ("ECONNABORTED", false),
         // Errors of the new connection's own network come out here too (accept(2)).
-        _ => ("other", false),
+        Errno::NETDOWN | Errno::PROTO | Errno::NOPROTOOPT | Errno::HOSTDOWN | Errno::NONET => {
+            ("network", false)
+        }
+        Errno::HOSTUNREACH | Errno::OPNOTSUPP | Errno::NETUNREACH | Errno::INTR => ("network", false),
+        // Whatever else it is, it may stay: a firewall's EPERM, say.
+        _ => ("other", true),
     };
     lane.metrics().accept_error(label);
     if !pause {

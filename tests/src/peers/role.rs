@@ -27,6 +27,8 @@ pub enum Role {
     ResetAfter(usize),
     /// Echoes so many bytes, then resets without a word.
     EchoThenReset(usize),
+    /// Sends until nobody takes any more for a second, then resets.
+    FillThenReset,
     /// Ends at once, cleanly, without a byte, and reads on.
     CloseAtOnce,
     /// Sends this, then FIN without close_notify (TLS) and closes.
@@ -80,6 +82,14 @@ impl Role {
                 stream.reset();
                 Ok(End::Clean)
             }
+            Self::FillThenReset => {
+                let chunk = Noise::new(2).bytes(64 * 1024);
+                while let Ok(sent) = tokio::time::timeout(STUCK, stream.write_all(&chunk)).await {
+                    sent?;
+                }
+                stream.reset();
+                Ok(End::Clean)
+            }
             Self::CloseAtOnce => {
                 stream.shutdown().await?;
                 Ok(take_all(&mut stream, notes).await)
@@ -93,6 +103,9 @@ impl Role {
         }
     }
 }
+
+/// How long a write waits until it is clear that nobody reads.
+const STUCK: Duration = Duration::from_secs(1);
 
 async fn take_all(stream: &mut Stream, notes: &Notes) -> End {
     let mut buffer = vec![0; 64 * 1024];

@@ -4,7 +4,7 @@
 //! and what a hello may hold only once is there only once. A lax reader in front of a strict backend, or the
 //! other way round, is a way around routing.
 
-use super::{CLIENT_HELLO, Fault, Hello, TLS12, TLS13};
+use super::{CLIENT_HELLO, Fault, Hello, Offers, TLS12, TLS13};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use tls_parser::parse_tls_handshake_client_hello;
 
@@ -22,7 +22,7 @@ pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, Fault> 
     }
     let mut hello = Hello {
         sni: None,
-        alpn: Vec::new(),
+        offers: Offers::default(),
         version: fields.version.0.min(TLS12),
         ech: false,
         early_data: false,
@@ -37,7 +37,7 @@ pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, Fault> 
         kinds.push(kind);
         match kind {
             SERVER_NAME => hello.sni = server_name(data)?,
-            ALPN => hello.alpn = protocols(data)?,
+            ALPN => hello.offers = protocols(data)?,
             SUPPORTED_VERSIONS => hello.version = newest(data)?,
             EARLY_DATA => hello.early_data = true,
             ENCRYPTED_CLIENT_HELLO => hello.ech = true,
@@ -92,19 +92,11 @@ fn is_ip_literal(name: &str) -> bool {
     name.parse::<Ipv4Addr>().is_ok() || bare.parse::<Ipv6Addr>().is_ok()
 }
 
-fn protocols(data: &[u8]) -> Result<Vec<Box<[u8]>>, Fault> {
+fn protocols(data: &[u8]) -> Result<Offers, Fault> {
     let mut data = Reader(data);
-    let mut list = Reader(data.vector16()?);
+    let list = data.vector16()?;
     data.end()?;
-    let mut found = Vec::new();
-    while !list.0.is_empty() {
-        let protocol = list.vector8()?;
-        if protocol.is_empty() {
-            return Err(Fault::Malformed);
-        }
-        found.push(protocol.into());
-    }
-    if found.is_empty() { Err(Fault::Malformed) } else { Ok(found) }
+    Offers::parse(list).ok_or(Fault::Malformed)
 }
 
 /// The newest of the versions that exist; others are there to be ignored (RFC 8701).

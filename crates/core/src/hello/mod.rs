@@ -10,6 +10,9 @@
 #![deny(clippy::indexing_slicing)]
 
 mod message;
+mod offers;
+
+pub use offers::Offers;
 
 /// What a client asks for, as far as routing and the record care.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +20,8 @@ pub struct Hello {
     /// The server name (RFC 6066 §3), lower-cased, without trailing dot. `None` where there is none, or an IP
     /// literal stands in its place.
     pub sni: Option<Box<str>>,
-    /// The ALPN protocols offered (RFC 7301), in the client's order.
-    pub alpn: Vec<Box<[u8]>>,
+    /// The ALPN protocols offered.
+    pub offers: Offers,
     /// The newest version offered: 0x0303 is TLS 1.2, 0x0304 is TLS 1.3.
     pub version: u16,
     /// An encrypted ClientHello is inside (RFC 9849); the name is then the outer one.

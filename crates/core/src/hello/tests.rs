@@ -89,7 +89,7 @@ fn every_prefix_of_a_real_hello_is_partial() {
     }
     let Progress::Hello(hello) = growing.advance(&raw) else { panic!() };
     assert_eq!(hello.sni.as_deref(), Some("www.example.com"));
-    assert_eq!(hello.alpn, [Box::from(*b"h2"), Box::from(*b"http/1.1")]);
+    assert_eq!(hello.offers, Offers::of([&b"h2"[..], b"http/1.1"]));
     assert!(hello.version == TLS13 && !hello.ech && !hello.early_data);
     assert_eq!((hello.length, hello.records), (raw.len() - 5, 1));
 }
@@ -286,7 +286,7 @@ proptest! {
         if let (Progress::Hello(ours), Some((name, alpn))) = (whole(&raw), referee(&raw)) {
             let names_agree = ours.sni.as_deref().map(ToOwned::to_owned) == name.map(|n| n.trim_end_matches('.').into());
             prop_assert!(names_agree);
-            prop_assert_eq!(ours.alpn.iter().map(|a| a.to_vec()).collect::<Vec<_>>(), alpn);
+            prop_assert_eq!(ours.offers.iter().map(<[u8]>::to_vec).collect::<Vec<_>>(), alpn);
         }
     }
 }

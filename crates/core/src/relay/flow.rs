@@ -70,7 +70,7 @@ impl Flow {
 
     /// It has bytes in hand that its destination does not take: its source is not read meanwhile.
     pub(super) fn is_blocked(&self) -> bool {
-        !self.kept.is_empty() || self.bulk.is_filled()
+        !self.kept.is_empty() || self.unflushed || self.bulk.is_filled()
     }
 
     /// Ends the direction here: what was read still goes, then the destination is told of a clean end.

@@ -1,0 +1,71 @@
+//! The protocols that a client offers (RFC 7301 §3.1), kept as they came.
+//!
+//! A lawful hello may name thousands of one-byte protocols. Each in a box of its own would make 16 KiB of hello
+//! cost most of a MiB, so the list stays one piece.
+
+use std::fmt;
+
+/// ALPN protocol names, in the client's order.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Offers(Box<[u8]>);
+
+impl Offers {
+    /// The list of an ALPN extension without its length: names, each behind a byte that says how long it is.
+    ///
+    /// `None` when a length does not fit, or a name or the list is empty.
+    pub(super) fn parse(list: &[u8]) -> Option<Self> {
+        let mut rest = list;
+        while let Some((length, behind)) = rest.split_first() {
+            let (name, next) = behind.split_at_checked(usize::from(*length))?;
+            if name.is_empty() {
+                return None;
+            }
+            rest = next;
+        }
+        (!list.is_empty()).then(|| Self(list.into()))
+    }
+
+    /// A list of these names. A name longer than 255 bytes, or an empty one, cannot be offered and is left out.
+    pub fn of<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let mut list = Vec::new();
+        for name in names {
+            if let (false, Ok(length)) = (name.is_empty(), u8::try_from(name.len())) {
+                list.push(length);
+                list.extend_from_slice(name);
+            }
+        }
+        Self(list.into())
+    }
+
+    /// The names, the most wanted first.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &*self.0;
+        std::iter::from_fn(move || {
+            let (length, behind) = rest.split_first()?;
+            let (name, next) = behind.split_at_checked(usize::from(*length))?;
+            rest = next;
+            Some(name)
+        })
+    }
+}
+
+impl fmt::Debug for Offers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter().map(|name| name.escape_ascii().to_string())).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_read_as_it_was_made() {
+        let offers = Offers::of([&b"h2"[..], b"", b"http/1.1"]);
+        assert_eq!(offers.iter().collect::<Vec<_>>(), [&b"h2"[..], b"http/1.1"]);
+        assert_eq!(Offers::parse(b"\x02h2\x08http/1.1"), Some(offers));
+        for bad in [&b""[..], b"\x00", b"\x03h2", b"\x02h2\x00"] {
+            assert_eq!(Offers::parse(bad), None, "{bad:?}");
+        }
+    }
+}
