@@ -27,9 +27,6 @@ pub enum ConnError {
     /// The handshake with the client was not done within its deadline.
     #[error("TLS handshake with the client took too long")]
     ClientTlsTimeout,
-    /// Turned away by a limit.
-    #[error("turned away by limits.{0}")]
-    Limited(&'static str),
     /// No backend of the pool may take a connection.
     #[error("no usable backend")]
     NoBackend,
@@ -51,9 +48,6 @@ pub enum ConnError {
     /// Told to end.
     #[error("told to end: {0:?}")]
     Stopped(Stop),
-    /// Something in weir itself.
-    #[error("internal: {0}")]
-    Internal(&'static str),
 }
 
 /// Why a backend could not be reached.
@@ -115,7 +109,7 @@ impl ConnError {
     /// At which stage of the road it happened.
     pub fn stage(&self) -> Stage {
         match self {
-            Self::Hello(_) | Self::HelloTimeout | Self::ClientGone(_) | Self::Limited(_) => Stage::Peek,
+            Self::Hello(_) | Self::HelloTimeout | Self::ClientGone(_) => Stage::Peek,
             Self::NoRoute => Stage::Route,
             Self::ClientTls(_) | Self::ClientTlsTimeout => Stage::Handshake,
             Self::NoBackend | Self::Connect(_) => Stage::Connect,
@@ -147,7 +141,7 @@ impl ConnError {
             Self::ClientGone(_) => Outcome::ClientGone,
             Self::ClientTls(_) => Outcome::TlsClientFailed,
             Self::ClientTlsTimeout => Outcome::TlsClientTimeout,
-            Self::Limited(_) | Self::Stopped(Stop::Pending) => Outcome::Limited,
+            Self::Stopped(Stop::Pending) => Outcome::Limited,
             Self::NoBackend => Outcome::NoBackend,
             Self::Connect(ConnectError::TimedOut) => Outcome::ConnectTimeout,
             Self::Connect(ConnectError::Tls(_)) => Outcome::TlsBackendFailed,
@@ -158,7 +152,7 @@ impl ConnError {
             Self::IdleTimeout => Outcome::IdleTimeout,
             Self::HalfClosedTimeout => Outcome::HalfClosedTimeout,
             Self::Stopped(Stop::Drained) => Outcome::Drained,
-            Self::Broken(Side::Weir, _) | Self::Internal(_) => Outcome::Internal,
+            Self::Broken(Side::Weir, _) => Outcome::Internal,
         }
     }
 
@@ -175,7 +169,7 @@ impl ConnError {
                 io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected,
             ) => How::Rst,
             Self::Truncated(_) => How::Truncated,
-            Self::Limited(_) | Self::Stopped(Stop::Pending) => How::Limit,
+            Self::Stopped(Stop::Pending) => How::Limit,
             Self::Stopped(Stop::Drained) => How::Drain,
             _ => How::Error,
         }
@@ -184,7 +178,6 @@ impl ConnError {
     /// The `reason` label of `weir_limited_total`, where a limit was the reason.
     pub fn limit(&self) -> Option<&'static str> {
         match self {
-            Self::Limited(which) => Some(which),
             Self::Stopped(Stop::Pending) => Some("pending"),
             Self::Hello(Fault::TooLarge) => Some("hello_too_large"),
             _ => None,

@@ -44,6 +44,9 @@ pub struct Accepted {
 pub async fn serve(accepted: Accepted, opening: Opening, worker: Rc<Worker>) {
     let mut record = Record::open(opening, Arc::clone(&accepted.listener.metrics), worker.access());
     let end = carry(accepted, &worker, &mut record).await;
+    if let Err(error) = &end {
+        tracing::debug!(stage = ?error.stage(), %error, "a connection ended early");
+    }
     record.close(&end);
 }
 

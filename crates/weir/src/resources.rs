@@ -1,7 +1,7 @@
 //! What the system lets this process have: CPUs and descriptors.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use std::thread;
+use std::{fs, thread};
 
 /// CPUs that the process may use, by its affinity and its cgroup's quota; at least 1.
 pub(crate) fn cpus() -> usize {
@@ -20,14 +20,20 @@ pub(crate) fn raise_open_files() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// Client connections that so many open files allow: two each, less the listening sockets and what the process
-/// needs besides.
-pub(crate) fn connections_for(open_files: u64, listening: usize) -> usize {
-    let reserve = (open_files / 4).min(RESERVE) + listening as u64;
+/// Descriptors that are open now.
+pub(crate) fn descriptors() -> usize {
+    // One of them is the directory being read.
+    fs::read_dir("/proc/self/fd").map_or(0, |dir| dir.count().saturating_sub(1))
+}
+
+/// Client connections that so many open files allow: two descriptors each, less those that are `taken` for the
+/// process itself, and less a reserve.
+pub(crate) fn connections_for(open_files: u64, taken: usize) -> usize {
+    let reserve = (open_files / 4).min(RESERVE) + taken as u64;
     usize::try_from(open_files.saturating_sub(reserve) / 2).unwrap_or(usize::MAX).max(1)
 }
 
-/// Descriptors for pipes, health checks, the admin server and files.
+/// Descriptors for pipes, the admin server's callers, and files.
 const RESERVE: u64 = 512;
 
 #[cfg(test)]

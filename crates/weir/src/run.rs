@@ -17,6 +17,7 @@ use weir_admin::Admin;
 use weir_config::{CompileInput, Diagnostic, Rejected};
 use weir_control::health;
 use weir_core::access;
+use weir_core::pool::{CheckKind, Pool};
 use weir_metrics::Metrics;
 use weir_router::bind::{self, Socket};
 use weir_router::data_plane::DataPlane;
@@ -99,8 +100,7 @@ impl Running {
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
         let (lanes, admin) = bind(&plan).await?;
-        let listening = lanes.iter().map(Vec::len).sum();
-        let max_connections = room(&plan, resources::connections_for(open_files, listening));
+        let max_connections = room(&plan, resources::connections_for(open_files, taken(&plan)));
         let plan = Arc::new(plan);
         let node = Node::new(Arc::clone(&plan), Arc::clone(&metrics), max_connections);
         note_certificates(&plan, &metrics);
@@ -195,6 +195,17 @@ async fn bind(plan: &Plan) -> Result<(Vec<Vec<Socket>>, Option<weir_admin::Bound
     };
     if failed.is_empty() { Ok((lanes, admin)) } else { Err(anyhow!(failed.join("\n"))) }
 }
+
+/// Descriptors that the process itself takes, with all sockets bound: those open now, the runtimes of the workers,
+/// and a health check for every backend.
+fn taken(plan: &Plan) -> usize {
+    let checked = |p: &&Arc<Pool>| !matches!(p.health_check.kind, CheckKind::None);
+    let checks: usize = plan.pools.iter().filter(checked).map(|p| p.backends.len()).sum();
+    resources::descriptors() + plan.runtime.workers * OF_A_RUNTIME + checks
+}
+
+/// An epoll instance, its waker, and a spare one.
+const OF_A_RUNTIME: usize = 3;
 
 /// Client connections of the process: what the plan wants, within what the limit on open files allows.
 fn room(plan: &Plan, allowed: usize) -> usize {

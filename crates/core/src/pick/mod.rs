@@ -31,9 +31,4 @@ impl Cursors {
         })?;
         reserved.map(|r| (number, r))
     }
-
-    /// Forgets pools that are not in `kept`: after a reload their numbers never come again.
-    pub fn retain(&mut self, kept: impl Fn(u64) -> bool) {
-        self.by_pool.retain(|id, _| kept(*id));
-    }
 }
