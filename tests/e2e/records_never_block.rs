@@ -14,8 +14,8 @@ const YAML: &str = "log: {level: warn, format: json}\nlisteners:\n  - {name: edg
 /// More than any queue and pipe of weir's holds.
 const CONNECTIONS: u64 = 12_000;
 
-#[tokio::test]
-async fn of_a_reader_that_stopped() {
+/// A ready weir whose stdout is a pipe, its edge, its admin server, and its folder.
+async fn running() -> (tokio::process::Child, Port, Port, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (edge, admin) = (Port::free(), Port::free());
     let yaml = format!(
@@ -27,12 +27,18 @@ async fn of_a_reader_that_stopped() {
     std::fs::write(&file, yaml).unwrap();
     let mut weir = command(&["run", "-c"]);
     weir.arg(&file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut weir = weir.spawn().unwrap();
-    let _unread = weir.stdout.take();
+    let weir = weir.spawn().unwrap();
     eventually(Duration::from_secs(20), "it is ready", async || {
         http::get(admin.addr(), "/readyz").await.map_err(|error| error.to_string())
     })
     .await;
+    (weir, edge, admin, folder)
+}
+
+#[tokio::test]
+async fn of_a_reader_that_stopped() {
+    let (mut weir, edge, admin, _folder) = running().await;
+    let _unread = weir.stdout.take();
 
     for _ in 0..CONNECTIONS / 100 {
         let mut some = Vec::new();
@@ -66,23 +72,8 @@ async fn of_a_reader_that_stopped() {
 
 #[tokio::test]
 async fn of_a_reader_that_is_gone() {
-    let folder = tempfile::tempdir().unwrap();
-    let (edge, admin) = (Port::free(), Port::free());
-    let yaml = format!(
-        "admin: {{address: \"{}\"}}\n{}",
-        admin.addr(),
-        YAML.replace("EDGE", &edge.addr().to_string())
-    );
-    let file = folder.path().join("weir.yaml");
-    std::fs::write(&file, yaml).unwrap();
-    let mut weir = command(&["run", "-c"]);
-    weir.arg(&file).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
-    let mut weir = weir.spawn().unwrap();
+    let (mut weir, edge, admin, _folder) = running().await;
     drop(weir.stdout.take());
-    eventually(Duration::from_secs(20), "it is ready", async || {
-        http::get(admin.addr(), "/readyz").await.map_err(|error| error.to_string())
-    })
-    .await;
     for _ in 0..20 {
         let mut stream = tcp(edge.addr()).await;
         stream.send(b"no TLS\r\n").await.unwrap();

@@ -144,43 +144,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_family_shows_up_in_a_scrape_once_it_is_used() {
-        let m = Metrics::new("0", "r", "c").unwrap();
-        let l = m.listener("edge");
-        l.opened();
-        l.closed("passthrough", "ok", "client", 0.5);
-        l.up.inc_by(1);
-        l.hello("complete");
-        l.hello_shape(500, 1, 1);
-        l.handshake("client", "1.3", "no", 0.001);
-        l.handshake_failed("client", "alert");
-        l.limited("pending");
-        l.accept_error("EMFILE");
-        m.certificate_not_after("edge", "a.pem", "served", 1);
-        let p = m.pool("web");
-        p.usable.set(1);
-        p.retries.inc();
-        p.connect_duration.observe(0.001);
-        p.verify_disabled.set(0);
-        let b = m.backend("web", "b1");
-        b.active.inc();
-        b.up.set(1);
-        b.weight.set(1);
-        b.connection("ok");
-        b.health_check("ok");
-        let w = m.worker(0);
-        w.connections.inc();
-        w.relay_buffer.set(1);
-        w.pipes.set(0);
-        m.reloaded(true, 1, 1.0);
-        let text = m.scrape().unwrap();
-        for name in Metrics::family_names() {
-            assert!(text.contains(&format!("# TYPE {name} ")), "{name} is missing:\n{text}");
-        }
-        assert_eq!(text.matches("# TYPE ").count(), Metrics::family_names().len(), "{text}");
-    }
-
-    #[test]
     fn active_is_opened_less_closed() {
         let m = Metrics::new("0", "r", "c").unwrap();
         let l = m.listener("edge");

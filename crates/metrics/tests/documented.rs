@@ -92,6 +92,7 @@ fn every_metric_is_documented_and_every_documented_one_exists() {
 #[test]
 fn types_and_labels_are_as_documented() {
     let registered = registered();
+    assert_eq!(registered.len(), documented().len(), "a family is registered that no constant names");
     for (name, facts) in documented() {
         assert_eq!(Some(&facts), registered.get(&name), "{name}");
     }

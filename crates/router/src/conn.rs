@@ -42,7 +42,7 @@ pub struct Accepted {
 /// # Cancel safety
 /// Dropping the future closes the connection; the record then says `internal`.
 pub async fn serve(accepted: Accepted, opening: Opening, worker: Rc<Worker>) {
-    let mut record = Record::open(opening, Arc::clone(&accepted.listener.metrics), worker.access());
+    let mut record = Record::open(opening, Arc::clone(&accepted.listener.metrics), worker.access.clone());
     let end = carry(accepted, &worker, &mut record).await;
     if let Err(error) = &end {
         tracing::debug!(stage = ?error.stage(), %error, "a connection ended early");

@@ -54,14 +54,6 @@ impl DataPlane {
     pub fn drain(self, timeout: Duration) -> Result<(), WorkerPanicked> {
         let since = Instant::now();
         self.node.enter(Phase::Draining { since, over: since + timeout });
-        self.wait()
-    }
-
-    /// Waits for the workers to end.
-    ///
-    /// # Errors
-    /// When a worker's thread panicked.
-    pub fn wait(self) -> Result<(), WorkerPanicked> {
         let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
         if ends.iter().all(Result::is_ok) { Ok(()) } else { Err(WorkerPanicked) }
     }

@@ -89,8 +89,12 @@ impl Lane {
     /// Closing the socket would reset what waits in its backlog: that is accepted first, as far as there is room.
     fn last_ones(&self, socket: &socket2::Socket) {
         while let Some(permits) = self.permits_now() {
-            let Ok((stream, client)) = take(socket) else { return };
-            self.spawn(stream, client, permits);
+            match take(socket) {
+                Ok((stream, client)) => self.spawn(stream, client, permits),
+                // One that went away while it waited says nothing of those behind it.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => return,
+            }
         }
     }
 
@@ -142,7 +146,7 @@ impl Lane {
     /// The address that the client reached; asked of the kernel only where the plan does not say it and a
     /// record wants it.
     fn local(&self, stream: &TcpStream) -> SocketAddr {
-        if self.address.ip().is_unspecified() && self.worker.access().is_some() {
+        if self.address.ip().is_unspecified() && self.worker.access.is_some() {
             stream.local_addr().map_or(self.address, canonical)
         } else {
             self.address

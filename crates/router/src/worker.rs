@@ -31,7 +31,8 @@ pub struct Worker {
     pub metrics: WorkerMetrics,
     /// Its connections: every task is known here, so that the end waits for all of them.
     pub(crate) tasks: TaskTracker,
-    access: Option<access::Log>,
+    /// Where its records go.
+    pub(crate) access: Option<access::Log>,
     live: RefCell<BTreeMap<u64, Rc<Switch>>>,
     accepted: Cell<u64>,
 }
@@ -67,11 +68,6 @@ impl Worker {
             accepted: Cell::new(0),
             node,
         }
-    }
-
-    /// Where records go.
-    pub fn access(&self) -> Option<access::Log> {
-        self.access.clone()
     }
 
     /// Enters a new connection: its number on this worker, its switch, and its place in the list.
