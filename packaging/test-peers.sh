@@ -10,6 +10,7 @@ nginx nginx-light
 haproxy haproxy
 strace strace
 promtool prometheus
+dnsmasq dnsmasq-base
 prlimit util-linux
 cc gcc'
 

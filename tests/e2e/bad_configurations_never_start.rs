@@ -46,7 +46,7 @@ async fn all_errors_come_at_once_with_place_and_hint() {
 pools:
   - name: main
     backends: [\"127.0.0.1:9443\"]
-    balance: least_connections
+    sticky: {header: X-User}
 ";
     let said = checked(yaml, &[]).await;
     assert_eq!(said.code, Some(1), "{}", said.both());
@@ -98,12 +98,9 @@ async fn keys_of_later_work_are_refused_not_ignored() {
         ("listener", "proxy_protocol: required"),
         ("listener", "allow: [10.0.0.0/8]"),
         ("listener", "protocol: http"),
-        ("pool", "balance: random_two"),
         ("pool", "sticky: {cookie: {name: A}}"),
         ("pool", "send_proxy_protocol: v2"),
-        ("pool", "passive_check: {failures: 5}"),
         ("top", "fleet: {secret_files: [a]}"),
-        ("top", "include: [x.yaml]"),
         ("top", "runtime: {max_memory: 1GiB}"),
     ] {
         let yaml = match place {

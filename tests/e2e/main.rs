@@ -16,6 +16,7 @@
 mod a_cut_hello_arrives_whole;
 mod a_dead_backend_is_replaced;
 mod a_half_close_is_kept;
+mod a_reload_loses_no_connection;
 mod a_reset_is_passed_on;
 mod a_self_signed_backend_is_trusted_when_listed;
 mod a_server_may_speak_first;

@@ -121,7 +121,9 @@ async fn the_admin_server_answers() {
     assert!(metrics.head.to_lowercase().contains("content-type: text/plain"), "{}", metrics.head);
     assert_eq!(world.weir.ask("/nowhere").await.status, 404);
     let posted = request(world.weir.admin(), "POST", "/metrics").await.unwrap();
-    assert_eq!(posted.status, 405, "{posted:?}");
+    assert_eq!(posted.status, 404, "{posted:?}");
+    let put = request(world.weir.admin(), "PUT", "/metrics").await.unwrap();
+    assert_eq!(put.status, 405, "{put:?}");
     world.weir.settle().await;
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use weir_config::compile::{CompileInput, compile};
 use weir_core::hello::{Assembler, Progress};
+use weir_core::pool::Lives;
 use weir_metrics::Metrics;
 use weir_tls::TicketSecret;
 
@@ -69,23 +70,28 @@ fn referee(bytes: &[u8]) -> Option<Option<String>> {
 /// # Panics
 /// When one of these does not hold.
 pub fn config(bytes: &[u8]) {
-    // Compiling reads the files that are named; a device would be read for ever.
+    // Includes and certificates are read; a device would be read for ever.
     let names_devices = ["/dev", "/proc", "/sys"]
         .iter()
         .any(|folder| bytes.windows(folder.len()).any(|window| window == folder.as_bytes()));
+    if names_devices {
+        return;
+    }
     let parsed = weir_config::load::parse("fuzz.yaml", Path::new("/nonexistent"), bytes.to_vec(), &|_| None);
     match parsed {
         Err(refused) => explains(&refused.0),
-        Ok(loaded) if !names_devices => {
-            static METRICS: OnceLock<(Arc<Metrics>, TicketSecret)> = OnceLock::new();
-            let (metrics, secret) =
-                METRICS.get_or_init(|| (Metrics::new("0", "", "").unwrap(), TicketSecret::random().unwrap()));
-            let input = CompileInput { metrics, secret, generation: 1, cpus: 1 };
+        Ok(loaded) => {
+            static METRICS: OnceLock<(Arc<Metrics>, Arc<Lives>, TicketSecret)> = OnceLock::new();
+            let (metrics, lives, secret) = METRICS.get_or_init(|| {
+                let metrics = Metrics::new("0", "", "").unwrap();
+                (Arc::clone(&metrics), Lives::new(metrics), TicketSecret::random().unwrap())
+            });
+            let answers = |_: &_| Vec::new();
+            let input = CompileInput { metrics, lives, answers: &answers, secret, generation: 1, cpus: 1 };
             if let Err(refused) = compile(&loaded, &input) {
                 explains(&refused.0);
             }
         }
-        Ok(_) => {}
     }
 }
 

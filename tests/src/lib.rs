@@ -22,6 +22,7 @@ pub mod certificates;
 pub mod client;
 pub mod curl;
 pub mod digest;
+pub mod dnsmasq;
 pub mod eventually;
 pub mod fuzz;
 pub mod haproxy;

@@ -1,90 +1,113 @@
-//! A path → an answer. Nothing here changes anything: what changes something is a POST, and there is none yet.
+//! A path → an answer. What changes something is a POST, and stands in `change`.
 
 use crate::ready::{Pools, ready};
+use crate::reply::{Answer, answer, json, text};
 use crate::status::status;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::body::Body;
+use hyper::header::{ALLOW, HeaderValue};
+use hyper::{Method, Request, StatusCode};
+use std::error::Error;
 use std::sync::Arc;
-use weir_router::node::Node;
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+use weir_control::Control;
 
 /// What the admin server knows.
 #[derive(Debug)]
 pub struct Admin {
-    /// The process.
-    pub node: Arc<Node>,
-    /// The configuration in force, with its defaults, without secrets.
-    pub config: serde_json::Value,
+    /// The process, and what changes it.
+    pub control: Arc<Control>,
+    /// Told when the process is to drain and end.
+    pub leave: Arc<Notify>,
+    /// Where what a caller has begun is finished, whether or not he waits for it.
+    pub tasks: TaskTracker,
     /// Of this build.
     pub version: &'static str,
 }
-
-const TEXT: &str = "text/plain; charset=utf-8";
-const JSON: &str = "application/json";
 
 const INDEX: &str = "weir\n\n\
     /metrics         for Prometheus\n\
     /healthz         200 while the process works\n\
     /readyz          200 when traffic may come; ?pools=ignore leaves the backends out\n\
     /api/v1/status   listeners, pools, backends, certificates\n\
-    /api/v1/config   the configuration in force\n";
+    /api/v1/config   the configuration in force\n\n\
+    POST /api/v1/reload\n\
+    POST /api/v1/drain\n\
+    POST /api/v1/pools/POOL/backends/BACKEND/drain, /ready, /weight\n";
 
 impl Admin {
-    /// Answers one request; its body is not looked at.
-    pub fn answer<B>(&self, request: &Request<B>) -> Response<Full<Bytes>> {
-        if request.method() != Method::GET && request.method() != Method::HEAD {
-            let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n".to_owned());
-            refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return refused;
+    /// Answers one request.
+    pub(crate) async fn answer<B: Body<Error: Error + Send + Sync + 'static>>(
+        &self,
+        request: Request<B>,
+    ) -> Answer {
+        match *request.method() {
+            Method::GET | Method::HEAD => self.show(&request),
+            Method::POST => self.change(request).await,
+            _ => {
+                let mut refused =
+                    text(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST\n".to_owned());
+                refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
+                refused
+            }
         }
+    }
+
+    fn show<B>(&self, request: &Request<B>) -> Answer {
         match request.uri().path() {
             "/" => text(StatusCode::OK, INDEX.to_owned()),
             "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
             "/readyz" => self.readiness(request.uri().query()),
             "/metrics" => self.metrics(),
-            "/api/v1/status" => json(&status(&self.node, self.version)),
-            "/api/v1/config" => json(&self.config),
+            "/api/v1/status" => json(StatusCode::OK, &status(&self.control, self.version)),
+            "/api/v1/config" => json(StatusCode::OK, &*self.control.config()),
             _ => text(StatusCode::NOT_FOUND, "no such path; / lists them\n".to_owned()),
         }
     }
 
-    fn readiness(&self, query: Option<&str>) -> Response<Full<Bytes>> {
+    fn readiness(&self, query: Option<&str>) -> Answer {
         let ignored = query.is_some_and(|q| q.split('&').any(|pair| pair == "pools=ignore"));
         let pools = if ignored { Pools::Ignored } else { Pools::Needed };
-        match ready(&self.node, pools) {
+        match ready(&self.control.node, pools) {
             Ok(()) => text(StatusCode::OK, "ready\n".to_owned()),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
         }
     }
 
-    fn metrics(&self) -> Response<Full<Bytes>> {
-        for pool in &self.node.plan().pools {
+    fn metrics(&self) -> Answer {
+        let node = &self.control.node;
+        for pool in &node.plan().pools {
             // Caps move with every connection, so this gauge is read off only when somebody looks.
             pool.metrics.usable.set(i64::try_from(pool.usable()).unwrap_or(i64::MAX));
         }
-        match self.node.metrics.scrape() {
+        node.metrics.generations(&labelled(&node.generations()));
+        match node.metrics.scrape() {
             Ok(scrape) => answer(StatusCode::OK, weir_metrics::registry::CONTENT_TYPE, scrape),
             Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
         }
     }
 }
 
-fn json(value: &impl serde::Serialize) -> Response<Full<Bytes>> {
-    match serde_json::to_string_pretty(value) {
-        Ok(body) => answer(StatusCode::OK, JSON, body + "\n"),
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
+/// The generations as labels: the current one and the four before it by their numbers, all older ones as one.
+fn labelled(generations: &[(u64, usize)]) -> Vec<(String, usize)> {
+    let (older, shown) = generations.split_at(generations.len().saturating_sub(5));
+    let mut labels: Vec<_> = shown.iter().map(|(number, open)| (number.to_string(), *open)).collect();
+    if !older.is_empty() {
+        labels.push(("older".to_owned(), older.iter().map(|(_, open)| open).sum()));
     }
+    labels
 }
 
-fn text(status: StatusCode, body: String) -> Response<Full<Bytes>> {
-    answer(status, TEXT, body)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn answer(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+    #[test]
+    fn old_generations_share_a_label() {
+        let generations: Vec<_> = (1..=9).map(|n| (n, 1)).collect();
+        let labels = labelled(&generations);
+        assert_eq!(labels.len(), 6);
+        assert_eq!((labels[0].0.as_str(), labels[5].0.as_str(), labels[5].1), ("5", "older", 4));
+        assert_eq!(labelled(&[(1, 7)]), [("1".to_owned(), 7)]);
+    }
 }

@@ -1,12 +1,14 @@
 //! weir-admin: what an operator asks of a running weir, over HTTP on loopback or a Unix socket.
 //!
 //! - [`server`] binds, accepts, bounds.
-//! - [`answer`] a path → an answer.
+//! - [`answer`] a path → an answer; `change` those that change something; `reply` how answers look.
 //! - [`status`] the state of the process as JSON.
 //! - [`ready`] may traffic come?
 
 pub mod answer;
+mod change;
 pub mod ready;
+mod reply;
 pub mod server;
 pub mod status;
 

@@ -2,8 +2,11 @@
 
 use serde::Serialize;
 use std::sync::Arc;
+use weir_control::Control;
+use weir_control::discovery::Names;
+use weir_core::pool::names::Target;
 use weir_core::pool::{Backend, Pool};
-use weir_router::node::{Node, Phase};
+use weir_router::node::Phase;
 use weir_router::plan::Listener;
 
 /// The whole of it.
@@ -14,6 +17,8 @@ pub struct Status {
     phase: &'static str,
     uptime_seconds: u64,
     generation: u64,
+    /// Open connections by the generation of the configuration that they began with.
+    generations: Vec<GenerationStatus>,
     max_connections: usize,
     workers: Vec<WorkerStatus>,
     listeners: Vec<ListenerStatus>,
@@ -25,6 +30,12 @@ pub struct Status {
 struct WorkerStatus {
     worker: usize,
     connections: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct GenerationStatus {
+    generation: u64,
+    connections: usize,
 }
 
 #[derive(Debug, Serialize)]
@@ -43,11 +54,25 @@ struct ListenerStatus {
 struct PoolStatus {
     name: Arc<str>,
     usable: usize,
+    /// Which backend is next.
+    balance: &'static str,
+    /// Are so few in service that health is ignored?
+    panic: bool,
     /// none, tcp, tls or http.
     health_check: &'static str,
     /// Only for pools that are spoken TLS to.
     verify: Option<bool>,
     backends: Vec<BackendStatus>,
+    /// Backends that are names in DNS.
+    names: Vec<NameStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct NameStatus {
+    name: String,
+    addresses: Vec<String>,
+    /// Why it could not be resolved the last time.
+    failure: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -55,7 +80,12 @@ struct BackendStatus {
     name: Arc<str>,
     address: String,
     weight: u16,
+    /// The weight set by hand, where there is one.
+    hand_weight: Option<u16>,
+    /// up, down, ejected, drained or retired.
+    state: &'static str,
     up: bool,
+    backup: bool,
     active: u32,
     connections: u64,
     /// `null` before the first check.
@@ -74,7 +104,8 @@ struct CertificateStatus {
 }
 
 /// Reads the state now.
-pub fn status(node: &Node, version: &'static str) -> Status {
+pub fn status(control: &Control, version: &'static str) -> Status {
+    let node = &control.node;
     let plan = node.plan();
     Status {
         version,
@@ -85,12 +116,17 @@ pub fn status(node: &Node, version: &'static str) -> Status {
         },
         uptime_seconds: node.started.elapsed().as_secs(),
         generation: plan.generation,
+        generations: node
+            .generations()
+            .into_iter()
+            .map(|(generation, connections)| GenerationStatus { generation, connections })
+            .collect(),
         max_connections: node.permits.limit(),
         workers: (0..node.workers)
             .map(|worker| WorkerStatus { worker, connections: node.metrics.worker(worker).connections.get() })
             .collect(),
         listeners: plan.listeners.iter().map(|l| listener(l)).collect(),
-        pools: plan.pools.iter().map(|p| pool(p)).collect(),
+        pools: plan.pools.iter().map(|p| pool(p, control.names())).collect(),
         certificates: plan.listeners.iter().flat_map(|l| certificates(l)).collect(),
     }
 }
@@ -109,25 +145,43 @@ fn listener(l: &Listener) -> ListenerStatus {
     }
 }
 
-fn pool(p: &Pool) -> PoolStatus {
+fn pool(p: &Pool, names: &Names) -> PoolStatus {
+    let members = p.members();
+    let mut backends: Vec<_> = members.primaries.backends.iter().map(|b| backend(b, false)).collect();
+    backends.extend(members.backups.backends.iter().map(|b| backend(b, true)));
     PoolStatus {
         name: Arc::clone(&p.name),
         usable: p.usable(),
-        health_check: p.health_check.kind.label(),
-        verify: p.backends.iter().any(|b| b.tls.is_some()).then_some(p.verifies),
-        backends: p.backends.iter().map(|b| backend(b)).collect(),
+        balance: p.settings.balance.label(),
+        panic: p.is_in_panic(),
+        health_check: p.settings.health_check.kind.label(),
+        verify: members.all().any(|b| b.tls.is_some()).then_some(p.settings.verifies),
+        backends,
+        names: p.targets().map(|t| name(t, names)).collect(),
     }
 }
 
-fn backend(b: &Backend) -> BackendStatus {
-    let last = b.health.last();
+fn name(target: &Target, names: &Names) -> NameStatus {
+    let state = names.state(target);
+    NameStatus {
+        name: target.to_string(),
+        addresses: names.found(target).iter().map(|f| f.address.to_string()).collect(),
+        failure: state.failure,
+    }
+}
+
+fn backend(b: &Backend, backup: bool) -> BackendStatus {
+    let last = b.live.last();
     BackendStatus {
         name: Arc::clone(&b.name),
         address: b.address.to_string(),
         weight: b.weight,
-        up: b.health.is_up(),
+        hand_weight: b.live.hand_weight(),
+        state: b.live.state(),
+        up: b.live.is_in_service(),
+        backup,
         active: b.active(),
-        connections: b.metrics.reached(),
+        connections: b.live.metrics.reached(),
         last_check_seconds_ago: last.at.map(|at| at.elapsed().as_secs_f64()),
         last_failure: last.failure,
     }

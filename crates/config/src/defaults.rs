@@ -1,14 +1,15 @@
 //! What an absent key means. One constant a key; `compile` reads them, and [`effective`] writes them out.
 
 use crate::schema::{
-    Access, Admin, Auto, BackendAlpn, Balance, File, HealthCheck, HealthType, Limits, Listener, Log,
-    LogFormat, LogLevel, MinVersion, Mode, NonTls, Pool, PoolTls, Profile, Protocol, Route, Runtime,
-    Sessions, Tcp, Timeouts, TlsChoice, Truncation, UnknownSni,
+    Access, Admin, Auto, BackendAlpn, Balance, File, HealthCheck, HealthType, HelloReplay, Limits, Listener,
+    Log, LogFormat, LogLevel, MinVersion, Mode, NonTls, OnUnhealthy, PassiveCheck, Pool, PoolTls, Profile,
+    Protocol, Route, Runtime, Sessions, Tcp, Timeouts, TlsChoice, Truncation, UnknownSni,
 };
-use crate::units::{Size, Time};
+use crate::units::{Share, Size, Time};
 
 pub(crate) const SHUTDOWN_DELAY: Time = Time::from_secs(0);
 pub(crate) const DRAIN_TIMEOUT: Time = Time::from_secs(300);
+pub(crate) const WATCH: bool = false;
 pub(crate) const LOG_LEVEL: &str = "info";
 pub(crate) const LOG_FORMAT: LogFormat = LogFormat::Auto;
 pub(crate) const LOG_ACCESS: bool = true;
@@ -37,6 +38,16 @@ pub(crate) const SESSION_CACHE: u32 = 20_000;
 
 pub(crate) const WEIGHT: u16 = 1;
 pub(crate) const RETRIES: u32 = 2;
+pub(crate) const BALANCE: Balance = Balance::RoundRobin;
+pub(crate) const PASSIVE_FAILURES: u32 = 5;
+pub(crate) const PASSIVE_WINDOW: Time = Time::from_secs(10);
+pub(crate) const PASSIVE_EJECT: Time = Time::from_secs(30);
+pub(crate) const PASSIVE_MAX_EJECTED: Share = Share(50);
+pub(crate) const ON_UNHEALTHY: OnUnhealthy = OnUnhealthy::Keep;
+pub(crate) const SLOW_START: Time = Time::from_secs(0);
+pub(crate) const PANIC_THRESHOLD: Share = Share(0);
+pub(crate) const POOL_DRAIN_TIMEOUT: Time = Time::from_secs(300);
+pub(crate) const HELLO_REPLAY: HelloReplay = HelloReplay::Always;
 pub(crate) const HEALTH_TYPE: HealthType = HealthType::Tcp;
 pub(crate) const HEALTH_PATH: &str = "/";
 pub(crate) const HEALTH_STATUS: &str = "200-399";
@@ -69,6 +80,8 @@ fn runtime(runtime: &mut Runtime) {
     runtime.max_connections.get_or_insert(Auto::Auto);
     runtime.shutdown_delay.get_or_insert(SHUTDOWN_DELAY);
     runtime.drain_timeout.get_or_insert(DRAIN_TIMEOUT);
+    runtime.watch.get_or_insert(WATCH);
+    runtime.resolvers.get_or_insert_default();
 }
 
 fn log(log: &mut Log) {
@@ -123,8 +136,20 @@ fn listener(listener: &mut Listener) {
 }
 
 fn pool(pool: &mut Pool) {
-    pool.balance.get_or_insert(Balance::RoundRobin);
+    pool.balance.get_or_insert(BALANCE);
     pool.retries.get_or_insert(RETRIES);
+    pool.on_unhealthy.get_or_insert(ON_UNHEALTHY);
+    pool.slow_start.get_or_insert(SLOW_START);
+    pool.panic_threshold.get_or_insert(PANIC_THRESHOLD);
+    pool.drain_timeout.get_or_insert(POOL_DRAIN_TIMEOUT);
+    pool.hello_replay.get_or_insert(HELLO_REPLAY);
+    let passive = pool.passive_check.get_or_insert_with(|| Some(PassiveCheck::default()));
+    if let Some(PassiveCheck { failures, window, eject, max_ejected }) = passive {
+        failures.get_or_insert(PASSIVE_FAILURES);
+        window.get_or_insert(PASSIVE_WINDOW);
+        eject.get_or_insert(PASSIVE_EJECT);
+        max_ejected.get_or_insert(PASSIVE_MAX_EJECTED);
+    }
     let HealthCheck { kind, interval, timeout, rise, fall, .. } = pool.health_check.get_or_insert_default();
     kind.get_or_insert(HEALTH_TYPE);
     interval.get_or_insert(HEALTH_INTERVAL);

@@ -4,13 +4,14 @@
 //! own line of the file, so that it can be shown after the file is gone.
 
 use std::fmt;
+use std::path::Path;
 
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
 use crate::finding::{Finding, MOST_ERRORS};
 use crate::place::Place;
-use crate::source::{Position, Source};
+use crate::source::{Position, Source, Sources};
 use crate::tree::Node;
 
 /// Whether the configuration is refused for it.
@@ -28,13 +29,14 @@ pub enum Severity {
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// The file, as it was named by the user.
+    /// The file: the main one as it was named by the user, an included one with its folder in front.
     pub file: String,
     /// From 1; 0 when the file as a whole is meant.
     pub line: usize,
     /// From 1, in characters; 0 when the file as a whole is meant.
     pub column: usize,
-    /// The place in the configuration, such as `listeners[0].routes[2].pool`; empty for the whole.
+    /// The place in the configuration, such as `listeners[0].routes[2].pool`; empty for the whole. List elements
+    /// are counted over all files.
     pub key: String,
     /// What is wrong, in one sentence.
     pub message: String,
@@ -43,6 +45,9 @@ pub struct Diagnostic {
     /// The line, and how many of its characters are marked from `column`.
     #[serde(skip)]
     marked: Option<(String, usize)>,
+    /// The file's number: names would bring files into another order than the one they are read in.
+    #[serde(skip)]
+    number: usize,
 }
 
 impl Diagnostic {
@@ -58,12 +63,19 @@ impl Diagnostic {
             message: printable(message.into()),
             hint: None,
             marked,
+            number: at.file,
         }
+    }
+
+    /// An error that was found before places in the configuration were known.
+    pub(crate) fn found(source: &Source, finding: &Finding) -> Self {
+        let hint = finding.hint.clone().map(printable);
+        Self { hint, ..Self::at(source, finding.at, finding.message.clone()) }
     }
 
     /// An error of the file as a whole.
     pub(crate) fn whole_file(file: &str, message: impl Into<String>) -> Self {
-        let source = Source::new(file.to_owned(), String::new());
+        let source = Source::new(file.to_owned(), Path::new(""), String::new());
         Self::at(&source, Position::default(), message)
     }
 
@@ -112,7 +124,7 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Why a configuration is refused: every error that was found, in the order of the file.
+/// Why a configuration is refused: every error that was found, in the order of the files.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.iter().map(Diagnostic::render).collect::<Vec<_>>().join("\n\n"))]
 pub struct Rejected(pub Vec<Diagnostic>);
@@ -148,22 +160,19 @@ impl Window {
     }
 }
 
-/// Collects what is wrong, and knows where each place of the configuration stands in the file.
+/// Collects what is wrong, and knows where each place of the configuration stands, and in which file.
 #[derive(Debug)]
 pub(crate) struct Report<'s> {
-    source: &'s Source,
+    sources: &'s Sources,
     tree: &'s Node,
     found: Vec<Diagnostic>,
     errors: usize,
 }
 
 impl<'s> Report<'s> {
-    pub(crate) fn new(source: &'s Source, tree: &'s Node, findings: &[Finding]) -> Self {
-        let found = findings.iter().map(|finding| Diagnostic {
-            hint: finding.hint.clone().map(printable),
-            ..Diagnostic::at(source, finding.at, finding.message.clone())
-        });
-        Self { source, tree, found: found.collect(), errors: findings.len() }
+    pub(crate) fn new(sources: &'s Sources, tree: &'s Node, findings: &[Finding]) -> Self {
+        let found = findings.iter().map(|finding| Diagnostic::found(sources.of(finding.at), finding));
+        Self { sources, tree, found: found.collect(), errors: findings.len() }
     }
 
     /// An error at the value of `place`, or at its nearest ancestor that is there.
@@ -188,7 +197,7 @@ impl<'s> Report<'s> {
         place: &Place<'_>,
         message: String,
     ) -> &mut Diagnostic {
-        let mut diagnostic = Diagnostic::at(self.source, at, message);
+        let mut diagnostic = Diagnostic::at(self.sources.of(at), at, message);
         diagnostic.severity = severity;
         diagnostic.key = place.to_string();
         self.errors += usize::from(severity == Severity::Error);
@@ -214,12 +223,27 @@ impl<'s> Report<'s> {
         self.errors
     }
 
-    /// The line on which a place stands, for messages that point at a second place.
+    /// The line on which a place stands, for messages that point at a second place of the same listener or pool:
+    /// no list goes over several files but those at the top.
     pub(crate) fn line(&self, place: &Place<'_>) -> usize {
         self.tree.position(place).line
     }
 
-    /// Everything found, in the order of the file.
+    /// Where `there` stands, in words for a message at `here`: `line 12`, or `line 12 of conf.d/a.yaml`.
+    pub(crate) fn line_from(&self, here: &Place<'_>, there: &Place<'_>) -> String {
+        let (here, there) = (self.tree.position(here), self.tree.position(there));
+        match here.file == there.file {
+            true => format!("line {}", there.line),
+            false => format!("line {} of {}", there.line, self.sources.of(there).name),
+        }
+    }
+
+    /// The folder that a relative path at this place starts from: that of the file in which it is written.
+    pub(crate) fn folder(&self, place: &Place<'_>) -> &'s Path {
+        &self.sources.of(self.tree.position(place)).folder
+    }
+
+    /// Everything found, in the order of the files.
     pub(crate) fn finish(self) -> Findings {
         let mut findings = Findings::default();
         for diagnostic in self.found {
@@ -243,10 +267,10 @@ pub(crate) struct Findings {
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
-/// Brings diagnostics into the order of the file.
+/// Brings diagnostics into the order of the files.
 pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
     diagnostics.sort_by(|a, b| {
-        (&a.file, a.line, a.column, &a.message).cmp(&(&b.file, b.line, b.column, &b.message))
+        (a.number, a.line, a.column, &a.message).cmp(&(b.number, b.line, b.column, &b.message))
     });
 }
 
@@ -260,8 +284,8 @@ mod tests {
     #[test]
     fn a_line_that_no_screen_holds_is_shown_in_part() {
         let line = format!("a: [{}, wrong, {}]", "x".repeat(900), "y".repeat(900));
-        let source = Source::new("weir.yaml".into(), line);
-        let rendered = Diagnostic::at(&source, Position { line: 1, column: 907 }, "no").render();
+        let source = Source::new("weir.yaml".into(), Path::new("."), line);
+        let rendered = Diagnostic::at(&source, Position { file: 0, line: 1, column: 907 }, "no").render();
         assert!(rendered.contains("weir.yaml:1:907"), "{rendered}");
         assert!(
             rendered.contains("xx, wrong, yy") && rendered.contains("^^^^^\n") || rendered.ends_with("^^^^^")
@@ -271,9 +295,10 @@ mod tests {
 
     #[test]
     fn every_place_can_be_rendered() {
-        let source = Source::new("weir.yaml".into(), "é: \u{1b}[31m\n\n".into());
+        let source = Source::new("weir.yaml".into(), Path::new("."), "é: \u{1b}[31m\n\n".into());
         for (line, column) in [(0, 0), (1, 1), (1, 4), (1, 99), (2, 1), (3, 7), (9, 9)] {
-            let rendered = Diagnostic::at(&source, Position { line, column }, "no").hint("yes").render();
+            let rendered =
+                Diagnostic::at(&source, Position { file: 0, line, column }, "no").hint("yes").render();
             assert!(
                 rendered.contains("no") && rendered.contains("yes") && !rendered.contains('\u{1b}'),
                 "{rendered}"

@@ -1,6 +1,6 @@
 //! weir-config: from weir.yaml to a plan, or to everything that is wrong with it.
 //!
-//! `load` reads the file into a tree of values that know where they stand, `decode` reads the tree into the
+//! `load` reads the files into a tree of values that know where they stand, `decode` reads the tree into the
 //! [`schema`], `compile` turns the schema into the router's plan. No room stops at the first mistake.
 //!
 //! A room uses only what stands before it here:
@@ -11,10 +11,12 @@
 //! - `decode`, `diagnostics`: the tree into the schema; findings into what people and programs read.
 //! - `substitute`, `load`: variables; bytes into the tree and the schema.
 //! - `compile`: the schema into the plan.
+//! - `difference`: two configurations into what a reload changes.
 
 pub mod compile;
 pub mod defaults;
 pub mod diagnostics;
+pub mod difference;
 pub mod load;
 pub mod schema;
 pub mod units;
@@ -30,4 +32,5 @@ mod tree;
 pub use compile::{CompileInput, check, compile};
 pub use defaults::{admin_address, effective};
 pub use diagnostics::{Diagnostic, Rejected, Severity};
-pub use load::{Loaded, load, parse};
+pub use difference::{Change, Difference, KeyChange, difference};
+pub use load::{Fingerprint, Loaded, Pattern, load, parse};

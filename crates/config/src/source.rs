@@ -1,25 +1,53 @@
-//! The text of a configuration file, and places in it.
+//! The texts of a configuration's files, and places in them.
 //!
-//! In: the text. Out: lines, and the piece of a line that a diagnostic marks. Columns count characters from 1, as
+//! In: the texts. Out: lines, and the piece of a line that a diagnostic marks. Columns count characters from 1, as
 //! the YAML parser and editors count them.
 
-/// A place in the file; both numbers begin at 1. Line 0 means the file as a whole.
+use std::path::{Path, PathBuf};
+
+/// A place in a file; line and column begin at 1. Line 0 means the file as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) struct Position {
+    /// Which of [`Sources`]: 0 is the main file.
+    pub(crate) file: usize,
     pub(crate) line: usize,
     pub(crate) column: usize,
 }
 
-/// A file's name as the user gave it, its text, and where its lines begin.
+impl Position {
+    /// A file as a whole.
+    pub(crate) fn whole(file: usize) -> Self {
+        Self { file, line: 0, column: 0 }
+    }
+}
+
+/// All files of a configuration: the main one, and those it includes in the order in which they were read.
+#[derive(Debug, Clone)]
+pub(crate) struct Sources {
+    pub(crate) main: Source,
+    pub(crate) included: Vec<Source>,
+}
+
+impl Sources {
+    /// The file in which a place is. Positions are made with the number of the file that is being read, so the
+    /// main file is never a stand-in here; it only spares an `Option`.
+    pub(crate) fn of(&self, at: Position) -> &Source {
+        at.file.checked_sub(1).and_then(|index| self.included.get(index)).unwrap_or(&self.main)
+    }
+}
+
+/// A file's name for messages, the folder it stands in, its text, and where its lines begin.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Source {
     pub(crate) name: String,
+    /// Where relative paths in the file start.
+    pub(crate) folder: PathBuf,
     pub(crate) text: String,
     line_starts: Vec<usize>,
 }
 
 impl Source {
-    pub(crate) fn new(name: String, text: String) -> Self {
+    pub(crate) fn new(name: String, folder: &Path, text: String) -> Self {
         let mut line_starts = vec![0];
         let mut chars = text.char_indices().peekable();
         while let Some((at, c)) = chars.next() {
@@ -29,7 +57,7 @@ impl Source {
                 line_starts.push(at + c.len_utf8() + usize::from(pair));
             }
         }
-        Self { name, text, line_starts }
+        Self { name, folder: folder.to_owned(), text, line_starts }
     }
 
     /// The line's text without its end; empty beyond the last line.
@@ -89,7 +117,7 @@ mod tests {
     use super::*;
 
     fn source(text: &str) -> Source {
-        Source::new("test".into(), text.into())
+        Source::new("test".into(), Path::new("."), text.into())
     }
 
     #[test]
@@ -102,7 +130,7 @@ mod tests {
     #[test]
     fn tokens_end_where_a_reader_sees_them_end() {
         let source = source("name: edge # why\n- {sni: \"a # b\", pool: x}\nempty:\n'it''s': 1");
-        let width = |line, column| source.token_width(Position { line, column });
+        let width = |line, column| source.token_width(Position { file: 0, line, column });
         assert_eq!(width(1, 1), 4);
         assert_eq!(width(1, 7), 4);
         assert_eq!(width(2, 9), 7);

@@ -19,6 +19,10 @@ pub struct Time(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Size(pub u64);
 
+/// A share, in whole percent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(pub u32);
+
 /// Why a text is not a value with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
@@ -84,6 +88,21 @@ impl Size {
     }
 }
 
+impl Share {
+    /// Reads `50%`, `125%`.
+    ///
+    /// # Errors
+    /// When the text is anything else.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let (number, unit) = split(text)?;
+        if unit != "%" {
+            return Err(UnitError::UnknownUnit);
+        }
+        // Only overflow can fail here.
+        u32::try_from(number).map(Self).map_err(|_overflow| UnitError::TooLarge)
+    }
+}
+
 fn split(text: &str) -> Result<(u64, &str), UnitError> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
@@ -122,9 +141,16 @@ impl fmt::Display for Size {
     }
 }
 
-/// What both kinds share, so that one visitor reads them.
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+/// What all kinds have in common, so that one visitor reads them.
 trait Unit: Sized {
     const EXPECTED: &'static str;
+    /// Numbers with units, for hints.
     const EXAMPLES: [&'static str; 3];
     fn read(text: &str) -> Result<Self, UnitError>;
 }
@@ -140,6 +166,14 @@ impl Unit for Time {
 impl Unit for Size {
     const EXPECTED: &'static str = "a size";
     const EXAMPLES: [&'static str; 3] = ["B", "KiB", "MiB"];
+    fn read(text: &str) -> Result<Self, UnitError> {
+        Self::parse(text)
+    }
+}
+
+impl Unit for Share {
+    const EXPECTED: &'static str = "a share";
+    const EXAMPLES: [&'static str; 3] = ["%", "0%", "5%"];
     fn read(text: &str) -> Result<Self, UnitError> {
         Self::parse(text)
     }
@@ -191,6 +225,28 @@ impl<T: Unit> Visitor<'_> for UnitVisitor<T> {
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Share {
+    fn schema_name() -> Cow<'static, str> {
+        "Share".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "pattern": "^[0-9]+%$"})
     }
 }
 

@@ -56,7 +56,7 @@ proptest! {
             Err(rejected) => {
                 prop_assert!(!rejected.0.is_empty());
                 prop_assert!(!rejected.to_string().is_empty());
-                prop_assert!(rejected.0.windows(2).all(|pair| pair[0].line <= pair[1].line));
+                prop_assert!(rejected.0.windows(2).all(|pair| pair[0].file != pair[1].file || pair[0].line <= pair[1].line));
             }
         }
     }
@@ -102,7 +102,7 @@ fn a_large_file_is_compiled_in_time() {
     let took = started.elapsed();
     println!("loaded in {parsed:?}, compiled after {took:?}");
     assert_eq!(plan.listeners[0].routes.routes().len(), 10_000);
-    assert_eq!(plan.pools.iter().map(|pool| pool.backends.len()).sum::<usize>(), 2_000);
+    assert_eq!(plan.pools.iter().map(|pool| pool.members().all().count()).sum::<usize>(), 2_000);
     // The promise is a second in a release build; unoptimised code on a busy machine gets more.
     let allowed = if cfg!(debug_assertions) { 20 } else { 1 };
     assert!(took.as_secs() < allowed, "{took:?}");

@@ -1,7 +1,13 @@
 //! weir-control: what runs beside the data plane, on a thread of its own.
 //!
-//! - [`health`] asks backends whether they are well, and tells the pools.
 //! - [`probe`] one question to one backend: tcp, tls, http.
+//! - [`health`] asks backends whether they are well, and tells the pools.
+//! - [`discovery`] asks DNS for the backends that are names.
+//! - [`control`] reloads, what is set by hand, and what DNS answers: everything that changes while connections live.
 
+pub mod control;
+pub mod discovery;
 pub mod health;
 pub mod probe;
+
+pub use control::Control;

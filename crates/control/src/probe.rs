@@ -69,28 +69,29 @@ impl Failed {
 pub async fn ask(backend: &Backend, check: &HealthCheck) -> Result<Passed, Failed> {
     let address = SocketAddr::new(backend.address.ip(), check.port.unwrap_or(backend.address.port()));
     // Boxed: a backend that waits for its next check must not carry the size of one.
-    timeout(check.timeout, Box::pin(answer(address, &check.kind)))
+    timeout(check.timeout, Box::pin(answer(address, &backend.host, &check.kind)))
         .await
         .unwrap_or(Err(Failed::TimedOut(check.timeout)))
 }
 
-async fn answer(address: SocketAddr, kind: &CheckKind) -> Result<Passed, Failed> {
+async fn answer(address: SocketAddr, host: &str, kind: &CheckKind) -> Result<Passed, Failed> {
     match kind {
         CheckKind::None => Ok(Passed::default()),
         CheckKind::Tcp => Ok(connect(address).await.map(|_| Passed::default())?),
         CheckKind::Tls { server_name, client } => {
-            let stream = secure(address, server_name.as_deref(), client, None).await?;
+            let stream = secure(address, host, server_name.as_deref(), client, None).await?;
             Ok(Passed { not_after: BackendClient::peer_not_after(&stream) })
         }
-        CheckKind::Http { path, host, status, server_name, client } => {
-            let host = host.clone().unwrap_or_else(|| address.to_string());
+        CheckKind::Http { path, host: asked, status, server_name, client } => {
+            let asked = asked.clone().unwrap_or_else(|| authority(address, host));
             let (passed, got) = match client {
                 Some(client) => {
-                    let stream = secure(address, server_name.as_deref(), client, Some(b"http/1.1")).await?;
+                    let stream =
+                        secure(address, host, server_name.as_deref(), client, Some(b"http/1.1")).await?;
                     let passed = Passed { not_after: BackendClient::peer_not_after(&stream) };
-                    (passed, Box::pin(get(stream, path, &host)).await?)
+                    (passed, Box::pin(get(stream, path, &asked)).await?)
                 }
-                None => (Passed::default(), get(connect(address).await?, path, &host).await?),
+                None => (Passed::default(), get(connect(address).await?, path, &asked).await?),
             };
             if status.iter().any(|s| s.contains(&got.as_u16())) {
                 Ok(passed)
@@ -101,6 +102,15 @@ async fn answer(address: SocketAddr, kind: &CheckKind) -> Result<Passed, Failed>
     }
 }
 
+/// The Host field where the configuration has none: the backend's name or address, with its port.
+fn authority(address: SocketAddr, host: &str) -> String {
+    if host.parse::<std::net::IpAddr>().is_ok() {
+        address.to_string()
+    } else {
+        format!("{host}:{}", address.port())
+    }
+}
+
 async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     let options = Options { nodelay: true, keepalive: Duration::ZERO, user_timeout: Duration::ZERO };
     dial(address, &options).await
@@ -108,13 +118,13 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
 
 async fn secure(
     address: SocketAddr,
+    host: &str,
     server_name: Option<&str>,
     client: &BackendClient,
     alpn: Option<&[u8]>,
 ) -> Result<BackendStream<TcpStream>, Failed> {
     let stream = connect(address).await?;
-    let host = address.ip().to_string();
-    Ok(client.connect(stream, server_name, &host, alpn).await?.0)
+    Ok(client.connect(stream, server_name, host, alpn).await?.0)
 }
 
 /// The status of one request. Its body is of no interest; the connection ends with the request.

@@ -9,6 +9,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
@@ -169,6 +170,7 @@ pub enum Format {
 pub struct Log {
     queue: SyncSender<Box<Entry>>,
     metrics: Arc<Metrics>,
+    json: Arc<AtomicBool>,
 }
 
 /// The writer's thread; ends when every [`Log`] is gone, and has then written all that was queued.
@@ -208,11 +210,18 @@ impl Log {
     ) -> io::Result<(Self, Writer)> {
         let (queue, entries) = sync_channel(QUEUE);
         let (end, ended) = sync_channel(0);
+        let json = Arc::new(AtomicBool::new(format == Format::Json));
+        let now = Arc::clone(&json);
         let thread = thread::Builder::new().name("weir-access".into()).spawn(move || {
-            write(format, out, &entries);
+            write(&now, out, &entries);
             drop(end);
         })?;
-        Ok((Self { queue, metrics }, Writer { thread, ended }))
+        Ok((Self { queue, metrics, json }, Writer { thread, ended }))
+    }
+
+    /// What changes the format of the records that are written from then on. Does not keep the writer going.
+    pub fn format_switch(&self) -> FormatSwitch {
+        FormatSwitch(Arc::clone(&self.json))
     }
 
     /// Queues a record, or drops and counts it. Never waits.
@@ -223,6 +232,17 @@ impl Log {
     }
 }
 
+/// Changes the format of records while they are written.
+#[derive(Clone, Debug)]
+pub struct FormatSwitch(Arc<AtomicBool>);
+
+impl FormatSwitch {
+    /// Records look like this from now on.
+    pub fn set(&self, format: Format) {
+        self.0.store(format == Format::Json, Ordering::Relaxed);
+    }
+}
+
 /// Records that may wait for the writer: some milliseconds of a busy node, a few MiB at most.
 const QUEUE: usize = 8192;
 /// How long the end of the process waits for the last records.
@@ -230,10 +250,11 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Most characters of a text from a client.
 const TEXT_MAX: usize = 256;
 
-fn write(format: Format, out: impl Write, entries: &Receiver<Box<Entry>>) {
+fn write(json: &AtomicBool, out: impl Write, entries: &Receiver<Box<Entry>>) {
     let mut out = io::BufWriter::with_capacity(64 * 1024, out);
     while let Ok(first) = entries.recv() {
         let mut next = Some(first);
+        let format = if json.load(Ordering::Relaxed) { Format::Json } else { Format::Text };
         // Everything that waits goes out in one write.
         while let Some(entry) = next {
             if let Err(error) = write_line(format, &mut out, &entry.line()) {
@@ -376,7 +397,7 @@ mod tests {
     fn what_does_not_fit_is_counted() {
         let (queue, _entries) = sync_channel(1);
         let metrics = metrics();
-        let log = Log { queue, metrics: Arc::clone(&metrics) };
+        let log = Log { queue, metrics: Arc::clone(&metrics), json: Arc::default() };
         for _ in 0..3 {
             log.send(Box::new(Entry::new(opening())));
         }

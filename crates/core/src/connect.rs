@@ -5,12 +5,13 @@
 //! Nothing of the client's has been sent by then, so trying another one is always safe.
 
 use crate::account::Record;
+use crate::cursors::{Asker, Cursors};
 use crate::error::{ConnError, ConnectError};
-use crate::pick::Cursors;
-use crate::pool::{Backend, Pool, Reserved};
+use crate::pool::{Backend, Live, Pool, Reserved};
 use crate::socket::{self, Options};
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
@@ -25,20 +26,40 @@ pub struct Reached<S> {
 }
 
 /// How backends of a route are reached.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Dialling<'a> {
     /// The pool.
     pub pool: &'a Pool,
+    /// Who asks: what keyed policies go by.
+    pub asker: Asker<'a>,
     /// One try, `secure` included.
     pub deadline: Duration,
     /// Options of the socket.
     pub options: Options,
     /// The worker's place in the rotation.
     pub cursors: &'a RefCell<Cursors>,
+    /// Those that have been tried: a connection tries each once, and at most the pool's retries after the first.
+    tried: Vec<Arc<Live>>,
 }
 
-impl Dialling<'_> {
-    /// Reaches a backend, and makes of the bare connection what the mode needs by `secure`.
+impl<'a> Dialling<'a> {
+    /// Nothing has been tried yet.
+    pub fn new(
+        pool: &'a Pool,
+        asker: Asker<'a>,
+        deadline: Duration,
+        options: Options,
+        cursors: &'a RefCell<Cursors>,
+    ) -> Self {
+        Self { pool, asker, deadline, options, cursors, tried: Vec::new() }
+    }
+
+    /// May another backend be tried?
+    pub fn may_go_on(&self) -> bool {
+        self.tried.len() <= self.pool.settings.retries
+    }
+
+    /// Reaches a backend that has not been tried, and makes of the bare connection what the mode needs by `secure`.
     ///
     /// # Errors
     /// [`ConnError::NoBackend`] when none may take the connection; the last try's error when none could be reached.
@@ -46,33 +67,35 @@ impl Dialling<'_> {
     /// # Cancel safety
     /// Dropping the future closes what was dialled and gives its place back.
     pub async fn reach<S>(
-        &self,
+        &mut self,
         record: &mut Record,
         secure: impl AsyncFn(TcpStream, &Backend) -> Result<S, ConnectError>,
     ) -> Result<Reached<S>, ConnError> {
         let started = Instant::now();
-        let mut tried = Vec::new();
         let mut last = None;
-        for attempt in 0..=self.pool.retries {
-            let picked = self.cursors.borrow_mut().pick(self.pool, &tried);
-            let Some((number, reserved)) = picked else { break };
-            tried.push(number);
-            let backend = reserved.backend();
-            record.trying(&backend.name);
-            if attempt > 0 {
+        while self.may_go_on() {
+            let picked = self.cursors.borrow_mut().pick(self.pool, &self.asker, &self.tried);
+            let Some(reserved) = picked else { break };
+            if !self.tried.is_empty() {
                 self.pool.metrics.retries.inc();
             }
+            let backend = reserved.backend();
+            self.tried.push(Arc::clone(&backend.live));
+            record.trying(&backend.name);
             match timeout(self.deadline, self.attempt(backend, &secure))
                 .await
                 .unwrap_or(Err(ConnectError::TimedOut))
             {
                 Ok(stream) => {
-                    backend.metrics.connection("ok");
+                    backend.live.metrics.connection("ok");
                     record.connected(started.elapsed());
                     return Ok(Reached { stream, reserved });
                 }
                 Err(error) => {
-                    backend.metrics.connection(error.label());
+                    backend.live.metrics.connection(error.label());
+                    if error.is_the_backends_own() {
+                        self.pool.failed(backend, error.label());
+                    }
                     tracing::debug!(pool = %self.pool.name, backend = %backend.name, %error, "cannot reach a backend");
                     last = Some(error);
                 }

@@ -63,11 +63,32 @@ pub enum ConnectError {
     #[error("no local resource for a connection: {0}")]
     Local(#[source] io::Error),
     /// Its TLS handshake failed.
-    #[error("TLS handshake failed: {0:?}")]
-    Tls(Reason),
+    #[error("TLS handshake failed: {reason:?}")]
+    Tls {
+        /// Why.
+        reason: Reason,
+        /// Was it asked for a name that the client had chosen?
+        clients_name: bool,
+    },
 }
 
 impl ConnectError {
+    /// Does it speak against the backend? What a client can cause never does, or strangers could have backends
+    /// ejected by asking for names that these do not have.
+    pub fn is_the_backends_own(&self) -> bool {
+        match self {
+            Self::Failed(_) | Self::TimedOut => true,
+            Self::Local(_) => false,
+            Self::Tls { reason, clients_name } => match reason {
+                // The client's protocols and versions may be the cause of it.
+                Reason::Alert | Reason::BadName | Reason::NoSharedAlpn | Reason::NoSharedVersion => false,
+                Reason::Timeout => true,
+                Reason::NameMismatch => !clients_name,
+                reason => reason.is_certificate() || !clients_name,
+            },
+        }
+    }
+
     /// Sorts an error of connect(2) by whose fault it is.
     pub fn from_dial(error: io::Error) -> Self {
         use rustix::io::Errno;
@@ -85,7 +106,7 @@ impl ConnectError {
             Self::Failed(_) => "failed",
             Self::TimedOut => "timeout",
             Self::Local(_) => "local",
-            Self::Tls(_) => "tls_failed",
+            Self::Tls { .. } => "tls_failed",
         }
     }
 }
@@ -144,7 +165,7 @@ impl ConnError {
             Self::Stopped(Stop::Pending) => Outcome::Limited,
             Self::NoBackend => Outcome::NoBackend,
             Self::Connect(ConnectError::TimedOut) => Outcome::ConnectTimeout,
-            Self::Connect(ConnectError::Tls(_)) => Outcome::TlsBackendFailed,
+            Self::Connect(ConnectError::Tls { .. }) => Outcome::TlsBackendFailed,
             Self::Connect(_) => Outcome::ConnectFailed,
             Self::Broken(Side::Client, _) => Outcome::ClientReset,
             Self::Broken(Side::Backend, _) => Outcome::BackendReset,
@@ -187,7 +208,7 @@ impl ConnError {
     /// More about it, for the access record: a closed set of words.
     pub fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::ClientTls(reason) | Self::Connect(ConnectError::Tls(reason)) => Some(reason.label()),
+            Self::ClientTls(reason) | Self::Connect(ConnectError::Tls { reason, .. }) => Some(reason.label()),
             Self::Connect(error) => Some(error.label()),
             Self::Hello(Fault::BadSni) => Some("bad_sni"),
             Self::Hello(Fault::Malformed) => Some("malformed"),

@@ -6,8 +6,9 @@
 //! - [`replay`] a stream that begins with what was read ahead of it.
 //! - [`alert`] refuses a client in its own language, before any TLS session exists.
 //! - [`route`] pure: SNI, ALPN, source → route; the most specific wins.
-//! - [`pool`] backends with live counts and health.
 //! - [`pick`] pure: which backend next; one file a policy.
+//! - [`pool`] backends with live counts and health.
+//! - [`cursors`] picks a backend of a pool, by its policy.
 //! - [`connect`] dials, walks the candidates.
 //! - [`relay`] both directions, half-close, resets, idle.
 //! - [`socket`] what every socket of weir is set to.
@@ -22,6 +23,7 @@ pub mod access;
 pub mod account;
 pub mod alert;
 pub mod connect;
+pub mod cursors;
 pub mod error;
 pub mod hello;
 pub mod limits;

@@ -8,32 +8,72 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many connections may be open at once: of a listener, or of the process.
+/// How many connections may be open at once: of a listener, or of the process. The limit may change while they live.
 #[derive(Clone, Debug)]
-pub struct Permits {
+pub struct Permits(Arc<Room>);
+
+#[derive(Debug)]
+struct Room {
     free: Arc<Semaphore>,
-    limit: usize,
+    limit: AtomicUsize,
+    /// Permits that a lowered limit took away while they were in use: they go when they come back.
+    owed: AtomicUsize,
 }
 
 /// Room for one connection, given back when dropped.
 #[derive(Debug)]
-pub struct Permit(#[allow(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Permit {
+    room: Arc<Room>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let one_less = |owed: usize| owed.checked_sub(1);
+        if self.room.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+            && let Some(permit) = self.permit.take()
+        {
+            permit.forget();
+        }
+    }
+}
 
 impl Permits {
     /// Room for `limit` connections.
     pub fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self { free: Arc::new(Semaphore::new(limit)), limit }
+        Self(Arc::new(Room {
+            free: Arc::new(Semaphore::new(limit)),
+            limit: AtomicUsize::new(limit),
+            owed: AtomicUsize::new(0),
+        }))
     }
 
     /// How many there are in all.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.0.limit.load(Ordering::Relaxed)
+    }
+
+    /// Changes the limit. Where more are in use than that, none is to be had until enough have come back. Called by
+    /// one thread at a time.
+    pub fn set_limit(&self, limit: usize) {
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        let before = self.0.limit.swap(limit, Ordering::Relaxed);
+        if limit > before {
+            let forgiven = self.0.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |owed| {
+                Some(owed.saturating_sub(limit - before))
+            });
+            let forgiven = forgiven.map_or(0, |owed| owed.min(limit - before));
+            self.0.free.add_permits(limit - before - forgiven);
+        } else {
+            let taken = self.0.free.forget_permits(before - limit);
+            self.0.owed.fetch_add(before - limit - taken, Ordering::Relaxed);
+        }
     }
 
     /// Room for a connection, if there is any now.
     pub fn try_take(&self) -> Option<Permit> {
-        Arc::clone(&self.free).try_acquire_owned().ok().map(Permit)
+        Arc::clone(&self.0.free).try_acquire_owned().ok().map(|permit| self.permit(permit))
     }
 
     /// Waits for room.
@@ -43,10 +83,14 @@ impl Permits {
     pub async fn take(&self) -> Permit {
         loop {
             // The semaphore is never closed, so an error cannot come back.
-            if let Ok(permit) = Arc::clone(&self.free).acquire_owned().await {
-                return Permit(permit);
+            if let Ok(permit) = Arc::clone(&self.0.free).acquire_owned().await {
+                return self.permit(permit);
             }
         }
+    }
+
+    fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
+        Permit { room: Arc::clone(&self.0), permit: Some(permit) }
     }
 }
 
@@ -54,13 +98,18 @@ impl Permits {
 #[derive(Clone, Debug)]
 pub struct PendingTotal {
     now: Arc<AtomicUsize>,
-    limit: usize,
+    limit: Arc<AtomicUsize>,
 }
 
 impl PendingTotal {
     /// None yet, and at most `limit`, at least one.
     pub fn new(limit: usize) -> Self {
-        Self { now: Arc::default(), limit: limit.max(1) }
+        Self { now: Arc::default(), limit: Arc::new(AtomicUsize::new(limit.max(1))) }
+    }
+
+    /// Changes the limit; those above it go as new ones come.
+    pub fn set_limit(&self, limit: usize) {
+        self.limit.store(limit.max(1), Ordering::Relaxed);
     }
 
     /// How many there are now.
@@ -90,7 +139,7 @@ impl Pending {
         let mut waiting = self.waiting.borrow_mut();
         waiting.insert(age, Rc::clone(switch));
         // Never the newcomer itself: the silent ones may all be another worker's, which closes them at its next one.
-        if self.total.now.fetch_add(1, Ordering::Relaxed) >= self.total.limit
+        if self.total.now.fetch_add(1, Ordering::Relaxed) >= self.total.limit.load(Ordering::Relaxed)
             && waiting.len() > 1
             && let Some((_, oldest)) = waiting.pop_first()
         {
@@ -142,5 +191,25 @@ mod tests {
         drop(one);
         permits.take().await;
         assert!(permits.try_take().is_some());
+    }
+
+    #[tokio::test]
+    async fn a_limit_may_change_while_permits_are_out() {
+        let permits = Permits::new(3);
+        let mut held: Vec<_> = (0..3).filter_map(|_| permits.try_take()).collect();
+        permits.set_limit(1);
+        held.pop();
+        assert!(permits.try_take().is_none(), "two of one");
+        permits.set_limit(2);
+        assert!(permits.try_take().is_none(), "two of two");
+        held.pop();
+        held.push(permits.try_take().unwrap());
+        permits.set_limit(5);
+        held.extend(std::iter::from_fn(|| permits.try_take()));
+        assert_eq!(held.len(), 5);
+        permits.set_limit(4);
+        held.clear();
+        held.extend(std::iter::from_fn(|| permits.try_take()));
+        assert_eq!(held.len(), 4);
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! One task waits for it, on the worker's own thread: no lock, no allocation beyond the switch.
 
+use crate::pool::Live;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use tokio::time::Instant;
 
 /// Why a connection is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,9 +24,31 @@ pub enum Stop {
 pub struct Switch {
     thrown: Cell<Option<Stop>>,
     waiting: RefCell<Option<Waker>>,
+    serves: RefCell<Option<Arc<Live>>>,
+    moved: Cell<Option<Instant>>,
 }
 
 impl Switch {
+    /// Notes the backend whose end would be the connection's end.
+    pub fn served_by(&self, backend: &Arc<Live>) {
+        *self.serves.borrow_mut() = Some(Arc::clone(backend));
+    }
+
+    /// Is the connection with this backend?
+    pub fn is_served_by(&self, backend: &Arc<Live>) -> bool {
+        self.serves.borrow().as_ref().is_some_and(|live| Arc::ptr_eq(live, backend))
+    }
+
+    /// Notes that bytes have moved.
+    pub fn moved(&self, now: Instant) {
+        self.moved.set(Some(now));
+    }
+
+    /// When bytes last moved; `None` before the first.
+    pub fn last_moved(&self) -> Option<Instant> {
+        self.moved.get()
+    }
+
     /// Tells the connection to end. The first reason stays.
     pub fn throw(&self, why: Stop) {
         if self.thrown.get().is_none() {

@@ -1,5 +1,6 @@
 //! Opened, closed and active connections, collected together so that they agree within one scrape.
 
+use crate::forget::forget;
 use crate::names;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
@@ -30,6 +31,13 @@ impl Connections {
                 &["listener"],
             )?,
         })
+    }
+
+    /// Takes away the series that have all these labels.
+    pub(crate) fn forget(&self, labels: &[(&str, &str)]) {
+        forget(&self.opened, labels);
+        forget(&self.closed, labels);
+        forget(&self.active, labels);
     }
 
     /// Opened and active of one listener.

@@ -1,6 +1,7 @@
 //! Every family of metrics, registered once.
 
 use crate::connections::Connections;
+use crate::forget::forget;
 use crate::names;
 use crate::process::Process;
 use prometheus::core::Collector;
@@ -29,8 +30,12 @@ pub(crate) struct Families {
     pub(crate) backend_connections: IntCounterVec,
     pub(crate) connect_duration: HistogramVec,
     pub(crate) health_checks: IntCounterVec,
+    pub(crate) ejections: IntCounterVec,
     pub(crate) usable: IntGaugeVec,
+    pub(crate) panic: IntGaugeVec,
+    pub(crate) resolutions: IntCounterVec,
     pub(crate) retries: IntCounterVec,
+    pub(crate) replays: IntCounterVec,
     pub(crate) limited: IntCounterVec,
     pub(crate) accept_errors: IntCounterVec,
     pub(crate) access_dropped: IntCounter,
@@ -38,6 +43,7 @@ pub(crate) struct Families {
     pub(crate) reload_successful: IntGauge,
     pub(crate) reload_timestamp: prometheus::Gauge,
     pub(crate) generation: IntGauge,
+    pub(crate) by_generation: IntGaugeVec,
     pub(crate) worker_connections: IntCounterVec,
     pub(crate) relay_buffer: IntGaugeVec,
     pub(crate) pipes: IntGaugeVec,
@@ -170,8 +176,27 @@ impl Families {
                 "Health checks, by result.",
                 &["pool", "backend", "result"],
             )?,
+            ejections: counters(
+                r,
+                names::BACKEND_EJECTIONS,
+                "Backends taken out of service because connections could not reach them.",
+                &["pool", "backend", "reason"],
+            )?,
+            panic: gauges(r, names::POOL_PANIC, "1 while health is ignored.", &["pool"])?,
             usable: gauges(r, names::POOL_USABLE, "Backends that may take connections now.", &["pool"])?,
+            resolutions: counters(
+                r,
+                names::DNS_RESOLUTIONS,
+                "Attempts to find the addresses of a backend's name, by result.",
+                &["name", "result"],
+            )?,
             retries: counters(r, names::RETRIES, "Further backends tried.", &["pool"])?,
+            replays: counters(
+                r,
+                names::HELLO_REPLAYS,
+                "Hellos given to another backend after the first one ended without a byte.",
+                &["pool"],
+            )?,
             limited: counters(
                 r,
                 names::LIMITED,
@@ -199,6 +224,12 @@ impl Families {
                 g
             },
             generation: gauge(r, names::CONFIG_GENERATION, "Configurations taken since the start.")?,
+            by_generation: gauges(
+                r,
+                names::CONNECTIONS_BY_GENERATION,
+                "Open connections by the configuration that they began with.",
+                &["generation"],
+            )?,
             worker_connections: counters(
                 r,
                 names::WORKER_CONNECTIONS,
@@ -213,6 +244,44 @@ impl Families {
             )?,
             pipes: gauges(r, names::PIPES, "Pipes held, in use or pooled.", &["worker"])?,
         })
+    }
+}
+
+impl Families {
+    /// Takes away every series that has all these labels.
+    pub(crate) fn forget(&self, labels: &[(&str, &str)]) {
+        self.connections.forget(labels);
+        for family in [
+            &self.bytes,
+            &self.hello,
+            &self.handshakes,
+            &self.handshake_failures,
+            &self.backend_connections,
+            &self.health_checks,
+            &self.ejections,
+            &self.resolutions,
+            &self.retries,
+            &self.replays,
+            &self.limited,
+            &self.accept_errors,
+        ] {
+            forget(family, labels);
+        }
+        for family in [&self.verify_disabled, &self.up, &self.active, &self.weight, &self.usable, &self.panic]
+        {
+            forget(family, labels);
+        }
+        for family in [
+            &self.duration,
+            &self.hello_bytes,
+            &self.hello_records,
+            &self.hello_segments,
+            &self.handshake_duration,
+            &self.connect_duration,
+        ] {
+            forget(family, labels);
+        }
+        forget(&self.not_after, labels);
     }
 }
 

@@ -95,6 +95,10 @@ impl ListenerMetrics {
 pub struct PoolMetrics {
     /// Backends that may take connections now.
     pub usable: IntGauge,
+    /// 1 while health is ignored.
+    pub panic: IntGauge,
+    /// Hellos given to another backend.
+    pub replays: IntCounter,
     /// Further backends tried.
     pub retries: IntCounter,
     /// Seconds until a backend accepted.
@@ -107,6 +111,8 @@ impl PoolMetrics {
     pub(crate) fn new(all: &Families, pool: &str) -> Self {
         Self {
             usable: all.usable.with_label_values(&[pool]),
+            panic: all.panic.with_label_values(&[pool]),
+            replays: all.replays.with_label_values(&[pool]),
             retries: all.retries.with_label_values(&[pool]),
             connect_duration: all.connect_duration.with_label_values(&[pool]),
             verify_disabled: all.verify_disabled.with_label_values(&[pool]),
@@ -126,6 +132,7 @@ pub struct BackendMetrics {
     reached: IntCounter,
     connections: prometheus::IntCounterVec,
     health_checks: prometheus::IntCounterVec,
+    ejections: prometheus::IntCounterVec,
     pool: Arc<str>,
     backend: Arc<str>,
 }
@@ -140,6 +147,7 @@ impl BackendMetrics {
             reached: all.backend_connections.with_label_values(&[pool, backend, "ok"]),
             connections: all.backend_connections.clone(),
             health_checks: all.health_checks.clone(),
+            ejections: all.ejections.clone(),
             pool: Arc::from(pool),
             backend: Arc::from(backend),
         }
@@ -157,6 +165,11 @@ impl BackendMetrics {
     /// Connections that reached the backend so far.
     pub fn reached(&self) -> u64 {
         self.reached.get()
+    }
+
+    /// Counts an ejection, by what made it.
+    pub fn ejected(&self, reason: &str) {
+        self.ejections.with_label_values(&[&self.pool, &self.backend, reason]).inc();
     }
 
     /// Counts a health check, by its result.

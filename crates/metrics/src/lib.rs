@@ -12,6 +12,7 @@ pub mod registry;
 
 mod connections;
 mod families;
+mod forget;
 mod process;
 
 pub use handles::{BackendMetrics, ListenerMetrics, PoolMetrics, WorkerMetrics};

@@ -44,10 +44,18 @@ pub const BACKEND_CONNECTIONS: &str = "weir_backend_connections_total";
 pub const BACKEND_CONNECT_DURATION: &str = "weir_backend_connect_duration_seconds";
 /// Health checks, by result.
 pub const BACKEND_HEALTH_CHECKS: &str = "weir_backend_health_checks_total";
+/// Ejections of backends that real traffic could not reach, by reason.
+pub const BACKEND_EJECTIONS: &str = "weir_backend_ejections_total";
 /// Backends of a pool that may take connections now.
 pub const POOL_USABLE: &str = "weir_pool_usable_backends";
+/// 1 while so few backends of a pool are in service that health is ignored, else 0.
+pub const POOL_PANIC: &str = "weir_pool_panic";
+/// Attempts to find the addresses of a backend's name, by result.
+pub const DNS_RESOLUTIONS: &str = "weir_dns_resolutions_total";
 /// Further backends tried because one could not be reached.
 pub const RETRIES: &str = "weir_retries_total";
+/// Hellos given to another backend because the first one ended without a byte.
+pub const HELLO_REPLAYS: &str = "weir_hello_replays_total";
 /// Connections turned away or made to wait by a limit.
 pub const LIMITED: &str = "weir_limited_total";
 /// Errors of accept(2), by kind.
@@ -62,6 +70,8 @@ pub const CONFIG_LAST_RELOAD_SUCCESSFUL: &str = "weir_config_last_reload_success
 pub const CONFIG_LAST_RELOAD_TIMESTAMP: &str = "weir_config_last_reload_timestamp_seconds";
 /// Counts the configurations taken since the start.
 pub const CONFIG_GENERATION: &str = "weir_config_generation";
+/// Open connections by the configuration that they began with.
+pub const CONNECTIONS_BY_GENERATION: &str = "weir_connections_by_generation";
 /// Connections that each worker accepted.
 pub const WORKER_CONNECTIONS: &str = "weir_worker_connections_total";
 /// The shared read buffer and the pipes of each worker, in bytes.

@@ -49,6 +49,31 @@ impl Metrics {
         WorkerMetrics::new(&self.families, worker)
     }
 
+    /// Takes away the series of a backend that is gone.
+    pub fn forget_backend(&self, pool: &str, backend: &str) {
+        self.families.forget(&[("pool", pool), ("backend", backend)]);
+        self.families.forget(&[("certificate", &format!("{pool}/{backend}")), ("source", "backend")]);
+    }
+
+    /// Takes away the series of a pool that is gone.
+    pub fn forget_pool(&self, pool: &str) {
+        self.families.forget(&[("pool", pool)]);
+    }
+
+    /// Takes away the series of a listener that is gone.
+    pub fn forget_listener(&self, listener: &str) {
+        self.families.forget(&[("listener", listener)]);
+    }
+
+    /// Sets the open connections of each generation that has any; others lose their series.
+    pub fn generations(&self, connections: &[(String, usize)]) {
+        self.families.by_generation.reset();
+        for (generation, open) in connections {
+            let open = i64::try_from(*open).unwrap_or(i64::MAX);
+            self.families.by_generation.with_label_values(&[generation]).set(open);
+        }
+    }
+
     /// Notes when a certificate ends. `certificate` is its file's name; `source` is `served` or `backend`;
     /// `not_after` is in seconds since 1970.
     pub fn certificate_not_after(&self, listener: &str, certificate: &str, source: &str, not_after: i64) {
@@ -64,6 +89,16 @@ impl Metrics {
         if successful {
             self.families.reload_timestamp.set(now);
         }
+    }
+
+    /// Counts an attempt to find the addresses of a name of the configuration, by its result.
+    pub fn resolution(&self, name: &str, result: &str) {
+        self.families.resolutions.with_label_values(&[name, result]).inc();
+    }
+
+    /// Takes away the series of a name that is asked for no more.
+    pub fn forget_name(&self, name: &str) {
+        self.families.forget(&[("name", name)]);
     }
 
     /// The counter of access records that were dropped.
@@ -118,8 +153,12 @@ const ALL: &[&str] = &[
     names::BACKEND_CONNECTIONS,
     names::BACKEND_CONNECT_DURATION,
     names::BACKEND_HEALTH_CHECKS,
+    names::BACKEND_EJECTIONS,
     names::POOL_USABLE,
+    names::POOL_PANIC,
+    names::DNS_RESOLUTIONS,
     names::RETRIES,
+    names::HELLO_REPLAYS,
     names::LIMITED,
     names::ACCEPT_ERRORS,
     names::ACCESS_DROPPED,
@@ -127,6 +166,7 @@ const ALL: &[&str] = &[
     names::CONFIG_LAST_RELOAD_SUCCESSFUL,
     names::CONFIG_LAST_RELOAD_TIMESTAMP,
     names::CONFIG_GENERATION,
+    names::CONNECTIONS_BY_GENERATION,
     names::WORKER_CONNECTIONS,
     names::RELAY_BUFFER,
     names::PIPES,

@@ -74,6 +74,9 @@ fn scrape_with_everything() -> String {
     let backend = metrics.backend("0", "0");
     backend.connection("0");
     backend.health_check("0");
+    backend.ejected("0");
+    metrics.generations(&[("0".to_owned(), 1)]);
+    metrics.resolution("0", "0");
     metrics.worker(0).connections.inc();
     metrics.reloaded(true, 1, 1.0);
     metrics.scrape().unwrap()

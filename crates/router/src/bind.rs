@@ -29,28 +29,20 @@ pub struct BindError {
     hint: &'static str,
 }
 
-/// Binds and listens on every address of the plan, once per worker.
+/// Binds and listens on every address of the plan that is not `held` by this process already, once per worker.
 ///
 /// Each address is first bound without `SO_REUSEPORT`: with it, a second weir would silently share the
-/// traffic of the first.
+/// traffic of the first. Where an own socket stands in the way (of `:443`, say, when the plan now has
+/// `10.0.0.1:443`), that cannot be asked.
 ///
 /// # Errors
 /// Every address that cannot be had.
-pub fn sockets(plan: &Plan) -> Result<Vec<Vec<Socket>>, Vec<BindError>> {
-    let mut lanes: Vec<Vec<Socket>> = (0..plan.runtime.workers).map(|_| Vec::new()).collect();
+pub fn sockets(plan: &Plan, workers: usize, held: &[Address]) -> Result<Vec<Vec<Socket>>, Vec<BindError>> {
+    let mut lanes: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
     let mut failed = Vec::new();
     for listener in &plan.listeners {
-        for address in &listener.addresses {
-            let bound = bind(*address, false, listener).and_then(|probe| {
-                drop(probe);
-                for lane in &mut lanes {
-                    let socket = bind(*address, true, listener)?;
-                    socket.listen(i32::try_from(listener.tcp.backlog).unwrap_or(i32::MAX))?;
-                    lane.push(Socket { socket, address: *address });
-                }
-                Ok(())
-            });
-            if let Err(source) = bound {
+        for address in listener.addresses.iter().filter(|a| !held.contains(a)) {
+            if let Err(source) = open(*address, listener, held, &mut lanes) {
                 let hint = hint(&source);
                 failed.push(BindError {
                     listener: Arc::clone(&listener.name),
@@ -62,6 +54,24 @@ pub fn sockets(plan: &Plan) -> Result<Vec<Vec<Socket>>, Vec<BindError>> {
         }
     }
     if failed.is_empty() { Ok(lanes) } else { Err(failed) }
+}
+
+/// A listening socket of the address for each worker.
+fn open(
+    address: Address,
+    listener: &Listener,
+    held: &[Address],
+    lanes: &mut [Vec<Socket>],
+) -> io::Result<()> {
+    if !held.iter().any(|own| own.socket.port() == address.socket.port()) {
+        drop(bind(address, false, listener)?);
+    }
+    for lane in lanes {
+        let socket = bind(address, true, listener)?;
+        socket.listen(i32::try_from(listener.tcp.backlog).unwrap_or(i32::MAX))?;
+        lane.push(Socket { socket, address });
+    }
+    Ok(())
 }
 
 fn bind(address: Address, shared: bool, listener: &Listener) -> io::Result<socket2::Socket> {

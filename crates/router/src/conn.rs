@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use weir_core::access::Opening;
+use weir_core::access::{self, Opening};
 use weir_core::account::Record;
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
@@ -35,6 +35,8 @@ pub struct Accepted {
     pub unfinished: Unfinished,
     /// Its room in the limits of process and listener.
     pub permits: [Permit; 2],
+    /// Where its record goes, if anywhere.
+    pub access: Option<access::Log>,
 }
 
 /// Carries one accepted connection from first byte to last, and accounts for it once.
@@ -42,7 +44,8 @@ pub struct Accepted {
 /// # Cancel safety
 /// Dropping the future closes the connection; the record then says `internal`.
 pub async fn serve(accepted: Accepted, opening: Opening, worker: Rc<Worker>) {
-    let mut record = Record::open(opening, Arc::clone(&accepted.listener.metrics), worker.access.clone());
+    let metrics = Arc::clone(&accepted.listener.metrics);
+    let mut record = Record::open(opening, metrics, accepted.access.clone());
     let end = carry(accepted, &worker, &mut record).await;
     if let Err(error) = &end {
         tracing::debug!(stage = ?error.stage(), %error, "a connection ended early");
@@ -51,7 +54,7 @@ pub async fn serve(accepted: Accepted, opening: Opening, worker: Rc<Worker>) {
 }
 
 async fn carry(accepted: Accepted, worker: &Worker, record: &mut Record) -> Result<Finished, ConnError> {
-    let Accepted { mut stream, client, listener, switch, unfinished, permits: _held } = accepted;
+    let Accepted { mut stream, client, listener, switch, unfinished, permits: _held, access: _ } = accepted;
     let (mut hello, bytes) = match first_bytes(&mut stream, &listener, &switch, worker, record).await {
         Ok(first) => first,
         Err(error) => return refuse(stream, error, None, worker).await,
@@ -64,8 +67,15 @@ async fn carry(accepted: Accepted, worker: &Worker, record: &mut Record) -> Resu
         // Up to 16 KiB of a stranger's words that nobody asks for again, in a connection that may live for days.
         hello.offers = Offers::default();
     }
-    let road =
-        Road { listener: &listener, route, switch: &switch, worker, hello, unfinished: Some(unfinished) };
+    let road = Road {
+        listener: &listener,
+        route,
+        client,
+        switch: &switch,
+        worker,
+        hello,
+        unfinished: Some(unfinished),
+    };
     match &route.mode {
         // Boxed: the largest arm would otherwise be the size of every connection.
         Mode::Passthrough => mode::passthrough(stream, bytes, road, record).await,

@@ -3,16 +3,22 @@
 use crate::bind::Socket;
 use crate::listener;
 use crate::node::{Node, Phase};
-use crate::worker::Worker;
+use crate::plan::Address;
+use crate::worker::{Whose, Worker};
+use std::collections::HashMap;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
+use tokio::task;
 use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
 use weir_core::access;
 use weir_core::memory::Budget;
 
@@ -21,7 +27,66 @@ use weir_core::memory::Budget;
 pub struct DataPlane {
     node: Arc<Node>,
     threads: Vec<JoinHandle<()>>,
+    orders: Orders,
 }
+
+/// What the control plane tells all workers to do.
+#[derive(Clone, Debug)]
+pub struct Orders(Vec<Sender<Order>>);
+
+/// What a worker is told to do.
+#[derive(Debug)]
+enum Order {
+    /// Accept on these too.
+    Listen(Vec<Socket>),
+    /// Accept on these addresses no more.
+    Leave(Vec<Address>),
+    /// Close the connections of something that is gone, at the end of this time.
+    Close { whose: Whose, since: Instant, over: Instant },
+}
+
+impl Orders {
+    /// Accepts on further sockets: a list for each worker.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some workers may have theirs, others not.
+    pub async fn listen(&self, lanes: Vec<Vec<Socket>>) {
+        for (worker, sockets) in self.0.iter().zip(lanes) {
+            tell(worker, Order::Listen(sockets)).await;
+        }
+    }
+
+    /// Accepts on these addresses no more; what waits in their backlogs is accepted still.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some workers may have left, others not.
+    pub async fn leave(&self, addresses: &[Address]) {
+        for worker in &self.0 {
+            tell(worker, Order::Leave(addresses.to_vec())).await;
+        }
+    }
+
+    /// Closes the connections of something that is gone, once `timeout` is over, spread over its last part.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some workers may have heard of it, others not.
+    pub async fn close(&self, whose: &Whose, timeout: Duration) {
+        let since = Instant::now();
+        for worker in &self.0 {
+            tell(worker, Order::Close { whose: whose.clone(), since, over: since + timeout }).await;
+        }
+    }
+}
+
+/// A worker that has ended needs no orders.
+async fn tell(worker: &Sender<Order>, order: Order) {
+    if worker.send(order).await.is_err() {
+        tracing::debug!("a worker has ended already");
+    }
+}
+
+/// Orders that wait for a worker; more make the control plane wait.
+const ORDERS: usize = 64;
 
 impl DataPlane {
     /// Starts a thread for each worker's sockets.
@@ -31,9 +96,13 @@ impl DataPlane {
     pub fn start(node: Arc<Node>, lanes: Vec<Vec<Socket>>, access: Option<&access::Log>) -> io::Result<Self> {
         let budget = Budget { pipes: (PIPES / lanes.len().max(1)).max(1) };
         let mut threads = Vec::with_capacity(lanes.len());
+        let mut senders = Vec::with_capacity(lanes.len());
         let (started, running) = sync_channel(lanes.len());
         for (number, sockets) in lanes.into_iter().enumerate() {
-            let seed = Seed { number, node: Arc::clone(&node), budget, access: access.cloned(), sockets };
+            let (sender, orders) = channel(ORDERS);
+            senders.push(sender);
+            let seed =
+                Seed { number, node: Arc::clone(&node), budget, access: access.cloned(), sockets, orders };
             let started = started.clone();
             let thread = thread::Builder::new().name(format!("weir-worker-{number}"));
             threads.push(thread.spawn(move || work(seed, started))?);
@@ -41,7 +110,12 @@ impl DataPlane {
         drop(started);
         // Ends when every thread has said how it went.
         running.iter().collect::<io::Result<()>>()?;
-        Ok(Self { node, threads })
+        Ok(Self { node, threads, orders: Orders(senders) })
+    }
+
+    /// How to tell the workers what to do.
+    pub fn orders(&self) -> Orders {
+        self.orders.clone()
     }
 
     /// Stops listening, gives open connections until `timeout` from now, and waits for the last one.
@@ -79,6 +153,7 @@ struct Seed {
     budget: Budget,
     access: Option<access::Log>,
     sockets: Vec<Socket>,
+    orders: Receiver<Order>,
 }
 
 fn work(seed: Seed, started: SyncSender<io::Result<()>>) {
@@ -97,25 +172,69 @@ fn work(seed: Seed, started: SyncSender<io::Result<()>>) {
 
 /// Accepts and serves until the node drains, and until the last connection has ended.
 async fn live(seed: Seed) {
-    let Seed { number, node, budget, access, sockets } = seed;
+    let Seed { number, node, budget, access, sockets, mut orders } = seed;
     let mut phase = node.subscribe();
     let worker = Rc::new(Worker::new(number, node, budget, access));
-    let accepting: Vec<_> = sockets
-        .into_iter()
-        .map(|socket| tokio::task::spawn_local(listener::accept(socket, Rc::clone(&worker), phase.clone())))
-        .collect();
-    let keeper = tokio::task::spawn_local(keep_house(Rc::clone(&worker)));
-    let (since, over) = drained(&mut phase).await;
-    for task in accepting {
+    let mut doors = Doors { worker: Rc::clone(&worker), phase: phase.clone(), open: HashMap::new() };
+    doors.listen(sockets);
+    let keeper = task::spawn_local(keep_house(Rc::clone(&worker)));
+    let (since, over) = {
+        let mut drain = pin!(drained(&mut phase));
+        loop {
+            tokio::select! {
+                ended = &mut drain => break ended,
+                Some(order) = orders.recv() => doors.obey(order),
+            }
+        }
+    };
+    // Nobody waits for an answer of a worker that drains.
+    orders.close();
+    for (_, task) in std::mem::take(&mut doors.open).into_values() {
         // Ends by itself, and closes its socket; a panic there has been logged.
         drop(task.await);
     }
     worker.tasks.close();
     tokio::select! {
         () = worker.tasks.wait() => {}
-        () = worker.close_spread(since, over) => worker.tasks.wait().await,
+        () = worker.close_spread(&Whose::All, since, over) => worker.tasks.wait().await,
     }
     keeper.abort();
+}
+
+/// The sockets that a worker accepts on.
+struct Doors {
+    worker: Rc<Worker>,
+    phase: watch::Receiver<Phase>,
+    open: HashMap<Address, (CancellationToken, task::JoinHandle<()>)>,
+}
+
+impl Doors {
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Listen(sockets) => self.listen(sockets),
+            Order::Leave(addresses) => {
+                for address in addresses {
+                    if let Some((stop, _)) = self.open.remove(&address) {
+                        stop.cancel();
+                    }
+                }
+            }
+            Order::Close { whose, since, over } => {
+                let worker = Rc::clone(&self.worker);
+                // Not among the worker's tasks: a drain of the process is not to wait for it.
+                task::spawn_local(async move { worker.close_spread(&whose, since, over).await });
+            }
+        }
+    }
+
+    fn listen(&mut self, sockets: Vec<Socket>) {
+        for socket in sockets {
+            let (address, stop) = (socket.address, CancellationToken::new());
+            let accepting =
+                listener::accept(socket, Rc::clone(&self.worker), self.phase.clone(), stop.clone());
+            self.open.insert(address, (stop, task::spawn_local(accepting)));
+        }
+    }
 }
 
 /// Waits for a drain, and gives when it began and when it is to be over.
@@ -135,8 +254,14 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 async fn keep_house(worker: Rc<Worker>) {
     let mut tick = interval(HOUSEKEEPING);
+    let mut generation = 0;
     loop {
         tick.tick().await;
         worker.memory.trim();
+        let plan = worker.node.plan();
+        if plan.generation != generation {
+            generation = plan.generation;
+            worker.cursors.borrow_mut().retain(|id| plan.pools.iter().any(|p| p.id == id));
+        }
     }
 }

@@ -7,10 +7,13 @@
 use crate::bind::Socket;
 use crate::conn::{self, Accepted};
 use crate::node::{Phase, Shared};
+use crate::plan::{Address, Listener};
 use crate::worker::Worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::SockRef;
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -21,17 +24,23 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use weir_core::access::Opening;
 use weir_core::limits::{Pending, Permit, Permits};
-use weir_core::socket::canonical;
-use weir_metrics::ListenerMetrics;
+use weir_core::socket::{Options, canonical, configure};
 
-/// Accepts on `socket` until the node drains; those that wait in the backlog then are accepted still.
+/// Accepts on `socket` until the node drains or `stop` is cancelled; those that wait in the backlog then are accepted
+/// still.
 ///
 /// # Cancel safety
 /// Dropping the future closes the socket; a connection is either spawned or still in the backlog.
-pub(crate) async fn accept(socket: Socket, worker: Rc<Worker>, mut phase: watch::Receiver<Phase>) {
-    let Some(shared) = worker.node.lane(&socket.address) else { return };
+pub(crate) async fn accept(
+    socket: Socket,
+    worker: Rc<Worker>,
+    mut phase: watch::Receiver<Phase>,
+    stop: CancellationToken,
+) {
+    let Some(shared) = worker.node.in_force().lane(&socket.address).cloned() else { return };
     #[allow(
         deprecated,
         reason = "its successor is `unsafe`; a socket2::Socket keeps its descriptor open, which is all it asks"
@@ -43,11 +52,12 @@ pub(crate) async fn accept(socket: Socket, worker: Rc<Worker>, mut phase: watch:
             return;
         }
     };
-    let pending = Rc::new(Pending::new(shared.pending.clone()));
-    let lane = Lane { worker, shared, pending, address: socket.address.socket };
+    let pending = Rc::new(Pending::new(shared.room.pending.clone()));
+    let lane = Lane { worker, held: RefCell::new(Held { shared, pending }), address: socket.address };
     tokio::select! {
         () = lane.accept_on(&fd) => {}
         _ = phase.wait_for(|p| matches!(p, Phase::Draining { .. })) => lane.last_ones(fd.get_ref()),
+        () = stop.cancelled() => lane.last_ones(fd.get_ref()),
     }
 }
 
@@ -57,9 +67,15 @@ const BATCH: usize = 32;
 /// Where one socket's connections go.
 struct Lane {
     worker: Rc<Worker>,
+    held: RefCell<Held>,
+    address: Address,
+}
+
+/// What the plan in force says of the address, as this lane saw it last.
+#[derive(Clone)]
+struct Held {
     shared: Shared,
     pending: Rc<Pending>,
-    address: SocketAddr,
 }
 
 impl Lane {
@@ -67,6 +83,7 @@ impl Lane {
         loop {
             // The runtime's own descriptor is all that can fail here.
             let Ok(mut ready) = fd.readable().await else { return };
+            self.follow(fd.get_ref());
             for _ in 0..BATCH {
                 let permits = match self.permits_now() {
                     Some(permits) => permits,
@@ -98,19 +115,43 @@ impl Lane {
         }
     }
 
-    fn metrics(&self) -> &ListenerMetrics {
-        &self.shared.listener.metrics
+    /// Goes by the plan in force. Where that has dropped the address, by the last one that had it.
+    fn follow(&self, socket: &socket2::Socket) {
+        let in_force = self.worker.node.in_force();
+        let Some(now) = in_force.lane(&self.address) else { return };
+        let mut held = self.held.borrow_mut();
+        if Arc::ptr_eq(&held.shared.generation, &now.generation) {
+            return;
+        }
+        if !Arc::ptr_eq(&held.shared.room, &now.room) {
+            held.pending = Rc::new(Pending::new(now.room.pending.clone()));
+        }
+        held.shared = now.clone();
+        let tcp = now.listener.tcp;
+        let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
+        // Accepted sockets inherit these; a second listen(2) changes the backlog alone.
+        if let Err(error) =
+            configure(SockRef::from(socket), &Options::from(tcp)).and_then(|()| socket.listen(backlog))
+        {
+            tracing::warn!(listener = %now.listener.name, %error, "cannot change the options of a listening socket");
+        }
+    }
+
+    fn listener(&self) -> Arc<Listener> {
+        Arc::clone(&self.held.borrow().shared.listener)
     }
 
     /// Room in the limits of the listener and of the process, where there is any.
     fn permits_now(&self) -> Option<[Permit; 2]> {
-        Some([self.shared.permits.try_take()?, self.worker.node.permits.try_take()?])
+        let mine = self.held.borrow().shared.room.permits.try_take()?;
+        Some([mine, self.worker.node.permits.try_take()?])
     }
 
     /// Room in the limits of the listener and of the process; waits for it.
     async fn permits(&self) -> [Permit; 2] {
         // The listener's first: one at its limit must not sit on the room of others.
-        let mine = self.room(&self.shared.permits, "max_connections").await;
+        let permits = self.held.borrow().shared.room.permits.clone();
+        let mine = self.room(&permits, "max_connections").await;
         [mine, self.room(&self.worker.node.permits, "process_connections").await]
     }
 
@@ -118,24 +159,27 @@ impl Lane {
         if let Some(permit) = permits.try_take() {
             return permit;
         }
-        self.metrics().limited(limit);
+        self.listener().metrics.limited(limit);
         permits.take().await
     }
 
     fn spawn(&self, stream: TcpStream, client: SocketAddr, permits: [Permit; 2]) {
         let worker = Rc::clone(&self.worker);
-        let (number, switch, live) = worker.enter();
+        let held = self.held.borrow();
+        let shared = &held.shared;
+        let (number, switch, live) = worker.enter(shared);
+        let access = worker.access.as_ref().filter(|_| shared.recorded).cloned();
         let opening = Opening {
             id: worker.node.connection_id(worker.number, number),
-            listener: Arc::clone(&self.shared.listener.name),
-            mode: self.shared.listener.mode,
+            listener: Arc::clone(&shared.listener.name),
+            mode: shared.listener.mode,
             client,
-            local: self.local(&stream),
-            generation: worker.node.plan().generation,
+            local: self.local(&stream, access.is_some()),
+            generation: shared.generation.number,
         };
-        let unfinished = self.pending.enter(number, &switch);
-        let listener = Arc::clone(&self.shared.listener);
-        let accepted = Accepted { stream, client, listener, switch, unfinished, permits };
+        let unfinished = held.pending.enter(number, &switch);
+        let listener = Arc::clone(&shared.listener);
+        let accepted = Accepted { stream, client, listener, switch, unfinished, permits, access };
         let tasks = worker.tasks.clone();
         tasks.spawn_local(async move {
             let _live = live;
@@ -145,11 +189,12 @@ impl Lane {
 
     /// The address that the client reached; asked of the kernel only where the plan does not say it and a
     /// record wants it.
-    fn local(&self, stream: &TcpStream) -> SocketAddr {
-        if self.address.ip().is_unspecified() && self.worker.access.is_some() {
-            stream.local_addr().map_or(self.address, canonical)
+    fn local(&self, stream: &TcpStream, recorded: bool) -> SocketAddr {
+        let bound = self.address.socket;
+        if bound.ip().is_unspecified() && recorded {
+            stream.local_addr().map_or(bound, canonical)
         } else {
-            self.address
+            bound
         }
     }
 }
@@ -186,13 +231,14 @@ async fn wait_out(error: io::Error, lane: &Lane) {
         // Whatever else it is, it may stay: a firewall's EPERM, say.
         _ => ("other", true),
     };
-    lane.metrics().accept_error(label);
+    let listener = lane.listener();
+    listener.metrics.accept_error(label);
     if !pause {
         return;
     }
     if let Some(times) = lane.worker.node.cannot_accept.now() {
         tracing::warn!(
-            listener = %lane.shared.listener.name, error = label, times,
+            listener = %listener.name, error = label, times,
             "cannot accept: raise the limit on open files, or lower runtime.max_connections"
         );
     }

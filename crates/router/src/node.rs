@@ -2,8 +2,10 @@
 //! where the process is in its life.
 
 use crate::plan::{Address, Listener, Plan};
-use arc_swap::ArcSwap;
-use std::sync::{Arc, Mutex, PoisonError};
+use arc_swap::{ArcSwap, Guard};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -23,10 +25,48 @@ pub struct Node {
     pub started: Instant,
     /// When to warn that nothing can be accepted.
     pub(crate) cannot_accept: Rarely,
-    plan: ArcSwap<Plan>,
-    lanes: Vec<(Address, Shared)>,
+    in_force: ArcSwap<InForce>,
+    past: Mutex<Past>,
     phase: watch::Sender<Phase>,
     boot: u128,
+}
+
+/// The plan in force, and what its sockets share: swapped as one.
+#[derive(Debug)]
+pub(crate) struct InForce {
+    pub(crate) plan: Arc<Plan>,
+    lanes: HashMap<Address, Shared>,
+}
+
+impl InForce {
+    /// What the sockets of an address share.
+    pub(crate) fn lane(&self, address: &Address) -> Option<&Shared> {
+        self.lanes.get(address)
+    }
+}
+
+/// What is not in force any more, for as long as connections have it.
+#[derive(Debug, Default)]
+struct Past {
+    /// The current one is the last.
+    generations: Vec<Arc<Generation>>,
+    listeners: Vec<(Arc<str>, Weak<Room>)>,
+}
+
+/// One plan's connections.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    pub(crate) number: u64,
+    pub(crate) open: AtomicUsize,
+}
+
+/// What a new plan has left out.
+#[derive(Debug, Default)]
+pub struct Dropped {
+    /// Addresses that are not listened on any more.
+    pub addresses: Vec<Address>,
+    /// Listeners whose connections drain.
+    pub listeners: Vec<Arc<Room>>,
 }
 
 /// Lets a warning through once a second, whatever the number of workers that have cause for it.
@@ -49,12 +89,23 @@ impl Rarely {
 
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
+/// A listener's room for connections: it outlives plans, so that limits hold over a reload.
+#[derive(Debug)]
+pub struct Room {
+    /// The listener's name.
+    pub name: Arc<str>,
+    pub(crate) permits: Permits,
+    pub(crate) pending: PendingTotal,
+}
+
 /// What the sockets of one listener share, on all workers.
 #[derive(Clone, Debug)]
 pub(crate) struct Shared {
     pub(crate) listener: Arc<Listener>,
-    pub(crate) permits: Permits,
-    pub(crate) pending: PendingTotal,
+    pub(crate) room: Arc<Room>,
+    pub(crate) generation: Arc<Generation>,
+    /// Are its connections recorded?
+    pub(crate) recorded: bool,
 }
 
 /// Where the process is in its life.
@@ -77,22 +128,17 @@ impl Node {
     /// A node that goes by `plan`, with room for `max_connections` clients.
     pub fn new(plan: Arc<Plan>, metrics: Arc<Metrics>, max_connections: usize) -> Arc<Self> {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let lanes = plan.listeners.iter().flat_map(|l| {
-            let shared = Shared {
-                listener: Arc::clone(l),
-                permits: Permits::new(l.max_connections),
-                pending: PendingTotal::new(l.pending),
-            };
-            l.addresses.iter().map(move |a| (*a, shared.clone()))
-        });
+        let workers = plan.runtime.workers;
+        let mut past = Past::default();
+        let in_force = force(plan, &HashMap::new(), &mut past);
         Arc::new(Self {
             metrics,
             permits: Permits::new(max_connections),
-            workers: plan.runtime.workers,
+            workers,
             started: Instant::now(),
             cannot_accept: Rarely::default(),
-            lanes: lanes.collect(),
-            plan: ArcSwap::new(plan),
+            in_force: ArcSwap::from_pointee(in_force),
+            past: Mutex::new(past),
             phase: watch::Sender::new(Phase::Serving),
             boot: u128::from(since_1970.as_secs() & 0xffff_ffff),
         })
@@ -100,7 +146,57 @@ impl Node {
 
     /// The plan in force.
     pub fn plan(&self) -> Arc<Plan> {
-        self.plan.load_full()
+        Arc::clone(&self.in_force.load().plan)
+    }
+
+    /// Puts another plan in force, in one store. Connections keep the plan that they began with.
+    pub fn install(&self, plan: Arc<Plan>) -> Dropped {
+        let mut past = self.past();
+        let before = self.in_force.load_full();
+        let after = force(plan, &before.lanes, &mut past);
+        let mut dropped = Dropped::default();
+        for (address, shared) in &before.lanes {
+            if !after.lanes.contains_key(address) {
+                dropped.addresses.push(*address);
+            }
+            let room = &shared.room;
+            let stays = after.lanes.values().any(|s| Arc::ptr_eq(&s.room, room));
+            if !stays && !dropped.listeners.iter().any(|l| Arc::ptr_eq(l, room)) {
+                dropped.listeners.push(Arc::clone(room));
+                past.listeners.push((Arc::clone(&room.name), Arc::downgrade(room)));
+            }
+        }
+        self.in_force.store(Arc::new(after));
+        dropped
+    }
+
+    /// What the workers read for each connection.
+    pub(crate) fn in_force(&self) -> Guard<Arc<InForce>> {
+        self.in_force.load()
+    }
+
+    /// Open connections by the generation of the plan that they began with, the current one last.
+    pub fn generations(&self) -> Vec<(u64, usize)> {
+        self.past().generations.iter().map(|g| (g.number, g.open.load(Ordering::Relaxed))).collect()
+    }
+
+    /// Forgets generations and listeners that have no connection any more.
+    pub fn sweep(&self) {
+        let plan = self.plan();
+        let mut past = self.past();
+        let open = |g: &Arc<Generation>| g.number == plan.generation || g.open.load(Ordering::Relaxed) > 0;
+        past.generations.retain(open);
+        past.listeners.retain(|(name, room)| {
+            let alive = room.strong_count() > 0;
+            if !alive && !plan.listeners.iter().any(|l| l.name == *name) {
+                self.metrics.forget_listener(name);
+            }
+            alive
+        });
+    }
+
+    fn past(&self) -> MutexGuard<'_, Past> {
+        self.past.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Where the process is in its life.
@@ -118,13 +214,38 @@ impl Node {
         self.phase.send_replace(phase);
     }
 
-    /// What the sockets of an address share.
-    pub(crate) fn lane(&self, address: &Address) -> Option<Shared> {
-        self.lanes.iter().find(|(a, _)| a == address).map(|(_, shared)| shared.clone())
-    }
-
     /// A number that no other connection of this node has had: the start's second, the worker, its count.
     pub(crate) fn connection_id(&self, worker: usize, number: u64) -> u128 {
         (self.boot << 48) | ((worker as u128 & 0xff) << 40) | u128::from(number & 0xff_ffff_ffff)
     }
+}
+
+/// Makes a plan ready to be in force: listeners keep the rooms that they have by their names.
+fn force(plan: Arc<Plan>, before: &HashMap<Address, Shared>, past: &mut Past) -> InForce {
+    let generation = Arc::new(Generation { number: plan.generation, open: AtomicUsize::new(0) });
+    past.generations.push(Arc::clone(&generation));
+    let known: HashMap<&str, &Arc<Room>> = before.values().map(|s| (&*s.room.name, &s.room)).collect();
+    let mut lanes = HashMap::new();
+    for listener in &plan.listeners {
+        let room = match known.get(&*listener.name) {
+            Some(room) => {
+                room.permits.set_limit(listener.max_connections);
+                room.pending.set_limit(listener.pending);
+                Arc::clone(room)
+            }
+            None => Arc::new(Room {
+                name: Arc::clone(&listener.name),
+                permits: Permits::new(listener.max_connections),
+                pending: PendingTotal::new(listener.pending),
+            }),
+        };
+        let shared = Shared {
+            listener: Arc::clone(listener),
+            room,
+            generation: Arc::clone(&generation),
+            recorded: plan.log.access,
+        };
+        lanes.extend(listener.addresses.iter().map(|a| (*a, shared.clone())));
+    }
+    InForce { plan, lanes }
 }

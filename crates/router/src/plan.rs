@@ -41,6 +41,10 @@ pub struct Runtime {
     pub shutdown_delay: Duration,
     /// How long open connections may go on after accepting has stopped.
     pub drain_timeout: Duration,
+    /// Whether a changed configuration file is taken without being told.
+    pub watch: bool,
+    /// DNS servers for the host names of backends; empty = the system's.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 /// Settings of logs and records.
@@ -131,7 +135,7 @@ impl Listener {
 }
 
 /// A listening address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     /// The address; `[::]` with `dual_stack` for `":443"`.
     pub socket: SocketAddr,

@@ -3,16 +3,17 @@
 //! A connection lives and dies on the worker that accepted it; nothing on its road is shared with another
 //! thread but the plan, the counters and the limits of the process.
 
-use crate::node::Node;
+use crate::node::{Generation, Node, Room, Shared};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use weir_core::access;
+use weir_core::cursors::Cursors;
 use weir_core::memory::{Budget, Memory};
-use weir_core::pick::Cursors;
 use weir_core::stop::{Stop, Switch};
 use weir_metrics::WorkerMetrics;
 
@@ -33,8 +34,43 @@ pub struct Worker {
     pub(crate) tasks: TaskTracker,
     /// Where its records go.
     pub(crate) access: Option<access::Log>,
-    live: RefCell<BTreeMap<u64, Rc<Switch>>>,
+    live: RefCell<BTreeMap<u64, Entry>>,
     accepted: Cell<u64>,
+}
+
+/// A connection in its worker's list: how to end it, and whose it is.
+#[derive(Clone, Debug)]
+struct Entry {
+    switch: Rc<Switch>,
+    listener: Arc<Room>,
+}
+
+/// Whose connections are to end.
+#[derive(Clone, Debug)]
+pub enum Whose {
+    /// All that there are.
+    All,
+    /// Those of a listener that is gone.
+    Listener(Arc<Room>),
+    /// Those of a backend, for as long as this drain of it goes on.
+    Backend {
+        /// The backend.
+        live: Arc<weir_core::pool::Live>,
+        /// [`weir_core::pool::Live::drain_number`] as the drain began; `None` = in any case.
+        drain: Option<u32>,
+    },
+}
+
+impl Whose {
+    fn has(&self, entry: &Entry) -> bool {
+        match self {
+            Self::All => true,
+            Self::Listener(room) => Arc::ptr_eq(room, &entry.listener),
+            Self::Backend { live, drain } => {
+                drain.is_none_or(|number| live.drain_number() == number) && entry.switch.is_served_by(live)
+            }
+        }
+    }
 }
 
 /// A connection's place in its worker's list, left when dropped.
@@ -42,11 +78,13 @@ pub struct Worker {
 pub(crate) struct Live {
     worker: Rc<Worker>,
     number: u64,
+    generation: Arc<Generation>,
 }
 
 impl Drop for Live {
     fn drop(&mut self) {
         self.worker.live.borrow_mut().remove(&self.number);
+        self.generation.open.fetch_sub(1, Ordering::Relaxed);
         if std::thread::panicking() {
             self.worker.node.metrics.panics().inc();
         }
@@ -71,32 +109,45 @@ impl Worker {
     }
 
     /// Enters a new connection: its number on this worker, its switch, and its place in the list.
-    pub(crate) fn enter(self: &Rc<Self>) -> (u64, Rc<Switch>, Live) {
+    pub(crate) fn enter(self: &Rc<Self>, shared: &Shared) -> (u64, Rc<Switch>, Live) {
         let number = self.accepted.get();
         self.accepted.set(number + 1);
         self.metrics.connections.inc();
         let switch = Rc::new(Switch::default());
-        self.live.borrow_mut().insert(number, Rc::clone(&switch));
-        (number, switch, Live { worker: Rc::clone(self), number })
+        let entry = Entry { switch: Rc::clone(&switch), listener: Arc::clone(&shared.room) };
+        self.live.borrow_mut().insert(number, entry);
+        let generation = Arc::clone(&shared.generation);
+        generation.open.fetch_add(1, Ordering::Relaxed);
+        (number, switch, Live { worker: Rc::clone(self), number, generation })
     }
 
-    /// Closes what is left at the end of a drain, spread over its last tenth: never all in one instant.
-    pub(crate) async fn close_spread(&self, since: Instant, over: Instant) {
+    /// Closes what is left at the end of a drain, spread over its last tenth, idle ones first: never all in one
+    /// instant.
+    pub(crate) async fn close_spread(&self, whose: &Whose, since: Instant, over: Instant) {
         let spread = (over - since) / LAST_PART;
         sleep_until(over - spread).await;
-        let left: Vec<Rc<Switch>> = self.live.borrow().values().cloned().collect();
+        let left = self.of(whose);
         let pause = spread / u32::try_from(left.len().max(1)).unwrap_or(u32::MAX);
         // Steps are counted from the start: a timer is never finer than a millisecond, and lags would add up.
         let begun = Instant::now();
-        for (number, switch) in (1u32..).zip(left) {
-            switch.throw(Stop::Drained);
+        for (number, entry) in (1u32..).zip(left) {
+            if whose.has(&entry) {
+                entry.switch.throw(Stop::Drained);
+            }
             let next = begun + pause * number;
             if next > Instant::now() {
                 sleep_until(next).await;
             }
         }
         // Those that were accepted in the last moment and are not in the list.
-        self.live.borrow().values().for_each(|s| s.throw(Stop::Drained));
+        self.of(whose).iter().for_each(|e| e.switch.throw(Stop::Drained));
+    }
+
+    /// Its connections that are to end, those first that have been idle for the longest time.
+    fn of(&self, whose: &Whose) -> Vec<Entry> {
+        let mut left: Vec<Entry> = self.live.borrow().values().filter(|e| whose.has(e)).cloned().collect();
+        left.sort_by_key(|e| e.switch.last_moved());
+        left
     }
 }
 

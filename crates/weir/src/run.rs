@@ -1,23 +1,27 @@
 //! load → bind → run → drain: the life of the process.
 
-use crate::logging;
+use crate::logging::{self, Logging};
 use crate::resources;
 use crate::signals::Signals;
 use crate::version::{CRYPTO, RUSTC, VERSION};
 use anyhow::{Context, Result, anyhow};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
 use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_admin::Admin;
-use weir_config::{CompileInput, Diagnostic, Rejected};
-use weir_control::health;
+use weir_config::{CompileInput, Diagnostic, Pattern, Rejected};
+use weir_control::control::{Apply, Control, Workshop, targets};
+use weir_control::discovery::{Names, Resolver};
+use weir_control::health::Checks;
 use weir_core::access;
-use weir_core::pool::{CheckKind, Pool};
+use weir_core::pool::{CheckKind, Lives, Pool};
 use weir_metrics::Metrics;
 use weir_router::bind::{self, Socket};
 use weir_router::data_plane::DataPlane;
@@ -25,29 +29,51 @@ use weir_router::node::{Node, Phase};
 use weir_router::plan::Plan;
 use weir_tls::TicketSecret;
 
-/// A sound configuration.
+/// A sound configuration, and what it was made with.
 #[derive(Debug)]
 pub(crate) struct Compiled {
     pub(crate) plan: Plan,
     pub(crate) warnings: Vec<Diagnostic>,
     pub(crate) metrics: Arc<Metrics>,
     /// The configuration in force, for the admin server.
-    config: serde_json::Value,
+    pub(crate) config: serde_json::Value,
+    patterns: Vec<Pattern>,
+    lives: Arc<Lives>,
+    secret: TicketSecret,
+    path: PathBuf,
 }
 
-/// Loads and compiles a configuration.
+/// Loads and compiles a configuration. Asks no name of DNS.
 ///
 /// # Errors
 /// When this process cannot even begin; a wrong configuration is the inner error.
 pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
     let metrics = Metrics::new(VERSION, RUSTC, CRYPTO).context("cannot register the metrics")?;
     let secret = TicketSecret::random().context("cannot make a ticket secret")?;
-    let input = CompileInput { metrics: &metrics, secret: &secret, generation: 1, cpus: resources::cpus() };
+    let lives = Lives::new(Arc::clone(&metrics));
     let compiled = weir_config::load(path).and_then(|loaded| {
+        let input = CompileInput {
+            metrics: &metrics,
+            lives: &lives,
+            answers: &|_| Vec::new(),
+            secret: &secret,
+            generation: 1,
+            cpus: resources::cpus(),
+        };
         let (plan, warnings) = weir_config::compile(&loaded, &input)?;
-        Ok((plan, warnings, weir_config::effective(&loaded.file)))
+        Ok((plan, warnings, weir_config::effective(&loaded.file), loaded.patterns().to_vec()))
     });
-    Ok(compiled.map(|(plan, warnings, config)| Compiled { plan, warnings, metrics, config }))
+    let path = path.to_owned();
+    Ok(compiled.map(|(plan, warnings, config, patterns)| Compiled {
+        plan,
+        warnings,
+        metrics,
+        config,
+        patterns,
+        lives,
+        secret,
+        path,
+    }))
 }
 
 /// Runs a configuration until told to stop.
@@ -61,7 +87,7 @@ pub(crate) fn run(path: &Path) -> Result<ExitCode> {
             return Err(anyhow!("{rejected}\n\n{}: refused, nothing was started", path.display()));
         }
     };
-    logging::start(&compiled.plan.log)?;
+    let log = logging::start(&compiled.plan.log)?;
     for warning in &compiled.warnings {
         tracing::warn!(file = warning.file, line = warning.line, key = warning.key, "{}", warning.message);
     }
@@ -70,7 +96,7 @@ pub(crate) fn run(path: &Path) -> Result<ExitCode> {
     let ended = runtime.block_on(async {
         // First of all: from here on a signal drains, and never ends the process by its default.
         let signals = Signals::listen().context("cannot listen to signals")?;
-        Running::start(compiled).await?.until_told(signals).await
+        Running::start(compiled, log).await?.until_told(signals).await
     });
     // A drain that was cut short still waits on a thread of its own, and must not be waited for.
     Runtime::shutdown_background(runtime);
@@ -82,66 +108,90 @@ pub(crate) fn run(path: &Path) -> Result<ExitCode> {
 pub(crate) struct Running {
     pub(crate) node: Arc<Node>,
     data_plane: DataPlane,
-    access: Option<access::Writer>,
-    control: TaskTracker,
+    access: access::Writer,
+    /// Told when the configuration is to be read anew.
+    pub(crate) reload: Arc<Notify>,
+    /// Told when the admin server is asked to drain the process.
+    leave: Arc<Notify>,
+    tasks: TaskTracker,
     stop: CancellationToken,
-    drain_timeout: Duration,
-    shutdown_delay: Duration,
 }
 
 impl Running {
-    /// Binds every address, then starts workers, health checks and the admin server. Must run on the control
+    /// Binds every address, then starts workers, the control plane and the admin server. Must run on the control
     /// plane's runtime.
     ///
     /// # Errors
     /// Every address that cannot be had, and whatever else keeps it from starting.
-    pub(crate) async fn start(compiled: Compiled) -> Result<Self> {
-        let Compiled { plan, metrics, config, warnings: _ } = compiled;
+    pub(crate) async fn start(compiled: Compiled, log: Logging) -> Result<Self> {
+        let Compiled { plan, metrics, config, patterns, warnings: _, lives, secret, path } = compiled;
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
         let (lanes, admin) = bind(&plan).await?;
-        let max_connections = room(&plan, resources::connections_for(open_files, taken(&plan)));
+        let allowed = resources::connections_for(open_files, taken(&plan));
+        let max_connections = room(&plan, allowed);
+        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let names = names(&plan, &metrics, &tasks, &stop).await?;
         let plan = Arc::new(plan);
         let node = Node::new(Arc::clone(&plan), Arc::clone(&metrics), max_connections);
         note_certificates(&plan, &metrics);
         metrics.reloaded(true, plan.generation, since_1970());
 
-        let access = logging::start_access(&plan.log, &metrics)?;
-        let (log, writer) = access.unzip();
+        let (records, access) = logging::start_access(&plan.log, &metrics)?;
         let data_plane =
-            DataPlane::start(Arc::clone(&node), lanes, log.as_ref()).context("cannot start a worker")?;
-        drop(log); // The workers' copies are all that keep the writer going.
+            DataPlane::start(Arc::clone(&node), lanes, Some(&records)).context("cannot start a worker")?;
 
-        let (control, stop) = (TaskTracker::new(), CancellationToken::new());
-        health::start(&plan.pools, &metrics, &control, &stop);
-        if let Some(bound) = admin {
-            let admin = Arc::new(Admin { node: Arc::clone(&node), config, version: VERSION });
-            let (tasks, stop) = (control.clone(), stop.clone());
-            control.spawn(async move {
+        let orders = data_plane.orders();
+        let checks = Checks::new(&metrics, orders.clone(), &tasks, &stop);
+        let workshop = Workshop { path, metrics, lives, names, secret, cpus: resources::cpus() };
+        let apply = apply(log, &records, allowed);
+        drop(records); // The workers' copies are all that keep the writer going.
+        let control = Control::new(Arc::clone(&node), workshop, orders, (config, patterns), checks, apply);
+        control.begin().await;
+        let (reload, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let spawn = |work: Pin<Box<dyn Future<Output = ()> + Send>>| {
+            let stop = stop.clone();
+            tasks.spawn(async move {
                 // Cancelled: that is its end.
-                let _ended = stop.run_until_cancelled(weir_admin::serve(&bound, admin, &tasks)).await;
+                let _ended = stop.run_until_cancelled(work).await;
             });
+        };
+        let (a, b, c, d) =
+            (Arc::clone(&control), Arc::clone(&control), Arc::clone(&control), Arc::clone(&control));
+        let (told, tell) = (Arc::clone(&reload), Arc::clone(&reload));
+        spawn(Box::pin(async move { a.follow_names().await }));
+        spawn(Box::pin(async move { b.keep().await }));
+        spawn(Box::pin(async move { c.reload_when_told(&told).await }));
+        spawn(Box::pin(async move { d.watch_files(&tell).await }));
+        if let Some(bound) = admin {
+            let its_tasks = tasks.clone();
+            let admin =
+                Admin { control, leave: Arc::clone(&leave), tasks: its_tasks.clone(), version: VERSION };
+            let admin = Arc::new(admin);
+            spawn(Box::pin(async move { weir_admin::serve(&bound, admin, &its_tasks).await }));
         }
         announce(&plan, max_connections, open_files);
-        let (drain_timeout, shutdown_delay) = (plan.runtime.drain_timeout, plan.runtime.shutdown_delay);
-        Ok(Self { node, data_plane, access: writer, control, stop, drain_timeout, shutdown_delay })
+        Ok(Self { node, data_plane, access, reload, leave, tasks, stop })
     }
 
     /// Waits for a signal, then drains. A second signal ends it at once.
     async fn until_told(self, mut signals: Signals) -> Result<ExitCode> {
         let mut look = interval(WORKERS_LIVE);
+        let reload = Arc::clone(&self.reload);
         let signal = loop {
             tokio::select! {
-                signal = signals.end() => break signal,
+                signal = signals.end(&reload) => break signal,
+                () = self.leave.notified() => break "POST /api/v1/drain",
                 _ = look.tick() => if self.data_plane.has_lost_a_worker() {
                     return Err(anyhow!("a worker ended by itself; see the log"));
                 },
             }
         };
-        tracing::info!(signal, drain_timeout = ?self.drain_timeout, "draining; a second signal ends at once");
+        let drain_timeout = self.node.plan().runtime.drain_timeout;
+        tracing::info!(signal, ?drain_timeout, "draining; a second signal ends at once");
         tokio::select! {
             ended = self.drain() => ended,
-            signal = signals.end() => {
+            signal = signals.end(&reload) => {
                 tracing::warn!(signal, "ended at once, open connections were cut");
                 Ok(ExitCode::FAILURE)
             }
@@ -154,23 +204,53 @@ impl Running {
     /// When a worker had panicked.
     pub(crate) async fn drain(self) -> Result<ExitCode> {
         self.node.enter(Phase::Leaving);
-        sleep(self.shutdown_delay).await;
-        let (data_plane, timeout) = (self.data_plane, self.drain_timeout);
+        sleep(self.node.plan().runtime.shutdown_delay).await;
+        let (data_plane, timeout) = (self.data_plane, self.node.plan().runtime.drain_timeout);
         let drained = tokio::task::spawn_blocking(move || data_plane.drain(timeout)).await;
         self.stop.cancel();
-        self.control.close();
-        if tokio::time::timeout(CONTROL_ENDS, self.control.wait()).await.is_err() {
+        self.tasks.close();
+        if tokio::time::timeout(CONTROL_ENDS, self.tasks.wait()).await.is_err() {
             tracing::debug!("an admin connection was still open");
         }
-        if let Some(writer) = self.access {
-            writer.finish();
-        }
+        self.access.finish();
         drained.context("cannot wait for the workers")??;
         tracing::info!("ended");
         Ok(ExitCode::SUCCESS)
     }
 }
 
+/// What a reload changes of the process itself: its log, its records, its room for connections.
+fn apply(log: Logging, records: &access::Log, allowed: usize) -> Box<Apply> {
+    let records = records.format_switch();
+    Box::new(move |plan, node| {
+        log.change(&plan.log);
+        records.set(logging::access_format(&plan.log));
+        node.permits.set_limit(room(plan, allowed));
+        note_certificates(plan, &node.metrics);
+        warn_of_unverified(plan);
+    })
+}
+
+/// Asks for the names of the plan, and waits a moment for the answers: backends that are names serve from the start.
+async fn names(
+    plan: &Plan,
+    metrics: &Arc<Metrics>,
+    tasks: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Arc<Names>> {
+    let resolver = Resolver::new(&plan.runtime.resolvers).context("cannot resolve names")?;
+    let names = Arc::new(Names::new(resolver, metrics, tasks, stop));
+    names.first(targets(plan), NAMES_WITHIN).await;
+    for pool in &plan.pools {
+        for target in pool.targets() {
+            pool.resolved(target, &names.found(target));
+        }
+    }
+    Ok(names)
+}
+
+/// How long the start waits for DNS. What has not come by then comes later.
+const NAMES_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked whether all workers live.
 const WORKERS_LIVE: Duration = Duration::from_secs(1);
 /// How long the control plane's own connections may hold up the end.
@@ -179,7 +259,7 @@ const CONTROL_ENDS: Duration = Duration::from_millis(500);
 /// Every socket of the plan, or every address that cannot be had.
 async fn bind(plan: &Plan) -> Result<(Vec<Vec<Socket>>, Option<weir_admin::Bound>)> {
     let mut failed = Vec::new();
-    let lanes = bind::sockets(plan).unwrap_or_else(|errors| {
+    let lanes = bind::sockets(plan, plan.runtime.workers, &[]).unwrap_or_else(|errors| {
         failed.extend(errors.iter().map(|e| format!("error: {e}")));
         Vec::new()
     });
@@ -199,8 +279,8 @@ async fn bind(plan: &Plan) -> Result<(Vec<Vec<Socket>>, Option<weir_admin::Bound
 /// Descriptors that the process itself takes, with all sockets bound: those open now, the runtimes of the workers,
 /// and a health check for every backend.
 fn taken(plan: &Plan) -> usize {
-    let checked = |p: &&Arc<Pool>| !matches!(p.health_check.kind, CheckKind::None);
-    let checks: usize = plan.pools.iter().filter(checked).map(|p| p.backends.len()).sum();
+    let checked = |p: &&Arc<Pool>| !matches!(p.settings.health_check.kind, CheckKind::None);
+    let checks: usize = plan.pools.iter().filter(checked).map(|p| p.members().all().count()).sum();
     resources::descriptors() + plan.runtime.workers * OF_A_RUNTIME + checks
 }
 
@@ -224,9 +304,7 @@ fn announce(plan: &Plan, max_connections: usize, open_files: u64) {
         let addresses: Vec<String> = listener.addresses.iter().map(|a| a.socket.to_string()).collect();
         tracing::info!(listener = %listener.name, mode = listener.mode, addresses = addresses.join(", "), "listening");
     }
-    for pool in plan.pools.iter().filter(|p| !p.verifies) {
-        tracing::warn!(pool = %pool.name, "backend certificates are NOT verified (tls.verify: false)");
-    }
+    warn_of_unverified(plan);
     tracing::info!(
         version = VERSION,
         workers = plan.runtime.workers,
@@ -237,14 +315,17 @@ fn announce(plan: &Plan, max_connections: usize, open_files: u64) {
     );
 }
 
+fn warn_of_unverified(plan: &Plan) {
+    for pool in plan.pools.iter().filter(|p| !p.settings.verifies) {
+        tracing::warn!(pool = %pool.name, "backend certificates are NOT verified (tls.verify: false)");
+    }
+}
+
 fn note_certificates(plan: &Plan, metrics: &Metrics) {
     for listener in &plan.listeners {
         for facts in listener.profiles().into_iter().flat_map(|p| p.certificates()) {
             metrics.certificate_not_after(&listener.name, &facts.file, "served", facts.not_after);
         }
-    }
-    for pool in &plan.pools {
-        pool.metrics.verify_disabled.set(i64::from(!pool.verifies));
     }
 }
 

@@ -1,7 +1,8 @@
-//! SIGTERM and SIGINT: the first drains, the second ends at once.
+//! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP reloads.
 
 use std::io;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 
 /// The signals that weir listens to.
 #[derive(Debug)]
@@ -24,17 +25,16 @@ impl Signals {
         })
     }
 
-    /// Waits for a signal to end, and gives its name.
+    /// Waits for a signal to end, and gives its name. `reload` is told of every SIGHUP before it.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn end(&mut self) -> &'static str {
+    pub(crate) async fn end(&mut self, reload: &Notify) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                // Its default would end the process, and others use it to reload.
-                _ = self.hangup.recv() => tracing::warn!("SIGHUP: reload is not supported yet; restart to change the configuration"),
+                _ = self.hangup.recv() => reload.notify_one(),
             }
         }
     }

@@ -1,8 +1,10 @@
-//! Addresses of listeners, backends and the admin server. Pure, and never resolves a name.
+//! Addresses of listeners, backends and the admin server. Pure, and resolves no name.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
+use weir_core::pool::{self, names::Target};
 use weir_router::plan::{Address, AdminAddress};
 
 use super::room::Refusal;
@@ -23,20 +25,42 @@ pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
     Ok(Address { socket, dual_stack: false })
 }
 
-/// Reads a backend's address: `10.0.0.11:8080`, `[fd00::1]:8080`.
-pub(super) fn backend(text: &str) -> Result<SocketAddr, Refusal> {
-    let hosts = "host names as backends are not supported yet: use an IP address";
-    if text.starts_with("srv:") {
-        return Err(Refusal::new(hosts));
+/// Reads a backend's address: `10.0.0.11:8080`, `[fd00::1]:8080`, `api.internal:8443`, `srv:_https._tcp.api.internal`.
+pub(super) fn backend(text: &str) -> Result<pool::Place, Refusal> {
+    if let Some(name) = text.strip_prefix("srv:") {
+        let name = host_name(name).map_err(|refusal| refusal.hint("such as srv:_https._tcp.api.internal"))?;
+        return Ok(pool::Place::Named(Target::Srv { name }));
     }
     if text.starts_with("unix:") {
         return Err(Refusal::new("a Unix socket as a backend is not supported: use an IP address"));
     }
-    let address = socket(text, hosts)?;
+    if let Some((host, port)) = text.rsplit_once(':')
+        && !host.is_empty()
+        && host.parse::<IpAddr>().is_err()
+        && !host.contains([':', '[', ']'])
+        // What ends in a number is an address gone wrong (RFC 1123 §2.1), not a name.
+        && host.rsplit('.').next().is_none_or(|label| label.parse::<u64>().is_err())
+    {
+        let port = port_number(text, port)?;
+        return Ok(pool::Place::Named(Target::Host { host: host_name(host)?, port }));
+    }
+    let address = socket(text, "a backend is an IP address or a host name, and a port: \"10.0.0.11:8080\"")?;
     if address.ip().is_unspecified() {
         return Err(Refusal::new(format!("`{text}` is not an address that can be connected to")));
     }
-    Ok(address)
+    Ok(pool::Place::Address(address, text.into()))
+}
+
+/// A DNS name, lower-cased and without a dot at its end (RFC 1035 §2.3.4; underscores are fine).
+fn host_name(text: &str) -> Result<Arc<str>, Refusal> {
+    let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
+    let label = |l: &str| {
+        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    if name.len() <= 253 && name.split('.').all(label) {
+        return Ok(name.into());
+    }
+    Err(Refusal::new(format!("`{}` is not a host name", text.escape_debug())))
 }
 
 /// Reads the admin server's address: on loopback, or `unix:/run/weir/admin.sock`.
@@ -109,9 +133,9 @@ fn no_port_zero(text: &str) -> Refusal {
 /// its port.
 pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Option<&AdminAddress>) {
     let root = Place::Root;
-    let mut taken: HashMap<u16, Vec<(IpAddr, String)>> = HashMap::new();
+    let mut taken: HashMap<u16, Vec<(IpAddr, Owner)>> = HashMap::new();
     if let Some(AdminAddress::Tcp(address)) = admin {
-        taken.entry(address.port()).or_default().push((address.ip(), "the admin server".to_owned()));
+        taken.entry(address.port()).or_default().push((address.ip(), None));
     }
     let list = root.key("listeners");
     for (index, listener) in file.listeners.iter().enumerate() {
@@ -121,15 +145,29 @@ pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Optio
             let Ok(address) = listening(text) else { continue };
             let on_port = taken.entry(address.socket.port()).or_default();
             let other = on_port.iter().find(|(ip, _)| claims(&address).any(|mine| overlap(mine, *ip)));
-            if let Some((_, other)) = other {
-                report.error(&place.index(number), format!("the address `{text}` is taken by {other}"));
+            if let Some((_, owner)) = other {
+                let owner = owner_in_words(report, file, &place.index(number), *owner);
+                report.error(&place.index(number), format!("the address `{text}` is taken by {owner}"));
             }
-            let name = listener.name.as_deref().unwrap_or("?");
-            let owner =
-                format!("`{text}` of the listener `{name}`, in line {}", report.line(&place.index(number)));
-            on_port.extend(claims(&address).map(|ip| (ip, owner.clone())));
+            on_port.extend(claims(&address).map(|ip| (ip, Some((index, number)))));
         }
     }
+}
+
+/// Whose an address is: the number of the listener and of the address in it, or the admin server.
+type Owner = Option<(usize, usize)>;
+
+/// Names an owner in a message at `here`.
+fn owner_in_words(report: &Report<'_>, file: &File, here: &Place<'_>, owner: Owner) -> String {
+    let Some((index, number)) = owner else { return "the admin server".to_owned() };
+    let listener = file.listeners.get(index);
+    let texts = listener.and_then(|listener| listener.address.as_ref());
+    let text = texts.and_then(|texts| texts.0.get(number)).map_or("?", String::as_str);
+    let name = listener.and_then(|listener| listener.name.as_deref()).unwrap_or("?");
+    let root = Place::Root;
+    let (list, key) = (root.key("listeners"), "address");
+    let line = report.line_from(here, &list.index(index).key(key).index(number));
+    format!("`{text}` of the listener `{name}`, in {line}")
 }
 
 /// What an address claims on its port: a dual-stack wildcard claims both families.
@@ -174,17 +212,28 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_is_an_ip_address_for_now() {
-        assert!(backend("10.0.0.1:80").is_ok() && backend("[fd00::1]:80").is_ok());
-        for text in ["api.internal:8443", "srv:_https._tcp.api.internal"] {
-            let refusal = backend(text).unwrap_err();
-            let said = refusal.message + &refusal.hint.unwrap_or_default();
-            assert!(
-                said.contains("host names as backends are not supported yet: use an IP address"),
-                "{said}"
-            );
+    fn a_backend_is_an_address_or_a_name() {
+        let named = |text| match backend(text) {
+            Ok(pool::Place::Named(target)) => target.to_string(),
+            other => panic!("{text}: {other:?}"),
+        };
+        assert!(matches!(backend("10.0.0.1:80"), Ok(pool::Place::Address(..))));
+        assert!(matches!(backend("[fd00::1]:80"), Ok(pool::Place::Address(..))));
+        assert_eq!(named("API.internal.:8443"), "api.internal:8443");
+        assert_eq!(named("localhost:80"), "localhost:80");
+        assert_eq!(named("srv:_https._tcp.api.internal"), "srv:_https._tcp.api.internal");
+        for bad in [
+            "0.0.0.0:80",
+            "10.0.0.1:0",
+            "10.0.0.256:80",
+            "a b:80",
+            "api.internal",
+            "a..b:80",
+            "srv:",
+            "x:99999",
+        ] {
+            assert!(backend(bad).is_err(), "{bad}");
         }
-        assert!(backend("0.0.0.0:80").is_err() && backend("10.0.0.1:0").is_err());
     }
 
     #[test]

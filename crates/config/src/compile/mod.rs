@@ -6,12 +6,13 @@
 //! the second step alone, so that a refused configuration leaves no series. Certificates and keys are read here,
 //! through weir-tls; no socket is opened.
 //!
-//! A part uses only what stands before it here: `room` and `deadline` (what all share), `names`, `address`, `profiles`,
-//! `process`, `routes`, `health`, `pools`, `known` (what listeners may refer to), `modes`, `listeners`.
+//! A part uses only what stands before it here: `input`, `room` and `deadline` (what all share), `names`, `address`, `profiles`,
+//! `process`, `routes`, `health`, `serving`, `pools`, `known` (what listeners may refer to), `modes`, `listeners`.
 
 mod address;
 mod deadline;
 mod health;
+mod input;
 mod known;
 mod listeners;
 mod modes;
@@ -21,41 +22,29 @@ mod process;
 mod profiles;
 mod room;
 mod routes;
+mod serving;
 
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_metrics::Metrics;
 use weir_router::plan::Plan;
-use weir_tls::TicketSecret;
 
 use crate::diagnostics::{Diagnostic, Rejected, Report};
 use crate::load::{Loaded, load};
 use crate::place::Place;
 
+pub use input::CompileInput;
+
 use known::Known;
 use room::Room;
-
-/// What the process gives to a plan.
-#[derive(Debug)]
-pub struct CompileInput<'i> {
-    /// Where listeners, pools and backends get their counters.
-    pub metrics: &'i Arc<Metrics>,
-    /// What ticket keys are derived from.
-    pub secret: &'i TicketSecret,
-    /// Counts the plans of this process, from 1.
-    pub generation: u64,
-    /// CPUs that the process may use: what `workers: auto` becomes.
-    pub cpus: usize,
-}
 
 /// Compiles a loaded configuration. Gives the plan and the warnings. Reads certificates and keys: not for a
 /// data-plane thread.
 ///
 /// # Errors
-/// Every error of the file: those of loading and those found here, in the order of the file.
+/// Every error of all files: those of loading and those found here, in the order of the files.
 pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<Diagnostic>), Rejected> {
-    let mut room = Room { report: loaded.report(), folder: &loaded.folder, secret: input.secret };
+    let mut room = Room { report: loaded.report(), secret: input.secret };
     let file = &loaded.file;
     let (runtime, log, admin) = process::draft(&mut room, file, input.cpus);
     let profiles = profiles::draft(&mut room, file);
@@ -71,19 +60,14 @@ pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<D
     if listeners.len() != file.listeners.len() || pools.list.len() != file.pools.len() {
         // What a draft leaves out it has reported. Should it ever not, half a configuration must not run.
         let message = "something was refused without a word: please report this as a bug of weir";
-        return Err(Rejected(vec![Diagnostic::whole_file(&loaded.source.name, message)]));
+        return Err(Rejected(vec![Diagnostic::whole_file(&loaded.sources.main.name, message)]));
     }
-    let pools: Vec<_> = pools
-        .list
-        .into_iter()
-        .zip(0..)
-        .map(|(pool, number)| Arc::new(pool.build(pool_id(input.generation, number), input.metrics)))
-        .collect();
+    let pools: Vec<_> = pools.list.into_iter().map(|pool| Arc::new(pool.build(input))).collect();
     let listeners: Result<Vec<_>, _> =
         listeners.into_iter().map(|listener| listener.build(&pools, input.metrics).map(Arc::new)).collect();
     // The draft has asked the same question of the same routes, and reported each answer at its place.
     let listeners = listeners.map_err(|_ambiguous| {
-        Rejected(vec![Diagnostic::whole_file(&loaded.source.name, "two routes match equally well")])
+        Rejected(vec![Diagnostic::whole_file(&loaded.sources.main.name, "two routes match equally well")])
     })?;
     let plan = Plan { generation: input.generation, listeners, pools, runtime, log, admin };
     Ok((plan, findings.warnings))
@@ -95,11 +79,6 @@ pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<D
 /// As [`load`] and [`compile`].
 pub fn check(path: &Path, input: &CompileInput<'_>) -> Result<(Plan, Vec<Diagnostic>), Rejected> {
     compile(&load(path)?, input)
-}
-
-/// Different for every pool of the process: generations do not repeat, and no file has 2^32 pools.
-fn pool_id(generation: u64, number: u64) -> u64 {
-    (generation << 32) | number
 }
 
 fn warn_of_unused(report: &mut Report<'_>, pools: &pools::Drafts<'_>, profiles: &profiles::Drafts<'_>) {

@@ -44,8 +44,8 @@ impl<'f> Names<'f> {
                 refusal.report(report, &place);
             }
             if let Some(first) = known.by_name.insert(name, index) {
-                let line = report.line(&list.index(first).key("name"));
-                report.error(&place, format!("there is another {what} `{name}`, in line {line}"));
+                let line = report.line_from(&place, &list.index(first).key("name"));
+                report.error(&place, format!("there is another {what} `{name}`, in {line}"));
             }
         }
         known

@@ -2,19 +2,18 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
-use weir_core::pool::{Backend, HealthCheck, Pool};
-use weir_metrics::Metrics;
+use weir_core::pool::{Entry, Parts, Pool, Settings};
 use weir_tls::{BackendAlpn, BackendSettings, BackendTls, ServerNameFrom};
 
+use super::input::CompileInput;
 use super::names::{self, Names};
 use super::room::{Room, accept};
-use super::{address, health, profiles};
+use super::{address, health, profiles, serving};
 use crate::defaults;
+use crate::diagnostics::Report;
 use crate::place::Place;
-use crate::schema::{self, Balance};
+use crate::schema;
 
 /// All pools of the file, in its order.
 pub(super) struct Drafts<'f> {
@@ -22,46 +21,28 @@ pub(super) struct Drafts<'f> {
     pub(super) names: Names<'f>,
 }
 
-/// A pool without its counters.
+/// A pool without its counters and its live states.
 pub(super) struct PoolDraft<'f> {
     pub(super) name: &'f str,
     /// Is there a `tls` section, refused or not?
     pub(super) has_tls: bool,
     pub(super) used: Cell<bool>,
-    backends: Vec<BackendDraft>,
-    retries: usize,
-    health_check: HealthCheck,
+    entries: Vec<Entry>,
+    settings: Settings,
     tls: Option<BackendTls>,
-    verifies: bool,
-}
-
-struct BackendDraft {
-    name: String,
-    address: SocketAddr,
-    weight: u16,
-    max_connections: Option<u32>,
 }
 
 impl PoolDraft<'_> {
-    /// Gives the pool and its backends their counters.
-    pub(super) fn build(self, id: u64, metrics: &Metrics) -> Pool {
-        let tls = self.tls;
-        let backends = self.backends.into_iter().map(|draft| {
-            // A client of its own for each backend: sessions of one are worthless at another.
-            let client = tls.as_ref().map(BackendTls::client);
-            let counters = metrics.backend(self.name, &draft.name);
-            let BackendDraft { name, address, weight, max_connections } = draft;
-            Arc::new(Backend::new(name.into(), address, weight, max_connections, client, counters))
-        });
-        Pool {
-            id,
+    /// Gives the pool its counters, and the live states that the process has for it.
+    pub(super) fn build(self, input: &CompileInput<'_>) -> Pool {
+        let parts = Parts {
+            metrics: input.metrics.pool(self.name),
             name: self.name.into(),
-            backends: backends.collect(),
-            retries: self.retries,
-            health_check: self.health_check,
-            verifies: self.verifies,
-            metrics: metrics.pool(self.name),
-        }
+            settings: self.settings,
+            entries: self.entries,
+            tls: self.tls,
+        };
+        Pool::new(parts, input.lives, input.answers)
     }
 }
 
@@ -85,31 +66,25 @@ pub(super) fn draft<'f>(room: &mut Room<'_>, file: &'f schema::File) -> Drafts<'
 }
 
 fn draft_pool<'f>(room: &mut Room<'_>, place: &Place<'_>, pool: &'f schema::Pool) -> PoolDraft<'f> {
-    if let Some(later) = pool.balance.filter(|balance| *balance != Balance::RoundRobin) {
-        let word = serde_json::to_value(later).unwrap_or_default();
-        let message = format!("`balance: {}` is not supported yet", word.as_str().unwrap_or_default());
-        room.report.error(&place.key("balance"), message).hint("use round_robin");
-    }
-    let backends = backends(room, &place.key("backends"), pool);
+    let entries = entries(room, &place.key("backends"), pool);
     let verifies = pool.tls.as_ref().is_none_or(|tls| tls.verify.unwrap_or(defaults::VERIFY));
     let tls = pool.tls.as_ref().and_then(|tls| backend_tls(room, &place.key("tls"), tls));
     let tls_place = place.key("tls");
     let has_tls =
         pool.tls.is_some() || (room.report.mentions(&tls_place) && !room.report.is_whole(&tls_place));
     let health_check = health::draft(room, &place.key("health_check"), pool, tls.as_ref());
+    let settings = serving::draft(&mut room.report, place, pool, health_check, verifies);
     PoolDraft {
         name: pool.name.as_deref().unwrap_or_default(),
         has_tls,
         used: Cell::new(false),
-        backends,
-        retries: usize::try_from(pool.retries.unwrap_or(defaults::RETRIES)).unwrap_or(usize::MAX),
-        health_check,
+        entries,
+        settings,
         tls,
-        verifies,
     }
 }
 
-fn backends(room: &mut Room<'_>, list: &Place<'_>, pool: &schema::Pool) -> Vec<BackendDraft> {
+fn entries(room: &mut Room<'_>, list: &Place<'_>, pool: &schema::Pool) -> Vec<Entry> {
     let report = &mut room.report;
     if pool.backends.is_empty() && (report.is_whole(list) || !report.mentions(list)) {
         let name = pool.name.as_deref().unwrap_or_default();
@@ -127,33 +102,48 @@ fn backends(room: &mut Room<'_>, list: &Place<'_>, pool: &schema::Pool) -> Vec<B
                 &plain
             }
         };
-        let place = element.key("address");
-        let Some(text) = &fields.address else {
-            if !report.mentions(&place) {
-                report.error(&element, "this backend has no `address`");
-            }
-            continue;
-        };
-        // A backend that is one text has no `address` key; the report falls back to the text itself.
-        let Some(address) = accept(report, &place, address::backend(text)) else { continue };
-        let name = fields.name.clone().unwrap_or_else(|| text.clone());
-        accept(report, &element.key("name"), names::check("backend", &name));
+        let Some(entry) = entry(report, &element, fields) else { continue };
+        let name = fields.name.clone().or_else(|| fields.address.clone()).unwrap_or_default();
         if let Some(first) = names.insert(name.clone(), index) {
             let line = report.line(&list.index(first));
             let message = format!("there is another backend `{name}` in this pool, in line {line}");
             report.error(&element.key("name"), message).hint("give one of them a `name` of its own");
         }
-        if fields.max_connections == Some(0) {
-            let hint = "a backend that takes no new connections has weight: 0";
-            report.error(&element.key("max_connections"), "`max_connections` is at least 1").hint(hint);
-        }
-        let weight = fields.weight.unwrap_or(defaults::WEIGHT);
-        drafts.push(BackendDraft { name, address, weight, max_connections: fields.max_connections });
+        drafts.push(entry);
     }
-    if !drafts.is_empty() && drafts.iter().all(|backend| backend.weight == 0) {
+    if !drafts.is_empty() && drafts.iter().all(|entry| entry.weight == 0) {
         report.warning(list, "every backend has weight 0: the pool takes no connection");
     }
+    if !drafts.is_empty() && drafts.iter().all(|entry| entry.backup) {
+        report.warning(list, "every backend is a backup: they serve as if none were");
+    }
     drafts
+}
+
+fn entry(report: &mut Report<'_>, element: &Place<'_>, fields: &schema::BackendFields) -> Option<Entry> {
+    let place = element.key("address");
+    let Some(text) = &fields.address else {
+        if !report.mentions(&place) {
+            report.error(element, "this backend has no `address`");
+        }
+        return None;
+    };
+    // A backend that is one text has no `address` key; the report falls back to the text itself.
+    let address = accept(report, &place, address::backend(text))?;
+    if let Some(name) = &fields.name {
+        accept(report, &element.key("name"), names::check("backend", name));
+    }
+    if fields.max_connections == Some(0) {
+        let hint = "a backend that takes no new connections has weight: 0";
+        report.error(&element.key("max_connections"), "`max_connections` is at least 1").hint(hint);
+    }
+    Some(Entry {
+        name: fields.name.as_deref().map(Into::into),
+        place: address,
+        weight: fields.weight.unwrap_or(defaults::WEIGHT),
+        max_connections: fields.max_connections,
+        backup: fields.backup.unwrap_or(false),
+    })
 }
 
 fn backend_tls(room: &mut Room<'_>, place: &Place<'_>, tls: &schema::PoolTls) -> Option<BackendTls> {
@@ -169,7 +159,7 @@ fn backend_tls(room: &mut Room<'_>, place: &Place<'_>, tls: &schema::PoolTls) ->
         Some(schema::BackendAlpn::Same) | None => BackendAlpn::Same,
     };
     let settings = BackendSettings {
-        ca: tls.ca.as_ref().map(|ca| room.folder.join(ca)),
+        ca: tls.ca.as_ref().map(|ca| room.report.folder(&place.key("ca")).join(ca)),
         server_name,
         verify: tls.verify.unwrap_or(defaults::VERIFY),
         min_version: profiles::min_version(tls.min_version),

@@ -1,5 +1,7 @@
 //! The process's own settings: workers, limits, drain, log, admin server.
 
+use std::net::{IpAddr, SocketAddr};
+
 use weir_router::plan;
 
 use super::address;
@@ -34,11 +36,35 @@ fn runtime(room: &mut Room<'_>, file: &File, cpus: usize) -> plan::Runtime {
         Some(Auto::Count(count)) => usize::try_from(count).ok(),
         Some(Auto::Auto) | None => None,
     };
+    let written_resolvers = written.resolvers.unwrap_or_default().0;
+    let list = section.key("resolvers");
+    let read = |(index, text): (usize, &String)| accept(&mut room.report, &list.index(index), resolver(text));
+    let resolvers = written_resolvers.iter().enumerate().filter_map(read).collect();
     plan::Runtime {
         workers,
         max_connections,
+        watch: written.watch.unwrap_or(defaults::WATCH),
+        resolvers,
         shutdown_delay: written.shutdown_delay.unwrap_or(defaults::SHUTDOWN_DELAY).0,
         drain_timeout: written.drain_timeout.unwrap_or(defaults::DRAIN_TIMEOUT).0,
+    }
+}
+
+/// Reads a DNS server: `10.0.0.53:53`, `[fd00::53]:53`.
+fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        let whole = SocketAddr::from((ip, DNS_PORT));
+        return Err(Refusal::new(format!("`{text}` has no port")).hint(format!("such as \"{whole}\"")));
+    }
+    match text.parse::<SocketAddr>() {
+        Ok(address) if address.port() == 0 || address.ip().is_unspecified() => {
+            Err(Refusal::new(format!("`{text}` is not an address that can be asked")))
+        }
+        Ok(address) => Ok(address),
+        Err(_no_address) => {
+            let message = format!("`{}` is not an IP address and a port", text.escape_debug());
+            Err(Refusal::new(message).hint("a DNS server is such as \"10.0.0.53:53\" or \"[fd00::53]:53\""))
+        }
     }
 }
 
@@ -80,7 +106,10 @@ fn admin(room: &mut Room<'_>, file: &File) -> Option<plan::AdminAddress> {
     let section = root.key("admin");
     let place = section.key("address");
     match &written.address {
-        Some(text) => accept(&mut room.report, &place, address::admin(text, room.folder)),
+        Some(text) => {
+            let address = address::admin(text, room.report.folder(&place));
+            accept(&mut room.report, &place, address)
+        }
         None => {
             if !room.report.mentions(&place) {
                 room.report.error_at_key(&section, "`admin` has no `address`").hint("such as 127.0.0.1:9901");
@@ -92,11 +121,23 @@ fn admin(room: &mut Room<'_>, file: &File) -> Option<plan::AdminAddress> {
 
 /// More threads than any machine has CPUs: a slip, and a way to run out of memory at start.
 const MOST_WORKERS: u32 = 1024;
+/// RFC 1035 §4.2.
+const DNS_PORT: u16 = 53;
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_resolver_is_an_address_and_a_port() {
+        assert!(resolver("10.0.0.53:53").is_ok() && resolver("[fd00::53]:5353").is_ok());
+        assert_eq!(resolver("10.0.0.53").unwrap_err().hint.unwrap(), "such as \"10.0.0.53:53\"");
+        assert_eq!(resolver("fd00::53").unwrap_err().hint.unwrap(), "such as \"[fd00::53]:53\"");
+        for bad in ["", "dns.example.com:53", "10.0.0.53:0", "0.0.0.0:53", "10.0.0.53:99999", "53"] {
+            assert!(resolver(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn a_level_or_a_filter() {

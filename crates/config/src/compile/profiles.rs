@@ -128,8 +128,9 @@ fn certificate_files(
             }
         }
         if let (Some(cert), Some(key)) = (&certificate.cert, &certificate.key) {
-            files
-                .push((index, CertificateFiles { cert: room.folder.join(cert), key: room.folder.join(key) }));
+            // The whole entry stands in one file: anchors do not reach into others.
+            let folder = room.report.folder(&element);
+            files.push((index, CertificateFiles { cert: folder.join(cert), key: folder.join(key) }));
         }
     }
     files

@@ -1,7 +1,5 @@
 //! What every part of the draft needs: the report, what files and keys are read with, and how a text is refused.
 
-use std::path::Path;
-
 use weir_tls::TicketSecret;
 
 use crate::diagnostics::Report;
@@ -10,8 +8,6 @@ use crate::place::Place;
 /// What every part of the draft needs.
 pub(super) struct Room<'r> {
     pub(super) report: Report<'r>,
-    /// Where relative paths start.
-    pub(super) folder: &'r Path,
     pub(super) secret: &'r TicketSecret,
 }
 

@@ -4,8 +4,10 @@ use std::fmt;
 
 use serde::de::{self, Expected, Unexpected};
 
+use crate::finding::Finding;
 use crate::nearest::nearest;
-use crate::tree::Value;
+use crate::schema::NOT_YET;
+use crate::tree::{Entry, Node, Value};
 
 /// An error of serde, in words for the user.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -22,6 +24,27 @@ pub(super) struct Fault {
 impl Fault {
     fn new(message: String, hint: Option<String>, names_key: bool) -> Self {
         Self { message, hint, names_key, pinned: false }
+    }
+
+    /// The finding at a value, and the key it stands behind.
+    pub(super) fn at_value(&self, node: &Node, key: Option<&Entry>) -> Finding {
+        let (message, hint) = (self.message.as_str(), self.hint.clone());
+        match key {
+            Some(entry) if message == NOT_YET => Finding {
+                at: entry.at,
+                message: format!("`{}` is not supported yet", entry.key),
+                hint: Some("remove this key; a later version of weir will know it".to_owned()),
+            },
+            Some(entry) if self.names_key => {
+                Finding { at: node.at, message: format!("`{}`: {message}", entry.key), hint }
+            }
+            _ => Finding { at: node.at, message: message.to_owned(), hint },
+        }
+    }
+
+    /// The finding at a key that is wrong itself.
+    pub(super) fn at_key(&self, entry: &Entry) -> Finding {
+        Finding { at: entry.at, message: self.message.clone(), hint: self.hint.clone() }
     }
 }
 

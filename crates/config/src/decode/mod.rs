@@ -13,7 +13,6 @@ use serde::de::value::{StrDeserializer, StringDeserializer};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Unexpected, Visitor};
 
 use crate::finding::{Finding, MOST_ERRORS};
-use crate::schema::NOT_YET;
 use crate::tree::{Entry, Node, Value};
 
 use fault::{Fault, OneOf, unexpected};
@@ -34,6 +33,18 @@ pub(crate) fn decode<'t, T: Deserialize<'t> + Default>(root: &'t Node) -> (T, Ve
     }
 }
 
+/// The finding for a value that is none of what has to stand there: `a sequence`, `struct …` in serde's words.
+pub(crate) fn wrong_kind(node: &Node, key: Option<&Entry>, expected: &'static str) -> Finding {
+    let fault: Fault = de::Error::invalid_type(unexpected(&node.value), &expected);
+    fault.at_value(node, key)
+}
+
+/// The finding for a key that is none of the known ones.
+pub(crate) fn unknown_key(entry: &Entry, known: &'static [&'static str]) -> Finding {
+    let fault: Fault = de::Error::unknown_field(&entry.key, known);
+    fault.at_key(entry)
+}
+
 /// A value being read, and the key it stands behind.
 #[derive(Clone, Copy)]
 struct Walk<'t, 'f> {
@@ -50,22 +61,7 @@ impl<'t> Walk<'t, '_> {
             other => return other,
         };
         self.node.refuse();
-        let finding = match (fault.message.as_str(), self.key) {
-            (NOT_YET, Some(entry)) => Finding {
-                at: entry.at,
-                message: format!("`{}` is not supported yet", entry.key),
-                hint: Some("remove this key; a later version of weir will know it".to_owned()),
-            },
-            (message, Some(entry)) if fault.names_key => Finding {
-                at: self.node.at,
-                message: format!("`{}`: {message}", entry.key),
-                hint: fault.hint.clone(),
-            },
-            (message, _) => {
-                Finding { at: self.node.at, message: message.to_owned(), hint: fault.hint.clone() }
-            }
-        };
-        self.found.borrow_mut().push(finding);
+        self.found.borrow_mut().push(fault.at_value(self.node, self.key));
         Err(Fault { pinned: true, ..fault })
     }
 
@@ -206,9 +202,7 @@ impl<'t> de::MapAccess<'t> for Map<'t, '_> {
             Ok(key) => Ok(Some(key)),
             Err(fault) => {
                 entry.node.refuse();
-                let finding =
-                    Finding { at: entry.at, message: fault.message.clone(), hint: fault.hint.clone() };
-                self.found.borrow_mut().push(finding);
+                self.found.borrow_mut().push(fault.at_key(entry));
                 Err(Fault { pinned: true, ..fault })
             }
         }

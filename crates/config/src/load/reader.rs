@@ -1,7 +1,8 @@
 //! YAML into a tree of values that know where they stand. The only file that knows the YAML library.
 //!
-//! In: a text that has passed the gates, and the environment. Out: the tree, with merge keys and variables worked
-//! in, and a finding for each key that stands twice, each variable that is not set, each merge that is none.
+//! In: a text that has passed the gates, its file's number, and the environment. Out: the tree, with merge keys and
+//! variables worked in, and a finding for each key that stands twice, each variable that is not set, each merge that
+//! is none.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -10,56 +11,68 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::diagnostics::{Diagnostic, Rejected};
 use crate::finding::Finding;
 use crate::source::{Position, Source};
 use crate::substitute::substitute;
 use crate::tree::{Entry, Node, Value};
 
-/// Reads the whole text.
+/// What a text says.
+pub(super) struct Tree {
+    /// Null when the text says nothing.
+    pub(super) root: Node,
+    pub(super) found: Vec<Finding>,
+    /// How many values it has, aliases counted.
+    pub(super) values: usize,
+}
+
+/// Reads the whole text of the file with this number.
+///
+/// # Errors
+/// Why the text is no YAML, or too much of it.
 pub(super) fn read_tree(
     source: &Source,
+    file: usize,
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<(Node, Vec<Finding>), Rejected> {
-    let state = State { variable, found: RefCell::new(Vec::new()), values: Cell::new(0) };
+) -> Result<Tree, Finding> {
+    let state = State { file, variable, found: RefCell::new(Vec::new()), values: Cell::new(0) };
     let mut root = None;
     let seed = Reader { state: &state, into: &mut root, depth: 0 };
     let result = seed.deserialize(serde_yaml::Deserializer::from_str(&source.text));
-    match (result, root) {
-        (Err(error), _) if position_in(&error).is_none() => Err(Rejected(vec![yaml_error(source, &error)])),
-        (_, None | Some(Node { value: Value::Null, .. })) => {
-            let mut diagnostic = Diagnostic::whole_file(&source.name, "the file is empty");
-            diagnostic.hint("it needs at least `listeners` and `pools`");
-            Err(Rejected(vec![diagnostic]))
+    let root = match (result, root) {
+        (Err(error), _) if state.position_in(&error).is_none() => {
+            return Err(yaml_error(source, file, &error));
         }
+        (_, None) => Node::default(),
         // A map or a list comes back as Ok, a lone scalar as the error that carries its place.
-        (Ok(()), Some(node)) => Ok((node, state.found.into_inner())),
-        (Err(carrier), Some(node)) => {
-            let node = placed(&state, node, position_in(&carrier), None);
-            Ok((node, state.found.into_inner()))
-        }
-    }
+        (Ok(()), Some(node)) => node,
+        (Err(carrier), Some(node)) => placed(&state, node, state.position_in(&carrier), None),
+    };
+    Ok(Tree { root, found: state.found.into_inner(), values: state.values.get() })
 }
 
-fn yaml_error(source: &Source, error: &serde_yaml::Error) -> Diagnostic {
+fn yaml_error(source: &Source, file: usize, error: &serde_yaml::Error) -> Finding {
     let text = error.to_string();
     let Some(location) = error.location() else {
-        return Diagnostic::whole_file(&source.name, format!("not YAML: {text}"));
+        return Finding { at: Position::whole(file), message: format!("not YAML: {text}"), hint: None };
     };
-    let at = Position { line: location.line(), column: location.column() };
+    let at = Position { file, line: location.line(), column: location.column() };
     // The place is shown by the marker; what else the parser says stays.
     let place = format!(" at line {} column {}", at.line, at.column);
-    let mut diagnostic = Diagnostic::at(source, at, format!("not YAML: {}", text.replacen(&place, "", 1)));
-    if source.line(at.line).contains('\t') {
-        diagnostic.hint("YAML is indented with spaces; this line has a tab");
+    let hint = if source.line(at.line).contains('\t') {
+        Some("YAML is indented with spaces; this line has a tab")
     } else if source.line(at.line).contains("${") {
-        diagnostic.hint("inside { } and [ ], write a text with ${NAME} in quotes");
-    }
-    diagnostic
+        Some("inside { } and [ ], write a text with ${NAME} in quotes")
+    } else {
+        None
+    };
+    let message = format!("not YAML: {}", text.replacen(&place, "", 1));
+    Finding { at, message, hint: hint.map(str::to_owned) }
 }
 
 /// What the whole reading shares.
 struct State<'s> {
+    /// The number of the file, for positions.
+    file: usize,
     variable: &'s dyn Fn(&str) -> Option<String>,
     found: RefCell<Vec<Finding>>,
     /// Values read so far. Aliases can make a small file describe an enormous tree.
@@ -69,6 +82,17 @@ struct State<'s> {
 impl State<'_> {
     fn find(&self, at: Position, message: String, hint: &str) {
         self.found.borrow_mut().push(Finding { at, message, hint: Some(hint.to_owned()) });
+    }
+
+    /// The place that an error names at its end: ` at line 3 column 9`, or nothing at all for the first character
+    /// of the file. `None` for an error that is a real one.
+    fn position_in(&self, error: &impl fmt::Display) -> Option<Position> {
+        let text = error.to_string();
+        let (_, tail) = text.rsplit_once(CARRIER)?;
+        let numbers = tail.strip_prefix(" at line ").and_then(|tail| tail.split_once(" column "));
+        let place = numbers.and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
+        let (line, column) = place.unwrap_or((1, 1));
+        Some(Position { file: self.file, line, column })
     }
 }
 
@@ -150,13 +174,15 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             let carried = match list.next_element_seed(seed) {
                 Ok(None) => break,
                 Ok(Some(())) => None,
-                Err(error) => Some(position_in(&error).filter(|_| node.is_some()).ok_or(error)?),
+                Err(error) => Some(self.state.position_in(&error).filter(|_| node.is_some()).ok_or(error)?),
             };
             if let Some(node) = node {
-                nodes.push(placed(self.state, node, carried, None));
+                // Near is better than nowhere.
+                let before = nodes.last().map(|before: &Node| before.at);
+                nodes.push(placed(self.state, node, carried, before));
             }
         }
-        let at = nodes.first().map_or(Position::default(), |node: &Node| node.at);
+        let at = nodes.first().map_or(Position::default(), |node| node.at);
         *self.into = Some(Node::new(at, Value::List(nodes)));
         Ok(())
     }
@@ -171,7 +197,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             let at = match map.next_key_seed(KeyReader { into: &mut key }) {
                 Ok(None) => break,
                 Ok(Some(())) => continue,
-                Err(error) => position_in(&error).filter(|_| key.is_some()).ok_or(error)?,
+                Err(error) => self.state.position_in(&error).filter(|_| key.is_some()).ok_or(error)?,
             };
             let key = key.unwrap_or_default();
             if self.depth == 0 && key.starts_with("x-") {
@@ -182,7 +208,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             let seed = Reader { state: self.state, into: &mut node, depth: self.depth + 1 };
             let carried = match map.next_value_seed(seed) {
                 Ok(()) => None,
-                Err(error) => Some(position_in(&error).filter(|_| node.is_some()).ok_or(error)?),
+                Err(error) => Some(self.state.position_in(&error).filter(|_| node.is_some()).ok_or(error)?),
             };
             let node = placed(self.state, node.unwrap_or_default(), carried, Some(at));
             if key == "<<" {
@@ -208,9 +234,12 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
 fn placed(state: &State<'_>, mut node: Node, carried: Option<Position>, key: Option<Position>) -> Node {
     if let Some(at) = carried {
         node.at = at;
-    } else if node.at == Position::default() {
-        // An empty map or list has nothing inside that could tell.
-        node.at = key.unwrap_or_default();
+    } else if node.at.line == 0 {
+        // An empty map or list has nothing inside that could tell, nor has a list that begins with one.
+        node.at = key.unwrap_or(Position::whole(state.file));
+        if let Value::List(nodes) = &mut node.value {
+            nodes.iter_mut().filter(|node| node.at.line == 0).for_each(|inner| inner.at = node.at);
+        }
     }
     let Value::Text { text, .. } = &node.value else { return node };
     if !text.contains("${") {
@@ -277,18 +306,7 @@ impl Visitor<'_> for KeyReader<'_> {
     }
 }
 
-/// The place that an error names at its end: ` at line 3 column 9`, or nothing at all for the first character of the
-/// file. `None` for an error that is a real one.
-fn position_in(error: &impl fmt::Display) -> Option<Position> {
-    let text = error.to_string();
-    let (_, tail) = text.rsplit_once(CARRIER)?;
-    let numbers = tail.strip_prefix(" at line ").and_then(|tail| tail.split_once(" column "));
-    let place = numbers.and_then(|(line, column)| Some((line.parse().ok()?, column.parse().ok()?)));
-    let (line, column) = place.unwrap_or((1, 1));
-    Some(Position { line, column })
-}
-
-/// Values in the tree: more than a file of `LARGEST_FILE` can sensibly hold, and about 100 MB of memory.
+/// Values in the tree of a file: more than one of `LARGEST_FILE` can sensibly hold, and about 100 MB of memory.
 const MOST_VALUES: usize = 1_000_000;
 /// The message of an error that only carries a place. The control character keeps it apart from any text of a user.
 const CARRIER: &str = "\u{1}place\u{1}";

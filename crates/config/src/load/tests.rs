@@ -64,7 +64,6 @@ pools:
         "17:5 expected a section (keys and values), found the text \"web\"",
         "19:11 `name`: expected text, found the number 7",
         "20:32 unknown key `addres`",
-        "20:43 `backup` is not supported yet",
         "20:58 expected a backend: \"10.0.0.11:8080\", or {address: \"10.0.0.11:8080\", …}, found the number 4",
         "21:24 `1.4` is not a value of this key",
     ];
@@ -85,6 +84,7 @@ fn places_are_right_in_every_style_of_yaml() {
         ("pools:\n- {name: é, nope: 1}", "2:13"),
         ("log: &l {level: info}\nx: *l", "2:1"),
         ("pools:\n  - name: a\n    backends:\n    - 10.0.0.1:80\n    -  5", "5:8"),
+        ("tls_profiles: []\nlisteners:\n  - {}\n  - nope: 1", "4:5"),
         ("listeners:\n  - name: a\n    routes:\n      - match: {}\n        pol: x", "5:9"),
     ] {
         let found = found(text);

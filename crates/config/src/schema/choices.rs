@@ -46,18 +46,24 @@ pub enum NonTls {
 pub enum Balance {
     /// In turn, by weight.
     RoundRobin,
-    /// Not supported yet.
-    #[schemars(skip)]
+    /// The one with the fewest connections for its weight.
     LeastConnections,
-    /// Not supported yet.
-    #[schemars(skip)]
+    /// The better of two random ones.
     RandomTwo,
-    /// Not supported yet.
-    #[schemars(skip)]
+    /// The same one for the same client address.
     SourceIp,
-    /// Not supported yet.
-    #[schemars(skip)]
+    /// The same one for the same server name.
     Sni,
+}
+
+/// What happens to the connections of a backend that fails its checks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnhealthy {
+    /// They go on.
+    Keep,
+    /// They are closed.
+    Close,
 }
 
 /// How a backend is asked for its health.

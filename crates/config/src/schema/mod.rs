@@ -16,13 +16,14 @@ use schemars::generate::SchemaSettings;
 use serde::{Deserialize, Serialize};
 
 pub use choices::{
-    Balance, HealthType, LogFormat, LogLevel, MinVersion, Mode, NonTls, Protocol, Truncation, UnknownSni,
+    Balance, HealthType, LogFormat, LogLevel, MinVersion, Mode, NonTls, OnUnhealthy, Protocol, Truncation,
+    UnknownSni,
 };
 pub use later::Later;
 pub(crate) use later::NOT_YET;
 pub use listener::{Limits, Listener, Match, Route, Tcp, Timeouts};
-pub use pool::{Backend, BackendFields, HealthCheck, Pool, PoolTls, StatusText};
-pub use scalars::{Access, Auto, BackendAlpn, Texts};
+pub use pool::{Backend, BackendFields, HealthCheck, PassiveCheck, Pool, PoolTls, StatusText};
+pub use scalars::{Access, Auto, BackendAlpn, HelloReplay, Texts};
 pub use tls::{Certificate, Profile, Sessions, TlsChoice};
 
 use crate::units::Time;
@@ -30,11 +31,15 @@ use crate::units::Time;
 /// A whole weir.yaml.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["listeners", "pools"], "patternProperties" = {"^x-": true}))]
+// With `include` the lists may stand in the other files.
+#[schemars(extend(
+    "anyOf" = [{"required": ["listeners", "pools"]}, {"required": ["include"]}],
+    "patternProperties" = {"^x-": true}
+))]
 pub struct File {
-    /// More files to read.
+    /// More files with listeners, pools and tls_profiles: paths, or patterns with `*`, `?`, `[abc]` and `**`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub include: Option<Later>,
+    pub include: Option<Texts>,
     /// The process as a whole.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runtime: Option<Runtime>,
@@ -79,12 +84,10 @@ pub struct Runtime {
     /// Age at which connections are closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_connection_age: Option<Later>,
-    /// Take a changed file by itself.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub watch: Option<Later>,
-    /// DNS servers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub resolvers: Option<Later>,
+    /// Take a changed file by itself, if it is valid.
+    pub watch: Option<bool>,
+    /// DNS servers for the host names of backends, such as "10.0.0.53:53"; none: the system's.
+    pub resolvers: Option<Texts>,
 }
 
 /// The log and the access records.

@@ -8,10 +8,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::choices::{Balance, HealthType, MinVersion};
+use super::choices::{Balance, HealthType, MinVersion, OnUnhealthy};
 use super::later::Later;
-use super::scalars::BackendAlpn;
-use crate::units::Time;
+use super::scalars::{BackendAlpn, HelloReplay};
+use crate::units::{Share, Time};
 
 /// A named set of backends.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -24,7 +24,7 @@ pub struct Pool {
     pub balance: Option<Balance>,
     /// Share of the average that one backend may take.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bounded_load: Option<Later>,
+    pub bounded_load: Option<Share>,
     /// Its members.
     #[serde(default)]
     pub backends: Vec<Backend>,
@@ -33,26 +33,21 @@ pub struct Pool {
     pub sticky: Option<Later>,
     /// How backends are asked for their health.
     pub health_check: Option<HealthCheck>,
-    /// Health from real traffic.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub passive_check: Option<Later>,
+    /// Health from real traffic: connections that cannot be made; null: off.
+    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "Option::is_none")]
+    pub passive_check: Option<Option<PassiveCheck>>,
     /// What happens to connections of a failed backend.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub on_unhealthy: Option<Later>,
+    pub on_unhealthy: Option<OnUnhealthy>,
     /// A returning backend gets its share over this time.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub slow_start: Option<Later>,
+    pub slow_start: Option<Time>,
     /// Share of usable backends below which health is ignored.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub panic_threshold: Option<Later>,
+    pub panic_threshold: Option<Share>,
     /// How long connections of a removed backend go on.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub drain_timeout: Option<Later>,
+    pub drain_timeout: Option<Time>,
     /// Further backends tried when one cannot be reached.
     pub retries: Option<u32>,
     /// passthrough: the kept hello may go to another backend.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hello_replay: Option<Later>,
+    pub hello_replay: Option<HelloReplay>,
     /// Addresses to connect from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<Later>,
@@ -84,7 +79,7 @@ pub enum Backend {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BackendFields {
-    /// IP address and port.
+    /// IP address or host name, and port; or srv:NAME.
     #[schemars(required)]
     pub address: Option<String>,
     /// Its name, in logs and metrics; default: its address.
@@ -98,7 +93,28 @@ pub struct BackendFields {
     pub max_connections: Option<u32>,
     /// Used when no other is usable.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub backup: Option<Later>,
+    pub backup: Option<bool>,
+}
+
+/// When failures of real traffic take a backend out of service.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PassiveCheck {
+    /// So many failures.
+    pub failures: Option<u32>,
+    /// Within this time.
+    pub window: Option<Time>,
+    /// Out of service for this long; doubled while it goes on.
+    pub eject: Option<Time>,
+    /// Share of the pool that may be out at once.
+    pub max_ejected: Option<Share>,
+}
+
+/// A key that may be `null`, which is not the same as absent.
+fn or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(deserializer).map(Some)
 }
 
 /// How backends are asked for their health.

@@ -214,3 +214,63 @@ impl JsonSchema for BackendAlpn {
         json_schema!({"anyOf": [{"const": "same"}, {"type": "array", "items": {"type": "string"}}]})
     }
 }
+
+/// Whether a hello may go to another backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HelloReplay {
+    /// After a reset and after a FIN.
+    Always,
+    /// After a reset alone.
+    ResetOnly,
+    /// Never.
+    Never,
+}
+
+struct HelloReplayVisitor;
+
+impl Visitor<'_> for HelloReplayVisitor {
+    type Value = HelloReplay;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("true, reset_only or false")
+    }
+
+    fn visit_bool<E: Error>(self, on: bool) -> Result<HelloReplay, E> {
+        Ok(if on { HelloReplay::Always } else { HelloReplay::Never })
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<HelloReplay, E> {
+        match text {
+            "true" => Ok(HelloReplay::Always),
+            "reset_only" => Ok(HelloReplay::ResetOnly),
+            "false" => Ok(HelloReplay::Never),
+            other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for HelloReplay {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(HelloReplayVisitor)
+    }
+}
+
+impl Serialize for HelloReplay {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Always => serializer.serialize_bool(true),
+            Self::ResetOnly => serializer.serialize_str("reset_only"),
+            Self::Never => serializer.serialize_bool(false),
+        }
+    }
+}
+
+impl JsonSchema for HelloReplay {
+    fn schema_name() -> Cow<'static, str> {
+        "HelloReplay".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({"enum": [true, false, "reset_only"]})
+    }
+}

@@ -34,6 +34,14 @@ pub struct Hello {
     pub records: u32,
 }
 
+impl Hello {
+    /// True where `read`, all bytes that were read of the client, hold this hello alone and no early data is to
+    /// follow: a backend that gets it again then does nothing twice (RFC 8446 §8, §4.2.10).
+    pub fn may_be_replayed(&self, read: usize) -> bool {
+        !self.early_data && read == self.length + self.records as usize * HEADER
+    }
+}
+
 /// The version numbers of TLS 1.2 and 1.3 (RFC 5246 §6.2.1, RFC 8446 §4.2.1).
 pub const TLS12: u16 = 0x0303;
 /// See [`TLS12`].

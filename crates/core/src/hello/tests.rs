@@ -198,6 +198,26 @@ fn the_newest_version_offered_is_known() {
 }
 
 #[test]
+fn a_hello_may_be_replayed_where_it_is_alone_and_offers_no_early_data() {
+    let of = |raw: &[u8]| match whole(raw) {
+        Progress::Hello(h) => *h,
+        other => panic!("{other:?}"),
+    };
+    let plain = made(&[sni(b"a.b")]);
+    let in_records = framed(&plain[5..], 10);
+    for raw in [&plain, &in_records] {
+        let hello = of(raw);
+        assert!(!hello.early_data && hello.may_be_replayed(raw.len()));
+        // A change_cipher_spec behind it, as clients send before early data (RFC 8446 §D.4).
+        let more = [&raw[..], &[20, 3, 3, 0, 1, 1]].concat();
+        assert!(!of(&more).may_be_replayed(more.len()), "the client has sent more than its hello");
+    }
+    let early = made(&[sni(b"a.b"), (42, vec![]), (41, vec![0; 40])]);
+    let hello = of(&early);
+    assert!(hello.early_data && !hello.may_be_replayed(early.len()));
+}
+
+#[test]
 fn two_of_a_kind_are_refused() {
     let two_names = vector16(&[&[0, 0, 1, b'a'][..], &[0, 0, 1, b'b']].concat());
     assert_eq!(name_of(&made(&[(0, two_names)])), Err(Fault::BadSni));

@@ -1,34 +1,25 @@
-//! Which backend next. One file a policy; policies are pure, the worker keeps their state.
+//! Which backend next. One file a policy; policies are pure: no clock, no socket, and chance is an argument.
+//!
+//! A policy sees numbered [`Candidates`] of one tier and answers with a number, or with `None` if none is usable.
+//! Whatever it goes by, in the long run each gets the share of its weight, slow start takes less, and nobody who is
+//! not usable is picked. Which tier serves, and where a policy's state lives, is for the caller.
 
+mod alias;
+pub mod candidates;
+pub mod key;
+mod least_connections;
+pub mod maglev;
+mod random_two;
 mod round_robin;
 
+pub use candidates::{Candidates, Share};
+pub use least_connections::LeastConnections;
+pub use maglev::{Bound, Maglev};
+pub use random_two::RandomTwo;
 pub use round_robin::RoundRobin;
 
-use crate::pool::{Pool, Reserved};
-use rustc_hash::FxHashMap;
+/// The source of chance that callers hand in.
+pub use fastrand::Rng;
 
-/// A worker's place in the rotation of each pool.
-///
-/// Each worker has its own, so that picking takes no lock; shares hold per worker, and so over all of them.
-#[derive(Debug, Default)]
-pub struct Cursors {
-    // Keyed by the pool's number, which no client chooses.
-    by_pool: FxHashMap<u64, RoundRobin>,
-}
-
-impl Cursors {
-    /// Picks the pool's next usable backend that is not in `tried` and takes a place at it.
-    pub fn pick(&mut self, pool: &Pool, tried: &[usize]) -> Option<(usize, Reserved)> {
-        let rotation = self
-            .by_pool
-            .entry(pool.id)
-            .or_insert_with(|| RoundRobin::new(pool.backends.iter().map(|b| b.weight)));
-        let mut reserved = None;
-        let number = rotation.pick(|number| {
-            let usable = pool.backends.get(number).filter(|b| !tried.contains(&number) && b.is_usable());
-            reserved = usable.and_then(|b| b.reserve());
-            reserved.is_some()
-        })?;
-        reserved.map(|r| (number, r))
-    }
-}
+#[cfg(test)]
+mod tests;

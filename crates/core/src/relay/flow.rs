@@ -32,6 +32,11 @@ pub(super) struct Flow {
     /// What was read and could not be written; nothing more is read until it is gone.
     kept: Vec<u8>,
     at: usize,
+    /// Set from outside, and true until something has been read: what goes ahead is then kept whole, also once
+    /// it has gone.
+    fresh: bool,
+    /// While fresh, the end of its source is not told to its destination.
+    holds_end: bool,
     /// TLS below may hold written bytes back.
     unflushed: bool,
     truncated: bool,
@@ -46,11 +51,35 @@ impl Flow {
             stage: Stage::Open,
             kept: ahead,
             at: 0,
+            fresh: false,
+            holds_end: false,
             unflushed: false,
             truncated: false,
             on_truncation,
             bulk: Bulk::default(),
         }
+    }
+
+    /// From here to its first byte, or until [`go_on`](Self::go_on), it keeps what goes ahead; with `holds_end` it
+    /// keeps the end of its source to itself, too.
+    pub(super) fn keep(&mut self, holds_end: bool) {
+        (self.fresh, self.holds_end) = (true, holds_end);
+    }
+
+    /// Nothing has been read since it was told to keep.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
+    /// Keeps nothing any more, and gives the memory back.
+    pub(super) fn go_on(&mut self) {
+        self.fresh = false;
+        self.release();
+    }
+
+    /// What goes ahead, whole as long as the flow is fresh, and how much of it has gone.
+    pub(super) fn take_ahead(&mut self) -> (Vec<u8>, usize) {
+        (std::mem::take(&mut self.kept), std::mem::take(&mut self.at))
     }
 
     /// Its source has ended (and perhaps its destination does not know yet).
@@ -70,7 +99,7 @@ impl Flow {
 
     /// It has bytes in hand that its destination does not take: its source is not read meanwhile.
     pub(super) fn is_blocked(&self) -> bool {
-        !self.kept.is_empty() || self.unflushed || self.bulk.is_filled()
+        self.has_left() || self.unflushed || self.bulk.is_filled()
     }
 
     /// Ends the direction here: what was read still goes, then the destination is told of a clean end.
@@ -90,7 +119,7 @@ impl Flow {
     /// The destination is gone, but had ended its own stream before, and has got everything but the end: that
     /// is no fault. True where it applies.
     pub(super) fn excuse(&mut self) -> bool {
-        let finishing = matches!(self.stage, Stage::Finishing(_)) && self.kept.is_empty();
+        let finishing = matches!(self.stage, Stage::Finishing(_)) && !self.has_left();
         if finishing {
             self.stage = Stage::Done;
         }
@@ -111,6 +140,7 @@ impl Flow {
             match self.stage {
                 Stage::Open | Stage::Broken => {}
                 Stage::Done | Stage::Over => return Poll::Ready(Ok(())),
+                Stage::Finishing(_) if self.fresh && self.holds_end => return Poll::Pending,
                 Stage::Finishing(finish) => {
                     if let Some(to) = to.bare() {
                         ready!(splice::poll_drain(&mut self.bulk, cx, to, memory, sent))?;
@@ -148,15 +178,18 @@ impl Flow {
     ) -> Poll<Result<(), Fault>> {
         let mut scratch = memory.scratch();
         let read = from.poll_read(cx, &mut scratch);
-        if read.is_pending() && self.stage == Stage::Broken && has_budget_remaining() {
-            // A TLS session that broke over a living socket has nothing more to say, but waits. Without budget it
-            // may be the runtime that waits.
+        if read.is_pending() && self.stage == Stage::Broken && has_budget_remaining() && from.bare().is_none()
+        {
+            // A TLS session that broke over a living socket has nothing more to say, but waits. Without budget
+            // it may be the runtime that waits. A bare socket is dead: where it waits, the runtime has not heard
+            // of that yet, and what came before may still be in it.
             self.stage = Stage::Over;
             return Poll::Ready(Ok(()));
         }
         match ready!(read) {
             Ok(0) => self.ended(Finish::Clean),
             Ok(n) => {
+                self.go_on();
                 self.bulk.saw_read(n);
                 self.unflushed = W::BUFFERS;
                 let read = scratch.get(..n).unwrap_or_default();
@@ -213,11 +246,22 @@ impl Flow {
             *sent += n;
             self.unflushed = W::BUFFERS;
         }
-        if self.at > 0 {
-            // Gives the memory back: a connection that waits holds no buffer.
+        if !self.fresh {
+            self.release();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Some of what it keeps has still to go.
+    fn has_left(&self) -> bool {
+        self.at < self.kept.len()
+    }
+
+    /// Gives the memory of what has gone back: a connection that waits holds no buffer.
+    fn release(&mut self) {
+        if self.at > 0 && !self.has_left() {
             self.kept = Vec::new();
             self.at = 0;
         }
-        Poll::Ready(Ok(()))
     }
 }

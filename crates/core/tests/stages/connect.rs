@@ -3,7 +3,7 @@
 use crate::{metrics, value};
 use std::cell::RefCell;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -11,10 +11,13 @@ use tokio::time::{Instant, timeout};
 use weir_core::access::Opening;
 use weir_core::account::Record;
 use weir_core::connect::{Dialling, Reached, dial};
+use weir_core::cursors::{Asker, Cursors};
 use weir_core::error::{ConnError, ConnectError};
 use weir_core::outcome::{Outcome, Side};
-use weir_core::pick::Cursors;
-use weir_core::pool::{Backend, CheckKind, HealthCheck, Pool};
+use weir_core::pool::{
+    Backend, Balance, CheckKind, Entry, HealthCheck, HelloReplay, Lives, OnUnhealthy, Parts, Place, Pool,
+    Settings,
+};
 use weir_core::socket::Options;
 use weir_metrics::Metrics;
 use weir_tls::Reason;
@@ -32,34 +35,61 @@ struct Rig {
     deadline: Duration,
 }
 
+const ASKER: Asker<'_> = Asker { source: IpAddr::V4(Ipv4Addr::LOCALHOST), sni: None };
+
+fn settings(retries: usize) -> Settings {
+    let second = Duration::from_secs(1);
+    Settings {
+        balance: Balance::RoundRobin,
+        bounded_load: None,
+        retries,
+        hello_replay: HelloReplay::Never,
+        health_check: HealthCheck {
+            kind: CheckKind::None,
+            port: None,
+            interval: second,
+            timeout: second,
+            rise: 1,
+            fall: 1,
+        },
+        passive_check: None,
+        on_unhealthy: OnUnhealthy::Keep,
+        slow_start: Duration::ZERO,
+        panic_threshold: 0,
+        drain_timeout: second,
+        verifies: true,
+    }
+}
+
 /// What is told of one backend: its address and its cap.
 type Told = (SocketAddr, Option<u32>);
 
 impl Rig {
     fn new(retries: usize, backends: &[Told]) -> Self {
         let metrics = metrics();
-        let backends = backends.iter().enumerate().map(|(n, (address, cap))| {
-            let name = format!("b{n}");
-            let counters = metrics.backend("web", &name);
-            Arc::new(Backend::new(name.into(), *address, 1, *cap, None, counters))
+        let entries = backends.iter().enumerate().map(|(n, (address, cap))| Entry {
+            name: Some(format!("b{n}").into()),
+            place: Place::Address(*address, address.to_string().into()),
+            weight: 1,
+            max_connections: *cap,
+            backup: false,
         });
-        let pool = Pool {
-            id: 1,
+        let parts = Parts {
             name: "web".into(),
-            backends: backends.collect(),
-            retries,
-            health_check: HealthCheck {
-                kind: CheckKind::None,
-                port: None,
-                interval: Duration::from_secs(1),
-                timeout: Duration::from_secs(1),
-                rise: 1,
-                fall: 1,
-            },
-            verifies: true,
+            settings: settings(retries),
+            entries: entries.collect(),
+            tls: None,
             metrics: metrics.pool("web"),
         };
-        Self { metrics, pool, cursors: RefCell::default(), deadline: Duration::from_secs(5) }
+        let pool = Pool::new(parts, &Lives::new(Arc::clone(&metrics)), &|_| Vec::new());
+        // Where a rotation begins is chance: one that begins with b0.
+        let in_order = |seed: &u64| {
+            let order = Cursors::seeded(*seed).order(&pool, &ASKER);
+            order.iter().map(|b| b.name.to_string()).eq((0..order.len()).map(|n| format!("b{n}")))
+        };
+        let seed = (0..1000).find(in_order).unwrap();
+        let cursors = RefCell::new(Cursors::seeded(seed));
+        Self { metrics, pool, cursors, deadline: Duration::from_secs(5) }
     }
 
     async fn reach(&self) -> Result<Reached<TcpStream>, ConnError> {
@@ -80,8 +110,7 @@ impl Rig {
             generation: 1,
         };
         let mut record = Record::open(opening, Arc::new(self.metrics.listener("edge")), None);
-        let dialling =
-            Dialling { pool: &self.pool, deadline: self.deadline, options: OPTIONS, cursors: &self.cursors };
+        let mut dialling = Dialling::new(&self.pool, ASKER, self.deadline, OPTIONS, &self.cursors);
         dialling.reach(&mut record, secure).await
     }
 
@@ -95,7 +124,7 @@ impl Rig {
     }
 
     fn active(&self) -> Vec<u32> {
-        self.pool.backends.iter().map(|b| b.active()).collect()
+        self.pool.members().all().map(|b| b.active()).collect()
     }
 }
 
@@ -165,7 +194,7 @@ async fn a_cap_is_kept_and_its_place_comes_back() {
 async fn no_backend_is_told_from_one_that_fails() {
     let (_listener, told) = accepting().await;
     let rig = Rig::new(1, &[told]);
-    rig.pool.backends[0].health.set_up(false);
+    rig.pool.members().primaries.backends[0].live.out(weir_core::pool::Reason::Down);
     let error = rig.reach().await.unwrap_err();
     assert!(matches!(error, ConnError::NoBackend), "{error:?}");
     assert_eq!((error.outcome(), rig.attempts("b0", "ok"), rig.retries()), (Outcome::NoBackend, 0, 0));
@@ -200,7 +229,13 @@ async fn a_failed_handshake_is_tried_elsewhere() {
     let rig = Rig::new(1, &[first, second]);
     let refuse_first = |stream, backend: &Backend| {
         let fails = &*backend.name == "b0";
-        async move { if fails { Err(ConnectError::Tls(Reason::UnknownCa)) } else { Ok(stream) } }
+        async move {
+            if fails {
+                Err(ConnectError::Tls { reason: Reason::UnknownCa, clients_name: false })
+            } else {
+                Ok(stream)
+            }
+        }
     };
     let reached = rig.reach_by(refuse_first).await.unwrap();
     assert_eq!(&*reached.reserved.backend().name, "b1");

@@ -33,8 +33,11 @@ pub async fn bridging(
         alpn: secured.alpn.as_deref(),
         metrics: &road.listener.metrics,
     };
-    let mut reached =
-        road.reach(client.tcp(), record, async |stream, backend| wish.of(stream, backend).await).await?;
+    let mut reached = road
+        .reach(&mut road.dialling(), client.tcp(), record, async |stream, backend| {
+            wish.of(stream, backend).await
+        })
+        .await?;
     let terms = road.terms(OnTruncation::PassOn);
     relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
 }
@@ -54,10 +57,12 @@ impl Wish<'_> {
         backend: &Backend,
     ) -> Result<Tls<BackendStream<TcpStream>>, ConnectError> {
         // `compile` refuses bridging to a pool without a tls section, so there is always a client.
-        let client = backend.tls.as_ref().ok_or(ConnectError::Tls(Reason::Protocol))?;
-        let host = backend.address.ip().to_string();
+        let client = backend
+            .tls
+            .as_ref()
+            .ok_or(ConnectError::Tls { reason: Reason::Protocol, clients_name: false })?;
         let started = Instant::now();
-        match Box::pin(client.connect(stream, self.sni, &host, self.alpn)).await {
+        match Box::pin(client.connect(stream, self.sni, &backend.host, self.alpn)).await {
             Ok((stream, session)) => {
                 let took = started.elapsed().as_secs_f64();
                 self.metrics.handshake("backend", session.version, session.resumed.label(), took);
@@ -66,7 +71,7 @@ impl Wish<'_> {
             Err(error) => {
                 self.metrics.handshake_failed("backend", error.reason.label());
                 tracing::debug!(backend = %backend.name, %error, "TLS handshake with a backend failed");
-                Err(ConnectError::Tls(error.reason))
+                Err(ConnectError::Tls { reason: error.reason, clients_name: client.asks_for(self.sni) })
             }
         }
     }

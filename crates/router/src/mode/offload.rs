@@ -23,7 +23,8 @@ pub async fn offload(
     record: &mut Record,
 ) -> Result<Finished, ConnError> {
     let mut client = road.secure_client(client, ahead, tls, record).await?.stream;
-    let mut reached = road.reach(client.tcp(), record, async |stream, _| Ok(stream)).await?;
+    let mut reached =
+        road.reach(&mut road.dialling(), client.tcp(), record, async |stream, _| Ok(stream)).await?;
     let terms = road.terms(tls.truncation.into());
     relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
 }

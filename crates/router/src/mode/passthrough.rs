@@ -5,9 +5,11 @@ use tokio::net::TcpStream;
 use weir_core::account::Record;
 use weir_core::error::ConnError;
 use weir_core::outcome::Finished;
-use weir_core::relay::{OnTruncation, relay};
+use weir_core::pool::HelloReplay;
+use weir_core::relay::{Ahead, OnTruncation, Relayed, relay_hello};
 
-/// Reaches a backend, gives it what was read ahead, and relays.
+/// Reaches a backend, gives it what was read ahead, and relays. A backend that ends without a byte is replaced, as long
+/// as the client has sent nothing but its hello.
 ///
 /// # Errors
 /// Every end that is not clean.
@@ -21,7 +23,28 @@ pub async fn passthrough(
     record: &mut Record,
 ) -> Result<Finished, ConnError> {
     road.finished();
-    let mut reached = road.reach(&client, record, async |stream, _| Ok(stream)).await?;
-    let terms = road.terms(OnTruncation::PassOn); // Not asked: TLS is not weir's here.
-    relay(&mut client, &mut reached.stream, ahead, terms, &mut record.traffic).await
+    let settings = &road.route.pool.settings;
+    let replay = match &road.hello {
+        Some(hello) if hello.may_be_replayed(ahead.len()) => settings.hello_replay,
+        _ => HelloReplay::Never,
+    };
+    let mut ahead = Ahead::new(ahead, replay);
+    let mut dialling = road.dialling();
+    let mut reached = road.reach(&mut dialling, &client, record, async |stream, _| Ok(stream)).await?;
+    loop {
+        let terms = road.terms(OnTruncation::PassOn); // Not asked: TLS is not weir's here.
+        let unanswered =
+            match relay_hello(&mut client, &mut reached.stream, ahead, terms, &mut record.traffic).await {
+                Relayed::Ended(end) => return end,
+                Relayed::Unanswered(unanswered) => unanswered,
+            };
+        // The place at the one that said nothing is given back first: the next may be picked by it.
+        drop(reached);
+        let next = road.another(&mut dialling, record, async |stream, _| Ok(stream)).await;
+        let Ok(other) = next else {
+            return unanswered.silence.pass_on(client, &road.worker.memory).await;
+        };
+        road.route.pool.metrics.replays.inc();
+        (reached, ahead) = (other, unanswered.ahead);
+    }
 }

@@ -3,9 +3,11 @@
 use crate::plan::{Listener, Route};
 use crate::plan::{Tcp, Truncation};
 use crate::worker::Worker;
+use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use weir_core::account::Record;
 use weir_core::connect::{Dialling, Reached};
+use weir_core::cursors::Asker;
 use weir_core::error::{ConnError, ConnectError};
 use weir_core::hello::Hello;
 use weir_core::limits::Unfinished;
@@ -21,6 +23,8 @@ pub struct Road<'a> {
     pub listener: &'a Listener,
     /// Mode and pool.
     pub route: &'a Route,
+    /// Where the client is.
+    pub client: SocketAddr,
     /// Ends the connection from outside.
     pub switch: &'a Switch,
     /// Its worker's memory and cursors.
@@ -33,33 +37,40 @@ pub struct Road<'a> {
 
 impl Road<'_> {
     /// How backends of the route are reached.
-    fn dialling(&self) -> Dialling<'_> {
-        Dialling {
-            pool: &self.route.pool,
-            deadline: self.listener.timeouts.connect,
-            options: Options::from(self.listener.tcp),
-            cursors: &self.worker.cursors,
-        }
+    pub(super) fn dialling(&self) -> Dialling<'_> {
+        let asker =
+            Asker { source: self.client.ip(), sni: self.hello.as_ref().and_then(|h| h.sni.as_deref()) };
+        let options = Options::from(self.listener.tcp);
+        Dialling::new(&self.route.pool, asker, self.listener.timeouts.connect, options, &self.worker.cursors)
     }
 
     /// Reaches a backend, by whatever `secure` makes of the bare connection. Where that fails the client gets a
     /// reset, because to a TLS client anything else could look like a clean end.
     pub(super) async fn reach<S>(
         &self,
+        dialling: &mut Dialling<'_>,
         client: &TcpStream,
         record: &mut Record,
         secure: impl AsyncFn(TcpStream, &Backend) -> Result<S, ConnectError>,
     ) -> Result<Reached<S>, ConnError> {
-        let dialling = self.dialling();
-        // Boxed: an idle connection must not carry the size of a handshake.
-        let reached = match self.switch.race(Box::pin(dialling.reach(record, secure))).await {
-            Ok(reached) => reached,
-            Err(stop) => Err(stop.into()),
-        };
+        let reached = self.another(dialling, record, secure).await;
         if reached.is_err() {
             socket::reset(client);
         }
         reached
+    }
+
+    /// Reaches a backend that `dialling` has not tried yet; the client hears nothing of it.
+    pub(super) async fn another<S>(
+        &self,
+        dialling: &mut Dialling<'_>,
+        record: &mut Record,
+        secure: impl AsyncFn(TcpStream, &Backend) -> Result<S, ConnectError>,
+    ) -> Result<Reached<S>, ConnError> {
+        // Boxed: an idle connection must not carry the size of a handshake.
+        let reached = self.switch.race(Box::pin(dialling.reach(record, secure))).await??;
+        self.switch.served_by(&reached.reserved.backend().live);
+        Ok(reached)
     }
 
     /// The client has shown that it is one: it does not count as pending any more.

@@ -199,6 +199,11 @@ impl BackendClient {
         }
     }
 
+    /// Would a client's `sni` be the name that it asks for?
+    pub fn asks_for(&self, sni: Option<&str>) -> bool {
+        sni.is_some() && matches!(self.shared.name, Name::Sni)
+    }
+
     /// When the certificate that the backend presented expires, in seconds since 1970.
     pub fn peer_not_after<IO>(stream: &BackendStream<IO>) -> Option<i64> {
         let leaf = stream.get_ref().1.peer_certificates()?.first()?;

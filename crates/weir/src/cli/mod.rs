@@ -2,10 +2,18 @@
 //!
 //! Exit codes: 0 done, 1 it failed or the configuration is wrong, 2 wrong usage.
 
+mod admin;
+mod backend;
 mod check;
 mod configuration;
 mod demo;
+mod plan;
+mod reload;
 mod run;
+mod running;
+mod schema;
+mod status;
+mod table;
 
 use crate::version::VERSION;
 use clap::{Parser, Subcommand};
@@ -27,6 +35,16 @@ enum Verb {
     Run(run::Run),
     /// Check a configuration, its certificates and keys; open no socket
     Check(check::Check),
+    /// Show what the running weir is doing
+    Status(status::Status),
+    /// Show what a reload would change, and how many connections it would touch
+    Plan(plan::Plan),
+    /// Have the running weir read its configuration anew
+    Reload(reload::Reload),
+    /// Drain a backend, put it back into service, set its weight
+    Backend(backend::Backend),
+    /// Print the JSON Schema of the configuration, for editors
+    Schema(schema::Schema),
     /// Show the three modes on this machine, with made-up certificates and backends
     Demo(demo::Demo),
 }
@@ -36,13 +54,22 @@ Examples:
   weir demo                              see it work, without a configuration
   weir check -c weir.yaml                what is wrong with it, all at once
   weir run -c /etc/weir/weir.yaml        run it; SIGTERM drains and ends
-  weir check -c weir.yaml --format json  for editors and pipelines";
+  weir check -c weir.yaml --format json  for editors and pipelines
+  weir status                            what the running one does, and which backends are down
+  weir plan -c weir.yaml                 what a reload would change, and whose connections it would end
+  weir reload                            take the changed configuration; nothing happens to a wrong one
+  weir backend drain web 10.0.0.11:8080  no new connections to this one";
 
 pub(crate) fn main() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => match cli.verb {
             Verb::Run(verb) => verb.execute(),
             Verb::Check(verb) => verb.execute(),
+            Verb::Status(verb) => verb.execute(),
+            Verb::Plan(verb) => verb.execute(),
+            Verb::Reload(verb) => verb.execute(),
+            Verb::Backend(verb) => verb.execute(),
+            Verb::Schema(verb) => verb.execute(),
             Verb::Demo(verb) => verb.execute(),
         },
         Err(error) => {

@@ -55,7 +55,7 @@ pub(crate) fn stay() -> Result<ExitCode> {
         let mut tick = interval(if io::stdout().is_terminal() { LIVE } else { LOGGED });
         loop {
             tokio::select! {
-                _ = signals.end() => break,
+                _ = signals.end(&running.reload) => break,
                 _ = tick.tick() => live_line(&running),
             }
         }
@@ -76,8 +76,8 @@ fn play(act: impl AsyncFnOnce(&Scene, Running) -> Result<ExitCode>) -> Result<Ex
     let ended = runtime.block_on(async {
         scene.raise()?;
         let compiled = run::compile(&scene.path())?.map_err(|rejected| anyhow!("{rejected}"))?;
-        crate::logging::start(&compiled.plan.log)?;
-        let running = Running::start(compiled).await?;
+        let log = crate::logging::start(&compiled.plan.log)?;
+        let running = Running::start(compiled, log).await?;
         act(&scene, running).await
     });
     Runtime::shutdown_background(runtime);

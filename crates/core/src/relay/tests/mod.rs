@@ -11,6 +11,7 @@ mod bytes;
 mod deadlines;
 mod fairness;
 mod halves;
+mod replay;
 mod resets;
 mod size;
 mod tls;
@@ -19,14 +20,17 @@ use super::queue::unacknowledged;
 use super::*;
 use crate::access::Opening;
 use crate::account::Record;
-use crate::memory::Budget;
-use crate::outcome::How;
+use crate::memory::{Budget, Memory};
+use crate::outcome::{How, Side};
+use crate::stop::Switch;
 use socket2::SockRef;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::time::{sleep, timeout};
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::{Instant, sleep, timeout};
 use weir_metrics::{ListenerMetrics, Metrics, WorkerMetrics};
 
 /// A worker's memory, one connection's switch, and the counters of both.
@@ -64,19 +68,27 @@ impl Rig {
         }
     }
 
-    /// Relays until the end, then closes both sides as a mode does.
-    async fn run<C: Wire, B: Wire>(&self, mut client: C, mut backend: B, ahead: &[u8]) -> Ended {
+    fn terms(&self) -> Terms<'_> {
+        Terms { rules: self.rules, memory: &self.memory, switch: &self.switch }
+    }
+
+    /// An account for the connection of this client.
+    fn record(&self, client: &TcpStream) -> Record {
         let opening = Opening {
             id: 1,
             listener: Arc::from("edge"),
             mode: "passthrough",
-            client: client.tcp().peer_addr().unwrap_or_else(|_| ([127, 0, 0, 1], 1).into()),
-            local: client.tcp().local_addr().unwrap(),
+            client: client.peer_addr().unwrap_or_else(|_| ([127, 0, 0, 1], 1).into()),
+            local: client.local_addr().unwrap(),
             generation: 1,
         };
-        let mut record = Record::open(opening, Arc::clone(&self.listener), None);
-        let terms = Terms { rules: self.rules, memory: &self.memory, switch: &self.switch };
-        let end = relay(&mut client, &mut backend, ahead.to_vec(), terms, &mut record.traffic).await;
+        Record::open(opening, Arc::clone(&self.listener), None)
+    }
+
+    /// Relays until the end, then closes both sides as a mode does.
+    async fn run<C: Wire, B: Wire>(&self, mut client: C, mut backend: B, ahead: &[u8]) -> Ended {
+        let mut record = self.record(client.tcp());
+        let end = relay(&mut client, &mut backend, ahead.to_vec(), self.terms(), &mut record.traffic).await;
         Ended { end, up: self.listener.up.get(), down: self.listener.down.get() }
     }
 }

@@ -1,0 +1,203 @@
+//! What changes something: reload, drain, and what is set by hand.
+//!
+//! The admin server listens on loopback or on a Unix socket alone. A browser on the same machine could still be made
+//! to send a POST by any page that it shows, so one that comes from another origin, or under a name that is not
+//! loopback's, is refused.
+
+use crate::answer::Admin;
+use crate::reply::{Answer, json};
+use http_body_util::{BodyExt, Limited};
+use hyper::body::Body;
+use hyper::header::{HOST, HeaderMap, ORIGIN};
+use hyper::{Request, StatusCode, Uri};
+use percent_encoding::percent_decode_str;
+use serde::Deserialize;
+use serde_json::json;
+use std::error::Error;
+use std::net::IpAddr;
+use std::sync::Arc;
+use weir_control::control::{ReloadError, Unknown};
+
+/// The body of `/weight`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Weight {
+    weight: u16,
+}
+
+/// Most bytes of a body: a weight.
+const BODY_MAX: usize = 1024;
+
+impl Admin {
+    /// Answers a POST.
+    pub(crate) async fn change<B: Body<Error: Error + Send + Sync + 'static>>(
+        &self,
+        request: Request<B>,
+    ) -> Answer {
+        if let Err(why) = from_here(request.headers()) {
+            return refuse(StatusCode::FORBIDDEN, why);
+        }
+        let path = request.uri().path().to_owned();
+        match path.as_str() {
+            "/api/v1/reload" => self.reload().await,
+            "/api/v1/drain" => {
+                self.leave.notify_one();
+                json(StatusCode::ACCEPTED, &json!({ "message": "the process drains and ends" }))
+            }
+            _ => match by_hand(&path) {
+                Some((pool, backend, verb)) => self.by_hand(&pool, &backend, verb, request).await,
+                None => refuse(StatusCode::NOT_FOUND, "no such path; GET / lists them"),
+            },
+        }
+    }
+
+    async fn reload(&self) -> Answer {
+        let control = Arc::clone(&self.control);
+        // A task of its own: a caller that hangs up must not leave half a reload behind.
+        let Ok(reloaded) = self.tasks.spawn(async move { control.reload().await }).await else {
+            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the reload panicked; see the log");
+        };
+        match reloaded {
+            Ok(done) => {
+                let warnings: Vec<String> = done.warnings.iter().map(|w| w.render()).collect();
+                let answer =
+                    json!({ "generation": done.generation, "changes": done.changes, "warnings": warnings });
+                json(StatusCode::OK, &answer)
+            }
+            Err(ReloadError::Rejected(rejected)) => {
+                let errors: Vec<String> = rejected.0.iter().map(|e| e.render()).collect();
+                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
+            }
+            Err(ReloadError::Bind(failed)) => {
+                let errors: Vec<String> = failed.iter().map(|e| format!("error: {e}")).collect();
+                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
+            }
+            Err(error @ ReloadError::Resolver(_)) => {
+                let errors = [format!("error: {error}")];
+                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
+            }
+            Err(error @ (ReloadError::Busy | ReloadError::Ending)) => {
+                refuse(StatusCode::CONFLICT, &error.to_string())
+            }
+        }
+    }
+
+    async fn by_hand<B: Body<Error: Error + Send + Sync + 'static>>(
+        &self,
+        pool: &str,
+        backend: &str,
+        verb: Verb,
+        request: Request<B>,
+    ) -> Answer {
+        let done: Result<String, Unknown> = match verb {
+            Verb::Drain => self.control.drain_backend(pool, backend).await,
+            Verb::Ready => self.control.ready_backend(pool, backend).await,
+            Verb::Weight => match weight(request).await {
+                Ok(weight) => self.control.weigh_backend(pool, backend, weight).await,
+                Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
+            },
+        };
+        match done {
+            Ok(message) => json(StatusCode::OK, &json!({ "message": message })),
+            Err(unknown) => refuse(StatusCode::NOT_FOUND, &unknown.to_string()),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Drain,
+    Ready,
+    Weight,
+}
+
+/// `/api/v1/pools/{pool}/backends/{backend}/{verb}`, the names percent-encoded.
+fn by_hand(path: &str) -> Option<(String, String, Verb)> {
+    let rest = path.strip_prefix("/api/v1/pools/")?;
+    let [pool, "backends", backend, verb] = rest.split('/').collect::<Vec<_>>()[..] else { return None };
+    let verb = match verb {
+        "drain" => Verb::Drain,
+        "ready" => Verb::Ready,
+        "weight" => Verb::Weight,
+        _ => return None,
+    };
+    let name = |text: &str| percent_decode_str(text).decode_utf8().ok().map(String::from);
+    Some((name(pool)?, name(backend)?, verb))
+}
+
+async fn weight<B: Body<Error: Error + Send + Sync + 'static>>(request: Request<B>) -> Result<u16, String> {
+    let body = Limited::new(request.into_body(), BODY_MAX).collect().await;
+    let body = body.map_err(|error| format!("cannot read the body: {error}"))?.to_bytes();
+    let Weight { weight } = serde_json::from_slice(&body)
+        .map_err(|error| format!("the body is to be {{\"weight\": N}}, N from 0 to 65535: {error}"))?;
+    Ok(weight)
+}
+
+/// Is the request from this machine's own tools, or a page of its own?
+fn from_here(headers: &HeaderMap) -> Result<(), &'static str> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    if text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
+        return Err("a page of another site may not change anything");
+    }
+    let host = text(HOST.as_str());
+    let same = |origin: &str| origin.strip_prefix("http://").is_some_and(|rest| Some(rest) == host);
+    if text(ORIGIN.as_str()).is_some_and(|origin| !same(origin)) {
+        return Err("a page of another origin may not change anything");
+    }
+    // A name of a stranger's that resolves to loopback makes his page same-origin (DNS rebinding).
+    let named = host.and_then(|host| host.parse::<Uri>().ok()?.host().map(str::to_owned));
+    let loopback = named.is_none_or(|host| {
+        let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+        host == "localhost" || ip.is_some_and(|ip| ip.is_loopback())
+    });
+    if loopback { Ok(()) } else { Err("the Host is not this machine's loopback") }
+}
+
+fn refuse(status: StatusCode, why: &str) -> Answer {
+    json(status, &json!({ "error": why }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
+        list.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
+    }
+
+    #[test]
+    fn names_in_paths_are_decoded() {
+        let found = by_hand("/api/v1/pools/w%20eb/backends/%5B::1%5D:80/drain");
+        assert_eq!(found, Some(("w eb".to_owned(), "[::1]:80".to_owned(), Verb::Drain)));
+        for bad in
+            ["/api/v1/pools/a/backends/b", "/api/v1/pools/a/backends/b/kill", "/api/v1/pools/a/b/c/drain"]
+        {
+            assert_eq!(by_hand(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn pages_of_others_change_nothing() {
+        for good in [
+            &[("host", "127.0.0.1:9901")][..],
+            &[
+                ("host", "localhost:9901"),
+                ("origin", "http://localhost:9901"),
+                ("sec-fetch-site", "same-origin"),
+            ],
+            &[("host", "[::1]:9901")],
+            &[],
+        ] {
+            assert_eq!(from_here(&headers(good)), Ok(()), "{good:?}");
+        }
+        for bad in [
+            &[("host", "127.0.0.1:9901"), ("origin", "http://evil.example")][..],
+            &[("host", "127.0.0.1:9901"), ("origin", "null")],
+            &[("host", "127.0.0.1:9901"), ("sec-fetch-site", "cross-site")],
+            &[("host", "evil.example:9901")],
+            &[("host", "evil.example:9901"), ("origin", "http://evil.example:9901")],
+        ] {
+            assert!(from_here(&headers(bad)).is_err(), "{bad:?}");
+        }
+    }
+}

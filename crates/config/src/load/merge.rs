@@ -1,0 +1,113 @@
+//! What an included file adds to the main file's tree: elements of the three lists, behind those that are there.
+//!
+//! In: the tree of a file, or that there is none. Out: longer lists, and a finding for all that only the main file
+//! may say. Where something could not be read, the lists get a refused element: names that stand nowhere else may
+//! have been in it, and must not be called missing.
+
+use crate::decode::{unknown_key, wrong_kind};
+use crate::finding::Finding;
+use crate::source::Position;
+use crate::tree::{Entry, Node, Value};
+
+/// What became of one entry of `include`, or of one file.
+#[derive(Debug)]
+pub(super) enum Part {
+    /// The file's tree.
+    Says(Node),
+    /// It could not be read; the position is where that is reported.
+    Gap(Position),
+}
+
+/// Adds a part to the main file's entries.
+pub(super) fn append(main: &mut Vec<Entry>, part: Part, found: &mut Vec<Finding>) {
+    let root = match part {
+        Part::Gap(at) => return gap(main, at),
+        Part::Says(root) => root,
+    };
+    match root.value {
+        _ if root.is_refused() => gap(main, root.at),
+        // Nothing but comments: a file that somebody has switched off.
+        Value::Null => {}
+        Value::Map(entries) => entries.into_iter().for_each(|entry| append_entry(main, entry, found)),
+        _ => {
+            found.push(wrong_kind(&root, None, "struct File"));
+            gap(main, root.at);
+        }
+    }
+}
+
+fn append_entry(main: &mut Vec<Entry>, entry: Entry, found: &mut Vec<Finding>) {
+    let key = entry.key.as_str();
+    if MAIN_ONLY.contains(&key) {
+        let message = format!("`{key}` cannot stand in an included file");
+        found.push(Finding { at: entry.at, message, hint: Some("only in the main file".to_owned()) });
+    } else if !LISTS.contains(&key) {
+        found.push(unknown_key(&entry, &LISTS));
+        gap(main, entry.at);
+    } else if entry.node.is_refused() {
+        hole(main, key, entry.at);
+    } else {
+        match entry.node.value {
+            Value::Null => {}
+            Value::List(nodes) => {
+                if let Some(list) = list(main, key, entry.at) {
+                    list.extend(nodes);
+                }
+            }
+            _ => {
+                found.push(wrong_kind(&entry.node, Some(&entry), "a sequence"));
+                hole(main, key, entry.at);
+            }
+        }
+    }
+}
+
+fn gap(main: &mut Vec<Entry>, at: Position) {
+    LISTS.iter().for_each(|key| hole(main, key, at));
+}
+
+fn hole(main: &mut Vec<Entry>, key: &str, at: Position) {
+    if let Some(list) = list(main, key, at) {
+        let node = Node::new(at, Value::Null);
+        node.refuse();
+        list.push(node);
+    }
+}
+
+/// The list behind a key of the main file, made when it is not there. `None` when the main file has something else
+/// there, which `decode` reports.
+fn list<'t>(main: &'t mut Vec<Entry>, key: &str, at: Position) -> Option<&'t mut Vec<Node>> {
+    let index = main.iter().position(|entry| entry.key == key).unwrap_or(main.len());
+    if index == main.len() {
+        main.push(Entry { key: key.to_owned(), at, node: Node::new(at, Value::Null) });
+    }
+    let value = &mut main.get_mut(index)?.node.value;
+    if matches!(value, Value::Null) {
+        *value = Value::List(Vec::new());
+    }
+    match value {
+        Value::List(nodes) => Some(nodes),
+        _ => None,
+    }
+}
+
+/// What an included file may hold.
+const LISTS: [&str; 3] = ["listeners", "pools", "tls_profiles"];
+/// The other keys of the schema: there is one process, and one place that says which files there are.
+const MAIN_ONLY: [&str; 5] = ["include", "runtime", "log", "admin", "fleet"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_of_the_schema_has_its_place() {
+        let schema = crate::schema::json_schema();
+        let mut keys: Vec<&str> =
+            schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();
+        let mut known: Vec<&str> = LISTS.iter().chain(&MAIN_ONLY).copied().collect();
+        keys.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(keys, known);
+    }
+}

@@ -1,0 +1,93 @@
+//! One file: its bytes, the gates in front of the YAML parser, the parser.
+//!
+//! In: bytes from anywhere. Out: the text, and a tree or the one thing for which there is none. The gates are there
+//! because the parser's time grows with the square of the nesting: 20,000 open brackets keep it busy for seconds.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::finding::Finding;
+use crate::source::{Position, Source};
+
+use super::reader::{Tree, read_tree};
+
+/// Reads a file's bytes: all of them, or one more than allowed, so that a larger file is seen as such, whatever its
+/// metadata says.
+///
+/// # Errors
+/// Those of the file system.
+pub(super) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads the file with this number. Its text comes back in any case, so that findings can be shown in it.
+pub(super) fn read(
+    number: usize,
+    name: String,
+    folder: &Path,
+    bytes: Vec<u8>,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> (Source, Result<Tree, Finding>) {
+    let text = match text(number, bytes) {
+        Ok(text) => text,
+        Err(refused) => return (Source::new(name, folder, String::new()), Err(refused)),
+    };
+    let source = Source::new(name, folder, text);
+    let tree = match too_deep(number, &source.text) {
+        Some(at) => Err(Finding {
+            at,
+            message: "the file is nested too deep".to_owned(),
+            hint: Some(format!("at most {DEEPEST} open brackets, or {DEEPEST} list dashes in a line")),
+        }),
+        None => read_tree(&source, number, variable),
+    };
+    (source, tree)
+}
+
+fn text(number: usize, bytes: Vec<u8>) -> Result<String, Finding> {
+    let refuse = |message: String| Finding { at: Position::whole(number), message, hint: None };
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > LARGEST_FILE) {
+        return Err(refuse(format!("the file is larger than {} MiB", LARGEST_FILE >> 20)));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = error.as_bytes().iter().take(error.utf8_error().valid_up_to());
+        let line = good.filter(|b| **b == b'\n').count() + 1;
+        refuse(format!("the file is not UTF-8 text: the first bad byte is in line {line}"))
+    })?;
+    // A byte order mark is no part of the text, and would shift the columns of the first line.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+/// Where the text opens more brackets, or strings more list dashes on a line, than any real file does.
+fn too_deep(file: usize, text: &str) -> Option<Position> {
+    let mut open = 0_usize;
+    for (index, line) in text.lines().enumerate() {
+        let content = line.trim_start();
+        if content.starts_with('#') {
+            continue;
+        }
+        let dashes = content.split(' ').take_while(|word| matches!(*word, "-" | "?" | ":" | "")).count();
+        if dashes > DEEPEST {
+            return Some(Position { file, line: index + 1, column: 1 });
+        }
+        for (column, c) in line.chars().enumerate() {
+            match c {
+                '[' | '{' => open += 1,
+                ']' | '}' => open = open.saturating_sub(1),
+                _ => {}
+            }
+            if open > DEEPEST {
+                return Some(Position { file, line: index + 1, column: column + 1 });
+            }
+        }
+    }
+    None
+}
+
+/// Files over this are refused unread: a configuration of 10,000 routes and 2,000 backends takes a quarter of it.
+pub const LARGEST_FILE: u64 = 4 << 20;
+/// Open brackets, or dashes on one line. The schema itself is seven levels deep.
+const DEEPEST: usize = 64;

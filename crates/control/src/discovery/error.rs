@@ -1,0 +1,114 @@
+//! Why a name has no addresses. The texts are what the status API shows.
+
+use hickory_resolver::net::{DnsError, NetError, NoRecords};
+use hickory_resolver::proto::ProtoError;
+use hickory_resolver::proto::op::ResponseCode;
+use std::io;
+use std::sync::Arc;
+
+/// Why a name could not be resolved.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// The text is no DNS name, or too long for one.
+    #[error("not a DNS name: {0}")]
+    Name(#[from] ProtoError),
+    /// NXDOMAIN: the server knows that there is no such name.
+    #[error("there is no such name (NXDOMAIN)")]
+    NoSuchName,
+    /// NODATA: the name exists, without the records asked for.
+    #[error("the name has no such record (NODATA)")]
+    NoData,
+    /// An SRV record whose target is the root: "decidedly not available at this domain" (RFC 2782).
+    #[error("the SRV record says that there is no such service here")]
+    NotOffered,
+    /// SERVFAIL: the server could not find out.
+    #[error("the DNS server failed (SERVFAIL)")]
+    ServerFailure,
+    /// REFUSED: the server does not answer us, or not for this name.
+    #[error("the DNS server refused to answer (REFUSED)")]
+    Refused,
+    /// Another response code that is no answer.
+    #[error("the DNS server answered: {0}")]
+    Code(ResponseCode),
+    /// No answer in time.
+    #[error("no answer from DNS in time")]
+    TimedOut,
+    /// The question could not be sent.
+    #[error("cannot ask the DNS server: {0}")]
+    Unreachable(#[source] Arc<io::Error>),
+    /// One alias (CNAME) led to the next for too long, or in a circle.
+    #[error("too many aliases (CNAME), or a circle of them")]
+    Aliases,
+    /// An answer that cannot be used: garbled, or of the wrong class.
+    #[error("the DNS server's answer is of no use: {0}")]
+    Unusable(#[source] Box<NetError>),
+    /// The system's resolv.conf cannot be used.
+    #[error("cannot use /etc/resolv.conf: {0}")]
+    SystemConfig(#[source] Box<NetError>),
+}
+
+impl ResolveError {
+    /// The `result` label of `weir_dns_resolutions_total`.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Self::NoSuchName => "nxdomain",
+            Self::NoData | Self::NotOffered => "no_data",
+            Self::ServerFailure | Self::Refused | Self::Code(_) => "server_failure",
+            Self::TimedOut => "timeout",
+            Self::Name(_)
+            | Self::Unreachable(_)
+            | Self::Aliases
+            | Self::Unusable(_)
+            | Self::SystemConfig(_) => "error",
+        }
+    }
+
+    /// True where a server knows that there is nothing: asking another one, or again at once, is of no use.
+    pub(super) fn is_negative(&self) -> bool {
+        matches!(self, Self::NoSuchName | Self::NoData | Self::NotOffered)
+    }
+
+    /// True where no server has said anything: the next try may fare better.
+    pub(super) fn is_silence(&self) -> bool {
+        matches!(self, Self::TimedOut | Self::Unreachable(_))
+    }
+
+    /// Of two failures the one that says more: a fault over "nothing there" (it may hide something), what a
+    /// server said over its silence, "no such record" over "no such name".
+    pub(super) fn or(self, other: Self) -> Self {
+        let says = |error: &Self| match error {
+            Self::NoSuchName => 0,
+            Self::NoData | Self::NotOffered => 1,
+            Self::TimedOut => 2,
+            Self::Unreachable(_) => 3,
+            _ => 4,
+        };
+        if says(&other) > says(&self) { other } else { self }
+    }
+}
+
+impl From<NetError> for ResolveError {
+    fn from(error: NetError) -> Self {
+        match error {
+            NetError::Dns(DnsError::NoRecordsFound(NoRecords { response_code, .. })) => {
+                Self::from_code(response_code)
+            }
+            NetError::Dns(DnsError::ResponseCode(code)) => Self::from_code(code),
+            NetError::Timeout => Self::TimedOut,
+            NetError::Io(error) => Self::Unreachable(error),
+            other => Self::Unusable(Box::new(other)),
+        }
+    }
+}
+
+impl ResolveError {
+    fn from_code(code: ResponseCode) -> Self {
+        match code {
+            ResponseCode::NoError => Self::NoData,
+            ResponseCode::NXDomain => Self::NoSuchName,
+            ResponseCode::ServFail => Self::ServerFailure,
+            ResponseCode::Refused => Self::Refused,
+            other => Self::Code(other),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Finds the addresses of backends that are names, and keeps finding them.
+//!
+//! - [`error`] why a name has no addresses.
+//! - [`answer`] what was found.
+//! - `servers` asks DNS servers for the records of one name and kind.
+//! - `system` the system's resolv.conf and hosts file.
+//! - `lookup` a host name → its addresses, by hosts file, search list and servers.
+//! - `service` an SRV record → the hosts behind it.
+//! - [`resolve`] a target → an answer, within a deadline. Keeps nothing.
+//! - `pace` when to ask again.
+//! - [`names`] asks for every name of the plan in force, again and again, and keeps the last good answers.
+//!
+//! Nothing here knows pools: whoever holds the plan hears which targets have changed, and tells the pools.
+
+pub mod answer;
+pub mod error;
+pub mod names;
+pub mod resolve;
+
+mod lookup;
+mod pace;
+mod servers;
+mod service;
+mod system;
+
+#[cfg(test)]
+mod fake;
+
+pub use answer::Answer;
+pub use error::ResolveError;
+pub use names::{Names, State};
+pub use resolve::Resolver;

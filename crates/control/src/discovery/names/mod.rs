@@ -1,0 +1,259 @@
+//! Asks for every name of the plan in force, again and again, and keeps the last good answers.
+//!
+//! Each target has a task of its own, which sleeps until its answer ends. Whoever holds the plan calls
+//! [`Names::first`] with a new plan's targets before it is compiled, [`Names::reconcile`] once it is in force,
+//! and waits on [`Names::changed`]. An answer is kept over failures, however long they last: addresses that
+//! were right yesterday are a better guess than none, and health checks judge them anyway.
+
+use super::answer::Answer;
+use super::error::ResolveError;
+use super::pace;
+use super::resolve::Resolver;
+use arc_swap::ArcSwap;
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+use weir_core::pool::names::{Found, Target};
+use weir_metrics::Metrics;
+
+/// The names of the plan in force. One per process; belongs to the control plane's runtime.
+#[derive(Debug)]
+pub struct Names {
+    shared: Arc<Shared>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+/// What is known of a target, for the status API.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    /// The last good answer; `None` before the first.
+    pub answer: Option<Arc<Answer>>,
+    /// Why the last resolution failed; `None` when it did not.
+    pub failure: Option<String>,
+    /// When the last resolution ended; `None` before the first.
+    pub at: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    resolver: ArcSwap<Resolver>,
+    metrics: Arc<Metrics>,
+    known: Mutex<HashMap<Target, Known>>,
+    /// Some target's `changed` is set.
+    change: Notify,
+    /// Bounds the resolutions at once.
+    turns: Semaphore,
+}
+
+#[derive(Debug)]
+struct Known {
+    state: State,
+    /// In a row; a part that is missing counts too.
+    failures: u32,
+    /// When to ask next.
+    due: Instant,
+    /// Not yet told by [`Names::changed`].
+    changed: bool,
+    /// Ends the task when dropped; `None` while no plan in force has the target.
+    task: Option<DropGuard>,
+}
+
+impl Names {
+    /// Nothing is asked before [`Self::first`] or [`Self::reconcile`]. The tasks are spawned through `tasks` and
+    /// end with `stop`.
+    pub fn new(
+        resolver: Resolver,
+        metrics: &Arc<Metrics>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
+        let shared = Shared {
+            resolver: ArcSwap::from_pointee(resolver),
+            metrics: Arc::clone(metrics),
+            known: Mutex::default(),
+            change: Notify::new(),
+            turns: Semaphore::new(AT_ONCE),
+        };
+        Self { shared: Arc::new(shared), tasks: tasks.clone(), stop: stop.clone() }
+    }
+
+    /// Resolves those of `targets` that were never resolved, at the same time, and waits for at most `within`.
+    /// What has not come by then comes through [`Self::changed`], once [`Self::reconcile`] has the target.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives up the resolutions under way and keeps those done.
+    pub async fn first(&self, targets: impl IntoIterator<Item = Target>, within: Duration) {
+        let mut asking = JoinSet::new();
+        let targets: HashSet<Target> = targets.into_iter().collect();
+        for target in targets {
+            if self.shared.known().entry(target.clone()).or_default().state.at.is_none() {
+                let shared = Arc::clone(&self.shared);
+                asking.spawn(async move { shared.refresh(&target).await });
+            }
+        }
+        let all = async { while asking.join_next().await.is_some() {} };
+        if timeout(within, all).await.is_err() {
+            tracing::debug!(?within, "some names were not resolved in time");
+        }
+    }
+
+    /// Keeps exactly `targets` resolved from now on: starts and ends tasks, and forgets the answers of others.
+    pub fn reconcile(&self, targets: impl IntoIterator<Item = Target>) {
+        let wanted: HashSet<Target> = targets.into_iter().collect();
+        let mut known = self.shared.known();
+        known.retain(|target, _| {
+            let stays = wanted.contains(target);
+            if !stays {
+                self.shared.metrics.forget_name(&target.to_string());
+            }
+            stays
+        });
+        for target in wanted {
+            let one = known.entry(target.clone()).or_default();
+            if one.task.is_none() {
+                let stop = self.stop.child_token();
+                one.task = Some(stop.clone().drop_guard());
+                let keep = keep(Arc::clone(&self.shared), target);
+                self.tasks.spawn(async move {
+                    // Cancelled is its only end.
+                    let _ended = stop.run_until_cancelled_owned(keep).await;
+                });
+            }
+        }
+    }
+
+    /// Asks `resolver` from now on. To be followed by [`Self::reconcile`], which then asks for every name anew.
+    pub fn ask(&self, resolver: Resolver) {
+        self.shared.resolver.store(Arc::new(resolver));
+        for one in self.shared.known().values_mut() {
+            one.task = None;
+            one.due = Instant::now();
+        }
+    }
+
+    /// Waits until answers have changed, and names the targets. Changes gather while nobody waits: none is
+    /// lost, and there are never more than targets. For one waiter.
+    ///
+    /// # Cancel safety
+    /// Loses nothing when dropped.
+    pub async fn changed(&self) -> Vec<Target> {
+        loop {
+            let mut changed = Vec::new();
+            for (target, one) in self.shared.known().iter_mut() {
+                if std::mem::take(&mut one.changed) {
+                    changed.push(target.clone());
+                }
+            }
+            if !changed.is_empty() {
+                return changed;
+            }
+            self.shared.change.notified().await;
+        }
+    }
+
+    /// What is known of a target; nothing for one that was never asked for.
+    pub fn state(&self, target: &Target) -> State {
+        self.shared.known().get(target).map(|one| one.state.clone()).unwrap_or_default()
+    }
+
+    /// The addresses of a target's last good answer; none before the first.
+    pub fn found(&self, target: &Target) -> Vec<Found> {
+        self.state(target).answer.map(|answer| answer.found.clone()).unwrap_or_default()
+    }
+}
+
+/// Asks whenever the answer has ended.
+async fn keep(shared: Arc<Shared>, target: Target) {
+    loop {
+        // The first wait may be over: then it is asked at once.
+        let Some(due) = shared.known().get(&target).map(|one| one.due) else { return };
+        sleep_until(due).await;
+        shared.refresh(&target).await;
+    }
+}
+
+impl Shared {
+    async fn refresh(&self, target: &Target) {
+        // The semaphore is never closed.
+        let _turn = self.turns.acquire().await;
+        let resolver = self.resolver.load_full();
+        let asked = resolver.resolve(target).await;
+        // One that was taken out of the plan meanwhile must not get its series back.
+        if let Some(one) = self.known().get_mut(target) {
+            let result = asked.as_ref().map_or_else(ResolveError::label, |_| "ok");
+            self.metrics.resolution(&target.to_string(), result);
+            match asked {
+                Ok(answer) => one.answered(target, answer),
+                Err(error) => one.failed(target, &error),
+            }
+            if one.changed {
+                self.change.notify_one();
+            }
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<Target, Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    fn answered(&mut self, target: &Target, answer: Answer) {
+        let before = self.state.answer.take();
+        let answer = match &before {
+            Some(before) => answer.completed_from(before),
+            None => answer,
+        };
+        if self.state.failure.take().is_some() {
+            tracing::info!(name = %target, "a name is resolved again");
+        }
+        self.failures = if answer.missing.is_empty() { 0 } else { self.failures.saturating_add(1) };
+        let now = Instant::now();
+        let wait = pace::after_answer(answer.ttl, fastrand::f64());
+        // What is missing is asked for again sooner than the TTL of what is there.
+        let retry = (self.failures > 0).then(|| pace::after_failure(self.failures, fastrand::f64()));
+        self.due = now + retry.map_or(wait, |retry| retry.min(wait));
+        self.state.at = Some(now);
+        if before.as_ref().is_none_or(|before| before.found != answer.found) {
+            log_change(target, before.as_ref().map_or(&[], |b| &b.found), &answer.found);
+            // Without a task no plan in force has the target: nobody is to be told.
+            self.changed = self.task.is_some();
+        }
+        self.state.answer = Some(Arc::new(answer));
+    }
+
+    fn failed(&mut self, target: &Target, error: &ResolveError) {
+        self.failures = self.failures.saturating_add(1);
+        let now = Instant::now();
+        self.due = now + pace::after_failure(self.failures, fastrand::f64());
+        self.state.at = Some(now);
+        let kept = self.state.answer.as_ref().map_or(0, |answer| answer.found.len());
+        if self.state.failure.replace(error.to_string()).is_none() {
+            tracing::warn!(name = %target, why = %error, kept, "a name cannot be resolved");
+        }
+    }
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        Self { state: State::default(), failures: 0, due: Instant::now(), changed: false, task: None }
+    }
+}
+
+fn log_change(target: &Target, before: &[Found], now: &[Found]) {
+    let lacking = |of: &[Found], from: &[Found]| of.iter().filter(|f| !from.contains(f)).count();
+    let (added, removed) = (lacking(now, before), lacking(before, now));
+    tracing::info!(name = %target, addresses = now.len(), added, removed, "the addresses of a name have changed");
+}
+
+/// Resolutions at once: a thousand names at the start must not be a burst that DNS servers drop.
+const AT_ONCE: usize = 32;
+
+#[cfg(test)]
+mod tests;

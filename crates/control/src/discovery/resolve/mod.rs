@@ -1,0 +1,61 @@
+//! A target → an answer, within a deadline. Nothing is kept here: who asks again, gets a new answer.
+
+use super::answer::{Answer, Missing};
+use super::error::ResolveError;
+use super::{lookup::Lookup, service};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::timeout;
+use weir_core::pool::names::{Found, Target};
+
+/// Asks DNS for targets. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Resolver {
+    lookup: Arc<Lookup>,
+}
+
+impl Resolver {
+    /// A resolver that asks `servers`, in turn. Without any it does as the system does: its resolv.conf with
+    /// the search list, and its hosts file, both read again when they change.
+    ///
+    /// # Errors
+    /// When the system's files exist but cannot be read.
+    pub fn new(servers: &[SocketAddr]) -> Result<Self, ResolveError> {
+        Ok(Self { lookup: Arc::new(Lookup::new(servers)?) })
+    }
+
+    /// Every address that `target` stands for. Takes ten seconds at most; must run on a tokio runtime.
+    ///
+    /// # Errors
+    /// Why there is no address. A name that exists without one is an error too.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the questions up.
+    pub async fn resolve(&self, target: &Target) -> Result<Answer, ResolveError> {
+        // Boxed: whoever waits for the next time to ask must not carry the size of asking.
+        let answer = match target {
+            Target::Host { host, port } => timeout(WHOLE, Box::pin(self.host(host, *port))).await,
+            Target::Srv { name } => timeout(WHOLE, Box::pin(service::resolve(&self.lookup, name))).await,
+        };
+        answer.unwrap_or(Err(ResolveError::TimedOut))
+    }
+
+    async fn host(&self, host: &Arc<str>, port: u16) -> Result<Answer, ResolveError> {
+        let addresses = self.lookup.addresses(host).await?;
+        let found = addresses.all.iter().map(|ip| Found {
+            address: SocketAddr::new(*ip, port),
+            host: Arc::clone(host),
+            weight: 1,
+            backup: false,
+        });
+        let missing = addresses.missing.map(|family| Missing { host: Arc::clone(host), family });
+        Ok(Answer::new(found.collect(), addresses.ttl, missing.into_iter().collect()))
+    }
+}
+
+/// The whole of a resolution, every server and search domain included.
+const WHOLE: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,152 @@
+//! Asks DNS servers for the records of one name and kind.
+//!
+//! The servers are asked in turn, beginning with the one that answered last, because the library's own way
+//! (all at once, the first reply wins) takes a lame server's SERVFAIL for the answer though the next server
+//! knows better. Over UDP first; a truncated reply is asked for again over TCP. Nothing is cached.
+
+use super::error::ResolveError;
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
+use hickory_resolver::proto::op::{DnsRequestOptions, Message, Query, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+use tokio::time::timeout;
+
+/// DNS servers that know the same.
+pub(super) struct Servers {
+    addresses: Vec<SocketAddr>,
+    /// What every question shares with the others.
+    shared: Arc<PoolContext>,
+    /// Which one answered last.
+    preferred: AtomicUsize,
+}
+
+/// Records of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Records {
+    /// At least one.
+    pub(super) data: Vec<RData>,
+    /// The smallest of the records and the aliases that led to them.
+    pub(super) ttl: Duration,
+}
+
+impl Servers {
+    pub(super) fn new(addresses: &[SocketAddr]) -> Result<Self, ResolveError> {
+        let mut options = ResolverOpts::default();
+        options.timeout = ONE_TRY;
+        let unusable = |error| ResolveError::Unusable(Box::new(error));
+        let shared = Arc::new(PoolContext::new(options, TlsConfig::new().map_err(unusable)?));
+        Ok(Self { addresses: addresses.to_vec(), shared, preferred: AtomicUsize::new(0) })
+    }
+
+    /// Every record of `kind` that `name` has, aliases (CNAME) followed.
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the question up.
+    pub(super) async fn records(&self, mut name: Name, kind: RecordType) -> Result<Records, ResolveError> {
+        let mut ttl = u32::MAX;
+        for _ in 0..ALIASES {
+            let message = self.ask(&name, kind).await?;
+            let (end, seconds) = follow(&message, name.clone());
+            ttl = ttl.min(seconds);
+            let matching = || message.answers.iter().filter(|r| r.record_type() == kind && r.name == end);
+            if matching().next().is_some() {
+                let ttl = matching().map(|r| r.ttl).fold(ttl, u32::min);
+                let data = matching().map(|r| r.data.clone()).collect();
+                return Ok(Records { data, ttl: Duration::from_secs(ttl.into()) });
+            }
+            if message.response_code == ResponseCode::NXDomain {
+                return Err(ResolveError::NoSuchName);
+            }
+            // With a SOA the server says that it has followed the alias to its end (RFC 2308 §2.2); without
+            // one, it may have left the rest of the way to us.
+            let settled = message.authorities.iter().any(|r| r.record_type() == RecordType::SOA);
+            if end == name || settled {
+                return Err(ResolveError::NoData);
+            }
+            name = end;
+        }
+        Err(ResolveError::Aliases)
+    }
+
+    /// The first server's answer that says something about the name.
+    async fn ask(&self, name: &Name, kind: RecordType) -> Result<Message, ResolveError> {
+        let mut failure = ResolveError::TimedOut;
+        for _ in 0..ROUNDS {
+            let first = self.preferred.load(Ordering::Relaxed);
+            let count = self.addresses.len();
+            for (index, address) in self.addresses.iter().enumerate().cycle().skip(first).take(count) {
+                let query = Query::query(name.clone(), kind);
+                let asked = self.exchange(*address).lookup(query, DnsRequestOptions::default());
+                // The library's own deadline covers one exchange; a truncated answer takes two.
+                let answered = timeout(ONE_TRY * 2, asked.first_answer()).await;
+                let error = match answered.map(|answer| answer.map_err(ResolveError::from)) {
+                    Ok(Ok(response)) => {
+                        self.preferred.store(index, Ordering::Relaxed);
+                        return Ok(response.into_message());
+                    }
+                    Ok(Err(error)) => error,
+                    Err(_elapsed) => ResolveError::TimedOut,
+                };
+                if error.is_negative() {
+                    self.preferred.store(index, Ordering::Relaxed);
+                    return Err(error);
+                }
+                failure = failure.or(error);
+            }
+            if !failure.is_silence() {
+                break;
+            }
+        }
+        Err(failure)
+    }
+
+    /// The way to one server, for one question. The library would keep a TCP connection for as long as the
+    /// server does; one that serves a connection at a time (dnsmasq in the foreground) then answers nobody else.
+    fn exchange(&self, address: SocketAddr) -> NameServerPool<TokioRuntimeProvider> {
+        let at = |mut connection: ConnectionConfig| {
+            connection.port = address.port();
+            connection
+        };
+        let connections = vec![at(ConnectionConfig::udp()), at(ConnectionConfig::tcp())];
+        let server = NameServerConfig::new(address.ip(), true, connections);
+        NameServerPool::from_config([server], Arc::clone(&self.shared), TokioRuntimeProvider::default())
+    }
+}
+
+impl fmt::Debug for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.addresses).finish()
+    }
+}
+
+/// Where the aliases of an answer lead, and the smallest TTL on the way. Their order in the message is free.
+fn follow(message: &Message, mut name: Name) -> (Name, u32) {
+    let mut ttl = u32::MAX;
+    for _ in 0..ALIASES {
+        let alias = message.answers.iter().find_map(|r| match &r.data {
+            RData::CNAME(end) if r.name == name => Some((end.0.clone(), r.ttl)),
+            _ => None,
+        });
+        let Some((end, seconds)) = alias else { break };
+        ttl = ttl.min(seconds);
+        name = end;
+    }
+    (name, ttl)
+}
+
+/// One exchange with one server. Over UDP the question is sent again within it, three times at most.
+const ONE_TRY: Duration = Duration::from_secs(2);
+/// How often a server is asked while none says anything, as resolv.conf's `attempts` by default.
+const ROUNDS: usize = 2;
+/// The longest chain of aliases. Chains of more than two or three are a mistake in practice; BIND stops at 16.
+const ALIASES: usize = 8;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,207 @@
+//! The system's own way of naming: resolv.conf and the hosts file.
+//!
+//! Both are looked at before each resolution and read again when they have changed: a process that runs for
+//! months must notice that the network's DNS server has moved. One that has become unreadable changes nothing.
+
+use super::error::ResolveError;
+use super::servers::Servers;
+use hickory_resolver::Hosts;
+use hickory_resolver::net::NetError;
+use hickory_resolver::proto::op::Query;
+use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::system_conf::parse_resolv_conf;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
+
+/// The system's files, as they stand.
+#[derive(Debug)]
+pub(super) struct System {
+    resolv_conf: Watched<ResolvConf>,
+    hosts: Watched<Hosts>,
+}
+
+/// What resolv.conf says.
+#[derive(Debug)]
+pub(super) struct ResolvConf {
+    pub(super) servers: Arc<Servers>,
+    search: Vec<Name>,
+    ndots: usize,
+}
+
+impl System {
+    /// Reads `/etc/resolv.conf` and `/etc/hosts`; either may be absent.
+    pub(super) fn new() -> Result<Self, ResolveError> {
+        Self::at("/etc/resolv.conf".into(), "/etc/hosts".into())
+    }
+
+    fn at(resolv_conf: PathBuf, hosts: PathBuf) -> Result<Self, ResolveError> {
+        Ok(Self {
+            resolv_conf: Watched::new(resolv_conf, ResolvConf::parse)?,
+            hosts: Watched::new(hosts, parse_hosts)?,
+        })
+    }
+
+    /// resolv.conf as it is now.
+    pub(super) fn resolv_conf(&self) -> Arc<ResolvConf> {
+        self.resolv_conf.now(ResolvConf::parse)
+    }
+
+    /// The addresses that the hosts file gives `name`. Where it gives any, DNS is not asked.
+    pub(super) fn hosts(&self, name: &Name) -> Vec<IpAddr> {
+        let hosts = self.hosts.now(parse_hosts);
+        let of = |kind| hosts.lookup_static_host(&Query::query(name.to_lowercase(), kind));
+        let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of);
+        found.flat_map(|l| l.answers().iter().filter_map(|r| r.data.ip_addr()).collect::<Vec<_>>()).collect()
+    }
+}
+
+impl ResolvConf {
+    /// The names to ask for, in this order, until one exists: with fewer than `ndots` dots the search list
+    /// comes before the name itself. A final dot says that the name is whole.
+    pub(super) fn candidates(&self, name: Name) -> Vec<Name> {
+        let mut whole = name.clone();
+        whole.set_fqdn(true);
+        if name.is_fqdn() {
+            return vec![whole];
+        }
+        let dots = usize::from(name.num_labels()).saturating_sub(1);
+        // A name that is too long with a domain behind it is no candidate.
+        let searched = self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok());
+        let mut all: Vec<Name> = searched.collect();
+        all.iter_mut().for_each(|n| n.set_fqdn(true));
+        all.insert(if dots >= self.ndots { 0 } else { all.len() }, whole);
+        all
+    }
+
+    fn parse(text: &[u8]) -> Result<Self, ResolveError> {
+        let mut text = text.to_vec();
+        // As the C library does: without a server, the one on this machine.
+        if !text.split(|b| *b == b'\n').any(|line| line.trim_ascii_start().starts_with(b"nameserver")) {
+            text.extend_from_slice(b"\nnameserver 127.0.0.1\n");
+        }
+        let (config, options) =
+            parse_resolv_conf(text).map_err(|error| ResolveError::SystemConfig(Box::new(error)))?;
+        let servers: Vec<_> = config.name_servers.iter().map(|s| SocketAddr::new(s.ip, 53)).collect();
+        let search =
+            if config.search.is_empty() { config.domain.into_iter().collect() } else { config.search };
+        Ok(Self { servers: Arc::new(Servers::new(&servers)?), search, ndots: options.ndots })
+    }
+}
+
+fn parse_hosts(text: &[u8]) -> Result<Hosts, ResolveError> {
+    let mut hosts = Hosts::default();
+    let read = hosts.read_hosts_conf(text);
+    read.map_err(|error| ResolveError::SystemConfig(Box::new(NetError::from(error))))?;
+    Ok(hosts)
+}
+
+/// A file, read again when it has changed.
+#[derive(Debug)]
+struct Watched<T> {
+    path: PathBuf,
+    seen: Mutex<(Option<Stamp>, Arc<T>)>,
+}
+
+/// What changes when a file does: device and inode (it may be replaced), length, and the time of change.
+type Stamp = (u64, u64, u64, i64, i64);
+
+impl<T> Watched<T> {
+    /// An absent file counts as an empty one.
+    fn new(path: PathBuf, parse: fn(&[u8]) -> Result<T, ResolveError>) -> Result<Self, ResolveError> {
+        // Before the text: a change in between is then seen as one.
+        let stamp = stamp(&path);
+        let text = match read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read.map_err(|error| ResolveError::SystemConfig(Box::new(NetError::from(error))))?,
+        };
+        let seen = Mutex::new((stamp, Arc::new(parse(&text)?)));
+        Ok(Self { path, seen })
+    }
+
+    fn now(&self, parse: fn(&[u8]) -> Result<T, ResolveError>) -> Arc<T> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamp = stamp(&self.path);
+        if stamp.is_some() && stamp != seen.0 {
+            match read(&self.path).ok().map(|text| parse(&text)) {
+                Some(Ok(value)) => {
+                    tracing::info!(path = %self.path.display(), "the system's names have changed");
+                    seen.1 = Arc::new(value);
+                }
+                _ => tracing::warn!(path = %self.path.display(), "cannot be used; what it said before stays"),
+            }
+            // Also a broken one is not read again until it changes.
+            seen.0 = stamp;
+        }
+        Arc::clone(&seen.1)
+    }
+}
+
+fn stamp(path: &Path) -> Option<Stamp> {
+    let of = fs::metadata(path).ok()?;
+    Some((of.dev(), of.ino(), of.len(), of.ctime(), of.ctime_nsec()))
+}
+
+/// Reads a file that is small as a rule: at once, on the control plane's thread.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let length = fs::metadata(path)?.len();
+    if length > LARGEST {
+        return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+    }
+    fs::read(path)
+}
+
+/// Block lists of hundreds of thousands of names, kept as a hosts file, stay below this.
+const LARGEST: u64 = 16 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn conf(text: &str) -> ResolvConf {
+        ResolvConf::parse(text.as_bytes()).unwrap()
+    }
+
+    fn candidates(conf: &ResolvConf, name: &str) -> Vec<String> {
+        conf.candidates(Name::from_ascii(name).unwrap()).iter().map(Name::to_ascii).collect()
+    }
+
+    #[test]
+    fn dots_decide_whether_the_search_list_comes_first() {
+        let conf = conf("nameserver 127.0.0.1\nsearch a.test b.test\noptions ndots:2\n");
+        assert_eq!(candidates(&conf, "api"), ["api.a.test.", "api.b.test.", "api."]);
+        assert_eq!(candidates(&conf, "api.x"), ["api.x.a.test.", "api.x.b.test.", "api.x."]);
+        assert_eq!(candidates(&conf, "api.x.y"), ["api.x.y.", "api.x.y.a.test.", "api.x.y.b.test."]);
+        assert_eq!(candidates(&conf, "api."), ["api."]);
+    }
+
+    #[tokio::test]
+    async fn without_a_server_it_is_this_machine() {
+        assert_eq!(format!("{:?}", conf("# nothing\n").servers), "[127.0.0.1:53]");
+        let two = conf("nameserver 10.0.0.1\n  nameserver ::1\n");
+        assert_eq!(format!("{:?}", two.servers), "[10.0.0.1:53, [::1]:53]");
+    }
+
+    #[test]
+    fn files_are_read_again_when_they_change() {
+        let folder = std::env::temp_dir().join(format!("weir-hosts-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (resolv, hosts) = (folder.join("resolv.conf"), folder.join("hosts"));
+        fs::write(&hosts, "10.0.0.1 Web web.test # one\n::7 web\n10.0.0.2 web\n").unwrap();
+        let system = System::at(resolv.clone(), hosts.clone()).unwrap();
+        let found = |name: &str| -> Vec<String> {
+            system.hosts(&Name::from_ascii(name).unwrap()).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(found("WEB"), ["10.0.0.1", "10.0.0.2", "::7"]);
+        assert_eq!(found("web.test."), ["10.0.0.1"]);
+        fs::write(&hosts, "10.0.0.33 web\n").unwrap();
+        assert_eq!(found("web"), ["10.0.0.33"]);
+        assert_eq!(format!("{:?}", system.resolv_conf().servers), "[127.0.0.1:53]", "absent is empty");
+        fs::write(&resolv, "nameserver 10.9.9.9\n").unwrap();
+        assert_eq!(format!("{:?}", system.resolv_conf().servers), "[10.9.9.9:53]");
+        fs::remove_dir_all(&folder).unwrap();
+        assert_eq!(found("web"), ["10.0.0.33"], "what vanishes stays as it was");
+    }
+}

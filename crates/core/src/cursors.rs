@@ -1,0 +1,188 @@
+//! Picks a backend of a pool: the tier that serves, the pool's policy, and a place at the one picked.
+//!
+//! A worker's [`Cursors`] are its place in the rotation of each pool. Each worker has its own, so that picking takes
+//! no lock; shares hold per worker, and so over all of them.
+
+use crate::pick::{Bound, Candidates, LeastConnections, RandomTwo, RoundRobin, Share, key};
+use crate::pool::{Backend, Balance, Live, Members, Pool, Reserved, Tier};
+use fastrand::Rng;
+use rustc_hash::FxHashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Who asks: what keyed policies go by.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker<'a> {
+    /// The client's address.
+    pub source: IpAddr,
+    /// The name that it asked for.
+    pub sni: Option<&'a str>,
+}
+
+/// A worker's place in the rotation of each pool.
+#[derive(Debug, Default)]
+pub struct Cursors {
+    // Keyed by the pool's number, which no client chooses.
+    by_pool: FxHashMap<u64, Cursor>,
+    random: Rng,
+}
+
+/// The place in the rotation of one pool, for one set of members.
+#[derive(Debug)]
+struct Cursor {
+    version: u64,
+    primaries: Rotation,
+    backups: Rotation,
+}
+
+#[derive(Debug)]
+enum Rotation {
+    RoundRobin(RoundRobin),
+    LeastConnections(LeastConnections),
+    RandomTwo(RandomTwo),
+    /// Its table is the members' own.
+    Keyed,
+}
+
+/// Places lost to other workers in one pick: more only when a pool is at all its caps, and then it has none.
+const RACES: usize = 8;
+
+impl Cursors {
+    /// Cursors with this source of chance, for whoever wants to see the same again.
+    pub fn seeded(seed: u64) -> Self {
+        Self { by_pool: FxHashMap::default(), random: Rng::with_seed(seed) }
+    }
+
+    /// Picks a backend that may take a connection and is not in `tried`, and takes a place at it.
+    pub fn pick(&mut self, pool: &Pool, asker: &Asker<'_>, tried: &[Arc<Live>]) -> Option<Reserved> {
+        let members = pool.members();
+        let mut lost: Vec<Arc<Live>> = Vec::new();
+        for _ in 0..RACES {
+            let backend = self.next(pool, &members, asker, &|live| {
+                tried.iter().chain(&lost).any(|other| Arc::ptr_eq(other, live))
+            })?;
+            match backend.reserve() {
+                Some(reserved) => return Some(reserved),
+                None => lost.push(Arc::clone(&backend.live)),
+            }
+        }
+        None
+    }
+
+    /// Every backend in the order in which they would be tried: each is left out once it has been picked.
+    pub fn order(&mut self, pool: &Pool, asker: &Asker<'_>) -> Vec<Arc<Backend>> {
+        let members = pool.members();
+        let mut order: Vec<Arc<Backend>> = Vec::new();
+        while let Some(backend) =
+            self.next(pool, &members, asker, &|live| order.iter().any(|b| Arc::ptr_eq(&b.live, live)))
+        {
+            let backend = Arc::clone(backend);
+            order.push(backend);
+        }
+        order
+    }
+
+    /// Forgets the pools that are gone.
+    pub fn retain(&mut self, stays: impl Fn(u64) -> bool) {
+        self.by_pool.retain(|id, _| stays(*id));
+    }
+
+    /// The next backend: a primary, or where none is usable a backup. A panic is for primaries: it is none while a
+    /// backup is well.
+    fn next<'m>(
+        &mut self,
+        pool: &Pool,
+        members: &'m Members,
+        asker: &Asker<'_>,
+        left_out: &dyn Fn(&Arc<Live>) -> bool,
+    ) -> Option<&'m Arc<Backend>> {
+        let random = &mut self.random;
+        let cursor = match self.by_pool.entry(pool.id) {
+            std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
+            std::collections::hash_map::Entry::Vacant(new) => new.insert(Cursor::new(pool, members, random)),
+        };
+        if cursor.version != members.version {
+            *cursor = Cursor::new(pool, members, random);
+        }
+        let panic = pool.is_in_panic();
+        let tiers = [(&members.primaries, &mut cursor.primaries), (&members.backups, &mut cursor.backups)];
+        tiers.into_iter().find_map(|(tier, rotation)| {
+            let view = View { tier, pool, panic, left_out };
+            let number = match rotation {
+                Rotation::RoundRobin(policy) => policy.pick(&view),
+                Rotation::LeastConnections(policy) => policy.pick(&view),
+                Rotation::RandomTwo(policy) => policy.pick(&view, random),
+                Rotation::Keyed => tier.maglev.as_ref()?.pick(
+                    match pool.settings.balance {
+                        Balance::Sni => key::of_sni(asker.sni, asker.source),
+                        _ => key::of_source(asker.source),
+                    },
+                    &view,
+                    pool.settings.bounded_load.map(Bound::percent),
+                ),
+            };
+            tier.backends.get(number?)
+        })
+    }
+}
+
+impl Cursor {
+    fn new(pool: &Pool, members: &Members, random: &mut Rng) -> Self {
+        Self {
+            version: members.version,
+            primaries: Rotation::new(pool, &members.primaries, random),
+            backups: Rotation::new(pool, &members.backups, random),
+        }
+    }
+}
+
+impl Rotation {
+    /// Begins at a random place: after a reload not every worker may send its next client to the first backend.
+    fn new(pool: &Pool, tier: &Tier, random: &mut Rng) -> Self {
+        let weights = tier.backends.iter().map(|b| b.weight);
+        match pool.settings.balance {
+            Balance::RoundRobin => Self::RoundRobin(RoundRobin::new(weights, random.u64(..))),
+            Balance::LeastConnections => {
+                Self::LeastConnections(LeastConnections::new(weights, random.u64(..)))
+            }
+            Balance::RandomTwo => Self::RandomTwo(RandomTwo::new(weights)),
+            Balance::SourceIp | Balance::Sni => Self::Keyed,
+        }
+    }
+}
+
+/// A tier as a policy sees it.
+struct View<'a> {
+    tier: &'a Tier,
+    pool: &'a Pool,
+    panic: bool,
+    left_out: &'a dyn Fn(&Arc<Live>) -> bool,
+}
+
+impl View<'_> {
+    fn backend(&self, number: usize) -> Option<&Arc<Backend>> {
+        self.tier.backends.get(number)
+    }
+}
+
+impl Candidates for View<'_> {
+    fn len(&self) -> usize {
+        self.tier.backends.len()
+    }
+
+    fn weight(&self, number: usize) -> u16 {
+        self.backend(number).map_or(0, |b| b.weight)
+    }
+
+    fn usable(&self, number: usize) -> bool {
+        self.backend(number).is_some_and(|b| b.is_usable(self.panic) && !(self.left_out)(&b.live))
+    }
+
+    fn load(&self, number: usize) -> u32 {
+        self.backend(number).map_or(0, |b| b.active())
+    }
+
+    fn share(&self, number: usize) -> Share {
+        self.backend(number).map_or(Share::WHOLE, |b| b.share(self.pool.settings.slow_start))
+    }
+}

@@ -1,0 +1,141 @@
+//! The backend with the fewest connections for its weight: the least of (connections + 1) / weight, that is, as they
+//! would be after the pick. Ties go by round robin.
+//!
+//! While there are fewer connections than the sum of the weights, light backends get less than their shares: what is
+//! best for the next connection is then a heavy one that is nearly idle.
+//!
+//! A pick looks at every backend, O(n), unless it finds one that cannot be beaten: idle, and none is heavier.
+
+use crate::pick::candidates::Candidates;
+use std::ops::Range;
+
+/// Where the search begins, and what a connection counts at each backend.
+#[derive(Clone, Debug)]
+pub struct LeastConnections {
+    // `UNIT` / weight, or `NEVER`. To multiply by it is what makes the search fast: comparing fractions takes two
+    // multiplications a backend.
+    costs: Vec<u64>,
+    // Of the heaviest one: nothing costs less.
+    least: u64,
+    // Behind the one picked last, so that ties go by round robin.
+    cursor: usize,
+}
+
+/// The best so far.
+#[derive(Clone, Copy, Debug)]
+struct Best {
+    number: usize,
+    score: u64,
+}
+
+impl LeastConnections {
+    /// For backends of these weights; ties begin at the backend number `start`, counted over and over.
+    pub fn new(weights: impl IntoIterator<Item = u16>, start: u64) -> Self {
+        let costs: Vec<u64> =
+            weights.into_iter().map(|w| UNIT.checked_div(u64::from(w)).unwrap_or(NEVER)).collect();
+        let least = costs.iter().copied().filter(|cost| *cost != NEVER).min().unwrap_or(0);
+        let cursor = start.checked_rem(costs.len() as u64).and_then(|c| usize::try_from(c).ok());
+        Self { costs, least, cursor: cursor.unwrap_or(0) }
+    }
+
+    /// The number of the backend with the least connections for its weight; `None` if none is usable.
+    pub fn pick(&mut self, candidates: &impl Candidates) -> Option<usize> {
+        let behind = self.search(self.cursor..self.costs.len(), None, candidates);
+        let best = match behind {
+            Some(best) if best.score == self.least => best,
+            _ => self.search(0..self.cursor, behind, candidates)?,
+        };
+        self.cursor = if best.number + 1 < self.costs.len() { best.number + 1 } else { 0 };
+        Some(best.number)
+    }
+
+    /// The best of the range, if it is better than what was found before.
+    fn search(
+        &self,
+        range: Range<usize>,
+        before: Option<Best>,
+        candidates: &impl Candidates,
+    ) -> Option<Best> {
+        let costs = self.costs.get(range.clone()).unwrap_or_default();
+        let mut best = before;
+        let mut limit = before.map_or(u64::MAX, |best| best.score);
+        for (number, cost) in range.zip(costs.iter().copied()) {
+            // No overflow, see `UNIT`; the check for one would cost a third of the search.
+            let score = (u64::from(candidates.load(number)) + 1).wrapping_mul(cost);
+            // Slow start only makes it worse, so this rules out most without a look at their health.
+            if score >= limit || cost == NEVER || !candidates.usable(number) {
+                continue;
+            }
+            let score = candidates.share(number).raise(score);
+            if score < limit {
+                limit = score;
+                best = Some(Best { number, score });
+                if score == self.least {
+                    break;
+                }
+            }
+        }
+        best
+    }
+}
+
+/// What a connection counts at a backend of weight 1. Times 2^32 connections it fits 64 bits; divided by the greatest
+/// weight it is rounded by less than 2 in 100,000.
+const UNIT: u64 = u32::MAX as u64;
+/// Instead of a cost, where there is no weight.
+const NEVER: u64 = 0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pick::candidates::Share;
+    use crate::pick::tests::Fake;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ties_go_by_round_robin() {
+        let fake = Fake::new(&[3, 3, 3]);
+        let mut policy = LeastConnections::new([3, 3, 3], 7);
+        let order: Vec<_> = (0..6).filter_map(|_| policy.pick(&fake)).collect();
+        assert_eq!(order, [1, 2, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn slow_start_counts_as_less_weight() {
+        let mut fake = Fake::new(&[1, 1]);
+        fake.shares[0] = Share::LEAST;
+        fake.loads = vec![0, 8];
+        let mut policy = LeastConnections::new([1, 1], 0);
+        assert_eq!(policy.pick(&fake), Some(1), "(0 + 1) / 0.1 is more than 8 + 1");
+        fake.loads = vec![0, 9];
+        assert_eq!(policy.pick(&fake), Some(0));
+    }
+
+    #[test]
+    fn the_highest_numbers_do_not_overflow() {
+        let mut fake = Fake::new(&[u16::MAX, u16::MAX]);
+        fake.loads = vec![u32::MAX, u32::MAX - 1];
+        assert_eq!(LeastConnections::new([u16::MAX; 2], 0).pick(&fake), Some(1));
+    }
+
+    proptest! {
+        #[test]
+        fn equals_a_naive_search(
+            backends in prop::collection::vec((0u16..5, 0u32..6, any::<bool>(), any::<bool>()), 0..10),
+            start in any::<u64>(),
+        ) {
+            let weights: Vec<u16> = backends.iter().map(|b| b.0).collect();
+            let mut fake = Fake::new(&weights);
+            fake.loads = backends.iter().map(|b| b.1).collect();
+            fake.usable = backends.iter().map(|b| b.2).collect();
+            let share = |starting| if starting { Share::LEAST } else { Share::WHOLE };
+            fake.shares = backends.iter().map(|b| share(b.3)).collect();
+            let score = |n: usize| f64::from(fake.loads[n] + 1) / fake.shares[n].of(weights[n]) as f64;
+            let usable = (0..weights.len()).filter(|n| fake.usable[*n] && weights[*n] > 0);
+            let least = usable.map(score).min_by(f64::total_cmp);
+            let picked = LeastConnections::new(weights.clone(), start).pick(&fake);
+            prop_assert!(picked.is_none_or(|n| fake.usable[n]));
+            prop_assert_eq!(picked.map(score), least);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! A pool: a named set of backends, how it treats them, and who of them is in service.
+//!
+//! - [`settings`] the keys of a pool, with their defaults filled in.
+//! - [`names`] backends that are DNS names.
+//! - [`live`], [`lives`] what outlives a plan: connections, health, what was set by hand.
+//! - [`passive`] health from real traffic.
+//! - [`backend`] one backend as a plan has it.
+//!
+//! Members change while a plan lives, when DNS answers anew or a weight is set by hand: they are swapped as a whole.
+
+pub mod backend;
+pub mod live;
+pub mod lives;
+pub mod names;
+pub mod settings;
+
+mod passive;
+
+pub use backend::{Backend, Reserved};
+pub use live::{LastCheck, Live, Reason};
+pub use lives::Lives;
+pub use settings::{Balance, CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
+
+use crate::pick::Maglev;
+use arc_swap::{ArcSwap, Guard};
+use names::{Found, Target};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use weir_metrics::PoolMetrics;
+use weir_tls::BackendTls;
+
+/// A named set of backends.
+#[derive(Debug)]
+pub struct Pool {
+    /// Different for every pool of the process, and the same over reloads: workers key their cursors by it.
+    pub id: u64,
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// How it treats its backends.
+    pub settings: Settings,
+    /// Its counters.
+    pub metrics: PoolMetrics,
+    entries: Vec<Entry>,
+    tls: Option<BackendTls>,
+    lives: Arc<Lives>,
+    members: ArcSwap<Members>,
+    in_panic: AtomicBool,
+    /// Held while members are made anew: what each name stands for.
+    answers: Mutex<HashMap<Target, Vec<Found>>>,
+}
+
+/// An element of the pool's `backends`.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    /// Its name in the configuration, if it has one.
+    pub name: Option<Arc<str>>,
+    /// Where it is.
+    pub place: Place,
+    /// Its share.
+    pub weight: u16,
+    /// More connections than this each of its addresses does not get.
+    pub max_connections: Option<u32>,
+    /// Serves only when no other can.
+    pub backup: bool,
+}
+
+/// Where a backend is.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// At this address, written like this.
+    Address(SocketAddr, Arc<str>),
+    /// At whatever addresses a name has.
+    Named(Target),
+}
+
+/// The backends of a pool at one time.
+#[derive(Debug)]
+pub struct Members {
+    /// Different whenever the backends or their weights are.
+    pub version: u64,
+    /// Those that serve.
+    pub primaries: Tier,
+    /// Those that serve when none of the primaries can.
+    pub backups: Tier,
+}
+
+impl Members {
+    /// All backends, the primaries first.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Backend>> {
+        self.primaries.backends.iter().chain(&self.backups.backends)
+    }
+}
+
+/// Backends that stand for each other.
+#[derive(Debug, Default)]
+pub struct Tier {
+    /// In the order of the file, and of DNS answers sorted.
+    pub backends: Vec<Arc<Backend>>,
+    /// Where the pool's policy is keyed.
+    pub maglev: Option<Maglev>,
+}
+
+/// What a pool is made from.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its name.
+    pub name: Arc<str>,
+    /// How it treats its backends.
+    pub settings: Settings,
+    /// Its backends.
+    pub entries: Vec<Entry>,
+    /// How TLS is spoken to them.
+    pub tls: Option<BackendTls>,
+    /// Its counters.
+    pub metrics: PoolMetrics,
+}
+
+impl Pool {
+    /// A pool with the live states that `lives` has for it. `answers` is what is known of its names.
+    pub fn new(parts: Parts, lives: &Arc<Lives>, answers: &dyn Fn(&Target) -> Vec<Found>) -> Self {
+        let Parts { name, settings, entries, tls, metrics } = parts;
+        metrics.verify_disabled.set(i64::from(!settings.verifies));
+        let empty = Members { version: 0, primaries: Tier::default(), backups: Tier::default() };
+        let pool = Self {
+            id: lives.pool_id(&name),
+            name,
+            settings,
+            metrics,
+            entries,
+            tls,
+            lives: Arc::clone(lives),
+            members: ArcSwap::from_pointee(empty),
+            in_panic: AtomicBool::new(false),
+            answers: Mutex::default(),
+        };
+        let known = pool.targets().map(|t| (t.clone(), answers(t))).collect();
+        *pool.answers() = known;
+        pool.renew();
+        pool
+    }
+
+    /// The backends now.
+    pub fn members(&self) -> Guard<Arc<Members>> {
+        self.members.load()
+    }
+
+    /// The names among its backends.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        self.entries.iter().filter_map(|e| match &e.place {
+            Place::Named(target) => Some(target),
+            Place::Address(..) => None,
+        })
+    }
+
+    /// Takes a new answer for a name, if the pool has it. Gives the live states that are in no entry any more.
+    pub fn resolved(&self, target: &Target, found: &[Found]) -> Vec<Arc<Live>> {
+        {
+            let mut answers = self.answers();
+            match answers.get_mut(target) {
+                Some(known) if *known != found => found.clone_into(known),
+                _ => return Vec::new(),
+            }
+        }
+        self.renew()
+    }
+
+    /// Makes the members anew from the entries, the answers and what was set by hand. Gives the live states that
+    /// are not among them any more.
+    pub fn renew(&self) -> Vec<Arc<Live>> {
+        let answers = self.answers();
+        let before = self.members.load_full();
+        let mut primaries = Vec::new();
+        let mut backups = Vec::new();
+        for entry in &self.entries {
+            for (name, found) in addresses(entry, &answers) {
+                let known = |b: &&Arc<Backend>| b.name == name && b.address == found.address;
+                if primaries.iter().chain(&backups).any(|b| known(&b)) {
+                    continue;
+                }
+                let backup = entry.backup || found.backup;
+                let backend = self.backend(entry, name.clone(), &found, before.all().find(known));
+                if backup { backups.push(backend) } else { primaries.push(backend) }
+            }
+        }
+        let members = Members {
+            version: self.lives.version(),
+            primaries: self.tier(primaries),
+            backups: self.tier(backups),
+        };
+        let gone = before.all().filter(|b| !members.all().any(|m| Arc::ptr_eq(&m.live, &b.live)));
+        let gone = gone.map(|b| Arc::clone(&b.live)).collect();
+        self.members.store(Arc::new(members));
+        drop(answers);
+        self.reassess();
+        gone
+    }
+
+    fn backend(
+        &self,
+        entry: &Entry,
+        name: Arc<str>,
+        found: &Found,
+        before: Option<&Arc<Backend>>,
+    ) -> Arc<Backend> {
+        let live = self.lives.backend(&self.name, &name, found.address);
+        let configured = entry.weight.saturating_mul(found.weight);
+        let weight = live.hand_weight().unwrap_or(configured);
+        live.metrics.weight.set(i64::from(weight));
+        // Sessions of one backend are worthless at another, and those that there are stay.
+        let tls = match before {
+            Some(before) => before.tls.clone(),
+            None => self.tls.as_ref().map(BackendTls::client),
+        };
+        Arc::new(Backend {
+            name,
+            address: found.address,
+            host: Arc::clone(&found.host),
+            weight,
+            max_connections: entry.max_connections,
+            tls,
+            live,
+        })
+    }
+
+    fn tier(&self, backends: Vec<Arc<Backend>>) -> Tier {
+        let keyed = matches!(self.settings.balance, Balance::SourceIp | Balance::Sni);
+        let maglev = keyed.then(|| {
+            let shares: Vec<(&str, u16)> = backends.iter().map(|b| (&*b.name, b.weight)).collect();
+            Maglev::build(&shares)
+        });
+        Tier { backends, maglev }
+    }
+
+    /// Backends that may take a connection now.
+    pub fn usable(&self) -> usize {
+        let panic = self.is_in_panic();
+        self.members().all().filter(|b| b.is_usable(panic)).count()
+    }
+
+    /// Backends that are well, whether or not they are at their caps.
+    pub fn healthy(&self) -> usize {
+        self.members().all().filter(|b| b.is_healthy()).count()
+    }
+
+    /// Are so few primaries in service, and no backup, that health is ignored?
+    pub fn is_in_panic(&self) -> bool {
+        self.in_panic.load(Ordering::Relaxed)
+    }
+
+    /// Looks again who is in service: called whenever that may have changed.
+    pub fn reassess(&self) {
+        let members = self.members();
+        let weighted = members.primaries.backends.iter().filter(|b| b.weight > 0);
+        let (all, healthy) =
+            weighted.fold((0, 0), |(all, well), b| (all + 1, well + usize::from(b.live.is_in_service())));
+        let few = healthy * 100 < all * usize::try_from(self.settings.panic_threshold).unwrap_or(0);
+        let panic = few && !members.backups.backends.iter().any(|b| b.is_healthy());
+        drop(members);
+        if self.in_panic.swap(panic, Ordering::Relaxed) != panic {
+            let threshold = self.settings.panic_threshold;
+            tracing::warn!(pool = %self.name, panic, healthy, threshold, "the pool's panic changed: in a panic, health is ignored");
+        }
+        self.metrics.panic.set(i64::from(panic));
+        self.metrics.usable.set(i64::try_from(self.usable()).unwrap_or(i64::MAX));
+    }
+
+    /// Notes that real traffic could not reach the backend, by no fault of a client's. Ejects it when that happens
+    /// too often.
+    pub fn failed(&self, backend: &Backend, why: &str) {
+        let Some(check) = &self.settings.passive_check else { return };
+        let may_eject = || {
+            let members = self.members();
+            let out = members.all().filter(|b| b.live.is(Reason::Ejected)).count();
+            (out + 1) * 100 <= members.all().count() * usize::try_from(check.max_ejected).unwrap_or(0)
+        };
+        if let Some(length) = backend.live.failed(Instant::now(), check, may_eject) {
+            self.ejected(backend, why, length);
+        }
+    }
+
+    fn ejected(&self, backend: &Backend, why: &str, length: Duration) {
+        backend.live.metrics.ejected(why);
+        backend.live.note_failure(format!("ejected for {length:?}: connections failed ({why})"));
+        tracing::info!(
+            pool = %self.name, backend = %backend.name, address = %backend.address, why, ?length,
+            "ejected a backend that connections cannot reach"
+        );
+        self.reassess();
+    }
+
+    /// Ends the ejections whose time is over.
+    pub fn end_ejections(&self, now: Instant) {
+        let back = self.members().all().filter(|b| b.live.end_ejection(now)).count();
+        if back > 0 {
+            tracing::info!(pool = %self.name, backends = back, "ejected backends are back");
+            self.reassess();
+        }
+    }
+
+    fn answers(&self) -> MutexGuard<'_, HashMap<Target, Vec<Found>>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The addresses of an entry, each with the backend's name.
+fn addresses(entry: &Entry, answers: &HashMap<Target, Vec<Found>>) -> Vec<(Arc<str>, Found)> {
+    match &entry.place {
+        Place::Address(address, written) => {
+            let name = entry.name.as_ref().unwrap_or(written);
+            let host = address.ip().to_string().into();
+            vec![(Arc::clone(name), Found { address: *address, host, weight: 1, backup: false })]
+        }
+        Place::Named(target) => {
+            let named = |found: &Found| match &entry.name {
+                Some(name) => format!("{name}@{}", found.address).into(),
+                None => found.address.to_string().into(),
+            };
+            answers.get(target).into_iter().flatten().map(|f| (named(f), f.clone())).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Health from real traffic: failures within a window eject a backend, for longer each time while it goes on.
+//!
+//! Only what a backend does counts, never what a client can cause: see [`ConnectError::counts`]. Ejections end on the
+//! control plane, which looks often; nothing on the road waits for it.
+//!
+//! [`ConnectError::counts`]: crate::error::ConnectError
+
+use crate::pool::settings::PassiveCheck;
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// Failures of one backend in its window, and its ejections.
+#[derive(Debug, Default)]
+pub(crate) struct Failures {
+    recent: VecDeque<Instant>,
+    /// How often in a row it was ejected.
+    streak: u32,
+    until: Option<Instant>,
+}
+
+/// Longest ejection, as a multiple of the first.
+const LONGEST: u32 = 16;
+
+impl Failures {
+    /// Notes a failure. True when there are enough of them to eject.
+    pub(crate) fn failed(&mut self, now: Instant, check: &PassiveCheck) -> bool {
+        while self.recent.front().is_some_and(|at| now.duration_since(*at) > check.window) {
+            self.recent.pop_front();
+        }
+        let most = usize::try_from(check.failures).unwrap_or(usize::MAX);
+        if self.recent.len() >= most {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
+        self.recent.len() >= most
+    }
+
+    /// Begins an ejection: how long it lasts. One that comes soon after the last lasts twice as long.
+    pub(crate) fn eject(&mut self, now: Instant, check: &PassiveCheck) -> Duration {
+        self.recent.clear();
+        let last = self.length(check);
+        let goes_on = self.until.is_some_and(|until| now.duration_since(until) < last.max(check.window));
+        self.streak = if goes_on { self.streak + 1 } else { 1 };
+        let length = self.length(check);
+        self.until = Some(now + length);
+        length
+    }
+
+    /// Is an ejection's time over?
+    pub(crate) fn is_over(&self, now: Instant) -> bool {
+        self.until.is_none_or(|until| now >= until)
+    }
+
+    fn length(&self, check: &PassiveCheck) -> Duration {
+        check.eject * 2u32.saturating_pow(self.streak.saturating_sub(1)).min(LONGEST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHECK: PassiveCheck = PassiveCheck {
+        failures: 3,
+        window: Duration::from_secs(10),
+        eject: Duration::from_secs(30),
+        max_ejected: 50,
+    };
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_within_the_window_eject_for_longer_each_time() {
+        let mut failures = Failures::default();
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert!(!failures.failed(start, &CHECK) && !failures.failed(start + 6 * second, &CHECK));
+        assert!(!failures.failed(start + 11 * second, &CHECK), "the first has left the window");
+        assert!(failures.failed(start + 12 * second, &CHECK));
+        assert_eq!(failures.eject(start, &CHECK), CHECK.eject);
+        assert_eq!(failures.eject(start + 31 * second, &CHECK), CHECK.eject * 2);
+        let much_later = start + 10_000 * second;
+        assert_eq!(failures.eject(much_later, &CHECK), CHECK.eject, "after a good time it begins anew");
+        let mut at = much_later;
+        for _ in 0..40 {
+            at += failures.eject(at, &CHECK);
+        }
+        assert_eq!(failures.length(&CHECK), CHECK.eject * LONGEST);
+    }
+}

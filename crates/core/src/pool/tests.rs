@@ -1,0 +1,164 @@
+use super::*;
+use weir_metrics::Metrics;
+
+struct Scene {
+    metrics: Arc<Metrics>,
+    lives: Arc<Lives>,
+}
+
+fn scene() -> Scene {
+    let metrics = Metrics::new("0", "r", "c").unwrap();
+    Scene { lives: Lives::new(Arc::clone(&metrics)), metrics }
+}
+
+fn settings() -> Settings {
+    let second = Duration::from_secs(1);
+    Settings {
+        balance: Balance::RoundRobin,
+        bounded_load: None,
+        retries: 2,
+        hello_replay: HelloReplay::OnAnyEnd,
+        health_check: HealthCheck {
+            kind: CheckKind::None,
+            port: None,
+            interval: second,
+            timeout: second,
+            rise: 1,
+            fall: 1,
+        },
+        passive_check: Some(PassiveCheck {
+            failures: 2,
+            window: 10 * second,
+            eject: 30 * second,
+            max_ejected: 50,
+        }),
+        on_unhealthy: OnUnhealthy::Keep,
+        slow_start: 10 * second,
+        panic_threshold: 50,
+        drain_timeout: second,
+        verifies: true,
+    }
+}
+
+fn at(address: &str) -> Entry {
+    let place = Place::Address(address.parse().unwrap(), address.into());
+    Entry { name: None, place, weight: 1, max_connections: None, backup: false }
+}
+
+fn named(target: &Target) -> Entry {
+    Entry { place: Place::Named(target.clone()), ..at("127.0.0.1:1") }
+}
+
+impl Scene {
+    fn pool(&self, entries: Vec<Entry>) -> Pool {
+        let parts = Parts {
+            name: "p".into(),
+            settings: settings(),
+            entries,
+            tls: None,
+            metrics: self.metrics.pool("p"),
+        };
+        Pool::new(parts, &self.lives, &|_| Vec::new())
+    }
+}
+
+fn all(pool: &Pool) -> Vec<Arc<Backend>> {
+    pool.members().all().cloned().collect()
+}
+
+#[test]
+fn a_place_is_held_until_the_guard_goes() {
+    let entry = Entry { max_connections: Some(2), ..at("127.0.0.1:1") };
+    let b = all(&scene().pool(vec![entry])).remove(0);
+    let (one, two) = (b.reserve(), b.reserve());
+    assert!(one.is_some() && two.is_some() && !b.is_usable(false));
+    assert!(b.reserve().is_none());
+    assert_eq!(b.active(), 2, "the place that could not be had is given back");
+    drop(one);
+    assert!(b.is_usable(false) && b.reserve().is_some());
+}
+
+#[test]
+fn a_change_of_health_is_told_once() {
+    let b = all(&scene().pool(vec![at("127.0.0.1:1")])).remove(0);
+    assert!(b.live.out(Reason::Down));
+    assert!(!b.live.out(Reason::Down));
+    assert!(!b.is_usable(false) && b.is_usable(true), "a panic ignores health");
+    b.live.out(Reason::Drained);
+    assert!(!b.is_usable(true), "and never a drain");
+}
+
+#[test]
+fn a_new_plan_finds_the_live_states_of_the_old_one() {
+    let scene = scene();
+    let old = scene.pool(vec![at("127.0.0.1:1"), at("127.0.0.1:2")]);
+    let held = all(&old)[1].reserve().unwrap();
+    all(&old)[1].live.set_hand_weight(Some(7));
+    let new = scene.pool(vec![at("127.0.0.1:2"), at("127.0.0.1:3")]);
+    let now = all(&new);
+    assert_eq!((now[0].active(), now[0].weight, now[1].active()), (1, 7, 0));
+    assert_eq!(old.id, new.id);
+    drop((old, held));
+    scene.lives.sweep(&["p"].into());
+    let text = scene.metrics.scrape().unwrap();
+    assert!(!text.contains("127.0.0.1:1\"") && text.contains("127.0.0.1:2\""), "{text}");
+}
+
+#[test]
+fn an_answer_changes_the_members_and_keeps_those_that_stay() {
+    let target = Target::Host { host: "api.internal".into(), port: 80 };
+    let pool = scene().pool(vec![named(&target), at("127.0.0.9:80")]);
+    assert_eq!(all(&pool).len(), 1);
+    let found = |ip: &str| Found {
+        address: format!("{ip}:80").parse().unwrap(),
+        host: "api.internal".into(),
+        weight: 1,
+        backup: false,
+    };
+    assert!(pool.resolved(&target, &[found("10.0.0.1"), found("10.0.0.2")]).is_empty());
+    let stays = Arc::clone(&all(&pool)[1].live);
+    let version = pool.members().version;
+    let gone = pool.resolved(&target, &[found("10.0.0.2"), found("10.0.0.3")]);
+    assert_eq!(gone.iter().map(|l| l.address.to_string()).collect::<Vec<_>>(), ["10.0.0.1:80"]);
+    assert!(Arc::ptr_eq(&stays, &all(&pool)[0].live) && pool.members().version != version);
+    let version = pool.members().version;
+    assert!(pool.resolved(&target, &[found("10.0.0.2"), found("10.0.0.3")]).is_empty());
+    assert_eq!(pool.members().version, version, "the same answer changes nothing");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_eject_but_never_too_many() {
+    let pool = scene().pool(vec![at("127.0.0.1:1"), at("127.0.0.1:2"), at("127.0.0.1:3")]);
+    let backends = all(&pool);
+    for b in &backends {
+        pool.failed(b, "failed");
+        pool.failed(b, "failed");
+    }
+    let out: Vec<bool> = backends.iter().map(|b| b.live.is(Reason::Ejected)).collect();
+    assert_eq!(out, [true, false, false], "half of three is one");
+    tokio::time::advance(Duration::from_secs(31)).await;
+    pool.end_ejections(Instant::now());
+    assert!(backends[0].live.is_in_service());
+    assert_ne!(backends[0].share(pool.settings.slow_start), crate::pick::Share::WHOLE);
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert_eq!(backends[0].share(pool.settings.slow_start), crate::pick::Share::WHOLE);
+}
+
+#[test]
+fn a_panic_ignores_health_until_enough_are_back_or_a_backup_serves() {
+    let pool = scene().pool(vec![at("127.0.0.1:1"), at("127.0.0.1:2"), at("127.0.0.1:3")]);
+    for b in &all(&pool)[..2] {
+        b.live.out(Reason::Down);
+    }
+    pool.reassess();
+    assert!(pool.is_in_panic() && pool.usable() == 3 && pool.healthy() == 1);
+    all(&pool)[0].live.back(Reason::Down);
+    pool.reassess();
+    assert!(!pool.is_in_panic() && pool.usable() == 2);
+
+    let backup = Entry { backup: true, ..at("127.0.0.1:9") };
+    let pool = scene().pool(vec![at("127.0.0.1:1"), backup]);
+    all(&pool)[0].live.out(Reason::Down);
+    pool.reassess();
+    assert!(!pool.is_in_panic(), "a backup that is well comes before a panic");
+}

@@ -1,0 +1,230 @@
+//! The loop of a relay: both directions have their turns, and one timer watches over them.
+
+use super::ahead::{self, Ahead, Silence};
+use super::fault::Fault;
+use super::flow::Flow;
+use super::rules::{Rules, Terms};
+use super::wire::Wire;
+use crate::account::Traffic;
+use crate::error::ConnError;
+use crate::memory::Memory;
+use crate::outcome::{Finished, Side};
+use crate::pool::HelloReplay;
+use crate::stop::Switch;
+use socket2::SockRef;
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Two sides, and the two directions between them.
+pub(super) struct Relay<'a, C, B> {
+    pub(super) client: &'a mut C,
+    pub(super) backend: &'a mut B,
+    pub(super) up: Flow,
+    pub(super) down: Flow,
+    pub(super) first: Option<Finished>,
+    pub(super) replay: HelloReplay,
+    /// So many of the next bytes up have been counted with an earlier backend.
+    pub(super) counted: usize,
+    pub(super) memory: &'a Memory,
+    pub(super) traffic: &'a mut Traffic,
+}
+
+/// Why the loop of a relay ended.
+pub(super) enum End {
+    /// Both directions finished.
+    Both,
+    /// The backend ended before its first byte, and the hello may go to another one.
+    Unanswered(Silence),
+    /// The flow that `from` feeds failed.
+    Broken { from: Side, fault: Fault },
+    /// A side that is not being read from has been reset.
+    Gone(Side, io::ErrorKind),
+    /// A deadline, or the switch.
+    Cut(ConnError),
+}
+
+impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
+    pub(super) fn new(
+        client: &'a mut C,
+        backend: &'a mut B,
+        ahead: Ahead,
+        terms: &Terms<'a>,
+        traffic: &'a mut Traffic,
+    ) -> Self {
+        let replayable = ahead.is_replayable();
+        let Ahead { bytes, replay, counted } = ahead;
+        let mut up = Flow::new(bytes, terms.rules.client_truncation);
+        let mut down = Flow::new(Vec::new(), terms.rules.backend_truncation);
+        if replayable {
+            up.keep(false);
+            down.keep(ahead::covers(replay, Silence::Fin));
+        }
+        Self { client, backend, up, down, first: None, replay, counted, memory: terms.memory, traffic }
+    }
+
+    pub(super) async fn run(&mut self, rules: &Rules, switch: &Switch) -> End {
+        let mut last = Instant::now();
+        let mut timer = pin!(sleep_until(last + rules.idle));
+        poll_fn(|cx| {
+            let end = self.poll_flows(cx, &mut last);
+            switch.moved(last);
+            if end.is_ready() {
+                return end;
+            }
+            if let Poll::Ready(why) = switch.poll_thrown(cx) {
+                return Poll::Ready(End::Cut(ConnError::Stopped(why)));
+            }
+            self.poll_timer(cx, timer.as_mut(), last, rules)
+        })
+        .await
+    }
+
+    fn poll_flows(&mut self, cx: &mut Context<'_>, last: &mut Instant) -> Poll<End> {
+        let was_open = self.first.is_none();
+        let (mut sent_up, mut sent_down) = (0, 0);
+        let up = self.up.poll(cx, self.client, self.backend, self.memory, &mut sent_up);
+        if self.up.has_ended() && self.first.is_none() {
+            self.first = Some(Finished { first: Side::Client, how: C::CLEAN_END });
+        }
+        self.keep_or_go_on();
+        // A socket tells of its reset once: a write that has met it leaves the next read nothing but an end that
+        // looks clean. So nothing more is read until it is known what the failure means.
+        let broke = matches!(up, Poll::Ready(Err(_))) && !self.up.has_ended();
+        let down = if broke {
+            Poll::Pending
+        } else {
+            self.down.poll(cx, self.backend, self.client, self.memory, &mut sent_down)
+        };
+        if self.down.has_ended() && self.first.is_none() {
+            self.first = Some(Finished { first: Side::Backend, how: B::CLEAN_END });
+        }
+        self.count_up(sent_up);
+        self.traffic.down(sent_down);
+        if let Some(silence) = self.silence(&up, &down) {
+            return Poll::Ready(End::Unanswered(silence));
+        }
+        self.keep_or_go_on();
+        // The time of a half-closed connection begins with the half-close.
+        if sent_up + sent_down > 0 || (was_open && self.first.is_some()) {
+            *last = Instant::now();
+        }
+        match (excused(up, &mut self.up, &self.down), excused(down, &mut self.down, &self.up)) {
+            (Poll::Ready(Err(fault)), _) => Poll::Ready(End::Broken { from: Side::Client, fault }),
+            (_, Poll::Ready(Err(fault))) => Poll::Ready(End::Broken { from: Side::Backend, fault }),
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Both),
+            _ => Poll::Pending,
+        }
+    }
+
+    /// How the backend ended, where the hello may go to another one.
+    fn silence(&self, up: &Poll<Result<(), Fault>>, down: &Poll<Result<(), Fault>>) -> Option<Silence> {
+        if !self.up.is_fresh() || !self.down.is_fresh() {
+            return None;
+        }
+        let silence = match (up, down) {
+            (Poll::Ready(Err(Fault::Destination(kind))), _) if !has_unread(self.backend.tcp()) => {
+                Silence::Broke(*kind)
+            }
+            (Poll::Ready(Err(_)), _) => return None,
+            (_, Poll::Ready(Err(Fault::Source(kind)))) => Silence::Broke(*kind),
+            _ if self.down.has_ended() => Silence::Fin,
+            _ => return None,
+        };
+        ahead::covers(self.replay, silence).then_some(silence)
+    }
+
+    /// The hello may go to another backend only while neither side has sent a byte or ended.
+    fn keep_or_go_on(&mut self) {
+        let kept = self.up.is_fresh() && self.down.is_fresh();
+        if !kept || self.up.has_ended() || self.down.has_ended() {
+            self.go_on();
+        }
+    }
+
+    /// From here on this backend is the only one.
+    pub(super) fn go_on(&mut self) {
+        self.up.go_on();
+        self.down.go_on();
+    }
+
+    /// Counts what went up, but for what was counted when it went to an earlier backend.
+    pub(super) fn count_up(&mut self, sent: usize) {
+        let again = sent.min(self.counted);
+        self.counted -= again;
+        self.traffic.up(sent - again);
+    }
+
+    /// One timer for all deadlines. It is not moved with every byte: when it fires it looks at the last one.
+    fn poll_timer(
+        &self,
+        cx: &mut Context<'_>,
+        mut timer: Pin<&mut Sleep>,
+        last: Instant,
+        rules: &Rules,
+    ) -> Poll<End> {
+        let half_closed = self.first.is_some();
+        let deadline = last + if half_closed { rules.half_closed } else { rules.idle };
+        // A side that has finished sending, or whose bytes are stuck, is not read from: nothing would tell of its
+        // reset.
+        let watching = half_closed || self.up.is_blocked() || self.down.is_blocked();
+        let next = |now: Instant| if watching { deadline.min(now + LOOK_AGAIN) } else { deadline };
+        if watching {
+            let wake = next(Instant::now());
+            if timer.deadline() > wake {
+                timer.as_mut().reset(wake);
+            }
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            if now >= deadline {
+                let cut = if half_closed { ConnError::HalfClosedTimeout } else { ConnError::IdleTimeout };
+                return Poll::Ready(End::Cut(cut));
+            }
+            if let Some(gone) = self.reset_unseen() {
+                return Poll::Ready(gone);
+            }
+            timer.as_mut().reset(next(now));
+        }
+        Poll::Pending
+    }
+
+    /// A reset of a side that is not being read from.
+    fn reset_unseen(&self) -> Option<End> {
+        let error = |tcp: &TcpStream| tcp.take_error().ok().flatten();
+        if (self.up.has_ended() || self.up.is_blocked())
+            && let Some(e) = error(self.client.tcp())
+        {
+            return Some(End::Gone(Side::Client, e.kind()));
+        }
+        if (self.down.has_ended() || self.down.is_blocked())
+            && let Some(e) = error(self.backend.tcp())
+        {
+            return Some(End::Gone(Side::Backend, e.kind()));
+        }
+        None
+    }
+}
+
+/// A destination that cannot be told of the end any more, because it has gone after its own clean end, is no fault.
+fn excused(polled: Poll<Result<(), Fault>>, flow: &mut Flow, opposite: &Flow) -> Poll<Result<(), Fault>> {
+    match polled {
+        Poll::Ready(Err(Fault::Destination(_))) if opposite.has_ended() && flow.excuse() => {
+            Poll::Ready(Ok(()))
+        }
+        other => other,
+    }
+}
+
+/// Bytes have come that nobody has read: they can still be read after a reset.
+fn has_unread(stream: &TcpStream) -> bool {
+    SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|n| n > 0)
+}
+
+/// How often a side that is not being read from is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);

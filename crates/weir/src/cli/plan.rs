@@ -1,0 +1,172 @@
+//! `weir plan`: what a reload would change, and which connections it would touch.
+
+use super::admin::Server;
+use super::configuration::configuration;
+use super::running::{Pool, Running};
+use super::table::counted;
+use crate::run;
+use crate::terminal::{complain, say};
+use clap::Args;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use weir_config::difference::{Kind, What};
+use weir_config::{Change, Difference, difference};
+
+/// Checks a new configuration, and prints what a reload of the running weir would change: a line each, with the
+/// connections that would drain. Changes nothing.
+#[derive(Debug, Args)]
+pub(super) struct Plan {
+    /// The new configuration; without it ./weir.yaml, then /etc/weir/weir.yaml
+    #[arg(short, long, value_name = "NEW")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    server: Server,
+}
+
+impl Plan {
+    pub(super) fn execute(&self) -> ExitCode {
+        let path = match configuration(self.config.as_deref()) {
+            Ok(path) => path,
+            Err(code) => return code,
+        };
+        // Its own mistakes first: they are worth telling also where no weir runs.
+        let new = match run::compile(&path) {
+            Ok(Ok(compiled)) => compiled,
+            Ok(Err(rejected)) => {
+                let count = counted(rejected.0.len(), "error");
+                complain(&format!("{rejected}\n\n{}: refused, {count}", path.display()));
+                return ExitCode::FAILURE;
+            }
+            Err(error) => return failed(&error),
+        };
+        for warning in &new.warnings {
+            complain(&format!("{}\n", warning.render()));
+        }
+        let client = match self.server.find(Some(&path)) {
+            Ok(client) => client,
+            Err(code) => return code,
+        };
+        let planned = client.get("/api/v1/config").and_then(|answer| {
+            let found = difference(&answer.read()?, &new.config);
+            let running: Running = client.get("/api/v1/status")?.read()?;
+            Ok(report(&found, &running))
+        });
+        match planned {
+            Ok(text) => {
+                say(&text);
+                ExitCode::SUCCESS
+            }
+            Err(error) => failed(&error),
+        }
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    complain(&format!("error: {error:#}"));
+    ExitCode::FAILURE
+}
+
+/// A line a change, with the connections that it touches, and what becomes of the others.
+fn report(found: &Difference, running: &Running) -> String {
+    if found.is_empty() {
+        return "nothing differs from what runs".to_owned();
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for change in &found.changes {
+        lines.push(match touched(change, running) {
+            Some(1) => format!("{change}   1 connection drains"),
+            Some(count) => format!("{change}   {count} connections drain"),
+            None => change.to_string(),
+        });
+    }
+    lines.push(String::new());
+    lines.push(counted(found.changes.len(), "change"));
+    if found.changes.iter().any(|change| change.kind != Kind::Removed) {
+        lines.push(
+            "what is added or changed is for new connections: open ones keep what they began with".to_owned(),
+        );
+    }
+    if found.needs_restart() {
+        lines.push("what needs a restart stays as it is until then".to_owned());
+    }
+    lines.join("\n")
+}
+
+/// Connections open now that have to end with this change; `None` where it ends none. Of a route nobody keeps count,
+/// and its connections go on; those of a pool are told with its backends.
+fn touched(change: &Change, running: &Running) -> Option<u64> {
+    let moved = change.keys.iter().any(|key| key.key == "address");
+    match (change.what, change.kind) {
+        (What::Listener, Kind::Removed) => {
+            let gone = running.listeners.iter().filter(|listener| listener.name == change.name);
+            Some(gone.map(|listener| listener.active).sum())
+        }
+        // At another address it is another backend, whatever its name.
+        (What::Backend, kind) if kind == Kind::Removed || kind == Kind::Changed && moved => {
+            let at = |pool: &Pool| {
+                let backend = change.name.strip_prefix(&pool.name).and_then(|rest| rest.strip_prefix('/'))?;
+                Some(pool.active(backend))
+            };
+            Some(running.pools.iter().filter_map(at).sum())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn running() -> Running {
+        serde_json::from_value(json!({
+            "listeners": [{"name": "edge", "active": 7}, {"name": "www", "active": 2}],
+            "pools": [
+                {"name": "web", "backends": [
+                    {"name": "10.0.0.12:8080", "active": 3}, {"name": "two", "active": 1},
+                    {"name": "api@10.0.0.1:80", "address": "10.0.0.1:80", "active": 4},
+                    {"name": "api@10.0.0.2:80", "address": "10.0.0.2:80", "active": 5},
+                    {"name": "10.0.0.9:80", "address": "10.0.0.9:80", "active": 6},
+                ], "names": [{"name": "db.internal:80", "addresses": ["10.0.0.9:80", "10.0.0.8:80"]}]},
+                {"name": "other", "backends": [{"name": "two", "active": 100}]},
+            ],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn what_goes_says_how_many_connections_go_with_it() {
+        let old = json!({
+            "listeners": [{"name": "edge", "address": [":443"], "routes": [{"match": {}, "pool": "web"}]}],
+            "pools": [{"name": "web", "balance": "round_robin", "backends": [
+                "10.0.0.12:8080", {"name": "two", "address": "10.0.0.3:80"},
+                {"name": "api", "address": "api.internal:80"}, "DB.internal.:80",
+            ]}],
+        });
+        let new = json!({
+            "runtime": {"workers": 4},
+            "listeners": [],
+            "pools": [{"name": "web", "balance": "random_two", "backends": [
+                {"name": "two", "address": "10.0.0.4:80"}, "10.0.0.13:8080",
+            ]}],
+        });
+        assert_eq!(
+            report(&difference(&old, &new), &running()),
+            "\
++ runtime (needs a restart)
+- listener edge (:443)   7 connections drain
+- route edge/any (to pool web)
+~ pool web: balance round_robin → random_two
+- backend web/10.0.0.12:8080   3 connections drain
+~ backend web/two: address 10.0.0.3:80 → 10.0.0.4:80   1 connection drains
+- backend web/api (api.internal:80)   9 connections drain
+- backend web/DB.internal.:80   6 connections drain
++ backend web/10.0.0.13:8080
+
+9 changes
+what is added or changed is for new connections: open ones keep what they began with
+what needs a restart stays as it is until then"
+        );
+        assert_eq!(report(&difference(&old, &old), &running()), "nothing differs from what runs");
+    }
+}

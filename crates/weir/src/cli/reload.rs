@@ -1,0 +1,116 @@
+//! `weir reload`: the running weir reads its configuration anew.
+
+use super::admin::{Answer, Server};
+use super::table::counted;
+use crate::terminal::{complain, say};
+use anyhow::Result;
+use clap::Args;
+use hyper::StatusCode;
+use serde::Deserialize;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use weir_config::Difference;
+
+/// Has the running weir read its configuration anew, waits, and prints what changed; or what is wrong, and then
+/// nothing has changed.
+#[derive(Debug, Args)]
+pub(super) struct Reload {
+    #[command(flatten)]
+    server: Server,
+    /// The configuration whose admin.address is asked; without it ./weir.yaml, then /etc/weir/weir.yaml
+    #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
+    config: Option<PathBuf>,
+}
+
+/// The answer to a reload that was done.
+#[derive(Debug, Deserialize)]
+struct Reloaded {
+    generation: u64,
+    changes: Difference,
+    #[serde(default)]
+    warnings: Vec<String>,
+}
+
+/// The answer to a reload of a configuration that is wrong.
+#[derive(Debug, Deserialize)]
+struct Refused {
+    errors: Vec<String>,
+}
+
+impl Reload {
+    pub(super) fn execute(&self) -> ExitCode {
+        let client = match self.server.find(self.config.as_deref()) {
+            Ok(client) => client,
+            Err(code) => return code,
+        };
+        let told = client.post("/api/v1/reload", None).and_then(|answer| tell(&answer));
+        told.unwrap_or_else(|error| {
+            complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        })
+    }
+}
+
+fn tell(answer: &Answer) -> Result<ExitCode> {
+    if answer.status == StatusCode::UNPROCESSABLE_ENTITY
+        && let Ok(Refused { errors }) = serde_json::from_slice(&answer.body)
+    {
+        for error in &errors {
+            complain(&format!("{error}\n"));
+        }
+        complain(&format!("refused, {}: nothing has changed", counted(errors.len(), "error")));
+        return Ok(ExitCode::FAILURE);
+    }
+    let Reloaded { generation, changes, warnings } = answer.read()?;
+    for warning in &warnings {
+        complain(&format!("{warning}\n"));
+    }
+    say(&report(generation, &changes));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The changes, a line each, and a last line that sums up.
+fn report(generation: u64, changes: &Difference) -> String {
+    if changes.is_empty() {
+        return format!("generation {generation}: nothing differs");
+    }
+    let count = counted(changes.changes.len(), "change");
+    let restart = if changes.needs_restart() { "; what needs a restart is as before" } else { "" };
+    format!("{changes}\ngeneration {generation}: {count}{restart}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn answer(status: StatusCode, body: &serde_json::Value) -> Answer {
+        Answer { status, body: body.to_string().into() }
+    }
+
+    #[test]
+    fn what_changed_is_a_line_each() {
+        let said = json!({"generation": 3, "warnings": [], "changes": [
+            {"kind": "removed", "what": "backend", "name": "web/10.0.0.12:8080", "keys": []},
+            {"kind": "changed", "what": "runtime", "name": "",
+             "keys": [{"key": "workers", "old": 2, "new": 4, "restart": true}]},
+        ]});
+        let Reloaded { generation, changes, .. } = answer(StatusCode::OK, &said).read().unwrap();
+        assert_eq!(
+            report(generation, &changes),
+            "- backend web/10.0.0.12:8080\n~ runtime: workers 2 → 4 (needs a restart)\n\
+             generation 3: 2 changes; what needs a restart is as before"
+        );
+        assert_eq!(report(4, &Difference::default()), "generation 4: nothing differs");
+    }
+
+    #[test]
+    fn every_refusal_is_a_failure_in_the_servers_words() {
+        let wrong = answer(StatusCode::UNPROCESSABLE_ENTITY, &json!({"errors": ["error: no pool `x`"]}));
+        assert_eq!(tell(&wrong).unwrap(), ExitCode::FAILURE);
+        let busy = answer(StatusCode::CONFLICT, &json!({"error": "another reload runs"}));
+        assert_eq!(tell(&busy).unwrap_err().to_string(), "another reload runs");
+        let old = Answer { status: StatusCode::METHOD_NOT_ALLOWED, body: b"only GET\n".to_vec() };
+        assert_eq!(tell(&old).unwrap_err().to_string(), "405 Method Not Allowed: only GET");
+    }
+}

@@ -1,0 +1,41 @@
+//! `weir schema`: what editors need to complete and check a weir.yaml.
+
+use crate::terminal::{complain, say};
+use clap::Args;
+use std::process::ExitCode;
+
+/// Prints the JSON Schema (draft 7) of the configuration. Editors that know YAML take it from a first line
+/// `# yaml-language-server: $schema=weir.schema.json`.
+#[derive(Debug, Args)]
+pub(super) struct Schema {}
+
+impl Schema {
+    pub(super) fn execute(&self) -> ExitCode {
+        match text() {
+            Ok(schema) => {
+                say(&schema);
+                ExitCode::SUCCESS
+            }
+            Err(error) => {
+                complain(&format!("error: {error}"));
+                ExitCode::FAILURE
+            }
+        }
+    }
+}
+
+fn text() -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&weir_config::schema::json_schema())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn it_prints_the_file_that_editors_get() {
+        let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/weir.schema.json");
+        assert_eq!(text().unwrap() + "\n", std::fs::read_to_string(kept).unwrap());
+    }
+}
