@@ -22,6 +22,7 @@ mod a_self_signed_backend_is_trusted_when_listed;
 mod a_server_may_speak_first;
 mod a_truncated_end_is_no_clean_end;
 mod addresses_in_use_are_refused;
+mod backends_come_and_go;
 mod bad_configurations_never_start;
 mod bad_hellos_reach_no_backend;
 mod bridging_encrypts_anew;

@@ -87,6 +87,7 @@ pub struct Builder {
     pool: Vec<String>,
     runtime: String,
     backends: Option<Vec<SocketAddr>>,
+    backend_text: Option<String>,
     also: Option<SocketAddr>,
     plain: bool,
     nofile: Option<u32>,
@@ -120,6 +121,7 @@ impl World {
             pool: Vec::new(),
             runtime: "workers: 1, drain_timeout: 5s".to_owned(),
             backends: None,
+            backend_text: None,
             also: None,
             plain: false,
             nofile: None,
@@ -176,6 +178,13 @@ impl Builder {
         self
     }
 
+    /// Another text as the pool's only backend: a name in DNS.
+    #[must_use]
+    pub fn backend_text(mut self, text: &str) -> Self {
+        self.backend_text = Some(text.to_owned());
+        self
+    }
+
     /// One backend in the pool before the world's own.
     #[must_use]
     pub fn also(mut self, other: SocketAddr) -> Self {
@@ -200,8 +209,10 @@ impl Builder {
 
     fn yaml(&self, edge: &Port, backend: &Backend) -> String {
         let backends = self.backends.clone().unwrap_or_else(|| vec![backend.addr]);
-        let backends: Vec<String> =
-            self.also.iter().chain(&backends).map(|addr| format!("\"{addr}\"")).collect();
+        let backends: Vec<String> = match &self.backend_text {
+            Some(text) => vec![format!("\"{text}\"")],
+            None => self.also.iter().chain(&backends).map(|addr| format!("\"{addr}\"")).collect(),
+        };
         let (mut listener, mut pool) = (self.listener.clone(), self.pool.clone());
         if self.mode != Mode::Passthrough {
             listener.push("tls: public".to_owned());

@@ -220,8 +220,16 @@ impl Control {
         let compiled = self.compile(generation).await?;
         let before = self.node.plan();
         let servers = &compiled.plan.runtime.resolvers;
-        if *servers != before.runtime.resolvers {
-            self.workshop.names.ask(Resolver::new(servers).map_err(ReloadError::Resolver)?);
+        let resolver = if *servers == before.runtime.resolvers {
+            None
+        } else {
+            Some(Resolver::new(servers).map_err(ReloadError::Resolver)?)
+        };
+        let held: Vec<_> = before.listeners.iter().flat_map(|l| l.addresses.iter().copied()).collect();
+        let lanes = bind::sockets(&compiled.plan, self.node.workers, &held).map_err(ReloadError::Bind)?;
+        // From here on nothing can fail any more.
+        if let Some(resolver) = resolver {
+            self.workshop.names.ask(resolver);
         }
         // Names that are new are asked for before anybody is sent to them.
         let unknown: Vec<_> = targets(&compiled.plan).collect();
@@ -232,8 +240,6 @@ impl Control {
                 pool.resolved(target, &self.workshop.names.found(target));
             }
         }
-        let held: Vec<_> = before.listeners.iter().flat_map(|l| l.addresses.iter().copied()).collect();
-        let lanes = bind::sockets(&plan, self.node.workers, &held).map_err(ReloadError::Bind)?;
         let changes = weir_config::difference(&self.config.load(), &config);
 
         let plan = Arc::new(plan);

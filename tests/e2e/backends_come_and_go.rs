@@ -1,0 +1,111 @@
+//! Backends that come and go: by hand, by DNS, by a fall before their first byte.
+
+use std::time::{Duration, Instant};
+use weir_tests::dnsmasq::Dnsmasq;
+use weir_tests::http::request;
+use weir_tests::peers::{Backend, Role};
+use weir_tests::ports::Port;
+use weir_tests::world::{Mode, NAME, World};
+
+async fn asks(world: &World) -> String {
+    let mut stream = world.connect().await;
+    stream.send(b"x").await.unwrap();
+    let first = stream.exactly(2).await.unwrap();
+    stream.finish().await;
+    stream.rest().await;
+    String::from_utf8(first).unwrap()
+}
+
+#[tokio::test]
+async fn a_backend_that_resets_before_its_first_byte_is_invisible() {
+    for (role, policy, fails) in [
+        (Role::ResetAfter(10), "hello_replay: true", false),
+        (Role::ResetAfter(10), "hello_replay: false", true),
+    ] {
+        let bad = Backend::plain(role).await;
+        let world = World::of(Mode::Passthrough).also(bad.addr).pool(policy).start().await;
+        let mut failed = 0;
+        for _ in 0..20 {
+            match world.client().connect(world.edge, NAME).await {
+                Ok(mut stream) => {
+                    stream.send(b"x").await.unwrap();
+                    assert_eq!(stream.exactly(1).await.unwrap(), b"x");
+                    stream.finish().await;
+                    stream.rest().await;
+                }
+                Err(_) => failed += 1,
+            }
+        }
+        let metrics = world.weir.settle().await;
+        let replays = metrics.count("weir_hello_replays_total", &[]);
+        assert_eq!(
+            (failed > 0, replays > 0),
+            (fails, !fails),
+            "{policy}: {failed} failed, {replays} replays"
+        );
+        assert!(bad.count() > 5, "{}", bad.count());
+        assert_eq!(
+            metrics.count("weir_backend_ejections_total", &[]),
+            0,
+            "what comes after the hello never counts"
+        );
+    }
+}
+
+#[tokio::test]
+async fn by_hand() {
+    let other = Backend::plain(Role::Named("b".into())).await;
+    let world =
+        World::of(Mode::Passthrough).plain().role(Role::Named("a".into())).also(other.addr).start().await;
+    let path = |verb: &str| format!("/api/v1/pools/main/backends/{}/{verb}", other.addr);
+    assert_eq!(request(world.weir.admin(), "POST", &path("drain")).await.unwrap().status, 200);
+    for _ in 0..6 {
+        assert_eq!(asks(&world).await, "a\n");
+    }
+    let answer = request(world.weir.admin(), "POST", "/api/v1/reload").await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    for _ in 0..6 {
+        assert_eq!(asks(&world).await, "a\n", "what is set by hand outlives a reload");
+    }
+    assert_eq!(request(world.weir.admin(), "POST", &path("ready")).await.unwrap().status, 200);
+    let mut seen = String::new();
+    for _ in 0..6 {
+        seen += &asks(&world).await;
+    }
+    assert!(seen.contains('a') && seen.contains('b'), "{seen}");
+    assert_eq!(request(world.weir.admin(), "POST", &path("weight")).await.unwrap().status, 400, "no body");
+    let unknown = "/api/v1/pools/main/backends/nobody/drain";
+    assert_eq!(request(world.weir.admin(), "POST", unknown).await.unwrap().status, 404);
+}
+
+#[tokio::test]
+async fn a_dns_answer_that_changes_is_followed() {
+    let dns = Dnsmasq::start("127.0.0.1 api.test\n", &[]).await;
+    let port = Port::free();
+    let at = |ip: &str| format!("{ip}:{port}").parse().unwrap();
+    let one = Backend::start(at("127.0.0.1"), Role::Named("1".into()), None).await;
+    let two = Backend::start(at("127.0.0.2"), Role::Named("2".into()), None).await;
+    let world = World::of(Mode::Passthrough)
+        .plain()
+        .runtime(&format!("workers: 1, drain_timeout: 5s, resolvers: [\"{}\"]", dns.addr))
+        .backend_text(&format!("api.test:{port}"))
+        .start()
+        .await;
+    let mut held = world.connect().await;
+    assert_eq!(held.exactly(2).await.unwrap(), b"1\n");
+    dns.change("127.0.0.2 api.test\n").await;
+    let changed = Instant::now();
+    while asks(&world).await != "2\n" {
+        assert!(changed.elapsed() < Duration::from_secs(3), "the TTL is 1 s");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    held.send(b"still here").await.unwrap();
+    assert_eq!(held.exactly(10).await.unwrap(), b"still here", "old connections go on");
+    dns.fall_silent();
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(asks(&world).await, "2\n", "the last good answer is kept");
+    dns.resume();
+    held.finish().await;
+    held.rest().await;
+    assert!(one.count() > 0 && two.count() > 1);
+}
