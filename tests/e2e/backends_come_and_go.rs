@@ -1,7 +1,9 @@
 //! Backends that come and go: by hand, by DNS, by a fall before their first byte.
 
 use std::time::{Duration, Instant};
+use weir_tests::client::tcp;
 use weir_tests::dnsmasq::Dnsmasq;
+use weir_tests::eventually::eventually;
 use weir_tests::http::request;
 use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
@@ -52,6 +54,78 @@ async fn a_backend_that_resets_before_its_first_byte_is_invisible() {
     }
 }
 
+/// Ten clients at a time.
+const AT_ONCE: usize = 10;
+
+#[tokio::test]
+async fn shares_are_the_weights() {
+    for workers in [1, 2] {
+        let mut backends = Vec::new();
+        for _ in 0..3 {
+            backends.push(Backend::plain(Role::CloseAtOnce).await);
+        }
+        let entries: Vec<String> = backends
+            .iter()
+            .zip([1, 2, 7])
+            .map(|(b, weight)| format!("{{address: \"{}\", weight: {weight}}}", b.addr))
+            .collect();
+        let world = World::of(Mode::Passthrough)
+            .plain()
+            .runtime(&format!("workers: {workers}, drain_timeout: 5s"))
+            .entries(&entries.join(", "))
+            .start()
+            .await;
+        let edge = world.edge;
+        let clients: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                tokio::spawn(async move {
+                    for _ in 0..10_000 / AT_ONCE {
+                        let mut stream = tcp(edge).await;
+                        stream.finish().await;
+                        stream.rest().await;
+                    }
+                })
+            })
+            .collect();
+        for client in clients {
+            client.await.unwrap();
+        }
+        let metrics = world.weir.settle().await;
+        for (backend, share) in backends.iter().zip([1000u64, 2000, 7000]) {
+            let labels = [("backend", &*backend.addr.to_string()), ("result", "ok")];
+            let got = metrics.count("weir_backend_connections_total", &labels);
+            assert!(got.abs_diff(share) <= 200, "{workers} workers: {got} instead of {share}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_is_ejected_and_comes_back() {
+    let dead = weir_tests::peers::refused();
+    let check = "passive_check: {failures: 2, window: 10s, eject: 1s, max_ejected: 50%}";
+    let world = World::of(Mode::Passthrough)
+        .plain()
+        .role(Role::Named("a".into()))
+        .also(dead.addr())
+        .pool(check)
+        .start()
+        .await;
+    for _ in 0..8 {
+        assert_eq!(asks(&world).await, "a\n");
+    }
+    let metrics = world.weir.metrics().await;
+    assert_eq!(metrics.count("weir_backend_ejections_total", &[("reason", "failed")]), 1);
+    assert_eq!(metrics.count("weir_retries_total", &[]), 2, "once it is out nobody is sent there");
+    let name = dead.addr().to_string();
+    eventually(Duration::from_secs(20), "it is back", async || {
+        match world.weir.metrics().await.count("weir_backend_up", &[("backend", &name)]) {
+            1 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn by_hand() {
     let other = Backend::plain(Role::Named("b".into())).await;
@@ -88,7 +162,7 @@ async fn a_dns_answer_that_changes_is_followed() {
     let world = World::of(Mode::Passthrough)
         .plain()
         .runtime(&format!("workers: 1, drain_timeout: 5s, resolvers: [\"{}\"]", dns.addr))
-        .backend_text(&format!("api.test:{port}"))
+        .entries(&format!("\"api.test:{port}\""))
         .start()
         .await;
     let mut held = world.connect().await;

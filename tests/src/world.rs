@@ -87,7 +87,7 @@ pub struct Builder {
     pool: Vec<String>,
     runtime: String,
     backends: Option<Vec<SocketAddr>>,
-    backend_text: Option<String>,
+    entries: Option<String>,
     also: Option<SocketAddr>,
     plain: bool,
     nofile: Option<u32>,
@@ -121,7 +121,7 @@ impl World {
             pool: Vec::new(),
             runtime: "workers: 1, drain_timeout: 5s".to_owned(),
             backends: None,
-            backend_text: None,
+            entries: None,
             also: None,
             plain: false,
             nofile: None,
@@ -178,10 +178,10 @@ impl Builder {
         self
     }
 
-    /// Another text as the pool's only backend: a name in DNS.
+    /// The pool's `backends` as they are to stand between the brackets.
     #[must_use]
-    pub fn backend_text(mut self, text: &str) -> Self {
-        self.backend_text = Some(text.to_owned());
+    pub fn entries(mut self, text: &str) -> Self {
+        self.entries = Some(text.to_owned());
         self
     }
 
@@ -209,8 +209,8 @@ impl Builder {
 
     fn yaml(&self, edge: &Port, backend: &Backend) -> String {
         let backends = self.backends.clone().unwrap_or_else(|| vec![backend.addr]);
-        let backends: Vec<String> = match &self.backend_text {
-            Some(text) => vec![format!("\"{text}\"")],
+        let backends: Vec<String> = match &self.entries {
+            Some(text) => vec![text.clone()],
             None => self.also.iter().chain(&backends).map(|addr| format!("\"{addr}\"")).collect(),
         };
         let (mut listener, mut pool) = (self.listener.clone(), self.pool.clone());

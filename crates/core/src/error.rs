@@ -224,3 +224,22 @@ impl From<Stop> for ConnError {
         Self::Stopped(stop)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_can_cause_speaks_against_no_backend() {
+        let tls = |reason, clients_name| ConnectError::Tls { reason, clients_name }.is_the_backends_own();
+        for reason in [Reason::NameMismatch, Reason::Alert, Reason::Eof, Reason::Reset, Reason::BadName] {
+            assert!(!tls(reason, true), "{reason:?}");
+        }
+        assert!(tls(Reason::NameMismatch, false) && !tls(Reason::Alert, false));
+        for reason in [Reason::UnknownCa, Reason::Expired, Reason::Timeout] {
+            assert!(tls(reason, true) && tls(reason, false), "{reason:?}");
+        }
+        assert!(ConnectError::TimedOut.is_the_backends_own());
+        assert!(!ConnectError::Local(io::ErrorKind::AddrNotAvailable.into()).is_the_backends_own());
+    }
+}
