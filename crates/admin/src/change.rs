@@ -16,7 +16,8 @@ use serde_json::json;
 use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
-use weir_control::control::{ReloadError, Unknown};
+use weir_control::control::by_hand::Unknown;
+use weir_control::control::reload::ReloadError;
 
 /// The body of `/weight`.
 #[derive(Debug, Deserialize)]

@@ -3,11 +3,14 @@
 //! - [`probe`] one question to one backend: tcp, tls, http.
 //! - [`health`] asks backends whether they are well, and tells the pools.
 //! - [`discovery`] asks DNS for the backends that are names.
+//! - [`workshop`] makes plans.
 //! - [`control`] reloads, what is set by hand, and what DNS answers: everything that changes while connections live.
 
 pub mod control;
 pub mod discovery;
 pub mod health;
 pub mod probe;
+pub mod workshop;
 
 pub use control::Control;
+pub use workshop::{Compiled, Workshop};

@@ -16,10 +16,11 @@ use tokio::time::{interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_admin::Admin;
-use weir_config::{CompileInput, Diagnostic, Pattern, Rejected};
-use weir_control::control::{Apply, Control, Workshop, targets};
+use weir_config::Rejected;
+use weir_control::control::{Apply, Parts, resolve};
 use weir_control::discovery::{Names, Resolver};
 use weir_control::health::Checks;
+use weir_control::{Compiled, Control, Workshop};
 use weir_core::access;
 use weir_core::pool::{CheckKind, Lives, Pool};
 use weir_metrics::Metrics;
@@ -29,51 +30,33 @@ use weir_router::node::{Node, Phase};
 use weir_router::plan::Plan;
 use weir_tls::TicketSecret;
 
-/// A sound configuration, and what it was made with.
+/// A sound configuration, and what further ones are made with.
 #[derive(Debug)]
-pub(crate) struct Compiled {
-    pub(crate) plan: Plan,
-    pub(crate) warnings: Vec<Diagnostic>,
-    pub(crate) metrics: Arc<Metrics>,
-    /// The configuration in force, for the admin server.
-    pub(crate) config: serde_json::Value,
-    patterns: Vec<Pattern>,
-    lives: Arc<Lives>,
-    secret: TicketSecret,
+pub(crate) struct Prepared {
     path: PathBuf,
+    workshop: Workshop,
+    pub(crate) compiled: Compiled,
 }
 
 /// Loads and compiles a configuration. Asks no name of DNS.
 ///
 /// # Errors
 /// When this process cannot even begin; a wrong configuration is the inner error.
-pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
+pub(crate) fn prepare(path: &Path) -> Result<Result<Prepared, Rejected>> {
     let metrics = Metrics::new(VERSION, RUSTC, CRYPTO).context("cannot register the metrics")?;
     let secret = TicketSecret::random().context("cannot make a ticket secret")?;
     let lives = Lives::new(Arc::clone(&metrics));
-    let compiled = weir_config::load(path).and_then(|loaded| {
-        let input = CompileInput {
-            metrics: &metrics,
-            lives: &lives,
-            answers: &|_| Vec::new(),
-            secret: &secret,
-            generation: 1,
-            cpus: resources::cpus(),
-        };
-        let (plan, warnings) = weir_config::compile(&loaded, &input)?;
-        Ok((plan, warnings, weir_config::effective(&loaded.file), loaded.patterns().to_vec()))
-    });
-    let path = path.to_owned();
-    Ok(compiled.map(|(plan, warnings, config, patterns)| Compiled {
-        plan,
-        warnings,
-        metrics,
-        config,
-        patterns,
-        lives,
-        secret,
-        path,
-    }))
+    let workshop = Workshop { metrics, lives, secret, cpus: resources::cpus() };
+    let compiled = workshop.compile(path, 1, &|_unasked| Vec::new());
+    Ok(compiled.map(|compiled| Prepared { path: path.to_owned(), workshop, compiled }))
+}
+
+/// Loads and compiles a configuration that is not to be run.
+///
+/// # Errors
+/// As [`prepare`].
+pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
+    Ok(prepare(path)?.map(|prepared| prepared.compiled))
 }
 
 /// Runs a configuration until told to stop.
@@ -81,14 +64,14 @@ pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
 /// # Errors
 /// Everything that keeps it from starting; then nothing has been started.
 pub(crate) fn run(path: &Path) -> Result<ExitCode> {
-    let compiled = match compile(path)? {
-        Ok(compiled) => compiled,
+    let prepared = match prepare(path)? {
+        Ok(prepared) => prepared,
         Err(rejected) => {
             return Err(anyhow!("{rejected}\n\n{}: refused, nothing was started", path.display()));
         }
     };
-    let log = logging::start(&compiled.plan.log)?;
-    for warning in &compiled.warnings {
+    let log = logging::start(&prepared.compiled.plan.log)?;
+    for warning in &prepared.compiled.warnings {
         tracing::warn!(file = warning.file, line = warning.line, key = warning.key, "{}", warning.message);
     }
     let runtime =
@@ -96,7 +79,7 @@ pub(crate) fn run(path: &Path) -> Result<ExitCode> {
     let ended = runtime.block_on(async {
         // First of all: from here on a signal drains, and never ends the process by its default.
         let signals = Signals::listen().context("cannot listen to signals")?;
-        Running::start(compiled, log).await?.until_told(signals).await
+        Running::start(prepared, log).await?.until_told(signals).await
     });
     // A drain that was cut short still waits on a thread of its own, and must not be waited for.
     Runtime::shutdown_background(runtime);
@@ -123,8 +106,10 @@ impl Running {
     ///
     /// # Errors
     /// Every address that cannot be had, and whatever else keeps it from starting.
-    pub(crate) async fn start(compiled: Compiled, log: Logging) -> Result<Self> {
-        let Compiled { plan, metrics, config, patterns, warnings: _, lives, secret, path } = compiled;
+    pub(crate) async fn start(prepared: Prepared, log: Logging) -> Result<Self> {
+        let Prepared { path, workshop, compiled } = prepared;
+        let Compiled { plan, config, patterns, warnings: _ } = compiled;
+        let metrics = Arc::clone(&workshop.metrics);
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
         let (lanes, admin) = bind(&plan).await?;
@@ -143,11 +128,11 @@ impl Running {
 
         let orders = data_plane.orders();
         let checks = Checks::new(&metrics, orders.clone(), &tasks, &stop);
-        let workshop = Workshop { path, metrics, lives, names, secret, cpus: resources::cpus() };
         let apply = apply(log, &records, allowed);
         drop(records); // The workers' copies are all that keep the writer going.
-        let control = Control::new(Arc::clone(&node), workshop, orders, (config, patterns), checks, apply);
-        control.begin().await;
+        let its_node = Arc::clone(&node);
+        let parts = Parts { node: its_node, path, workshop, names, orders, config, patterns, checks, apply };
+        let control = Control::begin(parts).await;
         let (reload, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let spawn = |work: Pin<Box<dyn Future<Output = ()> + Send>>| {
             let stop = stop.clone();
@@ -240,17 +225,10 @@ async fn names(
 ) -> Result<Arc<Names>> {
     let resolver = Resolver::new(&plan.runtime.resolvers).context("cannot resolve names")?;
     let names = Arc::new(Names::new(resolver, metrics, tasks, stop));
-    names.first(targets(plan), NAMES_WITHIN).await;
-    for pool in &plan.pools {
-        for target in pool.targets() {
-            pool.resolved(target, &names.found(target));
-        }
-    }
+    resolve(plan, &names).await;
     Ok(names)
 }
 
-/// How long the start waits for DNS. What has not come by then comes later.
-const NAMES_WITHIN: Duration = Duration::from_secs(2);
 /// How often it is looked whether all workers live.
 const WORKERS_LIVE: Duration = Duration::from_secs(1);
 /// How long the control plane's own connections may hold up the end.

@@ -75,9 +75,9 @@ fn play(act: impl AsyncFnOnce(&Scene, Running) -> Result<ExitCode>) -> Result<Ex
         Builder::new_current_thread().enable_all().build().context("cannot start the control plane")?;
     let ended = runtime.block_on(async {
         scene.raise()?;
-        let compiled = run::compile(&scene.path())?.map_err(|rejected| anyhow!("{rejected}"))?;
-        let log = crate::logging::start(&compiled.plan.log)?;
-        let running = Running::start(compiled, log).await?;
+        let prepared = run::prepare(&scene.path())?.map_err(|rejected| anyhow!("{rejected}"))?;
+        let log = crate::logging::start(&prepared.compiled.plan.log)?;
+        let running = Running::start(prepared, log).await?;
         act(&scene, running).await
     });
     Runtime::shutdown_background(runtime);

@@ -1,0 +1,30 @@
+//! Takes what DNS answers.
+
+use super::Control;
+use weir_core::pool::Reason;
+
+impl Control {
+    /// Follows DNS for ever: what a name does not stand for any more drains.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave an answer out until the next one.
+    pub async fn follow_names(&self) {
+        loop {
+            let changed = self.names.changed().await;
+            let mut checks = self.checks.lock().await;
+            let plan = self.node.plan();
+            for pool in &plan.pools {
+                for target in &changed {
+                    let gone = pool.resolved(target, &self.names.found(target));
+                    for live in &gone {
+                        self.drain(live, Reason::Retired, pool.settings.drain_timeout).await;
+                    }
+                }
+                for member in pool.members().all() {
+                    member.live.back(Reason::Retired);
+                }
+            }
+            checks.reconcile(&plan.pools);
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The control plane: what may change while connections live, and the one place that changes it.
+//!
+//! - [`reload`] puts another configuration in force.
+//! - [`watch`] tells when the files of the configuration have changed.
+//! - [`by_hand`] is what an operator asks for: drain, ready, weight.
+//! - [`follow`] takes what DNS answers.
+//!
+//! What changes the members of pools holds [`Control::checks`] while it does: a plan, an answer, a word by hand, one
+//! after the other.
+
+pub mod by_hand;
+pub mod follow;
+pub mod reload;
+pub mod watch;
+
+use crate::discovery::Names;
+use crate::health::Checks;
+use crate::workshop::Workshop;
+use arc_swap::ArcSwap;
+use std::collections::HashSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use weir_config::Pattern;
+use weir_core::pool::names::Target;
+use weir_core::pool::{Live, Reason};
+use weir_router::data_plane::Orders;
+use weir_router::node::Node;
+use weir_router::plan::Plan;
+use weir_router::worker::Whose;
+
+/// The control plane.
+pub struct Control {
+    /// The process.
+    pub node: Arc<Node>,
+    path: PathBuf,
+    workshop: Workshop,
+    names: Arc<Names>,
+    orders: Orders,
+    config: ArcSwap<serde_json::Value>,
+    patterns: ArcSwap<Vec<Pattern>>,
+    /// Held also by whoever changes the members of pools, or the plan.
+    checks: Mutex<Checks>,
+    /// Held by a reload; what it guards is the last generation.
+    reloading: Mutex<u64>,
+    apply: Box<Apply>,
+}
+
+/// What the process itself changes with a new plan: its log, its room for connections.
+pub type Apply = dyn Fn(&Plan, &Node) + Send + Sync;
+
+/// What the control plane begins with.
+pub struct Parts {
+    /// The process, with its first plan in force.
+    pub node: Arc<Node>,
+    /// Where the configuration is.
+    pub path: PathBuf,
+    /// What further plans are made with.
+    pub workshop: Workshop,
+    /// What DNS has answered.
+    pub names: Arc<Names>,
+    /// How workers are told.
+    pub orders: Orders,
+    /// The configuration in force, with its defaults, without secrets.
+    pub config: serde_json::Value,
+    /// Where it looks for more files.
+    pub patterns: Vec<Pattern>,
+    /// The health checks.
+    pub checks: Checks,
+    /// What the process itself changes with a new plan.
+    pub apply: Box<Apply>,
+}
+
+impl Control {
+    /// The control plane of a node whose plan is in force already. Begins checks and the resolution of names.
+    pub async fn begin(parts: Parts) -> Arc<Self> {
+        let Parts { node, path, workshop, names, orders, config, patterns, mut checks, apply } = parts;
+        let plan = node.plan();
+        names.reconcile(targets(&plan));
+        checks.reconcile(&plan.pools);
+        Arc::new(Self {
+            node,
+            path,
+            workshop,
+            names,
+            orders,
+            config: ArcSwap::from_pointee(config),
+            patterns: ArcSwap::from_pointee(patterns),
+            checks: Mutex::new(checks),
+            reloading: Mutex::new(plan.generation),
+            apply,
+        })
+    }
+
+    /// The configuration in force, with its defaults, without secrets.
+    pub fn config(&self) -> Arc<serde_json::Value> {
+        self.config.load_full()
+    }
+
+    /// What DNS has answered.
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// No new connections; those that there are go on until `timeout`.
+    async fn drain(&self, live: &Arc<Live>, reason: Reason, timeout: Duration) {
+        if live.out(reason) {
+            let whose = Whose::Backend { live: Arc::clone(live), drain: Some(live.drain_number()) };
+            self.orders.close(&whose, timeout).await;
+        }
+    }
+
+    /// Ends ejections whose time is over, and forgets what nobody has any more. For ever.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn keep(&self) {
+        let mut tick = interval(LOOK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut number = 0u64;
+        loop {
+            tick.tick().await;
+            let plan = self.node.plan();
+            for pool in plan.pools.iter().filter(|p| p.settings.passive_check.is_some()) {
+                pool.end_ejections(Instant::now());
+            }
+            number += 1;
+            if number.is_multiple_of(SWEEP) {
+                self.node.sweep();
+                let names: HashSet<&str> = plan.pools.iter().map(|p| &*p.name).collect();
+                self.workshop.lives.sweep(&names);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Parts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Parts").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+/// Asks for the names of a plan that were never asked for, waits a moment for the answers, and gives them to its pools:
+/// backends that are names serve from the start.
+pub async fn resolve(plan: &Plan, names: &Names) {
+    names.first(targets(plan), NAMES_WITHIN).await;
+    for pool in &plan.pools {
+        for target in pool.targets() {
+            pool.resolved(target, &names.found(target));
+        }
+    }
+}
+
+/// The names among the backends of a plan.
+fn targets(plan: &Plan) -> impl Iterator<Item = Target> {
+    plan.pools.iter().flat_map(|p| p.targets().cloned())
+}
+
+/// How long a plan waits for names that were never asked for. What has not come by then comes later.
+const NAMES_WITHIN: Duration = Duration::from_secs(2);
+/// How often it is looked for ejections that are over.
+const LOOK: Duration = Duration::from_millis(200);
+/// So many looks to a sweep.
+const SWEEP: u64 = 5;

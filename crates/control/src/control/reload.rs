@@ -1,0 +1,175 @@
+//! Another configuration, put in force under traffic.
+//!
+//! A reload compiles a new plan beside the old one, opens its new sockets, swaps the plan in one store, and then lets
+//! what was removed drain. One at a time; a failed one changes nothing.
+
+use super::{Control, resolve, targets};
+use crate::discovery::{ResolveError, Resolver};
+use crate::workshop::Compiled;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::sync::Notify;
+use tokio::task::spawn_blocking;
+use tokio::time::sleep;
+use weir_config::{Diagnostic, Difference, Rejected};
+use weir_core::pool::{Live, Pool, Reason};
+use weir_router::bind::{self, BindError};
+use weir_router::plan::Plan;
+use weir_router::worker::Whose;
+
+/// A reload that worked.
+#[derive(Debug)]
+pub struct Reloaded {
+    /// The plan in force.
+    pub generation: u64,
+    /// What is different.
+    pub changes: Difference,
+    /// What is odd about the new configuration.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// A reload that changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// Another one is under way.
+    #[error("another reload is under way; try again when it has ended")]
+    Busy,
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Rejected(Rejected),
+    /// New addresses cannot be had.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Bind(Vec<BindError>),
+    /// Names cannot be asked for.
+    #[error("runtime.resolvers: {0}")]
+    Resolver(ResolveError),
+    /// The process is ending.
+    #[error("the process is ending")]
+    Ending,
+}
+
+impl Control {
+    /// Reads the configuration anew and puts it in force. Where that fails, the old one goes on, whole.
+    ///
+    /// # Errors
+    /// Why nothing has changed.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: to be spawned.
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
+        let mut last = self.reloading.try_lock().map_err(|_held| ReloadError::Busy)?;
+        let generation = *last + 1;
+        let ended = self.try_reload(generation).await;
+        match &ended {
+            Ok(reloaded) => {
+                *last = generation;
+                let changes = reloaded.changes.changes.len();
+                tracing::info!(generation, changes, "a new configuration is in force");
+            }
+            Err(error) => {
+                tracing::error!(%error, "reload failed, the old configuration goes on");
+                // Gauges of the pools may have been set by the plan that came to nothing.
+                for pool in &self.node.plan().pools {
+                    pool.renew();
+                }
+            }
+        }
+        let in_force = self.node.plan().generation;
+        self.workshop.metrics.reloaded(ended.is_ok(), in_force, since_1970());
+        ended
+    }
+
+    async fn try_reload(&self, generation: u64) -> Result<Reloaded, ReloadError> {
+        // From here on nothing else changes members: the new plan takes them over as they are.
+        let mut checks = self.checks.lock().await;
+        let compiled = self.compile(generation).await?;
+        let before = self.node.plan();
+        let servers = &compiled.plan.runtime.resolvers;
+        let resolver = if *servers == before.runtime.resolvers {
+            None
+        } else {
+            Some(Resolver::new(servers).map_err(ReloadError::Resolver)?)
+        };
+        let held: Vec<_> = before.listeners.iter().flat_map(|l| l.addresses.iter().copied()).collect();
+        let lanes = bind::sockets(&compiled.plan, self.node.workers, &held).map_err(ReloadError::Bind)?;
+        // From here on nothing can fail any more.
+        if let Some(resolver) = resolver {
+            self.names.ask(resolver);
+        }
+        let Compiled { plan, warnings, config, patterns } = compiled;
+        // Names that are new are asked for before anybody is sent to them.
+        resolve(&plan, &self.names).await;
+        let changes = weir_config::difference(&self.config.load(), &config);
+
+        let plan = Arc::new(plan);
+        let dropped = self.node.install(Arc::clone(&plan));
+        self.config.store(Arc::new(config));
+        self.patterns.store(Arc::new(patterns));
+        self.orders.listen(lanes).await;
+        self.orders.leave(&dropped.addresses).await;
+        for room in dropped.listeners {
+            self.orders.close(&Whose::Listener(room), plan.runtime.drain_timeout).await;
+        }
+        self.retire(&before, &plan).await;
+        (self.apply)(&plan, &self.node);
+        self.names.reconcile(targets(&plan));
+        checks.reconcile(&plan.pools);
+        drop(checks);
+        for warning in &warnings {
+            tracing::warn!(
+                file = warning.file,
+                line = warning.line,
+                key = warning.key,
+                "{}",
+                warning.message
+            );
+        }
+        Ok(Reloaded { generation, changes, warnings })
+    }
+
+    async fn compile(&self, generation: u64) -> Result<Compiled, ReloadError> {
+        let (workshop, path, names) = (self.workshop.clone(), self.path.clone(), Arc::clone(&self.names));
+        let compiled = spawn_blocking(move || workshop.compile(&path, generation, &|name| names.found(name)));
+        // A panic there has been logged; the only other end is that of the process.
+        compiled.await.map_err(|_ended| ReloadError::Ending)?.map_err(ReloadError::Rejected)
+    }
+
+    /// Lets the backends drain that the new plan does not have, and takes back those that it has again.
+    async fn retire(&self, before: &Plan, after: &Plan) {
+        let live = |plan: &Plan| -> Vec<(Arc<Live>, Duration)> {
+            let of = |p: &Arc<Pool>| {
+                let timeout = p.settings.drain_timeout;
+                p.members().all().map(|b| (Arc::clone(&b.live), timeout)).collect::<Vec<_>>()
+            };
+            plan.pools.iter().flat_map(of).collect()
+        };
+        let now = live(after);
+        for (live, _) in &now {
+            live.back(Reason::Retired);
+        }
+        let kept: HashSet<usize> = now.iter().map(|(l, _)| Arc::as_ptr(l).addr()).collect();
+        for (gone, timeout) in live(before) {
+            if !kept.contains(&Arc::as_ptr(&gone).addr()) {
+                self.drain(&gone, Reason::Retired, timeout).await;
+            }
+        }
+    }
+
+    /// Reloads whenever it is told to. Told twice during a reload, it reloads once more. For ever.
+    pub async fn reload_when_told(&self, told: &Notify) {
+        loop {
+            told.notified().await;
+            while matches!(self.reload().await, Err(ReloadError::Busy)) {
+                sleep(LOOK).await;
+            }
+        }
+    }
+}
+
+/// How often it is looked whether the reload under way has ended.
+const LOOK: Duration = Duration::from_millis(200);
+
+fn since_1970() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
+}
