@@ -54,7 +54,8 @@ fuzz: ## cargo-fuzz on both targets, a minute each (needs a nightly Rust and car
 bench: ## micro benchmarks: hello parse, route look-up, pick
 	$(CARGO) bench -p weir-benches
 
-soak: ## the long forms: 1 GiB each way, 10,000 connections and 1,000 reloads in each mode (release speed)
+soak: ## the long forms, for half an hour: bulk, connections, reloads, backends that fall, at release speed
 	$(CARGO) build --profile quick -p weir
-	WEIR_BULK_BYTES=1073741824 WEIR_CONNECTIONS=10000 WEIR_RELOADS=1000 $(CARGO) test --profile quick -p weir-tests --test e2e -- \
-		--test-threads 1 bulk_arrives_unchanged connections_leave_nothing_behind a_reload_loses_no_connection
+	WEIR_BULK_BYTES=1073741824 WEIR_CONNECTIONS=10000 WEIR_RELOADS=1000 WEIR_FALLS=5 \
+	$(CARGO) test --profile quick -p weir-tests --test e2e -- --nocapture --test-threads 1 \
+		bulk_arrives_unchanged connections_leave_nothing_behind reloads::under_load backends_fall_under_load

@@ -1,12 +1,10 @@
-//! Backends that come and go: by hand, by DNS, by a fall before their first byte.
+//! Backends that come and go: by hand, by a fall before their first byte.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use weir_tests::client::tcp;
-use weir_tests::dnsmasq::Dnsmasq;
 use weir_tests::eventually::eventually;
 use weir_tests::http::request;
 use weir_tests::peers::{Backend, Role};
-use weir_tests::ports::Port;
 use weir_tests::world::{Mode, NAME, World};
 
 async fn asks(world: &World) -> String {
@@ -150,36 +148,4 @@ async fn by_hand() {
     assert_eq!(request(world.weir.admin(), "POST", &path("weight")).await.unwrap().status, 400, "no body");
     let unknown = "/api/v1/pools/main/backends/nobody/drain";
     assert_eq!(request(world.weir.admin(), "POST", unknown).await.unwrap().status, 404);
-}
-
-#[tokio::test]
-async fn a_dns_answer_that_changes_is_followed() {
-    let dns = Dnsmasq::start("127.0.0.1 api.test\n", &[]).await;
-    let port = Port::free();
-    let at = |ip: &str| format!("{ip}:{port}").parse().unwrap();
-    let one = Backend::start(at("127.0.0.1"), Role::Named("1".into()), None).await;
-    let two = Backend::start(at("127.0.0.2"), Role::Named("2".into()), None).await;
-    let world = World::of(Mode::Passthrough)
-        .plain()
-        .runtime(&format!("workers: 1, drain_timeout: 5s, resolvers: [\"{}\"]", dns.addr))
-        .entries(&format!("\"api.test:{port}\""))
-        .start()
-        .await;
-    let mut held = world.connect().await;
-    assert_eq!(held.exactly(2).await.unwrap(), b"1\n");
-    dns.change("127.0.0.2 api.test\n").await;
-    let changed = Instant::now();
-    while asks(&world).await != "2\n" {
-        assert!(changed.elapsed() < Duration::from_secs(3), "the TTL is 1 s");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    held.send(b"still here").await.unwrap();
-    assert_eq!(held.exactly(10).await.unwrap(), b"still here", "old connections go on");
-    dns.fall_silent();
-    tokio::time::sleep(Duration::from_millis(1500)).await;
-    assert_eq!(asks(&world).await, "2\n", "the last good answer is kept");
-    dns.resume();
-    held.finish().await;
-    held.rest().await;
-    assert!(one.count() > 0 && two.count() > 1);
 }

@@ -68,6 +68,28 @@ pools:
 }
 
 #[tokio::test]
+async fn numbers_out_of_range_stand_at_their_place() {
+    let heavy = "{address: \"127.0.0.1:9443\", weight: 65536}";
+    let pool = "    slow_start: -1s\n    panic_threshold: 101%\n    passive_check: {max_ejected: 150%}\n";
+    let said = checked(&(GOOD.replace("\"127.0.0.1:9443\"", heavy) + pool), &[]).await;
+    assert_eq!(said.code, Some(1), "{}", said.both());
+    for (place, line, hint) in [
+        (":8:52", "weight: 65536", "from 0 to 65535"),
+        (":9:17", "slow_start: -1s", "such as 5ms, 5s or 5m"),
+        (":10:22", "panic_threshold: 101%", "from 0% to 100%"),
+        (":11:34", "max_ejected: 150%", "from 0% to 100%"),
+    ] {
+        for part in [&*format!("weir.yaml{place}\n"), line, hint] {
+            assert!(said.stderr.contains(part), "no {part}:\n{}", said.stderr);
+        }
+    }
+    let edge = GOOD.replace("\"127.0.0.1:9443\"", &heavy.replace("65536", "65535"));
+    let pool = pool.replace("-1s", "1s").replace("101%", "100%").replace("150%", "100%");
+    let said = checked(&(edge + &pool), &[]).await;
+    assert_eq!(said.code, Some(0), "the last good values: {}", said.both());
+}
+
+#[tokio::test]
 async fn errors_can_be_read_by_programs() {
     let said = checked("listeners: []\npools: []\nlistners: 1\n", &["--format", "json"]).await;
     assert_eq!(said.code, Some(1), "{}", said.both());

@@ -1,5 +1,6 @@
-//! TLS sessions are resumed by ticket and by session ID, and the metrics say which.
+//! TLS sessions are resumed by ticket and by session ID, also over a reload, and the metrics say which.
 
+use weir_tests::http;
 use weir_tests::openssl::{s_client, s_client_keeping};
 use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
@@ -99,4 +100,75 @@ async fn not_after_the_lifetime() {
         assert!(said.stdout.contains("New, "), "{version}: {}", said.both());
     }
     weir.settle().await;
+}
+
+/// Has weir take what its folder says now.
+async fn reload(weir: &Weir) {
+    let answer = http::request(weir.admin(), "POST", "/api/v1/reload").await.unwrap();
+    assert_eq!(answer.status, 200, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn over_a_reload_that_keeps_the_certificates() {
+    let identities = Identities::default();
+    let backend = Backend::plain(Role::Echo).await;
+    let edge = Port::free();
+    let body = format!(
+        "listeners:\n  - {{name: edge, address: \"{}\", mode: offload, default_pool: main, tls: public}}\n\
+         tls_profiles:\n  - {{name: public, certificates: [{{cert: weir.pem, key: weir.key}}]}}\n\
+         pools:\n  - {{name: main, backends: [\"{}\"], health_check: {{type: none}}}}\n",
+        edge.addr(),
+        backend.addr
+    );
+    let weir = Launch::new(identities.folder(), body).start().await;
+    let file = weir.folder().join("weir.yaml");
+    let sessions = tempfile::tempdir().unwrap();
+    let session = sessions.path().join("session.pem");
+    let by_id = ["-servername", NAME, "-tls1_2", "-no_ticket"];
+    s_client_keeping(edge.addr(), &by_id, &session).await;
+    let session = session.display().to_string();
+    let again = [&by_id[..], &["-sess_in", &session]].concat();
+
+    // What has nothing to do with sessions changes, and then what they are kept for, but not for whom.
+    for (from, to) in
+        [("name: main, ", "name: main, retries: 1, "), ("name: public, ", "name: public, alpn: [h2], ")]
+    {
+        std::fs::write(&file, std::fs::read_to_string(&file).unwrap().replace(from, to)).unwrap();
+        reload(&weir).await;
+        let said = s_client(edge.addr(), &again).await;
+        assert!(said.stdout.contains("Reused, TLSv1.2"), "{to}: {}", said.both());
+    }
+    assert_eq!(resumed(&weir, "session_id", "1.2").await, 2);
+
+    // Another certificate in the same files.
+    identities.public.issue(&[NAME]).write(weir.folder(), "weir");
+    reload(&weir).await;
+    let said = s_client(edge.addr(), &again).await;
+    assert!(said.stdout.contains("New, "), "{}", said.both());
+    assert_eq!(resumed(&weir, "no", "1.2").await, 2);
+}
+
+/// A backend keeps the tickets of weir's connections to it: a reload costs it no full handshake.
+#[tokio::test]
+async fn with_a_backend_over_a_reload() {
+    let world = World::of(Mode::Bridging).runtime("workers: 1").start().await;
+    let visit = async || {
+        let mut stream = world.connect().await;
+        stream.send(b"x").await.unwrap();
+        stream.exactly(1).await.unwrap();
+        stream.finish().await;
+        stream.rest().await;
+    };
+    visit().await;
+    let file = world.weir.folder().join("weir.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let changed = text.replace("  - name: main\n", "  - name: main\n    retries: 1\n");
+    assert_ne!(text, changed, "{text}");
+    std::fs::write(&file, changed).unwrap();
+    reload(&world.weir).await;
+    visit().await;
+    let labels = |kind| [("side", "backend"), ("result", "ok"), ("resumed", kind)];
+    let metrics = world.weir.settle().await;
+    let count = |kind| metrics.count("weir_tls_handshakes_total", &labels(kind));
+    assert_eq!((count("no"), count("ticket")), (1, 1));
 }

@@ -4,9 +4,12 @@ use rustix::process::Signal;
 use std::time::{Duration, Instant};
 use weir_tests::client::{tcp, try_tcp};
 use weir_tests::eventually::eventually;
-use weir_tests::http;
+use weir_tests::peers::{Backend, Overflowing, Role};
+use weir_tests::ports::Port;
 use weir_tests::stream::End;
-use weir_tests::world::{MODES, Mode, World};
+use weir_tests::weir::Launch;
+use weir_tests::world::{MODES, Mode, NAME, World};
+use weir_tests::{hello, http};
 
 /// Waits until a new connection is refused.
 async fn refuses(world: &World) {
@@ -155,4 +158,31 @@ async fn accepting_goes_on_for_the_shutdown_delay() {
     refuses(&world).await;
     assert!(start.elapsed() > Duration::from_millis(1400), "{:?}", start.elapsed());
     assert_eq!(world.weir.program.wait(Duration::from_secs(5)).await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_deadline_ends_a_hello_that_waits_for_its_second_backend() {
+    let (hole, closer, edge) = (Overflowing::new(), Backend::plain(Role::CloseAtOnce).await, Port::free());
+    let body = format!(
+        "listeners:\n  - {{name: edge, address: \"{}\", mode: passthrough, default_pool: main, \
+         timeouts: {{connect: 20s}}}}\n\
+         pools:\n  - {{name: main, backends: [\"{}\", {{address: \"{}\", backup: true}}], \
+         health_check: {{type: none}}}}\n",
+        edge.addr(),
+        closer.addr,
+        hole.addr
+    );
+    let launch = Launch::new(tempfile::tempdir().unwrap(), body).runtime("workers: 1, drain_timeout: 500ms");
+    let mut weir = launch.start().await;
+    let mut stream = tcp(edge.addr()).await;
+    stream.send(&hello::large(NAME)).await.unwrap();
+    eventually(Duration::from_secs(10), "the hello is on its way to the second", async || {
+        let retries = weir.metrics().await.count("weir_retries_total", &[]);
+        if retries == 1 { Ok(()) } else { Err(format!("{retries} retries")) }
+    })
+    .await;
+    weir.signal(Signal::TERM);
+    assert_eq!(stream.rest().await, (Vec::new(), End::Reset));
+    assert_eq!(weir.program.wait(Duration::from_secs(5)).await.code(), Some(0));
+    weir.records()[0].ended("drained", "weir");
 }

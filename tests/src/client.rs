@@ -7,10 +7,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
 /// Longer than any handshake takes that ends at all.
@@ -27,6 +27,18 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// When it is refused.
 pub async fn tcp(addr: SocketAddr) -> Stream {
     Stream::Plain(try_tcp(addr).await.unwrap())
+}
+
+/// Opens a TCP connection from another address of loopback than the usual one.
+///
+/// # Panics
+/// When it is refused.
+pub async fn tcp_from(source: Ipv4Addr, addr: SocketAddr) -> Stream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(SocketAddr::from((source, 0))).unwrap();
+    let stream = tokio::time::timeout(PATIENCE, socket.connect(addr)).await.unwrap().unwrap();
+    stream.set_nodelay(true).unwrap();
+    Stream::Plain(stream)
 }
 
 /// What becomes of a client that says nothing. A reset may be so quick that already the connecting meets it.
@@ -76,6 +88,13 @@ impl TlsClient {
     #[must_use]
     pub fn alpn(mut self, names: &[&str]) -> Self {
         self.config.alpn_protocols = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Resumes no session.
+    #[must_use]
+    pub fn forgetful(mut self) -> Self {
+        self.config.resumption = rustls::client::Resumption::disabled();
         self
     }
 

@@ -34,7 +34,14 @@ impl Dnsmasq {
     /// # Panics
     /// When it does not answer soon.
     pub async fn start(hosts: &str, options: &[&str]) -> Self {
-        let port = Port::free();
+        Self::at(Port::free(), hosts, options).await
+    }
+
+    /// As [`Dnsmasq::start`], on a port that was reserved before.
+    ///
+    /// # Panics
+    /// When it does not answer soon.
+    pub async fn at(port: Port, hosts: &str, options: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("hosts");
         std::fs::write(&file, hosts).unwrap();

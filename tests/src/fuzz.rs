@@ -9,7 +9,7 @@ use weir_config::compile::{CompileInput, compile};
 use weir_core::hello::{Assembler, Progress};
 use weir_core::pool::Lives;
 use weir_metrics::Metrics;
-use weir_tls::TicketSecret;
+use weir_tls::Sessions;
 
 /// The ceiling that weir has by default.
 const CEILING: usize = 16 * 1024;
@@ -81,13 +81,13 @@ pub fn config(bytes: &[u8]) {
     match parsed {
         Err(refused) => explains(&refused.0),
         Ok(loaded) => {
-            static METRICS: OnceLock<(Arc<Metrics>, Arc<Lives>, TicketSecret)> = OnceLock::new();
-            let (metrics, lives, secret) = METRICS.get_or_init(|| {
+            static METRICS: OnceLock<(Arc<Metrics>, Arc<Lives>, Sessions)> = OnceLock::new();
+            let (metrics, lives, sessions) = METRICS.get_or_init(|| {
                 let metrics = Metrics::new("0", "", "").unwrap();
-                (Arc::clone(&metrics), Lives::new(metrics), TicketSecret::random().unwrap())
+                (Arc::clone(&metrics), Lives::new(metrics), Sessions::random().unwrap())
             });
             let answers = |_: &_| Vec::new();
-            let input = CompileInput { metrics, lives, answers: &answers, secret, generation: 1, cpus: 1 };
+            let input = CompileInput { metrics, lives, answers: &answers, sessions, generation: 1, cpus: 1 };
             if let Err(refused) = compile(&loaded, &input) {
                 explains(&refused.0);
             }

@@ -1,8 +1,9 @@
-//! A real nginx as a backend.
+//! A real nginx as a backend, which may fall and come back.
 
 use crate::eventually::eventually;
 use crate::ports::Port;
 use crate::program::Program;
+use rustix::process::Signal;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -19,8 +20,8 @@ pub struct Nginx {
     pub plain: Port,
     /// HTTPS.
     pub tls: Port,
-    _program: Program,
-    _folder: TempDir,
+    program: Program,
+    folder: TempDir,
 }
 
 impl Nginx {
@@ -29,26 +30,67 @@ impl Nginx {
         let (plain, tls) = (Port::free(), Port::free());
         let folder = tempfile::tempdir().unwrap();
         let (at, certs) = (folder.path().display(), certificates.display());
+        let locations = format!(
+            "keepalive_requests 1000000; location /files/ {{ root {at}; }}\n\
+             location /slow/ {{ alias {at}/files/; limit_rate 16k; }} location / {{ return 200 '{ANSWER}\\n'; }}"
+        );
         let config = format!(
             "daemon off; master_process off; worker_processes 1; pid {at}/pid; error_log stderr;\n\
-             events {{ worker_connections 512; }}\n\
+             events {{ worker_connections 4096; }}\n\
              http {{ access_log off; ssl_protocols TLSv1.2 TLSv1.3; client_body_temp_path {at}/a; proxy_temp_path {at}/b;\n\
              fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
-             server {{ listen {plain}; location / {{ return 200 '{ANSWER}\\n'; }} }}\n\
+             server {{ listen {plain}; {locations} }}\n\
              server {{ listen {tls} ssl; ssl_certificate {certs}/{name}.pem; ssl_certificate_key {certs}/{name}.key;\n\
-             location / {{ return 200 '{ANSWER}\\n'; }} }} }}\n",
+             {locations} }} }}\n",
             plain = plain.addr(),
             tls = tls.addr(),
         );
         std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(folder.path()).arg("-c").arg(folder.path().join("nginx.conf"));
-        command.args(["-e", "stderr"]);
-        let program = Program::start(command);
+        std::fs::create_dir(folder.path().join("files")).unwrap();
+        let nginx = Self { program: launch(folder.path()), plain, tls, folder };
+        nginx.listens().await;
+        nginx
+    }
+
+    /// Serves these bytes on both servers, as `/files/NAME`, and as `/slow/NAME` at 16 KiB/s.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        std::fs::write(self.folder.path().join("files").join(name), bytes).unwrap();
+    }
+
+    /// Ends it by SIGKILL: when this returns its sockets are closed.
+    pub async fn kill(&mut self) {
+        self.program.signal(Signal::KILL);
+        self.program.wait(Duration::from_secs(10)).await;
+    }
+
+    /// Starts one that was killed anew, on the same ports.
+    pub async fn restart(&mut self) {
+        self.program = launch(self.folder.path());
+        self.listens().await;
+    }
+
+    /// Stops it where it stands: the kernel goes on accepting for it, but nothing is answered.
+    pub fn freeze(&self) {
+        self.program.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after [`Nginx::freeze`].
+    pub fn thaw(&self) {
+        self.program.signal(Signal::CONT);
+    }
+
+    async fn listens(&self) {
         eventually(Duration::from_secs(10), "nginx listens", async || {
-            TcpStream::connect(tls.addr()).await.map_err(|error| format!("{error} {}", program.stderr.text()))
+            let connected = TcpStream::connect(self.tls.addr()).await;
+            connected.map_err(|error| format!("{error} {}", self.program.stderr.text()))
         })
         .await;
-        Self { plain, tls, _program: program, _folder: folder }
     }
+}
+
+fn launch(folder: &Path) -> Program {
+    let mut command = Command::new("nginx");
+    command.arg("-p").arg(folder).arg("-c").arg(folder.join("nginx.conf"));
+    command.args(["-e", "stderr"]);
+    Program::start(command)
 }

@@ -92,6 +92,17 @@ struct BackendStatus {
     last_check_seconds_ago: Option<f64>,
     /// Why the last failed check failed; kept after recovery.
     last_failure: Option<String>,
+    /// `null` before a check over TLS has seen it.
+    certificate: Option<SeenCertificate>,
+}
+
+/// What a check saw of a backend's certificate.
+#[derive(Debug, Serialize)]
+struct SeenCertificate {
+    /// RFC 3339; `null` where it could not be read.
+    not_after: Option<String>,
+    /// `ok`, or why it does not convince; `null` where there is nobody to judge by.
+    verdict: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -184,6 +195,11 @@ fn backend(b: &Backend, backup: bool) -> BackendStatus {
         connections: b.live.metrics.reached(),
         last_check_seconds_ago: last.at.map(|at| at.elapsed().as_secs_f64()),
         last_failure: last.failure,
+        certificate: b
+            .live
+            .metrics
+            .certificate()
+            .map(|seen| SeenCertificate { not_after: seen.not_after.map(rfc3339), verdict: seen.verdict }),
     }
 }
 
@@ -194,7 +210,12 @@ fn certificates(l: &Listener) -> Vec<CertificateStatus> {
             listener: Arc::clone(&l.name),
             file: c.file.clone(),
             names: c.names.clone(),
-            not_after: jiff::Timestamp::from_second(c.not_after).map(|t| t.to_string()).unwrap_or_default(),
+            not_after: rfc3339(c.not_after),
         })
         .collect()
+}
+
+/// A time in seconds since 1970; empty where no calendar has it.
+fn rfc3339(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map(|t| t.to_string()).unwrap_or_default()
 }

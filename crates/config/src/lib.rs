@@ -33,4 +33,5 @@ pub use compile::{CompileInput, check, compile};
 pub use defaults::{admin_address, effective};
 pub use diagnostics::{Diagnostic, Rejected, Severity};
 pub use difference::{Change, Difference, KeyChange, difference};
-pub use load::{Fingerprint, Loaded, Pattern, load, parse};
+pub use load::{Fingerprint, Loaded, Pattern, load, load_again, parse};
+pub use nearest::nearest;

@@ -3,7 +3,7 @@
 //! In: the wrong word and those that are known here. Out: the nearest of them, or none if none is near enough. Pure.
 
 /// The known word nearest to a wrong one, if one is near enough to be meant.
-pub(crate) fn nearest<'w>(wrong: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub fn nearest<'w>(wrong: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let wrong = wrong.to_lowercase();
     known
         .into_iter()

@@ -2,10 +2,10 @@
 //!
 //! Each backend has a task of its own, which outlives plans as the backend does: a reload gives it the new settings,
 //! and no storm of checks. The first result decides, then `rise` successes or `fall` failures in a row change the
-//! state. Intervals are jittered by ±10 %, so that checks do not march in step. A change is logged once; the reason
-//! of the last failure is kept for the status API.
+//! state. Intervals are jittered by ±10 %, so that checks do not march in step. Changes are logged, at most once in
+//! [`QUIET`] for each backend; the reason of the last failure is kept for the status API.
 
-use crate::probe::{self, Failed, Passed};
+use crate::probe::{self, Checked, Failed};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_core::pool::{Backend, CheckKind, HealthCheck, OnUnhealthy, Pool, Reason};
-use weir_metrics::Metrics;
 use weir_router::data_plane::Orders;
 use weir_router::worker::Whose;
 
@@ -23,7 +22,7 @@ use weir_router::worker::Whose;
 #[derive(Debug)]
 pub struct Checks {
     tasks: HashMap<Key, watch::Sender<Watched>>,
-    doctor: Doctor,
+    orders: Orders,
     tracker: TaskTracker,
     stop: CancellationToken,
 }
@@ -37,23 +36,10 @@ struct Watched {
     backend: Arc<Backend>,
 }
 
-/// What every task needs to tell of its findings.
-#[derive(Clone, Debug)]
-struct Doctor {
-    metrics: Arc<Metrics>,
-    orders: Orders,
-}
-
 impl Checks {
     /// None yet. Tasks run among `tracker`'s, until `stop` is cancelled.
-    pub fn new(
-        metrics: &Arc<Metrics>,
-        orders: Orders,
-        tracker: &TaskTracker,
-        stop: &CancellationToken,
-    ) -> Self {
-        let doctor = Doctor { metrics: Arc::clone(metrics), orders };
-        Self { tasks: HashMap::new(), doctor, tracker: tracker.clone(), stop: stop.clone() }
+    pub fn new(orders: Orders, tracker: &TaskTracker, stop: &CancellationToken) -> Self {
+        Self { tasks: HashMap::new(), orders, tracker: tracker.clone(), stop: stop.clone() }
     }
 
     /// Watches every backend of these pools that is to be checked, and no other.
@@ -62,7 +48,10 @@ impl Checks {
         for pool in pools {
             for backend in pool.members().all() {
                 if matches!(pool.settings.health_check.kind, CheckKind::None) {
-                    self.doctor.pronounce(pool, backend, true, None);
+                    backend.live.metrics.looks_away(probe::verdicts());
+                    if pronounce(pool, backend, true) {
+                        tell(pool, backend, 1, None);
+                    }
                     continue;
                 }
                 let key = (Arc::clone(&pool.name), Arc::clone(&backend.name), backend.address);
@@ -82,48 +71,58 @@ impl Checks {
 
     fn start(&self, watched: Watched) -> watch::Sender<Watched> {
         let (sender, receiver) = watch::channel(watched);
-        let (doctor, stop) = (self.doctor.clone(), self.stop.clone());
+        let (orders, stop) = (self.orders.clone(), self.stop.clone());
         self.tracker.spawn(async move {
             // Cancelled or finished: both are the end of it.
-            let _ended = stop.run_until_cancelled_owned(watch_over(receiver, doctor)).await;
+            let _ended = stop.run_until_cancelled_owned(watch_over(receiver, orders)).await;
         });
         sender
     }
 }
 
-async fn watch_over(mut watched: watch::Receiver<Watched>, doctor: Doctor) {
+async fn watch_over(mut watched: watch::Receiver<Watched>, orders: Orders) {
     let interval = watched.borrow().pool.settings.health_check.interval;
     // The first checks are spread a little too, but a dead backend must not serve for long.
     sleep(interval.min(FIRST_WITHIN).mul_f64(fastrand::f64())).await;
     let mut streak = Streak::default();
+    let mut news = News::default();
     loop {
         let ended = {
             let Watched { pool, backend } = watched.borrow_and_update().clone();
             let check = &pool.settings.health_check;
-            let asked = probe::ask(&backend, check).await;
-            let first = doctor.note(&pool, &backend, &asked);
-            if let Some(up) = streak.after(asked.is_ok(), first, check) {
-                doctor.pronounce(&pool, &backend, up, asked.as_ref().err());
-                if !up && pool.settings.on_unhealthy == OnUnhealthy::Close {
-                    let whose = Whose::Backend { live: Arc::clone(&backend.live), drain: None };
-                    doctor.orders.close(&whose, CLOSED_WITHIN).await;
-                }
+            let checked = probe::ask(&backend, check).await;
+            let first = note(&backend, check, &checked);
+            let result = checked.result;
+            let decided = streak.after(result.is_ok(), first, check);
+            let changed = decided.is_some_and(|up| pronounce(&pool, &backend, up));
+            if changed {
+                news.note(result.err().map(|why| why.to_string()));
+            }
+            news.tell(&pool, &backend);
+            // Once: what begins later, in a panic, begins with a backend that is known to be ill.
+            if changed && decided == Some(false) && pool.settings.on_unhealthy == OnUnhealthy::Close {
+                let whose = Whose::Backend { live: Arc::clone(&backend.live), drain: None };
+                orders.close(&whose, CLOSED_WITHIN).await;
             }
             Instant::now()
         };
         // Nothing of the plan is held while it waits.
-        if !wait(&mut watched, ended).await {
+        if !wait(&mut watched, ended, &mut news).await {
+            news.told = 0;
+            news.tell_of(&watched);
             return;
         }
     }
 }
 
-/// Waits for the next check; a new plan may have it earlier or later. False when there is none.
-async fn wait(watched: &mut watch::Receiver<Watched>, ended: Instant) -> bool {
+/// Waits for the next check; a new plan may have it earlier or later. Tells news when it is time. False when there is
+/// no next one.
+async fn wait(watched: &mut watch::Receiver<Watched>, ended: Instant, news: &mut News) -> bool {
     loop {
         let next = ended + jittered(watched.borrow().pool.settings.health_check.interval);
         tokio::select! {
             () = sleep_until(next) => return true,
+            () = news.time() => news.tell_of(watched),
             changed = watched.changed() => if changed.is_err() {
                 return false;
             },
@@ -131,29 +130,95 @@ async fn wait(watched: &mut watch::Receiver<Watched>, ended: Instant) -> bool {
     }
 }
 
-impl Doctor {
-    /// Notes a result. True for the first of a backend.
-    fn note(&self, pool: &Pool, backend: &Backend, asked: &Result<Passed, Failed>) -> bool {
-        let live = &backend.live;
-        live.metrics.health_check(asked.as_ref().map_or_else(Failed::label, |_| "ok"));
-        if let Ok(Passed { not_after: Some(not_after) }) = asked {
-            let name = format!("{}/{}", pool.name, backend.name);
-            self.metrics.certificate_not_after("", &name, "backend", *not_after);
-        }
-        live.note(Instant::now(), asked.as_ref().err().map(ToString::to_string))
+/// Notes a finished check. True for the first of a backend.
+fn note(backend: &Backend, check: &HealthCheck, checked: &Checked) -> bool {
+    let live = &backend.live;
+    let why = checked.result.as_ref().err();
+    live.metrics.health_check(why.map_or("ok", Failed::label));
+    match checked.certificate {
+        Some(certificate) => live.metrics.saw(certificate, probe::verdicts()),
+        // What was seen last is true until something else is seen, unless nobody looks any more.
+        None if check.kind.speaks_tls() => (),
+        None => live.metrics.looks_away(probe::verdicts()),
+    }
+    live.note(Instant::now(), why.map(ToString::to_string))
+}
+
+/// Puts a backend in or out of service. True if that is a change.
+fn pronounce(pool: &Pool, backend: &Backend, up: bool) -> bool {
+    let changed = if up { backend.live.back(Reason::Down) } else { backend.live.out(Reason::Down) };
+    if changed {
+        pool.reassess();
+    }
+    changed
+}
+
+/// Logs what a backend's health is now, after so many changes; `why` is about the last of them.
+fn tell(pool: &Pool, backend: &Backend, changes: u32, why: Option<String>) {
+    let up = !backend.live.is(Reason::Down);
+    let why = why.filter(|_| !up);
+    tracing::info!(
+        pool = %pool.name, backend = %backend.name, address = %backend.address, up, changes, why,
+        "health of a backend changed"
+    );
+}
+
+/// Changes of a backend's health on their way to the log: one that flaps must not flood it.
+#[derive(Debug, Default)]
+struct News {
+    changes: u32,
+    why: Option<String>,
+    /// When the first of the last lines was written.
+    since: Option<Instant>,
+    /// Lines since then.
+    told: u32,
+}
+
+impl News {
+    /// Takes up a change.
+    fn note(&mut self, why: Option<String>) {
+        self.changes = self.changes.saturating_add(1);
+        self.why = why;
     }
 
-    fn pronounce(&self, pool: &Pool, backend: &Backend, up: bool, why: Option<&Failed>) {
-        let changed = if up { backend.live.back(Reason::Down) } else { backend.live.out(Reason::Down) };
-        if !changed {
-            return;
+    /// Gives what is to be told now, if anything is: how many changes, and why the last one.
+    fn take(&mut self) -> Option<(u32, Option<String>)> {
+        let now = Instant::now();
+        if self.changes == 0 || self.quiet_until().is_some_and(|until| now < until) {
+            return None;
         }
-        pool.reassess();
-        let why = why.map(ToString::to_string);
-        tracing::info!(
-            pool = %pool.name, backend = %backend.name, address = %backend.address, up, why,
-            "health of a backend changed"
-        );
+        if self.since.is_none_or(|since| now >= since + WHILE) {
+            (self.since, self.told) = (Some(now), 0);
+        }
+        self.told += 1;
+        Some((std::mem::take(&mut self.changes), self.why.take()))
+    }
+
+    fn quiet_until(&self) -> Option<Instant> {
+        self.since.filter(|_| self.told >= LINES).map(|since| since + WHILE)
+    }
+
+    /// Waits until there is something to tell.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    async fn time(&self) {
+        match self.quiet_until() {
+            _ if self.changes == 0 => std::future::pending().await,
+            Some(until) => sleep_until(until).await,
+            None => (),
+        }
+    }
+
+    fn tell(&mut self, pool: &Pool, backend: &Backend) {
+        if let Some((changes, why)) = self.take() {
+            tell(pool, backend, changes, why);
+        }
+    }
+
+    fn tell_of(&mut self, watched: &watch::Receiver<Watched>) {
+        let Watched { pool, backend } = watched.borrow().clone();
+        self.tell(&pool, &backend);
     }
 }
 
@@ -174,6 +239,10 @@ impl Streak {
     }
 }
 
+/// So many lines of the log about a backend's health, enough for a restart and its end,
+const LINES: u32 = 4;
+/// in this time.
+const WHILE: Duration = Duration::from_secs(10);
 /// The first check comes within this time of the start.
 const FIRST_WITHIN: Duration = Duration::from_millis(200);
 /// Connections of a backend that fails its checks are closed within this time, where they are to be.
@@ -187,6 +256,7 @@ fn jittered(interval: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::time::timeout;
 
     fn check(rise: u32, fall: u32) -> HealthCheck {
         let second = Duration::from_secs(1);
@@ -202,6 +272,35 @@ mod tests {
             results.iter().enumerate().map(|(n, r)| streak.after(*r, n == 0, &check)).collect();
         let (up, down) = (Some(true), Some(false));
         assert_eq!(decided, [down, None, up, None, None, None, None, None, down, down]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_changes_are_told_at_once_and_the_rest_of_a_flood_together() {
+        let began = Instant::now();
+        let mut news = News::default();
+        assert!(timeout(10 * WHILE, news.time()).await.is_err(), "nothing to tell");
+        news.note(Some("first".to_owned()));
+        timeout(Duration::ZERO, news.time()).await.unwrap();
+        assert_eq!(news.take(), Some((1, Some("first".to_owned()))));
+        assert_eq!(began.elapsed(), 10 * WHILE);
+        assert!(timeout(WHILE, news.time()).await.is_err(), "told already");
+
+        // It may be told again by now; of a flood that begins here each while tells a few, and what it held back.
+        let (mut told, mut noted) = (Vec::new(), 0);
+        let end = Instant::now() + 3 * WHILE + WHILE / 2;
+        while Instant::now() < end {
+            news.note(None);
+            noted += 1;
+            told.extend(news.take());
+            sleep(WHILE / 20).await;
+        }
+        let changes: Vec<_> = told.iter().map(|(changes, _)| *changes).collect();
+        assert_eq!(changes, [1, 1, 1, 1, 17, 1, 1, 1, 17, 1, 1, 1, 17, 1, 1, 1]);
+        // The last of them is told although nothing happens any more.
+        timeout(WHILE / 2, news.time()).await.unwrap();
+        let rest = news.take().unwrap().0;
+        assert_eq!(told.iter().map(|(changes, _)| changes).sum::<u32>() + rest, noted);
+        assert_eq!(news.take(), None);
     }
 
     #[test]

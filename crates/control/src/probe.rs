@@ -14,13 +14,16 @@ use weir_core::connect::dial;
 use weir_core::error::ConnectError;
 use weir_core::pool::{Backend, CheckKind, HealthCheck};
 use weir_core::socket::Options;
-use weir_tls::{BackendClient, BackendStream, HandshakeError};
+use weir_metrics::Certificate;
+use weir_tls::{HandshakeError, Presented, Probe, ProbeStream, Reason};
 
-/// A passed check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Passed {
-    /// When the backend's certificate ends, in seconds since 1970, where TLS was spoken.
-    pub not_after: Option<i64>,
+/// A finished check.
+#[derive(Debug)]
+pub struct Checked {
+    /// Whether the backend passed, and why not.
+    pub result: Result<(), Failed>,
+    /// What its certificate was, where it showed one, whatever came afterwards.
+    pub certificate: Option<Certificate>,
 }
 
 /// Why a check failed. Its text is what the status API shows.
@@ -32,8 +35,8 @@ pub enum Failed {
     /// No TCP connection.
     #[error("cannot connect: {0}")]
     Connect(#[from] ConnectError),
-    /// No TLS session.
-    #[error("TLS handshake failed ({reason}): {0}", reason = .0.reason.label())]
+    /// No TLS session, or one with a certificate that does not convince. It says so itself.
+    #[error(transparent)]
     Tls(#[from] HandshakeError),
     /// The configuration's path or host cannot stand in a request.
     #[error("cannot make the request: {0}")]
@@ -59,45 +62,50 @@ impl Failed {
     }
 }
 
+/// Every word for what may be said of a certificate.
+pub fn verdicts() -> impl Iterator<Item = &'static str> {
+    let bad = Reason::ALL.into_iter().filter(|reason| reason.is_certificate());
+    std::iter::once(OK).chain(bad.map(Reason::label))
+}
+
 /// Asks once, within the check's timeout.
-///
-/// # Errors
-/// Why the backend did not pass.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
-pub async fn ask(backend: &Backend, check: &HealthCheck) -> Result<Passed, Failed> {
+pub async fn ask(backend: &Backend, check: &HealthCheck) -> Checked {
     let address = SocketAddr::new(backend.address.ip(), check.port.unwrap_or(backend.address.port()));
+    let mut seen = None;
     // Boxed: a backend that waits for its next check must not carry the size of one.
-    timeout(check.timeout, Box::pin(answer(address, &backend.host, &check.kind)))
+    let result = timeout(check.timeout, Box::pin(answer(address, &backend.host, &check.kind, &mut seen)))
         .await
-        .unwrap_or(Err(Failed::TimedOut(check.timeout)))
+        .unwrap_or(Err(Failed::TimedOut(check.timeout)));
+    Checked { result, certificate: seen }
 }
 
-async fn answer(address: SocketAddr, host: &str, kind: &CheckKind) -> Result<Passed, Failed> {
+async fn answer(
+    address: SocketAddr,
+    host: &str,
+    kind: &CheckKind,
+    seen: &mut Option<Certificate>,
+) -> Result<(), Failed> {
     match kind {
-        CheckKind::None => Ok(Passed::default()),
-        CheckKind::Tcp => Ok(connect(address).await.map(|_| Passed::default())?),
-        CheckKind::Tls { server_name, client } => {
-            let stream = secure(address, host, server_name.as_deref(), client, None).await?;
-            Ok(Passed { not_after: BackendClient::peer_not_after(&stream) })
+        CheckKind::None => Ok(()),
+        CheckKind::Tcp => Ok(connect(address).await.map(|_| ())?),
+        CheckKind::Tls { server_name, probe } => {
+            let name = Name { asked: server_name.as_deref(), host };
+            secure(address, name, probe, None, seen).await.map(|_| ())
         }
-        CheckKind::Http { path, host: asked, status, server_name, client } => {
+        CheckKind::Http { path, host: asked, status, server_name, probe } => {
             let asked = asked.clone().unwrap_or_else(|| authority(address, host));
-            let (passed, got) = match client {
-                Some(client) => {
-                    let stream =
-                        secure(address, host, server_name.as_deref(), client, Some(b"http/1.1")).await?;
-                    let passed = Passed { not_after: BackendClient::peer_not_after(&stream) };
-                    (passed, Box::pin(get(stream, path, &asked)).await?)
+            let got = match probe {
+                Some(probe) => {
+                    let name = Name { asked: server_name.as_deref(), host };
+                    let stream = secure(address, name, probe, Some(b"http/1.1"), seen).await?;
+                    Box::pin(get(stream, path, &asked)).await?
                 }
-                None => (Passed::default(), get(connect(address).await?, path, &asked).await?),
+                None => get(connect(address).await?, path, &asked).await?,
             };
-            if status.iter().any(|s| s.contains(&got.as_u16())) {
-                Ok(passed)
-            } else {
-                Err(Failed::Status(got))
-            }
+            if status.iter().any(|s| s.contains(&got.as_u16())) { Ok(()) } else { Err(Failed::Status(got)) }
         }
     }
 }
@@ -116,15 +124,36 @@ async fn connect(address: SocketAddr) -> Result<TcpStream, ConnectError> {
     dial(address, &options).await
 }
 
+/// By which name a backend is asked for.
+struct Name<'a> {
+    /// The check's own.
+    asked: Option<&'a str>,
+    /// The backend's, where there is no other.
+    host: &'a str,
+}
+
+/// A TLS session, with a certificate that convinces where it has to. Notes the certificate in any case.
 async fn secure(
     address: SocketAddr,
-    host: &str,
-    server_name: Option<&str>,
-    client: &BackendClient,
+    name: Name<'_>,
+    probe: &Probe,
     alpn: Option<&[u8]>,
-) -> Result<BackendStream<TcpStream>, Failed> {
+    seen: &mut Option<Certificate>,
+) -> Result<ProbeStream<TcpStream>, Failed> {
     let stream = connect(address).await?;
-    Ok(client.connect(stream, server_name, host, alpn).await?.0)
+    let (stream, Presented { not_after, verdict }) =
+        probe.connect(stream, name.asked, name.host, alpn).await.inspect_err(|error| {
+            // It is the backend's certificate without the key to it, or one that nobody can read.
+            if error.reason.is_certificate() {
+                *seen = Some(Certificate { not_after: None, verdict: Some(error.reason.label()) });
+            }
+        })?;
+    let word = verdict.as_ref().map(|v| v.as_ref().map_or_else(|error| error.reason.label(), |()| OK));
+    *seen = Some(Certificate { not_after, verdict: word });
+    match verdict {
+        Some(Err(error)) if probe.verifies() => Err(error.into()),
+        _ => Ok(stream),
+    }
 }
 
 /// The status of one request. Its body is of no interest; the connection ends with the request.
@@ -150,3 +179,6 @@ async fn get(
         },
     }
 }
+
+/// The word for a certificate that convinces.
+const OK: &str = "ok";

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use weir_config::{CompileInput, Diagnostic, Pattern, Rejected};
+use weir_config::{CompileInput, Diagnostic, Fingerprint, Pattern, Rejected};
 use weir_core::pool::Lives;
 use weir_core::pool::names::{Found, Target};
 use weir_metrics::Metrics;
 use weir_router::plan::Plan;
-use weir_tls::TicketSecret;
+use weir_tls::Sessions;
 
 /// What plans are made with, over the life of the process. Cheap to clone.
 #[derive(Clone)]
@@ -17,8 +17,8 @@ pub struct Workshop {
     pub metrics: Arc<Metrics>,
     /// Every live state.
     pub lives: Arc<Lives>,
-    /// What ticket keys are derived from.
-    pub secret: TicketSecret,
+    /// What TLS sessions are resumed by.
+    pub sessions: Sessions,
     /// CPUs that the process may use.
     pub cpus: usize,
 }
@@ -34,11 +34,13 @@ pub struct Compiled {
     pub config: serde_json::Value,
     /// Where it looks for more files.
     pub patterns: Vec<Pattern>,
+    /// What its files held before they were read.
+    pub print: Fingerprint,
 }
 
 impl Workshop {
-    /// Loads and compiles the configuration at `path`, with what DNS has answered so far. Reads files: not for a
-    /// thread that others wait for. Asks no name of DNS.
+    /// Loads and compiles the configuration at `path`, with what DNS has answered so far; `known` is where the last
+    /// load looked for more files. Reads files: not for a thread that others wait for. Asks no name of DNS.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -46,20 +48,29 @@ impl Workshop {
         &self,
         path: &Path,
         generation: u64,
+        known: &[Pattern],
         answers: &dyn Fn(&Target) -> Vec<Found>,
     ) -> Result<Compiled, Rejected> {
-        let loaded = weir_config::load(path)?;
+        // The start may read a pipe; a second look at one would wait for ever.
+        let load = if generation == 1 { weir_config::load } else { weir_config::load_again };
+        let mut print = Fingerprint::take(path, known);
+        let mut loaded = load(path)?;
+        if loaded.patterns() != known && path.is_file() {
+            // What new patterns name was read without having been looked at before.
+            print = Fingerprint::take(path, loaded.patterns());
+            loaded = weir_config::load_again(path)?;
+        }
         let input = CompileInput {
             metrics: &self.metrics,
             lives: &self.lives,
             answers,
-            secret: &self.secret,
+            sessions: &self.sessions,
             generation,
             cpus: self.cpus,
         };
         let (plan, warnings) = weir_config::compile(&loaded, &input)?;
         let (config, patterns) = (weir_config::effective(&loaded.file), loaded.patterns().to_vec());
-        Ok(Compiled { plan, warnings, config, patterns })
+        Ok(Compiled { plan, warnings, config, patterns, print })
     }
 }
 

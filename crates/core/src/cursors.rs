@@ -4,10 +4,11 @@
 //! no lock; shares hold per worker, and so over all of them.
 
 use crate::pick::{Bound, Candidates, LeastConnections, RandomTwo, RoundRobin, Share, key};
-use crate::pool::{Backend, Balance, Live, Members, Pool, Reserved, Tier};
+use crate::pool::{Backend, Balance, Live, Load, Members, Pool, Reserved, Tier};
 use fastrand::Rng;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::IpAddr;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Who asks: what keyed policies go by.
@@ -41,7 +42,7 @@ enum Rotation {
     LeastConnections(LeastConnections),
     RandomTwo(RandomTwo),
     /// Its table is the members' own.
-    Keyed,
+    Keyed(Option<Bound>),
 }
 
 /// Places lost to other workers in one pick: more only when a pool is at all its caps, and then it has none.
@@ -73,11 +74,11 @@ impl Cursors {
     pub fn order(&mut self, pool: &Pool, asker: &Asker<'_>) -> Vec<Arc<Backend>> {
         let members = pool.members();
         let mut order: Vec<Arc<Backend>> = Vec::new();
-        while let Some(backend) =
-            self.next(pool, &members, asker, &|live| order.iter().any(|b| Arc::ptr_eq(&b.live, live)))
-        {
-            let backend = Arc::clone(backend);
-            order.push(backend);
+        let mut ordered = FxHashSet::default();
+        let at = |live: &Arc<Live>| Arc::as_ptr(live).addr();
+        while let Some(backend) = self.next(pool, &members, asker, &|live| ordered.contains(&at(live))) {
+            ordered.insert(at(&backend.live));
+            order.push(Arc::clone(backend));
         }
         order
     }
@@ -112,13 +113,13 @@ impl Cursors {
                 Rotation::RoundRobin(policy) => policy.pick(&view),
                 Rotation::LeastConnections(policy) => policy.pick(&view),
                 Rotation::RandomTwo(policy) => policy.pick(&view, random),
-                Rotation::Keyed => tier.maglev.as_ref()?.pick(
+                Rotation::Keyed(bound) => tier.maglev.as_ref()?.pick(
                     match pool.settings.balance {
                         Balance::Sni => key::of_sni(asker.sni, asker.source),
                         _ => key::of_source(asker.source),
                     },
                     &view,
-                    pool.settings.bounded_load.map(Bound::percent),
+                    bound.as_mut(),
                 ),
             };
             tier.backends.get(number?)
@@ -146,7 +147,7 @@ impl Rotation {
                 Self::LeastConnections(LeastConnections::new(weights, random.u64(..)))
             }
             Balance::RandomTwo => Self::RandomTwo(RandomTwo::new(weights)),
-            Balance::SourceIp | Balance::Sni => Self::Keyed,
+            Balance::SourceIp | Balance::Sni => Self::Keyed(pool.settings.bounded_load.map(Bound::percent)),
         }
     }
 }
@@ -179,7 +180,11 @@ impl Candidates for View<'_> {
     }
 
     fn load(&self, number: usize) -> u32 {
-        self.backend(number).map_or(0, |b| b.active())
+        self.tier.loads.get(number).map_or(0, Load::get)
+    }
+
+    fn loads(&self, range: Range<usize>) -> impl Iterator<Item = u32> {
+        self.tier.loads.get(range).unwrap_or_default().iter().map(Load::get)
     }
 
     fn share(&self, number: usize) -> Share {

@@ -30,6 +30,7 @@ pub(crate) struct Families {
     pub(crate) backend_connections: IntCounterVec,
     pub(crate) connect_duration: HistogramVec,
     pub(crate) health_checks: IntCounterVec,
+    pub(crate) verdict: IntGaugeVec,
     pub(crate) ejections: IntCounterVec,
     pub(crate) usable: IntGaugeVec,
     pub(crate) panic: IntGaugeVec,
@@ -147,7 +148,7 @@ impl Families {
             up: gauges(
                 r,
                 names::BACKEND_UP,
-                "1 while a backend passes its health checks.",
+                "1 while healthy, 0 while it fails checks or is ejected.",
                 &["pool", "backend"],
             )?,
             active: gauges(
@@ -175,6 +176,12 @@ impl Families {
                 names::BACKEND_HEALTH_CHECKS,
                 "Health checks, by result.",
                 &["pool", "backend", "result"],
+            )?,
+            verdict: gauges(
+                r,
+                names::BACKEND_CERTIFICATE_VERDICT,
+                "1 for what was said of a backend's certificate the last time that a check saw it.",
+                &["pool", "backend", "verdict"],
             )?,
             ejections: counters(
                 r,
@@ -267,8 +274,15 @@ impl Families {
         ] {
             forget(family, labels);
         }
-        for family in [&self.verify_disabled, &self.up, &self.active, &self.weight, &self.usable, &self.panic]
-        {
+        for family in [
+            &self.verify_disabled,
+            &self.up,
+            &self.active,
+            &self.weight,
+            &self.verdict,
+            &self.usable,
+            &self.panic,
+        ] {
             forget(family, labels);
         }
         for family in [

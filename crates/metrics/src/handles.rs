@@ -5,7 +5,7 @@
 
 use crate::families::Families;
 use prometheus::{Histogram, IntCounter, IntGauge};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The counters of one listener.
 #[derive(Clone, Debug)]
@@ -120,10 +120,19 @@ impl PoolMetrics {
     }
 }
 
+/// What a check saw of a backend's certificate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Certificate {
+    /// When it ends, in seconds since 1970; `None` where that could not be read.
+    pub not_after: Option<i64>,
+    /// The word for what was said of it; `None` where there was nobody to judge by.
+    pub verdict: Option<&'static str>,
+}
+
 /// The counters of one backend in one pool.
 #[derive(Clone, Debug)]
 pub struct BackendMetrics {
-    /// 1 while it passes its health checks.
+    /// 1 while it is healthy, 0 while it fails its checks or is ejected.
     pub up: IntGauge,
     /// Connections that it serves now.
     pub active: IntGauge,
@@ -133,6 +142,9 @@ pub struct BackendMetrics {
     connections: prometheus::IntCounterVec,
     health_checks: prometheus::IntCounterVec,
     ejections: prometheus::IntCounterVec,
+    not_after: prometheus::GaugeVec,
+    verdict: prometheus::IntGaugeVec,
+    certificate: Arc<Mutex<Option<Certificate>>>,
     pool: Arc<str>,
     backend: Arc<str>,
 }
@@ -148,6 +160,9 @@ impl BackendMetrics {
             connections: all.backend_connections.clone(),
             health_checks: all.health_checks.clone(),
             ejections: all.ejections.clone(),
+            not_after: all.not_after.clone(),
+            verdict: all.verdict.clone(),
+            certificate: Arc::default(),
             pool: Arc::from(pool),
             backend: Arc::from(backend),
         }
@@ -176,6 +191,46 @@ impl BackendMetrics {
     pub fn health_check(&self, result: &str) {
         self.health_checks.with_label_values(&[&self.pool, &self.backend, result]).inc();
     }
+
+    /// Notes what a check saw of its certificate. `verdicts` are all that there may be: the series of the others go,
+    /// whoever made them, be it a namesake at another address.
+    pub fn saw(&self, certificate: Certificate, verdicts: impl IntoIterator<Item = &'static str>) {
+        let mut last = self.last_certificate();
+        *last = Some(certificate);
+        let name = format!("{}/{}", self.pool, self.backend);
+        let labels = ["", &name, "backend"];
+        match certificate.not_after {
+            #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double for ages")]
+            Some(end) => self.not_after.with_label_values(&labels).set(end as f64),
+            // An error says that there is none.
+            None => drop(self.not_after.remove_label_values(&labels)),
+        }
+        for verdict in verdicts {
+            let labels = [&*self.pool, &*self.backend, verdict];
+            if certificate.verdict == Some(verdict) {
+                self.verdict.with_label_values(&labels).set(1);
+            } else {
+                drop(self.verdict.remove_label_values(&labels));
+            }
+        }
+    }
+
+    /// Its certificate is looked at no more: takes away what was seen of it, if anything was.
+    pub fn looks_away(&self, verdicts: impl IntoIterator<Item = &'static str>) {
+        if self.certificate().is_some() {
+            self.saw(Certificate::default(), verdicts);
+            *self.last_certificate() = None;
+        }
+    }
+
+    /// What the last check that saw its certificate saw of it.
+    pub fn certificate(&self) -> Option<Certificate> {
+        *self.last_certificate()
+    }
+
+    fn last_certificate(&self) -> MutexGuard<'_, Option<Certificate>> {
+        self.certificate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The counters of one data-plane worker.
@@ -197,5 +252,43 @@ impl WorkerMetrics {
             relay_buffer: all.relay_buffer.with_label_values(&[&worker]),
             pipes: all.pipes.with_label_values(&[&worker]),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Metrics;
+
+    const ALL: [&str; 3] = ["ok", "expired", "unknown_ca"];
+
+    fn saw(backend: &BackendMetrics, not_after: Option<i64>, verdict: Option<&'static str>) {
+        backend.saw(Certificate { not_after, verdict }, ALL);
+    }
+
+    #[test]
+    fn the_last_verdict_alone_has_a_series_whoever_noted_it() {
+        let metrics = Metrics::new("0", "r", "c").unwrap();
+        let series = || {
+            let text = metrics.scrape().unwrap();
+            let lines = text.lines().filter(|l| l.starts_with("weir_") && l.contains("b1"));
+            let seen = lines.filter(|l| l.contains("verdict") || l.contains("not_after"));
+            seen.map(str::to_owned).collect::<Vec<_>>()
+        };
+        let (backend, namesake) = (metrics.backend("p", "b1"), metrics.backend("p", "b1"));
+        saw(&backend, Some(1), Some("expired"));
+        assert_eq!(series().len(), 2);
+        saw(&namesake, Some(1), Some("ok"));
+        assert_eq!(series().len(), 2);
+        assert!(series().iter().any(|line| line.ends_with("verdict=\"ok\"} 1")), "{:?}", series());
+        assert_eq!(backend.certificate().unwrap().verdict, Some("expired"), "each its own");
+        saw(&backend, None, None);
+        assert!(series().is_empty());
+        saw(&backend, Some(1), Some("ok"));
+        backend.looks_away(ALL);
+        assert!(series().is_empty() && backend.certificate().is_none());
+        saw(&backend, Some(1), Some("ok"));
+        metrics.forget_backend("p", "b1");
+        assert!(series().is_empty());
     }
 }

@@ -32,7 +32,7 @@ pub const TLS_HANDSHAKE_FAILURES: &str = "weir_tls_handshake_failures_total";
 pub const CERTIFICATE_NOT_AFTER: &str = "weir_certificate_not_after_timestamp_seconds";
 /// 1 where backend certificates are not verified (`tls.verify: false`), else 0.
 pub const POOL_VERIFY_DISABLED: &str = "weir_pool_verify_disabled";
-/// 1 while a backend passes its health checks, else 0.
+/// 1 while a backend is healthy, 0 while it fails its checks or is ejected.
 pub const BACKEND_UP: &str = "weir_backend_up";
 /// Connections that a backend serves now.
 pub const BACKEND_ACTIVE: &str = "weir_backend_active_connections";
@@ -44,6 +44,8 @@ pub const BACKEND_CONNECTIONS: &str = "weir_backend_connections_total";
 pub const BACKEND_CONNECT_DURATION: &str = "weir_backend_connect_duration_seconds";
 /// Health checks, by result.
 pub const BACKEND_HEALTH_CHECKS: &str = "weir_backend_health_checks_total";
+/// 1 for what was said of a backend's certificate the last time that a check saw it.
+pub const BACKEND_CERTIFICATE_VERDICT: &str = "weir_backend_certificate_verdict";
 /// Ejections of backends that real traffic could not reach, by reason.
 pub const BACKEND_EJECTIONS: &str = "weir_backend_ejections_total";
 /// Backends of a pool that may take connections now.

@@ -74,8 +74,8 @@ impl Metrics {
         }
     }
 
-    /// Notes when a certificate ends. `certificate` is its file's name; `source` is `served` or `backend`;
-    /// `not_after` is in seconds since 1970.
+    /// Notes when a certificate ends. `certificate` is its file's name; `source` is `served`: those of
+    /// backends are noted by [`BackendMetrics::saw`]. `not_after` is in seconds since 1970.
     pub fn certificate_not_after(&self, listener: &str, certificate: &str, source: &str, not_after: i64) {
         #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double for ages")]
         self.families.not_after.with_label_values(&[listener, certificate, source]).set(not_after as f64);
@@ -153,6 +153,7 @@ const ALL: &[&str] = &[
     names::BACKEND_CONNECTIONS,
     names::BACKEND_CONNECT_DURATION,
     names::BACKEND_HEALTH_CHECKS,
+    names::BACKEND_CERTIFICATE_VERDICT,
     names::BACKEND_EJECTIONS,
     names::POOL_USABLE,
     names::POOL_PANIC,

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use weir_metrics::Metrics;
+use weir_metrics::{Certificate, Metrics};
 
 /// What is said of a metric: its type and its labels.
 type Facts = (String, BTreeSet<String>);
@@ -75,6 +75,7 @@ fn scrape_with_everything() -> String {
     backend.connection("0");
     backend.health_check("0");
     backend.ejected("0");
+    backend.saw(Certificate { not_after: Some(1), verdict: Some("0") }, ["0"]);
     metrics.generations(&[("0".to_owned(), 1)]);
     metrics.resolution("0", "0");
     metrics.worker(0).connections.inc();

@@ -4,7 +4,7 @@
 //! what the one before gave, and never calls back up the road.
 
 use crate::mode::{self, Road};
-use crate::plan::{Listener, Mode, Route};
+use crate::plan::{Listener, Mode};
 use crate::worker::Worker;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -59,7 +59,7 @@ async fn carry(accepted: Accepted, worker: &Worker, record: &mut Record) -> Resu
         Ok(first) => first,
         Err(error) => return refuse(stream, error, None, worker).await,
     };
-    let Some(route) = choose(&listener, hello.as_deref(), client) else {
+    let Some(route) = listener.choose(hello.as_deref(), client.ip()) else {
         return refuse(stream, ConnError::NoRoute, hello.as_deref(), worker).await;
     };
     record.routed(route.mode.label(), &route.pool.name);
@@ -105,18 +105,6 @@ async fn first_bytes(
         }
         Err(refused) => Err(refused.error),
     }
-}
-
-/// The route for what is known of the client, or the listener's default.
-fn choose<'a>(listener: &'a Listener, hello: Option<&Hello>, client: SocketAddr) -> Option<&'a Arc<Route>> {
-    let matched = match (hello, &listener.peek) {
-        (Some(hello), _) => listener.routes.lookup(hello.sni.as_deref(), &hello.offers, client.ip()),
-        // Without a peek the source is all there is to go by.
-        (None, None) => listener.routes.lookup(None, &Offers::default(), client.ip()),
-        // What is not TLS goes to the default pool alone.
-        (None, Some(_)) => None,
-    };
-    matched.or(listener.default.as_ref())
 }
 
 /// Ends a connection that goes nowhere: with an alert where the client speaks TLS, gently where it may still

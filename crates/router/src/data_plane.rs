@@ -6,6 +6,7 @@ use crate::node::{Node, Phase};
 use crate::plan::Address;
 use crate::worker::{Whose, Worker};
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -39,8 +40,8 @@ pub struct Orders(Vec<Sender<Order>>);
 enum Order {
     /// Accept on these too.
     Listen(Vec<Socket>),
-    /// Accept on these addresses no more.
-    Leave(Vec<Address>),
+    /// Accept on these addresses no more. The sender goes when their sockets are closed.
+    Leave { addresses: Vec<Address>, closed: Sender<Infallible> },
     /// Close the connections of something that is gone, at the end of this time.
     Close { whose: Whose, since: Instant, over: Instant },
 }
@@ -56,14 +57,20 @@ impl Orders {
         }
     }
 
-    /// Accepts on these addresses no more; what waits in their backlogs is accepted still.
+    /// Accepts on these addresses no more; what waits in their backlogs is accepted still. Returns when every socket is
+    /// closed: the next plan may have the address again.
     ///
     /// # Cancel safety
     /// Not cancel safe: some workers may have left, others not.
     pub async fn leave(&self, addresses: &[Address]) {
+        let (closed, mut all_closed) = channel(1);
         for worker in &self.0 {
-            tell(worker, Order::Leave(addresses.to_vec())).await;
+            let (addresses, closed) = (addresses.to_vec(), closed.clone());
+            tell(worker, Order::Leave { addresses, closed }).await;
         }
+        drop(closed);
+        // Nothing is ever sent: it ends with the last sender.
+        let _none = all_closed.recv().await;
     }
 
     /// Closes the connections of something that is gone, once `timeout` is over, spread over its last part.
@@ -196,7 +203,7 @@ async fn live(seed: Seed) {
     worker.tasks.close();
     tokio::select! {
         () = worker.tasks.wait() => {}
-        () = worker.close_spread(&Whose::All, since, over) => worker.tasks.wait().await,
+        () = worker.close_spread(Whose::All, since, over) => worker.tasks.wait().await,
     }
     keeper.abort();
 }
@@ -212,17 +219,22 @@ impl Doors {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Listen(sockets) => self.listen(sockets),
-            Order::Leave(addresses) => {
+            Order::Leave { addresses, closed } => {
                 for address in addresses {
-                    if let Some((stop, _)) = self.open.remove(&address) {
-                        stop.cancel();
-                    }
+                    let Some((stop, task)) = self.open.remove(&address) else { continue };
+                    stop.cancel();
+                    let closed = closed.clone();
+                    task::spawn_local(async move {
+                        // A panic there has been logged; the socket is closed all the same.
+                        drop(task.await);
+                        drop(closed);
+                    });
                 }
             }
             Order::Close { whose, since, over } => {
                 let worker = Rc::clone(&self.worker);
                 // Not among the worker's tasks: a drain of the process is not to wait for it.
-                task::spawn_local(async move { worker.close_spread(&whose, since, over).await });
+                task::spawn_local(async move { worker.close_spread(whose, since, over).await });
             }
         }
     }

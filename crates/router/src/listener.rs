@@ -40,6 +40,7 @@ pub(crate) async fn accept(
     mut phase: watch::Receiver<Phase>,
     stop: CancellationToken,
 ) {
+    let plans = worker.node.plans();
     let Some(shared) = worker.node.in_force().lane(&socket.address).cloned() else { return };
     #[allow(
         deprecated,
@@ -56,6 +57,7 @@ pub(crate) async fn accept(
     let lane = Lane { worker, held: RefCell::new(Held { shared, pending }), address: socket.address };
     tokio::select! {
         () = lane.accept_on(&fd) => {}
+        () = lane.let_go(fd.get_ref(), plans) => {}
         _ = phase.wait_for(|p| matches!(p, Phase::Draining { .. })) => lane.last_ones(fd.get_ref()),
         () = stop.cancelled() => lane.last_ones(fd.get_ref()),
     }
@@ -100,6 +102,14 @@ impl Lane {
                 }
             }
             yield_now().await;
+        }
+    }
+
+    /// Follows each plan also where nobody connects: what is held of an old one would keep its backends and their series.
+    async fn let_go(&self, socket: &socket2::Socket, mut plans: watch::Receiver<u64>) {
+        // The node outlives its workers.
+        while plans.changed().await.is_ok() {
+            self.follow(socket);
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Node {
     pub(crate) cannot_accept: Rarely,
     in_force: ArcSwap<InForce>,
     past: Mutex<Past>,
+    /// Tells of every plan.
+    generation: watch::Sender<u64>,
     phase: watch::Sender<Phase>,
     boot: u128,
 }
@@ -128,7 +130,7 @@ impl Node {
     /// A node that goes by `plan`, with room for `max_connections` clients.
     pub fn new(plan: Arc<Plan>, metrics: Arc<Metrics>, max_connections: usize) -> Arc<Self> {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let workers = plan.runtime.workers;
+        let (workers, generation) = (plan.runtime.workers, watch::Sender::new(plan.generation));
         let mut past = Past::default();
         let in_force = force(plan, &HashMap::new(), &mut past);
         Arc::new(Self {
@@ -139,6 +141,7 @@ impl Node {
             cannot_accept: Rarely::default(),
             in_force: ArcSwap::from_pointee(in_force),
             past: Mutex::new(past),
+            generation,
             phase: watch::Sender::new(Phase::Serving),
             boot: u128::from(since_1970.as_secs() & 0xffff_ffff),
         })
@@ -166,8 +169,15 @@ impl Node {
                 past.listeners.push((Arc::clone(&room.name), Arc::downgrade(room)));
             }
         }
+        let generation = after.plan.generation;
         self.in_force.store(Arc::new(after));
+        self.generation.send_replace(generation);
         dropped
+    }
+
+    /// Tells of every plan that is put in force.
+    pub(crate) fn plans(&self) -> watch::Receiver<u64> {
+        self.generation.subscribe()
     }
 
     /// What the workers read for each connection.
@@ -186,13 +196,16 @@ impl Node {
         let mut past = self.past();
         let open = |g: &Arc<Generation>| g.number == plan.generation || g.open.load(Ordering::Relaxed) > 0;
         past.generations.retain(open);
-        past.listeners.retain(|(name, room)| {
-            let alive = room.strong_count() > 0;
-            if !alive && !plan.listeners.iter().any(|l| l.name == *name) {
-                self.metrics.forget_listener(name);
+        // A listener that came back and went again has several rooms of its name.
+        let all = past.listeners.drain(..);
+        let (alive, gone): (Vec<_>, Vec<_>) = all.partition(|(_, room)| room.strong_count() > 0);
+        for (name, _) in gone {
+            let has_name = |other: &Arc<str>| *other == name;
+            if !plan.listeners.iter().any(|l| has_name(&l.name)) && !alive.iter().any(|(n, _)| has_name(n)) {
+                self.metrics.forget_listener(&name);
             }
-            alive
-        });
+        }
+        past.listeners = alive;
     }
 
     fn past(&self) -> MutexGuard<'_, Past> {

@@ -4,14 +4,15 @@
 //! resolved to what they name, and certificates are loaded. weir-config's `compile` builds it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use weir_core::hello::{Hello, Offers, TLS12};
 use weir_core::pool::Pool;
 use weir_core::route::Table;
 use weir_metrics::ListenerMetrics;
-use weir_tls::ServerProfile;
+use weir_tls::{Reason, ServerProfile};
 
 /// A compiled configuration.
 #[derive(Debug)]
@@ -115,6 +116,19 @@ pub struct Listener {
 }
 
 impl Listener {
+    /// The route for what is known of a client, or the default; `None` where neither takes it. No hello: nothing was
+    /// peeked at, or it is not TLS.
+    pub fn choose(&self, hello: Option<&Hello>, source: IpAddr) -> Option<&Arc<Route>> {
+        let matched = match (hello, &self.peek) {
+            (Some(hello), _) => self.routes.lookup(hello.sni.as_deref(), &hello.offers, source),
+            // Without a peek the source is all there is to go by.
+            (None, None) => self.routes.lookup(None, &Offers::default(), source),
+            // What is not TLS goes to the default pool alone.
+            (None, Some(_)) => None,
+        };
+        matched.or(self.default.as_ref())
+    }
+
     /// Its routes in the order of the file, the default last.
     pub fn all_routes(&self) -> impl Iterator<Item = &Arc<Route>> {
         self.routes.routes().iter().chain(&self.default)
@@ -197,6 +211,17 @@ pub struct ClientTls {
     pub profile: Arc<ServerProfile>,
     /// What a client's FIN without close_notify becomes on the plaintext side.
     pub truncation: Truncation,
+}
+
+impl ClientTls {
+    /// Why no handshake is even begun with a client; decided here, because rustls would first complain of something
+    /// else: of the signature schemes that an old hello lacks, or by `access_denied`.
+    pub fn refuses(&self, hello: &Hello) -> Option<Reason> {
+        if hello.version < TLS12 {
+            return Some(Reason::NoSharedVersion);
+        }
+        (!self.profile.answers(hello.sni.as_deref())).then_some(Reason::NoCertificate)
+    }
 }
 
 /// What a client's FIN without close_notify becomes on the plaintext side of offload.

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use weir_core::access;
 use weir_core::cursors::Cursors;
 use weir_core::memory::{Budget, Memory};
+use weir_core::pool::{Live as BackendLive, Reason};
 use weir_core::stop::{Stop, Switch};
 use weir_metrics::WorkerMetrics;
 
@@ -52,11 +54,12 @@ pub enum Whose {
     All,
     /// Those of a listener that is gone.
     Listener(Arc<Room>),
-    /// Those of a backend, for as long as this drain of it goes on.
+    /// Those of a backend, for as long as this drain of it goes on, or it fails its checks.
     Backend {
         /// The backend.
-        live: Arc<weir_core::pool::Live>,
-        /// [`weir_core::pool::Live::drain_number`] as the drain began; `None` = in any case.
+        live: Arc<BackendLive>,
+        /// [`weir_core::pool::Live::drain_number`] as the drain began; `None` = it fails its checks. One that is well
+        /// again when the time has come keeps its connections: by then it has new ones too.
         drain: Option<u32>,
     },
 }
@@ -67,11 +70,45 @@ impl Whose {
             Self::All => true,
             Self::Listener(room) => Arc::ptr_eq(room, &entry.listener),
             Self::Backend { live, drain } => {
-                drain.is_none_or(|number| live.drain_number() == number) && entry.switch.is_served_by(live)
+                let goes_on =
+                    drain.map_or_else(|| live.is(Reason::Down), |number| live.drain_number() == number);
+                goes_on && entry.switch.is_served_by(live)
+            }
+        }
+    }
+
+    /// Waits until `when`; `None` as soon as there is nobody left. What is waited for is not kept: it goes with its last
+    /// connection, and its series too, however long its drain might take.
+    async fn at(self, when: Instant) -> Option<Self> {
+        match self {
+            Self::All => {
+                sleep_until(when).await;
+                Some(Self::All)
+            }
+            Self::Listener(room) => held_until(room, when, |_| true).await.map(Self::Listener),
+            Self::Backend { live, drain } => {
+                let goes_on = |live: &BackendLive| drain.is_none_or(|number| live.drain_number() == number);
+                held_until(live, when, goes_on).await.map(|live| Self::Backend { live, drain })
             }
         }
     }
 }
+
+/// Waits until `when`, without keeping what is given; `None` as soon as nobody else has it, or it does not go on.
+async fn held_until<T>(kept: Arc<T>, when: Instant, goes_on: impl Fn(&T) -> bool) -> Option<Arc<T>> {
+    let waiting = Arc::downgrade(&kept);
+    drop(kept);
+    while Instant::now() < when {
+        if !waiting.upgrade().is_some_and(|kept| goes_on(&kept)) {
+            return None;
+        }
+        sleep_until(when.min(Instant::now() + LOOK)).await;
+    }
+    waiting.upgrade()
+}
+
+/// How often the end of a drain looks whether there is anybody left to wait for: many drains may be under way at once.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A connection's place in its worker's list, left when dropped.
 #[derive(Debug)]
@@ -123,10 +160,10 @@ impl Worker {
 
     /// Closes what is left at the end of a drain, spread over its last tenth, idle ones first: never all in one
     /// instant.
-    pub(crate) async fn close_spread(&self, whose: &Whose, since: Instant, over: Instant) {
+    pub(crate) async fn close_spread(&self, whose: Whose, since: Instant, over: Instant) {
         let spread = (over - since) / LAST_PART;
-        sleep_until(over - spread).await;
-        let left = self.of(whose);
+        let Some(whose) = whose.at(over - spread).await else { return };
+        let left = self.of(&whose);
         let pause = spread / u32::try_from(left.len().max(1)).unwrap_or(u32::MAX);
         // Steps are counted from the start: a timer is never finer than a millisecond, and lags would add up.
         let begun = Instant::now();
@@ -140,7 +177,7 @@ impl Worker {
             }
         }
         // Those that were accepted in the last moment and are not in the list.
-        self.of(whose).iter().for_each(|e| e.switch.throw(Stop::Drained));
+        self.of(&whose).iter().for_each(|e| e.switch.throw(Stop::Drained));
     }
 
     /// Its connections that are to end, those first that have been idle for the longest time.

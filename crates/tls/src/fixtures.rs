@@ -13,10 +13,10 @@ use tempfile::TempDir;
 use tokio::io::DuplexStream;
 
 use crate::certificate::CertificateFiles;
+use crate::kept::Sessions;
 use crate::provider::{MinVersion, provider};
 use crate::resolver::UnknownSni;
 use crate::server::{ServerProfile, ServerSettings};
-use crate::tickets::TicketSecret;
 use crate::warning::Warning;
 
 /// A folder of certificates that is gone with the test.
@@ -127,8 +127,8 @@ pub(crate) fn settings(certificates: Vec<CertificateFiles>) -> ServerSettings {
 }
 
 pub(crate) fn profile(settings: &ServerSettings) -> ServerProfile {
-    let secret = TicketSecret::random().expect("randomness");
-    let (profile, warnings) = ServerProfile::build(settings, &secret).expect("a profile");
+    let sessions = Sessions::random().expect("randomness");
+    let (profile, warnings) = ServerProfile::build(settings, &sessions).expect("a profile");
     assert_eq!(warnings, Vec::<Warning>::new());
     profile
 }

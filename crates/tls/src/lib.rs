@@ -11,7 +11,7 @@
 //!   at, what a handshake came to or failed for. None knows another.
 //! - `certificate`, `verify`: files into certificates; whether a backend's certificate convinces.
 //! - `resolver`, `resumption`: SNI → certificate; how a session was resumed.
-//! - `tickets`, `sessions`: the two ways to resume one.
+//! - `tickets`, `kept`, `sessions`: the two ways to resume one, and what of them outlives a profile.
 //! - `server`: TLS towards clients.
 //! - `backend`: TLS towards backends.
 
@@ -21,6 +21,7 @@ mod certificate;
 mod failure;
 #[cfg(test)]
 mod fixtures;
+mod kept;
 mod provider;
 mod resolver;
 mod resumption;
@@ -32,14 +33,15 @@ mod warning;
 
 pub use agreed::{Resumed, Session};
 pub use backend::{
-    BackendAlpn, BackendClient, BackendSettings, BackendStream, BackendTls, BackendTlsError, ServerNameFrom,
+    BackendAlpn, BackendClient, BackendSettings, BackendStream, BackendTls, BackendTlsError, Presented,
+    Probe, ProbeStream, ServerNameFrom,
 };
 pub use certificate::{
     CertificateError, CertificateFacts, CertificateFile, CertificateFiles, CertificateProblem,
 };
 pub use failure::{FailedHandshake, HandshakeError, Reason};
+pub use kept::Sessions;
 pub use provider::{MinVersion, TlsError};
 pub use resolver::UnknownSni;
 pub use server::{ClientTls, ServerProfile, ServerSettings};
-pub use tickets::TicketSecret;
 pub use warning::Warning;

@@ -1,5 +1,5 @@
 //! The session-ID cache of TLS 1.2: bounded in number and in age. What it gives back it notes for
-//! `resumption`.
+//! `resumption`. The cache itself may be shared with other profiles, each with a lifetime of its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,16 +7,22 @@ use std::sync::Arc;
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions};
 
 use crate::agreed::Resumed;
+use crate::kept::{Print, Sessions};
 use crate::resumption::given_back;
 use crate::tickets::{Lifetime, unix_now};
 
-/// A bounded cache for the sessions of TLS 1.2, in which none grows older than `lifetime`.
-/// With `size` 0 there is none.
-pub(crate) fn session_store(size: usize, lifetime: Lifetime) -> Arc<dyn StoresServerSessions> {
+/// The cache, of `size` sessions of TLS 1.2, that belongs to `print`; it gives none back that is older than
+/// `lifetime`. With `size` 0 there is none.
+pub(crate) fn session_store(
+    sessions: &Sessions,
+    print: Print,
+    size: usize,
+    lifetime: Lifetime,
+) -> Arc<dyn StoresServerSessions> {
     if size == 0 {
         return Arc::new(NoServerSessionStorage {});
     }
-    Arc::new(SessionCache { sessions: ServerSessionMemoryCache::new(size), lifetime })
+    Arc::new(SessionCache { sessions: sessions.cache(print, size), lifetime })
 }
 
 /// rustls' own bounded cache, which knows no age, with the time of issue before each value.
@@ -100,7 +106,9 @@ mod tests {
 
     #[test]
     fn size_zero_keeps_nothing() {
-        let store = session_store(0, Lifetime::new(Duration::from_secs(60)));
+        let sessions = Sessions::random().unwrap();
+        let lifetime = Lifetime::new(Duration::from_secs(60));
+        let store = session_store(&sessions, Print::of([]), 0, lifetime);
         assert!(!store.put(vec![1], vec![2]));
         assert!(!store.can_cache());
     }

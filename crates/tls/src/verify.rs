@@ -43,6 +43,11 @@ impl Verifier {
         Self::with(Judge::Nobody)
     }
 
+    /// Does it judge more than the signature?
+    pub(crate) fn judges(&self) -> bool {
+        matches!(self.judge, Judge::Chain { .. })
+    }
+
     fn with(judge: Judge) -> Arc<Self> {
         Arc::new(Self { judge, algorithms: provider().signature_verification_algorithms })
     }

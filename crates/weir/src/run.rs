@@ -28,7 +28,7 @@ use weir_router::bind::{self, Socket};
 use weir_router::data_plane::DataPlane;
 use weir_router::node::{Node, Phase};
 use weir_router::plan::Plan;
-use weir_tls::TicketSecret;
+use weir_tls::Sessions;
 
 /// A sound configuration, and what further ones are made with.
 #[derive(Debug)]
@@ -44,10 +44,10 @@ pub(crate) struct Prepared {
 /// When this process cannot even begin; a wrong configuration is the inner error.
 pub(crate) fn prepare(path: &Path) -> Result<Result<Prepared, Rejected>> {
     let metrics = Metrics::new(VERSION, RUSTC, CRYPTO).context("cannot register the metrics")?;
-    let secret = TicketSecret::random().context("cannot make a ticket secret")?;
+    let sessions = Sessions::random().context("cannot make a secret for TLS tickets")?;
     let lives = Lives::new(Arc::clone(&metrics));
-    let workshop = Workshop { metrics, lives, secret, cpus: resources::cpus() };
-    let compiled = workshop.compile(path, 1, &|_unasked| Vec::new());
+    let workshop = Workshop { metrics, lives, sessions, cpus: resources::cpus() };
+    let compiled = workshop.compile(path, 1, &[], &|_unasked| Vec::new());
     Ok(compiled.map(|compiled| Prepared { path: path.to_owned(), workshop, compiled }))
 }
 
@@ -108,7 +108,7 @@ impl Running {
     /// Every address that cannot be had, and whatever else keeps it from starting.
     pub(crate) async fn start(prepared: Prepared, log: Logging) -> Result<Self> {
         let Prepared { path, workshop, compiled } = prepared;
-        let Compiled { plan, config, patterns, warnings: _ } = compiled;
+        let Compiled { plan, config, patterns, print, warnings: _ } = compiled;
         let metrics = Arc::clone(&workshop.metrics);
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
@@ -127,11 +127,12 @@ impl Running {
             DataPlane::start(Arc::clone(&node), lanes, Some(&records)).context("cannot start a worker")?;
 
         let orders = data_plane.orders();
-        let checks = Checks::new(&metrics, orders.clone(), &tasks, &stop);
+        let checks = Checks::new(orders.clone(), &tasks, &stop);
         let apply = apply(log, &records, allowed);
         drop(records); // The workers' copies are all that keep the writer going.
         let its_node = Arc::clone(&node);
-        let parts = Parts { node: its_node, path, workshop, names, orders, config, patterns, checks, apply };
+        let parts =
+            Parts { node: its_node, path, workshop, names, orders, config, patterns, print, checks, apply };
         let control = Control::begin(parts).await;
         let (reload, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let spawn = |work: Pin<Box<dyn Future<Output = ()> + Send>>| {

@@ -3,6 +3,8 @@
 use super::backend::Notes;
 use crate::digest::Noise;
 use crate::stream::{End, Stream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -23,6 +25,14 @@ pub enum Role {
     Bulk(usize),
     /// Answers one HTTP request with 200 and this body.
     Http(&'static str),
+    /// Answers an HTTP request with 200 while it is well, else with 503. Whoever says anything else gets its name and
+    /// a newline, then an echo, well or not: what a check finds and what a client finds are told apart.
+    Checked {
+        /// What clients are told.
+        name: String,
+        /// What checks are told.
+        well: Arc<AtomicBool>,
+    },
     /// Resets as soon as it has so many bytes; 0: soon after the connection stands.
     ResetAfter(usize),
     /// Echoes so many bytes, then resets without a word.
@@ -66,7 +76,8 @@ impl Role {
                 Ok(take_all(&mut stream, notes).await)
             }
             Self::Bulk(count) => bulk(stream, count, notes).await,
-            Self::Http(body) => http(stream, body, notes).await,
+            Self::Http(body) => http(stream, "200 OK", body, notes).await,
+            Self::Checked { name, well } => checked(stream, &name, &well, notes).await,
             Self::ResetAfter(count) => {
                 // Not at once, or it could still be the connecting that fails.
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -176,7 +187,21 @@ async fn bulk(stream: Stream, count: usize, notes: &Notes) -> std::io::Result<En
     sent.map(|()| end)
 }
 
-async fn http(mut stream: Stream, body: &str, notes: &Notes) -> std::io::Result<End> {
+async fn checked(mut stream: Stream, name: &str, well: &AtomicBool, notes: &Notes) -> std::io::Result<End> {
+    match take(&mut stream, 1, notes).await?.first() {
+        None => Ok(End::Clean),
+        Some(b'G') => {
+            let status = if well.load(Ordering::Relaxed) { "200 OK" } else { "503 Service Unavailable" };
+            http(stream, status, "", notes).await
+        }
+        Some(_) => {
+            stream.send(format!("{name}\n").as_bytes()).await?;
+            echo(&mut stream, notes).await
+        }
+    }
+}
+
+async fn http(mut stream: Stream, status: &str, body: &str, notes: &Notes) -> std::io::Result<End> {
     let mut head = Vec::new();
     let mut buffer = [0; 4096];
     while !head.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -188,7 +213,7 @@ async fn http(mut stream: Stream, body: &str, notes: &Notes) -> std::io::Result<
         head.extend_from_slice(&buffer[..count]);
     }
     let answer =
-        format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
     stream.send(answer.as_bytes()).await?;
     stream.shutdown().await?;
     Ok(take_all(&mut stream, notes).await)

@@ -1,6 +1,7 @@
 //! One access record.
 
 use serde_json::{Map, Value};
+use std::time::{Duration, SystemTime};
 
 /// A line of weir's standard output.
 #[derive(Debug, Clone)]
@@ -52,6 +53,17 @@ impl Record {
         self.text("side")
     }
 
+    /// When the connection was closed, to the millisecond.
+    pub fn closed_at(&self) -> SystemTime {
+        moment(self.text("ts"))
+    }
+
+    /// When the connection was accepted, to a millisecond or two.
+    pub fn opened_at(&self) -> SystemTime {
+        let lasted = self.field("duration_ms").as_f64().unwrap_or_default();
+        self.closed_at() - Duration::from_secs_f64(lasted / 1000.0)
+    }
+
     /// Bytes from client to backend.
     pub fn up(&self) -> u64 {
         self.number("bytes_up")
@@ -61,6 +73,15 @@ impl Record {
     pub fn down(&self) -> u64 {
         self.number("bytes_down")
     }
+}
+
+/// The point in time that a timestamp of a record or a log line stands for.
+///
+/// # Panics
+/// When it is none.
+pub fn moment(text: &str) -> SystemTime {
+    let parsed: Result<jiff::Timestamp, _> = text.parse();
+    parsed.unwrap_or_else(|error| panic!("no timestamp: {text:?}: {error}")).into()
 }
 
 /// Every outcome of this version. A test holds it against the scenarios and against weir's own set.

@@ -62,8 +62,8 @@ fn check_kind(
         HealthType::Tcp => CheckKind::Tcp,
         HealthType::Tls => {
             // A pool that weir sends no TLS to still shows whether its backends speak it.
-            let client = tls.map_or_else(|| BackendTls::unjudged().probe(), BackendTls::probe);
-            CheckKind::Tls { server_name, client }
+            let probe = tls.map_or_else(|| BackendTls::unjudged().probe(), BackendTls::probe);
+            CheckKind::Tls { server_name, probe }
         }
         HealthType::Http => {
             let path = written.path.as_deref().unwrap_or(defaults::HEALTH_PATH);
@@ -73,8 +73,8 @@ fn check_kind(
             }
             let status = written.status.as_ref().map_or(defaults::HEALTH_STATUS, |status| status.0.as_str());
             let status = accept(report, &place.key("status"), statuses(status)).unwrap_or_default();
-            let client = tls.map(BackendTls::probe);
-            CheckKind::Http { path: path.to_owned(), host: written.host.clone(), status, server_name, client }
+            let probe = tls.map(BackendTls::probe);
+            CheckKind::Http { path: path.to_owned(), host: written.host.clone(), status, server_name, probe }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use weir_core::pool::Lives;
 use weir_core::pool::names::{Found, Target};
 use weir_metrics::Metrics;
-use weir_tls::TicketSecret;
+use weir_tls::Sessions;
 
 /// What the process gives to a plan.
 pub struct CompileInput<'i> {
@@ -16,8 +16,8 @@ pub struct CompileInput<'i> {
     pub lives: &'i Arc<Lives>,
     /// What DNS has answered so far.
     pub answers: &'i dyn Fn(&Target) -> Vec<Found>,
-    /// What ticket keys are derived from.
-    pub secret: &'i TicketSecret,
+    /// What TLS sessions are resumed by; profiles and pools that stay the same go on with theirs.
+    pub sessions: &'i Sessions,
     /// Counts the plans of this process, from 1.
     pub generation: u64,
     /// CPUs that the process may use: what `workers: auto` becomes.

@@ -1,6 +1,7 @@
 //! Listeners: addresses, deadlines and ceilings, and the default pool. What their routes need is in `modes`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use weir_core::pool::Pool;
 use weir_core::route::{Ambiguous, Match, Table};
@@ -240,13 +241,29 @@ fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) 
     if backlog == 0 {
         report.error(&place.key("backlog"), "`backlog` is at least 1");
     }
+    let mut time = |key: &str, value: Time, least: Time, most: Time| {
+        if value != Time(Duration::ZERO) && (value < least || value > most) {
+            let hint = format!("from {least} to {most}, or 0s for none");
+            report.error(&place.key(key), format!("the system takes no `{key}` of {value}")).hint(hint);
+        }
+        value.0
+    };
+    let keepalive = written.keepalive.unwrap_or(defaults::KEEPALIVE);
+    let user_timeout = written.user_timeout.unwrap_or(defaults::USER_TIMEOUT);
     plan::Tcp {
         nodelay: written.nodelay.unwrap_or(defaults::NODELAY),
-        keepalive: written.keepalive.unwrap_or(defaults::KEEPALIVE).0,
-        user_timeout: written.user_timeout.unwrap_or(defaults::USER_TIMEOUT).0,
+        keepalive: time("keepalive", keepalive, SECOND, LONGEST_KEEPALIVE),
+        user_timeout: time("user_timeout", user_timeout, MILLISECOND, LONGEST_USER_TIMEOUT),
         backlog,
     }
 }
+
+/// tcp(7): `TCP_KEEPIDLE` counts whole seconds; the kernel takes no more than 32,767.
+const SECOND: Time = Time(Duration::from_secs(1));
+const LONGEST_KEEPALIVE: Time = Time(Duration::from_secs(32_767));
+/// tcp(7): `TCP_USER_TIMEOUT` is an int of milliseconds, not quite 25 days.
+const MILLISECOND: Time = Time(Duration::from_millis(1));
+const LONGEST_USER_TIMEOUT: Time = Time(Duration::from_secs(24 * 60 * 60 * 24));
 
 /// Browsers send 1.5 to 2 KiB today; below half a KiB not even the smallest TLS 1.3 hello fits.
 const SMALLEST_HELLO: Size = Size(512);

@@ -44,7 +44,7 @@ use room::Room;
 /// # Errors
 /// Every error of all files: those of loading and those found here, in the order of the files.
 pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<Diagnostic>), Rejected> {
-    let mut room = Room { report: loaded.report(), secret: input.secret };
+    let mut room = Room { report: loaded.report(), sessions: input.sessions };
     let file = &loaded.file;
     let (runtime, log, admin) = process::draft(&mut room, file, input.cpus);
     let profiles = profiles::draft(&mut room, file);

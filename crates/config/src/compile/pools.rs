@@ -171,7 +171,7 @@ fn backend_tls(room: &mut Room<'_>, place: &Place<'_>, tls: &schema::PoolTls) ->
                 let key = if matches!(warning, weir_tls::Warning::Unverified) { "verify" } else { "ca" };
                 room.report.warning(&place.key(key), warning.to_string());
             }
-            Some(built)
+            Some(built.keeping(room.sessions))
         }
         Err(errors) => {
             for error in errors {

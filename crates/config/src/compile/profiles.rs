@@ -65,7 +65,7 @@ pub(super) fn build(room: &mut Room<'_>, place: &Place<'_>, profile: &schema::Pr
         cache,
     };
     let list = place.key("certificates");
-    match ServerProfile::build(&settings, room.secret) {
+    match ServerProfile::build(&settings, room.sessions) {
         Ok((built, warnings)) => {
             for warning in warnings {
                 let (index, key) = entry_of(&warning, &files);

@@ -1,6 +1,6 @@
 //! What every part of the draft needs: the report, what files and keys are read with, and how a text is refused.
 
-use weir_tls::TicketSecret;
+use weir_tls::Sessions;
 
 use crate::diagnostics::Report;
 use crate::place::Place;
@@ -8,7 +8,7 @@ use crate::place::Place;
 /// What every part of the draft needs.
 pub(super) struct Room<'r> {
     pub(super) report: Report<'r>,
-    pub(super) secret: &'r TicketSecret,
+    pub(super) sessions: &'r Sessions,
 }
 
 /// Why a text is refused, before it is known where it stands.

@@ -67,6 +67,25 @@ pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     read(path, folder_of(path), bytes, &|variable| std::env::var(variable).ok())
 }
 
+/// As [`load`], of a main file that has been loaded before. One that can be read only once is refused unread: a pipe
+/// has nothing left, and waiting for a terminal would hold up whoever reloads for ever.
+///
+/// # Errors
+/// As [`load`], and when the main file is no regular file.
+pub fn load_again(path: &Path) -> Result<Loaded, Rejected> {
+    match path.metadata() {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
+            let message =
+                "the configuration came from a pipe or a terminal, which cannot be read a second time";
+            let mut refused = Diagnostic::whole_file(&path.display().to_string(), message);
+            refused.hint("to be able to reload, start weir with a file");
+            Err(Rejected(vec![refused]))
+        }
+        // What cannot be looked at cannot be read either, and reading says why.
+        _ => load(path),
+    }
+}
+
 /// Reads a configuration whose main file is these bytes. `name` stands for it in messages, `folder` is where its
 /// relative paths start, those of `include` too; `variable` answers for the environment. Never panics, whatever the
 /// bytes are.

@@ -251,3 +251,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_can_be_read_only_once_is_not_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("weir.yaml");
+    std::fs::write(&file, "log: {level: info}\n").unwrap();
+    assert!(load_again(&file).is_ok());
+    // Nobody writes into it: opening it would wait for ever.
+    let pipe = folder.path().join("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let refused = |path: &Path| load_again(path).unwrap_err().0.remove(0).message;
+    assert!(refused(&pipe).contains("cannot be read a second time"), "{}", refused(&pipe));
+    assert!(refused(folder.path()).starts_with("the file cannot be read: "), "{}", refused(folder.path()));
+}

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use weir_config::Pattern;
+use weir_config::{Fingerprint, Pattern};
 use weir_core::pool::names::Target;
 use weir_core::pool::{Live, Reason};
 use weir_router::data_plane::Orders;
@@ -42,6 +42,8 @@ pub struct Control {
     orders: Orders,
     config: ArcSwap<serde_json::Value>,
     patterns: ArcSwap<Vec<Pattern>>,
+    /// What the files held before they were read the last time, whether or not that gave a plan.
+    print: ArcSwap<Fingerprint>,
     /// Held also by whoever changes the members of pools, or the plan.
     checks: Mutex<Checks>,
     /// Held by a reload; what it guards is the last generation.
@@ -68,6 +70,8 @@ pub struct Parts {
     pub config: serde_json::Value,
     /// Where it looks for more files.
     pub patterns: Vec<Pattern>,
+    /// What its files held before they were read.
+    pub print: Fingerprint,
     /// The health checks.
     pub checks: Checks,
     /// What the process itself changes with a new plan.
@@ -77,7 +81,7 @@ pub struct Parts {
 impl Control {
     /// The control plane of a node whose plan is in force already. Begins checks and the resolution of names.
     pub async fn begin(parts: Parts) -> Arc<Self> {
-        let Parts { node, path, workshop, names, orders, config, patterns, mut checks, apply } = parts;
+        let Parts { node, path, workshop, names, orders, config, patterns, print, mut checks, apply } = parts;
         let plan = node.plan();
         names.reconcile(targets(&plan));
         checks.reconcile(&plan.pools);
@@ -89,6 +93,7 @@ impl Control {
             orders,
             config: ArcSwap::from_pointee(config),
             patterns: ArcSwap::from_pointee(patterns),
+            print: ArcSwap::from_pointee(print),
             checks: Mutex::new(checks),
             reloading: Mutex::new(plan.generation),
             apply,
@@ -124,11 +129,15 @@ impl Control {
         loop {
             tick.tick().await;
             let plan = self.node.plan();
-            for pool in plan.pools.iter().filter(|p| p.settings.passive_check.is_some()) {
+            for pool in &plan.pools {
+                // Also where nobody is ejected any more: an earlier plan may have done it.
                 pool.end_ejections(Instant::now());
             }
             number += 1;
-            if number.is_multiple_of(SWEEP) {
+            // Not while a plan is being made, whose pools nobody has yet.
+            if number.is_multiple_of(SWEEP)
+                && let Ok(_alone) = self.checks.try_lock()
+            {
                 self.node.sweep();
                 let names: HashSet<&str> = plan.pools.iter().map(|p| &*p.name).collect();
                 self.workshop.lives.sweep(&names);

@@ -83,7 +83,11 @@ impl Control {
     async fn try_reload(&self, generation: u64) -> Result<Reloaded, ReloadError> {
         // From here on nothing else changes members: the new plan takes them over as they are.
         let mut checks = self.checks.lock().await;
+        if let Some(now) = self.look_at_files(None).await {
+            self.print.store(Arc::new(now));
+        }
         let compiled = self.compile(generation).await?;
+        self.print.store(Arc::new(compiled.print.clone()));
         let before = self.node.plan();
         let servers = &compiled.plan.runtime.resolvers;
         let resolver = if *servers == before.runtime.resolvers {
@@ -97,7 +101,7 @@ impl Control {
         if let Some(resolver) = resolver {
             self.names.ask(resolver);
         }
-        let Compiled { plan, warnings, config, patterns } = compiled;
+        let Compiled { plan, warnings, config, patterns, print: _ } = compiled;
         // Names that are new are asked for before anybody is sent to them.
         resolve(&plan, &self.names).await;
         let changes = weir_config::difference(&self.config.load(), &config);
@@ -130,7 +134,9 @@ impl Control {
 
     async fn compile(&self, generation: u64) -> Result<Compiled, ReloadError> {
         let (workshop, path, names) = (self.workshop.clone(), self.path.clone(), Arc::clone(&self.names));
-        let compiled = spawn_blocking(move || workshop.compile(&path, generation, &|name| names.found(name)));
+        let known = self.patterns.load_full();
+        let compiled =
+            spawn_blocking(move || workshop.compile(&path, generation, &known, &|name| names.found(name)));
         // A panic there has been logged; the only other end is that of the process.
         compiled.await.map_err(|_ended| ReloadError::Ending)?.map_err(ReloadError::Rejected)
     }

@@ -1,6 +1,7 @@
 //! Watches the files of the configuration while `runtime.watch` is on.
 
 use super::Control;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
@@ -14,28 +15,27 @@ impl Control {
     /// Cancel safe.
     pub async fn watch_files(&self, tell: &Notify) {
         let mut seen: Option<Fingerprint> = None;
-        let mut told: Option<Fingerprint> = None;
         loop {
             sleep(WATCH).await;
             if !self.node.plan().runtime.watch {
-                (seen, told) = (None, None);
+                seen = None;
                 continue;
             }
-            let Some(now) = self.fingerprint(seen.clone()).await else { continue };
+            let Some(now) = self.look_at_files(seen.clone()).await else { continue };
             let settled = seen.as_ref() == Some(&now);
-            let known = told.get_or_insert_with(|| now.clone());
-            // A file that is still being written is left alone until it has settled.
-            if settled && *known != now {
-                *known = now.clone();
+            // A file that is still being written is left alone until it has settled. What the last load has read,
+            // whoever asked for it and whatever came of it, is no news.
+            if settled && **self.print.load() != now {
+                self.print.store(Arc::new(now.clone()));
                 tell.notify_one();
             }
             seen = Some(now);
         }
     }
 
-    async fn fingerprint(&self, before: Option<Fingerprint>) -> Option<Fingerprint> {
-        let path = self.path.clone();
-        let patterns = self.patterns.load_full();
+    /// What the files hold now. `before` spares reading those that have not changed.
+    pub(super) async fn look_at_files(&self, before: Option<Fingerprint>) -> Option<Fingerprint> {
+        let (path, patterns) = (self.path.clone(), self.patterns.load_full());
         let looked = spawn_blocking(move || before.unwrap_or_default().retake(&path, &patterns)).await;
         looked.ok()
     }

@@ -4,6 +4,7 @@ use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::ProtoError;
 use hickory_resolver::proto::op::ResponseCode;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Why a name could not be resolved.
@@ -42,9 +43,24 @@ pub enum ResolveError {
     /// An answer that cannot be used: garbled, or of the wrong class.
     #[error("the DNS server's answer is of no use: {0}")]
     Unusable(#[source] Box<NetError>),
-    /// The system's resolv.conf cannot be used.
-    #[error("cannot use /etc/resolv.conf: {0}")]
-    SystemConfig(#[source] Box<NetError>),
+    /// The system's resolv.conf or hosts file is there and cannot be read.
+    #[error("cannot read {}: {why}", .path.display())]
+    UnreadableFile {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        why: Arc<io::Error>,
+    },
+    /// The system's resolv.conf or hosts file is not what it should be.
+    #[error("cannot use {}: {why}", .path.display())]
+    UnusableFile {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        why: Box<NetError>,
+    },
 }
 
 impl ResolveError {
@@ -59,7 +75,8 @@ impl ResolveError {
             | Self::Unreachable(_)
             | Self::Aliases
             | Self::Unusable(_)
-            | Self::SystemConfig(_) => "error",
+            | Self::UnreadableFile { .. }
+            | Self::UnusableFile { .. } => "error",
         }
     }
 

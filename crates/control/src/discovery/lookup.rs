@@ -27,7 +27,7 @@ pub(super) enum Lookup {
 impl Lookup {
     pub(super) fn new(servers: &[SocketAddr]) -> Result<Self, ResolveError> {
         if servers.is_empty() {
-            return System::new().map(Self::System);
+            return Ok(Self::System(System::new()));
         }
         Ok(Self::Given(Arc::new(Servers::new(servers)?)))
     }
@@ -38,10 +38,10 @@ impl Lookup {
     /// Dropping the future gives the questions up.
     pub(super) async fn addresses(&self, host: &str) -> Result<Addresses, ResolveError> {
         let name = Name::from_ascii(host)?;
-        if let Some(known) = self.without_asking(&name) {
+        if let Some(known) = self.without_asking(&name)? {
             return Ok(known);
         }
-        let (servers, names) = self.candidates(name);
+        let (servers, names) = self.candidates(name)?;
         first_of(names, |name| both(Arc::clone(&servers), name)).await
     }
 
@@ -50,30 +50,30 @@ impl Lookup {
     /// # Cancel safety
     /// Dropping the future gives the questions up.
     pub(super) async fn services(&self, name: &str) -> Result<Records, ResolveError> {
-        let (servers, names) = self.candidates(Name::from_ascii(name)?);
+        let (servers, names) = self.candidates(Name::from_ascii(name)?)?;
         first_of(names, |name| servers.records(name, RecordType::SRV)).await
     }
 
-    fn without_asking(&self, name: &Name) -> Option<Addresses> {
+    fn without_asking(&self, name: &Name) -> Result<Option<Addresses>, ResolveError> {
         let known = |all| Some(Addresses { all, ttl: WITHOUT_TTL, missing: None });
         if let Self::System(system) = self {
-            let found = system.hosts(name);
+            let found = system.hosts(name)?;
             if !found.is_empty() {
-                return known(found);
+                return Ok(known(found));
             }
         }
         // RFC 6761 §6.3: never asked of a server.
         let local = || known(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
-        LOCALHOST.zone_of(&whole(name.clone())).then(local).flatten()
+        Ok(LOCALHOST.zone_of(&whole(name.clone())).then(local).flatten())
     }
 
     /// Whom to ask, and what `name` may stand for.
-    fn candidates(&self, name: Name) -> (Arc<Servers>, Vec<Name>) {
+    fn candidates(&self, name: Name) -> Result<(Arc<Servers>, Vec<Name>), ResolveError> {
         match self {
-            Self::Given(servers) => (Arc::clone(servers), vec![whole(name)]),
+            Self::Given(servers) => Ok((Arc::clone(servers), vec![whole(name)])),
             Self::System(system) => {
-                let conf = system.resolv_conf();
-                (Arc::clone(&conf.servers), conf.candidates(name))
+                let conf = system.resolv_conf()?;
+                Ok((Arc::clone(&conf.servers), conf.candidates(name)))
             }
         }
     }

@@ -1,7 +1,8 @@
 //! The system's own way of naming: resolv.conf and the hosts file.
 //!
 //! Both are looked at before each resolution and read again when they have changed: a process that runs for
-//! months must notice that the network's DNS server has moved. One that has become unreadable changes nothing.
+//! months must notice that the network's DNS server has moved. One that has become unreadable changes nothing; one
+//! that never could be read fails each resolution, and who resolves nothing does without.
 
 use super::error::ResolveError;
 use super::servers::Servers;
@@ -32,29 +33,31 @@ pub(super) struct ResolvConf {
 }
 
 impl System {
-    /// Reads `/etc/resolv.conf` and `/etc/hosts`; either may be absent.
-    pub(super) fn new() -> Result<Self, ResolveError> {
+    /// By `/etc/resolv.conf` and `/etc/hosts`; either may be absent. Reads neither yet.
+    pub(super) fn new() -> Self {
         Self::at("/etc/resolv.conf".into(), "/etc/hosts".into())
     }
 
-    fn at(resolv_conf: PathBuf, hosts: PathBuf) -> Result<Self, ResolveError> {
-        Ok(Self {
-            resolv_conf: Watched::new(resolv_conf, ResolvConf::parse)?,
-            hosts: Watched::new(hosts, parse_hosts)?,
-        })
+    fn at(resolv_conf: PathBuf, hosts: PathBuf) -> Self {
+        Self {
+            resolv_conf: Watched::new(resolv_conf, ResolvConf::parse),
+            hosts: Watched::new(hosts, parse_hosts),
+        }
     }
 
     /// resolv.conf as it is now.
-    pub(super) fn resolv_conf(&self) -> Arc<ResolvConf> {
-        self.resolv_conf.now(ResolvConf::parse)
+    pub(super) fn resolv_conf(&self) -> Result<Arc<ResolvConf>, ResolveError> {
+        self.resolv_conf.now()
     }
 
     /// The addresses that the hosts file gives `name`. Where it gives any, DNS is not asked.
-    pub(super) fn hosts(&self, name: &Name) -> Vec<IpAddr> {
-        let hosts = self.hosts.now(parse_hosts);
+    pub(super) fn hosts(&self, name: &Name) -> Result<Vec<IpAddr>, ResolveError> {
+        let hosts = self.hosts.now()?;
         let of = |kind| hosts.lookup_static_host(&Query::query(name.to_lowercase(), kind));
         let found = [RecordType::A, RecordType::AAAA].into_iter().filter_map(of);
-        found.flat_map(|l| l.answers().iter().filter_map(|r| r.data.ip_addr()).collect::<Vec<_>>()).collect()
+        let addresses =
+            found.flat_map(|l| l.answers().iter().filter_map(|r| r.data.ip_addr()).collect::<Vec<_>>());
+        Ok(addresses.collect())
     }
 }
 
@@ -76,14 +79,13 @@ impl ResolvConf {
         all
     }
 
-    fn parse(text: &[u8]) -> Result<Self, ResolveError> {
+    fn parse(path: &Path, text: &[u8]) -> Result<Self, ResolveError> {
         let mut text = text.to_vec();
         // As the C library does: without a server, the one on this machine.
         if !text.split(|b| *b == b'\n').any(|line| line.trim_ascii_start().starts_with(b"nameserver")) {
             text.extend_from_slice(b"\nnameserver 127.0.0.1\n");
         }
-        let (config, options) =
-            parse_resolv_conf(text).map_err(|error| ResolveError::SystemConfig(Box::new(error)))?;
+        let (config, options) = parse_resolv_conf(text).map_err(|error| unusable(path, error))?;
         let servers: Vec<_> = config.name_servers.iter().map(|s| SocketAddr::new(s.ip, 53)).collect();
         let search =
             if config.search.is_empty() { config.domain.into_iter().collect() } else { config.search };
@@ -91,51 +93,69 @@ impl ResolvConf {
     }
 }
 
-fn parse_hosts(text: &[u8]) -> Result<Hosts, ResolveError> {
+fn parse_hosts(path: &Path, text: &[u8]) -> Result<Hosts, ResolveError> {
     let mut hosts = Hosts::default();
-    let read = hosts.read_hosts_conf(text);
-    read.map_err(|error| ResolveError::SystemConfig(Box::new(NetError::from(error))))?;
+    hosts.read_hosts_conf(text).map_err(|error| unusable(path, error))?;
     Ok(hosts)
 }
 
-/// A file, read again when it has changed.
+fn unusable(path: &Path, why: impl Into<NetError>) -> ResolveError {
+    ResolveError::UnusableFile { path: path.to_owned(), why: Box::new(why.into()) }
+}
+
+/// A file, read when it is first asked for and again when it has changed.
 #[derive(Debug)]
 struct Watched<T> {
     path: PathBuf,
-    seen: Mutex<(Option<Stamp>, Arc<T>)>,
+    parse: Parse<T>,
+    /// `None` until it could be used for the first time.
+    seen: Mutex<Option<(Option<Stamp>, Arc<T>)>>,
 }
+
+/// What a file's text says; the path is for the error.
+type Parse<T> = fn(&Path, &[u8]) -> Result<T, ResolveError>;
 
 /// What changes when a file does: device and inode (it may be replaced), length, and the time of change.
 type Stamp = (u64, u64, u64, i64, i64);
 
 impl<T> Watched<T> {
-    /// An absent file counts as an empty one.
-    fn new(path: PathBuf, parse: fn(&[u8]) -> Result<T, ResolveError>) -> Result<Self, ResolveError> {
-        // Before the text: a change in between is then seen as one.
-        let stamp = stamp(&path);
-        let text = match read(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            read => read.map_err(|error| ResolveError::SystemConfig(Box::new(NetError::from(error))))?,
-        };
-        let seen = Mutex::new((stamp, Arc::new(parse(&text)?)));
-        Ok(Self { path, seen })
+    fn new(path: PathBuf, parse: Parse<T>) -> Self {
+        Self { path, parse, seen: Mutex::default() }
     }
 
-    fn now(&self, parse: fn(&[u8]) -> Result<T, ResolveError>) -> Arc<T> {
+    fn now(&self) -> Result<Arc<T>, ResolveError> {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        // Before the text: a change in between is then seen as one.
         let stamp = stamp(&self.path);
-        if stamp.is_some() && stamp != seen.0 {
-            match read(&self.path).ok().map(|text| parse(&text)) {
-                Some(Ok(value)) => {
+        let Some((then, value)) = &mut *seen else {
+            let value = Arc::new(self.read()?);
+            *seen = Some((stamp, Arc::clone(&value)));
+            return Ok(value);
+        };
+        if stamp.is_some() && stamp != *then {
+            match self.read() {
+                Ok(new) => {
                     tracing::info!(path = %self.path.display(), "the system's names have changed");
-                    seen.1 = Arc::new(value);
+                    *value = Arc::new(new);
                 }
-                _ => tracing::warn!(path = %self.path.display(), "cannot be used; what it said before stays"),
+                Err(error) => tracing::warn!(%error, "what it said before stays"),
             }
             // Also a broken one is not read again until it changes.
-            seen.0 = stamp;
+            *then = stamp;
         }
-        Arc::clone(&seen.1)
+        Ok(Arc::clone(value))
+    }
+
+    /// An absent file counts as an empty one.
+    fn read(&self) -> Result<T, ResolveError> {
+        let text = match read(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => {
+                return Err(ResolveError::UnreadableFile { path: self.path.clone(), why: Arc::new(error) });
+            }
+            Ok(text) => text,
+        };
+        (self.parse)(&self.path, &text)
     }
 }
 
@@ -161,7 +181,15 @@ mod tests {
     use super::*;
 
     fn conf(text: &str) -> ResolvConf {
-        ResolvConf::parse(text.as_bytes()).unwrap()
+        ResolvConf::parse(Path::new("resolv.conf"), text.as_bytes()).unwrap()
+    }
+
+    /// An empty folder, and where the files would be in it.
+    fn folder(name: &str) -> (PathBuf, PathBuf, PathBuf) {
+        let folder = std::env::temp_dir().join(format!("weir-system-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (resolv, hosts) = (folder.join("resolv.conf"), folder.join("hosts"));
+        (folder, resolv, hosts)
     }
 
     fn candidates(conf: &ResolvConf, name: &str) -> Vec<String> {
@@ -186,22 +214,44 @@ mod tests {
 
     #[test]
     fn files_are_read_again_when_they_change() {
-        let folder = std::env::temp_dir().join(format!("weir-hosts-{}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        let (resolv, hosts) = (folder.join("resolv.conf"), folder.join("hosts"));
+        let (folder, resolv, hosts) = folder("change");
         fs::write(&hosts, "10.0.0.1 Web web.test # one\n::7 web\n10.0.0.2 web\n").unwrap();
-        let system = System::at(resolv.clone(), hosts.clone()).unwrap();
+        let system = System::at(resolv.clone(), hosts.clone());
         let found = |name: &str| -> Vec<String> {
-            system.hosts(&Name::from_ascii(name).unwrap()).iter().map(ToString::to_string).collect()
+            system.hosts(&Name::from_ascii(name).unwrap()).unwrap().iter().map(ToString::to_string).collect()
         };
         assert_eq!(found("WEB"), ["10.0.0.1", "10.0.0.2", "::7"]);
         assert_eq!(found("web.test."), ["10.0.0.1"]);
         fs::write(&hosts, "10.0.0.33 web\n").unwrap();
         assert_eq!(found("web"), ["10.0.0.33"]);
-        assert_eq!(format!("{:?}", system.resolv_conf().servers), "[127.0.0.1:53]", "absent is empty");
+        assert_eq!(
+            format!("{:?}", system.resolv_conf().unwrap().servers),
+            "[127.0.0.1:53]",
+            "absent is empty"
+        );
         fs::write(&resolv, "nameserver 10.9.9.9\n").unwrap();
-        assert_eq!(format!("{:?}", system.resolv_conf().servers), "[10.9.9.9:53]");
+        assert_eq!(format!("{:?}", system.resolv_conf().unwrap().servers), "[10.9.9.9:53]");
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(found("web"), ["10.0.0.33"], "what vanishes stays as it was");
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_fails_only_who_asks_and_until_it_can() {
+        let (folder, resolv, hosts) = folder("unusable");
+        // Not to be read by anyone, the superuser included.
+        fs::create_dir(&resolv).unwrap();
+        fs::write(&hosts, b"10.0.0.1 \xff\n").unwrap();
+        let system = System::at(resolv.clone(), hosts.clone());
+        let error = system.resolv_conf().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot read {}: ", resolv.display())), "{error}");
+        let name = Name::from_ascii("web").unwrap();
+        let error = system.hosts(&name).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot use {}: ", hosts.display())), "{error}");
+        fs::remove_dir(&resolv).unwrap();
+        fs::write(&resolv, "nameserver 10.9.9.9\n").unwrap();
+        fs::write(&hosts, "10.0.0.1 web\n").unwrap();
+        assert_eq!(format!("{:?}", system.resolv_conf().unwrap().servers), "[10.9.9.9:53]");
+        assert_eq!(system.hosts(&name).unwrap(), ["10.0.0.1".parse::<IpAddr>().unwrap()]);
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -3,6 +3,8 @@
 //! A policy is asked with a [`Candidates`] and answers with a number. It never learns where the states come from,
 //! so the same code runs over a live pool, in `weir explain` and in tests.
 
+use std::ops::Range;
+
 /// The backends of one tier (the primaries, or the backups), numbered from 0 in the order of the configuration.
 ///
 /// What is asked about a number that is not below `len` may be answered with anything, so long as `usable` is false.
@@ -23,6 +25,11 @@ pub trait Candidates {
 
     /// Connections that it serves now.
     fn load(&self, number: usize) -> u32;
+
+    /// The loads of a range of them, all below `len`. To be told one after the other is half the cost of asking.
+    fn loads(&self, range: Range<usize>) -> impl Iterator<Item = u32> {
+        range.map(|number| self.load(number))
+    }
 
     /// How much of its weight counts now: all of it, but in slow start.
     fn share(&self, number: usize) -> Share;

@@ -59,9 +59,10 @@ impl LeastConnections {
         let costs = self.costs.get(range.clone()).unwrap_or_default();
         let mut best = before;
         let mut limit = before.map_or(u64::MAX, |best| best.score);
-        for (number, cost) in range.zip(costs.iter().copied()) {
+        let loads = candidates.loads(range.clone());
+        for ((number, cost), load) in range.zip(costs.iter().copied()).zip(loads) {
             // No overflow, see `UNIT`; the check for one would cost a third of the search.
-            let score = (u64::from(candidates.load(number)) + 1).wrapping_mul(cost);
+            let score = (u64::from(load) + 1).wrapping_mul(cost);
             // Slow start only makes it worse, so this rules out most without a look at their health.
             if score >= limit || cost == NEVER || !candidates.usable(number) {
                 continue;

@@ -81,7 +81,7 @@ impl Policy {
             Self::RandomTwo(policy) => policy.pick(fake, random),
             Self::Keyed(maglev, bound) => {
                 let source = IpAddr::V4(Ipv4Addr::from_bits(random.u32(..)));
-                maglev.pick(key::of_source(source), fake, *bound)
+                maglev.pick(key::of_source(source), fake, bound.as_mut())
             }
         }
     }

@@ -4,6 +4,7 @@
 //! backend keeps this. All of it is atomics, or locks that are held for a few instructions.
 
 use crate::pick::Share;
+use crate::pool::load::Load;
 use crate::pool::passive::Failures;
 use crate::pool::settings::PassiveCheck;
 use std::net::SocketAddr;
@@ -24,7 +25,7 @@ pub struct Live {
     pub address: SocketAddr,
     /// Its counters.
     pub metrics: BackendMetrics,
-    active: AtomicU32,
+    active: Load,
     reasons: AtomicU8,
     /// The weight set by hand; `NO_WEIGHT` where there is none.
     hand_weight: AtomicU32,
@@ -63,6 +64,8 @@ const HEALTH: u8 = Reason::Down as u8 | Reason::Ejected as u8;
 /// Reasons that keep new connections away. Not that it is retired: no new plan has it then, and a connection that began
 /// with an older one, and is still in its handshake, may have no other backend.
 const ALL: u8 = HEALTH | Reason::Drained as u8;
+/// Reasons that end its connections.
+const DRAINS: u8 = Reason::Drained as u8 | Reason::Retired as u8;
 const NO_WEIGHT: u32 = u32::MAX;
 
 /// The last result of a check, for the status API.
@@ -81,14 +84,14 @@ impl Live {
         backend: Arc<str>,
         address: SocketAddr,
         metrics: BackendMetrics,
+        active: Load,
     ) -> Self {
-        metrics.up.set(1);
         Self {
             pool,
             backend,
             address,
             metrics,
-            active: AtomicU32::new(0),
+            active,
             reasons: AtomicU8::new(0),
             hand_weight: AtomicU32::new(NO_WEIGHT),
             drains: AtomicU32::new(0),
@@ -98,14 +101,17 @@ impl Live {
 
     /// Connections that it serves now.
     pub fn active(&self) -> u32 {
-        self.active.load(Ordering::Relaxed)
+        self.active.get()
     }
 
-    /// Takes a place, unless `cap` are taken. In one step: two workers that race for the last place must not both
-    /// go without.
+    /// Where they are counted.
+    pub(crate) fn load(&self) -> &Load {
+        &self.active
+    }
+
+    /// Takes a place, unless `cap` are taken.
     pub(crate) fn enter(&self, cap: u32) -> bool {
-        let more = |active: u32| (active < cap).then(|| active + 1);
-        let entered = self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        let entered = self.active.add(cap);
         if entered {
             self.metrics.active.inc();
         }
@@ -113,7 +119,7 @@ impl Live {
     }
 
     pub(crate) fn leave(&self) {
-        self.active.fetch_sub(1, Ordering::Relaxed);
+        self.active.remove();
         self.metrics.active.dec();
     }
 
@@ -142,39 +148,50 @@ impl Live {
 
     /// Takes it out of service; true if that is a change.
     pub fn out(&self, reason: Reason) -> bool {
+        let _held = self.notes();
         let before = self.reasons.fetch_or(reason as u8, Ordering::Relaxed);
-        self.changed(before, reason, before & reason as u8 == 0)
+        if reason.is_of_health() {
+            self.reasons.fetch_and(!WARMING, Ordering::Relaxed);
+        }
+        self.changed(reason, before & reason as u8 == 0)
     }
 
     /// Takes the reason away; true if that is a change. Where it was the last one that speaks of its health, the
     /// slow start begins.
     pub fn back(&self, reason: Reason) -> bool {
+        let mut notes = self.notes();
         let before = self.reasons.fetch_and(!(reason as u8), Ordering::Relaxed);
         let changed = before & reason as u8 != 0;
-        if changed && before & HEALTH == reason as u8 & HEALTH && before & HEALTH != 0 {
-            self.notes().recovered = Some(Instant::now());
+        if changed && before & HEALTH == reason as u8 {
+            notes.recovered = Some(Instant::now());
             self.reasons.fetch_or(WARMING, Ordering::Relaxed);
         }
-        self.changed(before, reason, changed)
+        self.changed(reason, changed)
     }
 
-    fn changed(&self, before: u8, reason: Reason, changed: bool) -> bool {
-        if changed && matches!(reason, Reason::Drained | Reason::Retired) {
+    /// With the notes held: changes go one by one, so that what follows from one is never older than it is.
+    fn changed(&self, reason: Reason, changed: bool) -> bool {
+        let others = self.reasons.load(Ordering::Relaxed) & DRAINS & !(reason as u8);
+        // One that drains for two reasons goes on with its drain when one of them goes.
+        if changed && !reason.is_of_health() && others == 0 {
             self.drains.fetch_add(1, Ordering::Relaxed);
         }
-        if changed
-            && before & WARMING != 0
-            && matches!(reason, Reason::Down | Reason::Ejected)
-            && !self.healthy()
-        {
-            self.reasons.fetch_and(!WARMING, Ordering::Relaxed);
-        }
-        self.metrics.up.set(i64::from(self.healthy()));
+        self.show_health();
         changed
     }
 
-    fn healthy(&self) -> bool {
-        self.reasons.load(Ordering::Relaxed) & HEALTH == 0
+    /// Sets the gauge. One that is retired leaves it to its namesake, which may be at another address by now.
+    fn show_health(&self) {
+        if !self.is(Reason::Retired) {
+            self.metrics.up.set(i64::from(self.reasons.load(Ordering::Relaxed) & HEALTH == 0));
+        }
+    }
+
+    /// Sets the gauges to what this is, with this weight: another plan, or a namesake, may have set them.
+    pub(crate) fn show(&self, weight: u16) {
+        let _held = self.notes();
+        self.show_health();
+        self.metrics.weight.set(i64::from(weight));
     }
 
     /// Which drain this is: differs from drain to drain.
@@ -187,7 +204,8 @@ impl Live {
         if slow_start.is_zero() || self.reasons.load(Ordering::Relaxed) & WARMING == 0 {
             return Share::WHOLE;
         }
-        let since = self.notes().recovered.map_or(slow_start, |at| at.elapsed());
+        let notes = self.notes();
+        let since = notes.recovered.map_or(slow_start, |at| at.elapsed());
         if since >= slow_start {
             self.reasons.fetch_and(!WARMING, Ordering::Relaxed);
             return Share::WHOLE;
@@ -257,6 +275,10 @@ impl Live {
 }
 
 impl Reason {
+    fn is_of_health(self) -> bool {
+        HEALTH & self as u8 != 0
+    }
+
     /// Its word in the status API.
     pub fn label(self) -> &'static str {
         match self {

@@ -1,6 +1,7 @@
 //! Every live state of the process, by pool, backend and address: where a new plan finds what it keeps.
 
 use crate::pool::live::Live;
+use crate::pool::load::Loads;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,6 +21,7 @@ pub struct Lives {
 struct Inner {
     backends: HashMap<Key, Weak<Live>>,
     pools: HashMap<Arc<str>, u64>,
+    loads: Loads,
 }
 
 type Key = (Arc<str>, Arc<str>, SocketAddr);
@@ -38,7 +40,8 @@ impl Lives {
             return live;
         }
         let metrics = self.metrics.backend(pool, backend);
-        let live = Arc::new(Live::new(Arc::clone(pool), Arc::clone(backend), address, metrics));
+        let load = inner.loads.take();
+        let live = Arc::new(Live::new(Arc::clone(pool), Arc::clone(backend), address, metrics, load));
         inner.backends.insert(key, Arc::downgrade(&live));
         live
     }
@@ -69,7 +72,7 @@ impl Lives {
                 self.metrics.forget_backend(pool, backend);
             }
         }
-        let Inner { backends, pools: known } = &mut *inner;
+        let Inner { backends, pools: known, .. } = &mut *inner;
         known.retain(|name, _| {
             let stays = pools.contains(&**name) || backends.keys().any(|(p, ..)| p == name);
             if !stays {

@@ -3,6 +3,7 @@
 //! - [`settings`] the keys of a pool, with their defaults filled in.
 //! - [`names`] backends that are DNS names.
 //! - [`live`], [`lives`] what outlives a plan: connections, health, what was set by hand.
+//! - [`load`] the counts of connections, close together.
 //! - [`passive`] health from real traffic.
 //! - [`backend`] one backend as a plan has it.
 //!
@@ -14,11 +15,13 @@ pub mod lives;
 pub mod names;
 pub mod settings;
 
+mod load;
 mod passive;
 
 pub use backend::{Backend, Reserved};
 pub use live::{LastCheck, Live, Reason};
 pub use lives::Lives;
+pub(crate) use load::Load;
 pub use settings::{Balance, CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
 
 use crate::pick::Maglev;
@@ -49,6 +52,9 @@ pub struct Pool {
     lives: Arc<Lives>,
     members: ArcSwap<Members>,
     in_panic: AtomicBool,
+    /// Held while it is judged who is in service: the last judgement is by the newest state, and of two ejections at
+    /// once the second sees the first.
+    judging: Mutex<()>,
     /// Held while members are made anew: what each name stands for.
     answers: Mutex<HashMap<Target, Vec<Found>>>,
 }
@@ -100,6 +106,8 @@ impl Members {
 pub struct Tier {
     /// In the order of the file, and of DNS answers sorted.
     pub backends: Vec<Arc<Backend>>,
+    /// Their connections, for a policy that looks at all of them.
+    pub(crate) loads: Vec<Load>,
     /// Where the pool's policy is keyed.
     pub maglev: Option<Maglev>,
 }
@@ -135,6 +143,7 @@ impl Pool {
             lives: Arc::clone(lives),
             members: ArcSwap::from_pointee(empty),
             in_panic: AtomicBool::new(false),
+            judging: Mutex::default(),
             answers: Mutex::default(),
         };
         let known = pool.targets().map(|t| (t.clone(), answers(t))).collect();
@@ -158,25 +167,32 @@ impl Pool {
 
     /// Takes a new answer for a name, if the pool has it. Gives the live states that are in no entry any more.
     pub fn resolved(&self, target: &Target, found: &[Found]) -> Vec<Arc<Live>> {
-        {
-            let mut answers = self.answers();
-            match answers.get_mut(target) {
-                Some(known) if *known != found => found.clone_into(known),
-                _ => return Vec::new(),
-            }
+        let mut answers = self.answers();
+        match answers.get_mut(target) {
+            Some(known) if *known != found => found.clone_into(known),
+            _ => return Vec::new(),
         }
-        self.renew()
+        // With the answers still held: whoever makes the members anew in between would be told who is gone.
+        let gone = self.make_members(&answers);
+        drop(answers);
+        self.reassess();
+        gone
     }
 
-    /// Makes the members anew from the entries, the answers and what was set by hand. Gives the live states that
-    /// are not among them any more.
-    pub fn renew(&self) -> Vec<Arc<Live>> {
-        let answers = self.answers();
+    /// Makes the members anew, with what was set by hand. All of them stay.
+    pub fn renew(&self) {
+        self.make_members(&self.answers());
+        self.reassess();
+    }
+
+    /// Makes the members from the entries, the answers and what was set by hand. Gives the live states that are not
+    /// among them any more.
+    fn make_members(&self, answers: &HashMap<Target, Vec<Found>>) -> Vec<Arc<Live>> {
         let before = self.members.load_full();
         let mut primaries = Vec::new();
         let mut backups = Vec::new();
         for entry in &self.entries {
-            for (name, found) in addresses(entry, &answers) {
+            for (name, found) in addresses(entry, answers) {
                 let known = |b: &&Arc<Backend>| b.name == name && b.address == found.address;
                 if primaries.iter().chain(&backups).any(|b| known(&b)) {
                     continue;
@@ -194,8 +210,6 @@ impl Pool {
         let gone = before.all().filter(|b| !members.all().any(|m| Arc::ptr_eq(&m.live, &b.live)));
         let gone = gone.map(|b| Arc::clone(&b.live)).collect();
         self.members.store(Arc::new(members));
-        drop(answers);
-        self.reassess();
         gone
     }
 
@@ -209,11 +223,11 @@ impl Pool {
         let live = self.lives.backend(&self.name, &name, found.address);
         let configured = entry.weight.saturating_mul(found.weight);
         let weight = live.hand_weight().unwrap_or(configured);
-        live.metrics.weight.set(i64::from(weight));
+        live.show(weight);
         // Sessions of one backend are worthless at another, and those that there are stay.
         let tls = match before {
             Some(before) => before.tls.clone(),
-            None => self.tls.as_ref().map(BackendTls::client),
+            None => self.tls.as_ref().map(|tls| tls.client_for(found.address)),
         };
         Arc::new(Backend {
             name,
@@ -232,7 +246,8 @@ impl Pool {
             let shares: Vec<(&str, u16)> = backends.iter().map(|b| (&*b.name, b.weight)).collect();
             Maglev::build(&shares)
         });
-        Tier { backends, maglev }
+        let loads = backends.iter().map(|b| b.live.load().clone()).collect();
+        Tier { backends, loads, maglev }
     }
 
     /// Backends that may take a connection now.
@@ -253,6 +268,7 @@ impl Pool {
 
     /// Looks again who is in service: called whenever that may have changed.
     pub fn reassess(&self) {
+        let _held = self.judging();
         let members = self.members();
         let weighted = members.primaries.backends.iter().filter(|b| b.weight > 0);
         let (all, healthy) =
@@ -277,7 +293,10 @@ impl Pool {
             let out = members.all().filter(|b| b.live.is(Reason::Ejected)).count();
             (out + 1) * 100 <= members.all().count() * usize::try_from(check.max_ejected).unwrap_or(0)
         };
-        if let Some(length) = backend.live.failed(Instant::now(), check, may_eject) {
+        let held = self.judging();
+        let ejected = backend.live.failed(Instant::now(), check, may_eject);
+        drop(held);
+        if let Some(length) = ejected {
             self.ejected(backend, why, length);
         }
     }
@@ -292,13 +311,18 @@ impl Pool {
         self.reassess();
     }
 
-    /// Ends the ejections whose time is over.
+    /// Ends the ejections whose time is over, and looks again who is in service: ejected are live states, and a
+    /// connection of an older plan tells only that plan's pool.
     pub fn end_ejections(&self, now: Instant) {
         let back = self.members().all().filter(|b| b.live.end_ejection(now)).count();
         if back > 0 {
             tracing::info!(pool = %self.name, backends = back, "ejected backends are back");
-            self.reassess();
         }
+        self.reassess();
+    }
+
+    fn judging(&self) -> MutexGuard<'_, ()> {
+        self.judging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn answers(&self) -> MutexGuard<'_, HashMap<Target, Vec<Found>>> {

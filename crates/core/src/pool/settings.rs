@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use weir_tls::BackendClient;
+use weir_tls::Probe;
 
 /// How a pool treats its backends.
 #[derive(Clone, Debug)]
@@ -118,10 +118,10 @@ pub enum CheckKind {
     Tcp,
     /// A finished TLS handshake.
     Tls {
-        /// The name asked for, where it is not the backend's own.
+        /// The name asked for, where it is not the pool's or the backend's own.
         server_name: Option<String>,
-        /// Verifies in pools with a `tls` section; elsewhere it takes any certificate.
-        client: BackendClient,
+        /// Its verdict counts in pools that verify; elsewhere any certificate will do.
+        probe: Probe,
     },
     /// An answer to `GET path` with one of these statuses.
     Http {
@@ -131,10 +131,10 @@ pub enum CheckKind {
         host: Option<String>,
         /// Statuses that count as healthy.
         status: Vec<RangeInclusive<u16>>,
-        /// The name asked for, over TLS.
+        /// The name asked for over TLS, where it is not the pool's or the backend's own.
         server_name: Option<String>,
         /// Over TLS, in pools with a `tls` section.
-        client: Option<BackendClient>,
+        probe: Option<Probe>,
     },
 }
 
@@ -147,5 +147,10 @@ impl CheckKind {
             Self::Tls { .. } => "tls",
             Self::Http { .. } => "http",
         }
+    }
+
+    /// Does it speak TLS, and so see the backend's certificate?
+    pub fn speaks_tls(&self) -> bool {
+        matches!(self, Self::Tls { .. } | Self::Http { probe: Some(_), .. })
     }
 }

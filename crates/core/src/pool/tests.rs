@@ -1,4 +1,6 @@
 use super::*;
+use std::sync::Barrier;
+use std::thread;
 use weir_metrics::Metrics;
 
 struct Scene {
@@ -161,4 +163,125 @@ fn a_panic_ignores_health_until_enough_are_back_or_a_backup_serves() {
     all(&pool)[0].live.out(Reason::Down);
     pool.reassess();
     assert!(!pool.is_in_panic(), "a backup that is well comes before a panic");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ejection_of_an_older_plan_is_seen() {
+    let scene = scene();
+    let entries = || vec![at("127.0.0.1:1"), at("127.0.0.1:2"), at("127.0.0.1:3"), at("127.0.0.1:4")];
+    let (old, new) = (scene.pool(entries()), scene.pool(entries()));
+    all(&old)[3].live.out(Reason::Down);
+    all(&old)[2].live.out(Reason::Down);
+    for _ in 0..2 {
+        old.failed(&all(&old)[0], "failed");
+    }
+    assert!(old.is_in_panic());
+    new.end_ejections(Instant::now());
+    assert!(new.is_in_panic(), "one of four is in service, for either");
+}
+
+#[test]
+fn one_that_is_retired_leaves_the_gauge_to_its_namesake() {
+    let scene = scene();
+    let entry = |address| Entry { name: Some("b1".into()), ..at(address) };
+    let old = all(&scene.pool(vec![entry("127.0.0.1:1")])).remove(0);
+    old.live.out(Reason::Down);
+    let new = all(&scene.pool(vec![entry("127.0.0.1:2")])).remove(0);
+    old.live.out(Reason::Retired);
+    assert_eq!(new.live.metrics.up.get(), 1);
+    new.live.out(Reason::Down);
+    assert_eq!(old.live.metrics.up.get(), 0, "it is one gauge");
+}
+
+/// How often threads race for what may go wrong: with the mistake each of these tests fails in most runs.
+const ROUNDS: usize = 4000;
+
+#[test]
+fn who_takes_an_answer_is_told_who_is_gone() {
+    let target = Target::Host { host: "api.internal".into(), port: 80 };
+    let pool = scene().pool(vec![named(&target)]);
+    let found = |ip: &str| Found {
+        address: format!("{ip}:80").parse().unwrap(),
+        host: "api.internal".into(),
+        weight: 1,
+        backup: false,
+    };
+    pool.resolved(&target, &[found("10.0.0.0")]);
+    let ended = AtomicBool::new(false);
+    let told = thread::scope(|scope| {
+        for _ in 0..2 {
+            // Weights set by hand.
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    pool.renew();
+                }
+            });
+        }
+        let ips = (0..ROUNDS).map(|n| ["10.0.0.1", "10.0.0.2"][n % 2]);
+        let told = ips.map(|ip| pool.resolved(&target, &[found(ip)]).len()).sum::<usize>();
+        ended.store(true, Ordering::Relaxed);
+        told
+    });
+    assert_eq!(told, ROUNDS);
+}
+
+#[test]
+fn of_two_ejections_at_once_the_second_sees_the_first() {
+    let mut pool = scene().pool((1..150).map(|n| at(&format!("127.0.0.1:{n}"))).collect());
+    if let Some(check) = &mut pool.settings.passive_check {
+        (check.failures, check.max_ejected) = (1, 1);
+    }
+    let backends = all(&pool);
+    let (pool, backends, together) = (&pool, &backends, &Barrier::new(2));
+    let out = || backends.iter().filter(|b| b.live.is(Reason::Ejected)).count();
+    let fails = |b: &Arc<Backend>| {
+        let mut most = 0;
+        for _ in 0..ROUNDS {
+            together.wait();
+            pool.failed(b, "failed");
+            together.wait();
+            most = most.max(out());
+            together.wait();
+            b.live.back(Reason::Ejected);
+        }
+        most
+    };
+    let most = thread::scope(|scope| {
+        let other = scope.spawn(|| fails(&backends[1]));
+        fails(&backends[0]).max(other.join().unwrap())
+    });
+    assert_eq!(most, 1, "one in a hundred");
+}
+
+#[test]
+fn the_last_judgement_is_by_the_newest_state() {
+    let pool = scene().pool((1..40).map(|n| at(&format!("127.0.0.1:{n}"))).collect());
+    let backends = all(&pool);
+    let ended = AtomicBool::new(false);
+    let wrong = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                pool.reassess();
+            }
+        });
+        let wrong = (0..ROUNDS).filter(|n| {
+            let down = n % 2 == 0;
+            for b in &backends[..20] {
+                if down {
+                    b.live.out(Reason::Down)
+                } else {
+                    b.live.back(Reason::Down)
+                };
+            }
+            pool.reassess();
+            (0..20).any(|_| {
+                thread::yield_now();
+                pool.is_in_panic() != down
+            })
+        });
+        let wrong = wrong.count();
+        ended.store(true, Ordering::Relaxed);
+        wrong
+    });
+    assert_eq!(wrong, 0, "of {ROUNDS}");
 }

@@ -14,8 +14,12 @@
 //! An explanation ([`Table::explain`]) walks the same entries in the same order as a look-up, and only goes on where
 //! the look-up has found what it wants. So the two cannot disagree.
 
+mod conditions;
+
 #[cfg(test)]
 mod tests;
+
+pub use conditions::{Match, NamePattern};
 
 use crate::hello::Offers;
 use ipnet::IpNet;
@@ -23,30 +27,6 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
-
-/// A condition on the client's server name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum NamePattern {
-    /// This name, lower-cased, without a trailing dot.
-    Exact(Box<str>),
-    /// One or more labels in front of this suffix, which has no leading dot.
-    Suffix(Box<str>),
-    /// Any name, but there must be one.
-    AnyName,
-    /// No condition: also clients without a name.
-    Anything,
-}
-
-/// The conditions of one route. An empty list is no condition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Match {
-    /// Names; empty means [`NamePattern::Anything`].
-    pub names: Vec<NamePattern>,
-    /// ALPN protocols, any of which the client must offer.
-    pub alpn: Vec<Vec<u8>>,
-    /// Prefixes, in one of which the client's address must be.
-    pub source: Vec<IpNet>,
-}
 
 /// Two routes that match the same connections equally well: `(first, second)`, as inserted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +57,21 @@ pub enum Rule {
     Alpn,
     /// A longer prefix before a shorter one, and that before no condition.
     Source,
+}
+
+impl Verdict {
+    /// The word for it in what programs read.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NameDiffers => "name_differs",
+            Self::AlpnNotOffered => "alpn_not_offered",
+            Self::SourceOutside => "source_outside",
+            Self::LessSpecific(Rule::Name) => "less_specific_name",
+            Self::LessSpecific(Rule::Alpn) => "less_specific_alpn",
+            Self::LessSpecific(Rule::Source) => "less_specific_source",
+            Self::Matched => "matched",
+        }
+    }
 }
 
 /// Routes by their conditions. `R` is what a look-up gives.
@@ -168,6 +163,31 @@ impl<R> Table<R> {
             })
         });
         verdicts
+    }
+
+    /// The conditions of each route, in the order of the file. For people: names and networks come sorted and each once,
+    /// from the entries that a look-up goes by.
+    pub fn conditions(&self) -> Vec<Match> {
+        let mut all = vec![Match::default(); self.routes.len()];
+        let exact = self.exact.iter().map(|(name, list)| (NamePattern::Exact(name.clone()), list));
+        let suffix = self.suffix.iter().map(|(name, list)| (NamePattern::Suffix(name.clone()), list));
+        let rest = [(NamePattern::AnyName, &self.any_name), (NamePattern::Anything, &self.anything)];
+        for (name, list) in exact.chain(suffix).chain(rest) {
+            for entry in list {
+                if let Some(conditions) = all.get_mut(entry.route) {
+                    conditions.names.push(name.clone());
+                    conditions.alpn.clone_from(&entry.alpn);
+                    conditions.source.extend(entry.source);
+                }
+            }
+        }
+        for conditions in &mut all {
+            conditions.names.sort();
+            conditions.names.dedup();
+            conditions.source.sort();
+            conditions.source.dedup();
+        }
+        all
     }
 
     /// Every route, in the order of the file.

@@ -146,6 +146,9 @@ proptest! {
             let ranks: Vec<_> = routes.iter().map(|(m, _)| rank(m, sni, &alpn, ip)).collect();
             let explained = table.explain(sni, &alpn, ip);
             prop_assert_eq!(&explained, &naive(&ranks));
+            let told: Vec<_> = table.conditions().into_iter().zip(0..).collect();
+            let again = Table::build(told).map_err(|clash| TestCaseError::fail(format!("{clash:?}")))?;
+            prop_assert_eq!(again.explain(sni, &alpn, ip), explained.clone(), "from the conditions as told");
             let matched = (0..routes.len()).filter(|n| explained[*n] == Verdict::Matched).collect::<Vec<_>>();
             prop_assert_eq!(table.lookup(sni, &alpn, ip).copied().into_iter().collect::<Vec<_>>(), matched);
         }
@@ -175,4 +178,20 @@ fn each_route_is_told_why_it_lost() {
         [SourceOutside, by_alpn, SourceOutside, Matched, by_name, NameDiffers]
     );
     assert_eq!(told(None, &[], "10.1.2.3"), [NameDiffers; 6], "nothing is found, and each says why");
+}
+
+#[test]
+fn conditions_read_as_they_are_written() {
+    let written = |m: &Match| m.to_string();
+    let names = vec![NamePattern::AnyName, suffix("b"), exact("c.b"), exact("a.b")];
+    let table = Table::build(vec![
+        (rule(names, &["h2", "\n"], &["10.1.2.3/8", "fd00::/8"]), ()),
+        (rule(vec![], &[], &["10.0.0.0/8"]), ()),
+        (rule(vec![], &[], &[]), ()),
+    ])
+    .unwrap();
+    assert_eq!(
+        table.conditions().iter().map(written).collect::<Vec<_>>(),
+        ["sni=a.b,c.b,*.b,* alpn=h2,\\n source=10.0.0.0/8,fd00::/8", "source=10.0.0.0/8", "any"]
+    );
 }

@@ -7,7 +7,6 @@ use tokio::time::{Instant, timeout};
 use weir_core::account::Record;
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
-use weir_core::hello::TLS12;
 use weir_core::relay::Tls;
 use weir_core::replay::Replay;
 use weir_tls::{ClientTls, Reason};
@@ -31,16 +30,13 @@ impl Road<'_> {
         tls: &plan::ClientTls,
         record: &mut Record,
     ) -> Result<Secured, ConnError> {
-        if self.hello.as_ref().is_some_and(|h| h.version < TLS12) {
-            // Decided here, because rustls would first complain of the signature schemes that such a hello lacks.
-            alert::refuse(client, Alert::ProtocolVersion, &self.worker.memory).await;
-            return Err(self.failed(Reason::NoSharedVersion));
-        }
-        let sni = self.hello.as_ref().and_then(|h| h.sni.as_deref());
-        if !tls.profile.answers(sni) {
-            // Decided here, because rustls would answer access_denied.
-            alert::refuse(client, Alert::UnrecognizedName, &self.worker.memory).await;
-            return Err(self.failed(Reason::NoCertificate));
+        if let Some(reason) = self.hello.as_deref().and_then(|hello| tls.refuses(hello)) {
+            let alert = match reason {
+                Reason::NoSharedVersion => Alert::ProtocolVersion,
+                _ => Alert::UnrecognizedName,
+            };
+            alert::refuse(client, alert, &self.worker.memory).await;
+            return Err(self.failed(reason));
         }
         let started = Instant::now();
         // Boxed: an idle connection must not carry the size of a handshake.

@@ -7,6 +7,7 @@ use weir_core::error::ConnError;
 use weir_core::outcome::Finished;
 use weir_core::pool::HelloReplay;
 use weir_core::relay::{Ahead, OnTruncation, Relayed, relay_hello};
+use weir_core::socket;
 
 /// Reaches a backend, gives it what was read ahead, and relays. A backend that ends without a byte is replaced, as long
 /// as the client has sent nothing but its hello.
@@ -41,8 +42,14 @@ pub async fn passthrough(
         // The place at the one that said nothing is given back first: the next may be picked by it.
         drop(reached);
         let next = road.another(&mut dialling, record, async |stream, _| Ok(stream)).await;
-        let Ok(other) = next else {
-            return unanswered.silence.pass_on(client, &road.worker.memory).await;
+        let other = match next {
+            Ok(other) => other,
+            // Told to end: that is weir's doing, whatever the backend did before.
+            Err(stopped @ ConnError::Stopped(_)) => {
+                socket::reset(&client);
+                return Err(stopped);
+            }
+            Err(_none_left) => return unanswered.silence.pass_on(client, &road.worker.memory).await,
         };
         road.route.pool.metrics.replays.inc();
         (reached, ahead) = (other, unanswered.ahead);

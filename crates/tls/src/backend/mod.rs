@@ -3,12 +3,14 @@
 //! [`BackendTls`] is a pool's policy, built once; [`BackendClient`] is one backend's share of it with
 //! sessions of its own. They are apart because rustls files sessions by server name alone, and the
 //! members of a pool share a name: a ticket of one, offered to another, would be spent for nothing.
-//! Dialling and deadlines are the caller's.
+//! [`Probe`] is what health checks use instead. Dialling and deadlines are the caller's.
 
 mod error;
+mod probe;
 mod roots;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,16 +19,18 @@ use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 pub use error::BackendTlsError;
+pub use probe::{Presented, Probe, ProbeStream};
 
 use crate::agreed::{Resumed, Session};
 use crate::failure::HandshakeError;
+use crate::kept::{BackendSessions, Print, Sessions};
 use crate::provider::{MinVersion, provider, versions};
 use crate::server::flushed;
 use crate::verify::Verifier;
 use crate::warning::Warning;
+use roots::Trust;
 
 /// A TLS stream whose other end is a backend.
 pub type BackendStream<IO> = tokio_rustls::client::TlsStream<IO>;
@@ -84,8 +88,9 @@ impl Default for BackendSettings {
 #[derive(Debug)]
 pub struct BackendTls {
     shared: Arc<Shared>,
-    verifier: Arc<Verifier>,
+    trust: Trust,
     min_version: MinVersion,
+    sessions: Arc<BackendSessions>,
 }
 
 #[derive(Debug)]
@@ -108,56 +113,78 @@ impl BackendTls {
     /// All that is wrong with the settings and the `ca` file; each error knows the key it is about.
     pub fn build(settings: &BackendSettings) -> Result<(Self, Vec<Warning>), Vec<BackendTlsError>> {
         let mut warnings = Vec::new();
-        let verifier = if settings.verify {
-            roots::verifier(settings.ca.as_deref()).map(|(verifier, mut its)| {
+        let trust = if settings.verify {
+            roots::trust(settings.ca.as_deref()).map(|(trust, mut its)| {
                 warnings.append(&mut its);
-                verifier
+                trust
             })
         } else {
             warnings.push(Warning::Unverified);
-            Ok(Verifier::nobody())
+            Ok(Trust::unjudged())
         };
-        match (verifier, name(&settings.server_name)) {
-            (Ok(verifier), Ok(name)) => {
-                let shared = Arc::new(Shared { name, alpn: settings.alpn.clone() });
-                Ok((Self { shared, verifier, min_version: settings.min_version }, warnings))
+        match (trust, name(&settings.server_name)) {
+            (Ok(trust), Ok(name)) => {
+                let shared = Shared { name, alpn: settings.alpn.clone() };
+                Ok((Self::new(shared, trust, settings.min_version), warnings))
             }
-            (verifier, name) => Err([verifier.err(), name.err()].into_iter().flatten().collect()),
+            (trust, name) => Err([trust.err(), name.err()].into_iter().flatten().collect()),
         }
     }
 
+    fn new(shared: Shared, trust: Trust, min_version: MinVersion) -> Self {
+        Self { shared: Arc::new(shared), trust, min_version, sessions: Arc::default() }
+    }
+
+    /// Takes over, and leaves behind, what the process has of sessions with backends.
+    #[must_use]
+    pub fn keeping(self, sessions: &Sessions) -> Self {
+        Self { sessions: Arc::clone(&sessions.backends), ..self }
+    }
+
     /// A policy for health checks of pools that weir itself sends no TLS to: any certificate will do,
-    /// as long as the backend proves that it holds the key. It asks for the name that `connect` is
-    /// given, else for the backend's host.
+    /// as long as the backend proves that it holds the key. Who names nobody asks for the backend's host.
     #[must_use]
     pub fn unjudged() -> Self {
-        let shared = Arc::new(Shared { name: Name::Sni, alpn: BackendAlpn::List(Vec::new()) });
-        Self { shared, verifier: Verifier::nobody(), min_version: MinVersion::Tls12 }
+        let shared = Shared { name: Name::Sni, alpn: BackendAlpn::List(Vec::new()) };
+        Self::new(shared, Trust::unjudged(), MinVersion::Tls12)
     }
 
     /// A client for one backend, with a session store of its own.
     #[must_use]
     pub fn client(&self) -> BackendClient {
-        let store = Arc::new(ClientSessionMemoryCache::new(SESSIONS));
-        self.client_with(Resumption::store(store))
+        self.client_with(self.config(own_sessions()))
     }
 
-    /// A client for health checks: it resumes nothing, so that each check sees the certificate that
-    /// the backend serves now, and leaves the real traffic's tickets alone.
+    /// The client for the backend at `address`. It has the sessions of every other one that is in use, was made for
+    /// the same address, trusts the same and speaks the same versions. Which name is asked for, and which protocol,
+    /// may differ: sessions are filed by name, and protocols agreed on each time.
     #[must_use]
-    pub fn probe(&self) -> BackendClient {
-        self.client_with(Resumption::disabled())
+    pub fn client_for(&self, address: SocketAddr) -> BackendClient {
+        let min_version: &[u8] = match self.min_version {
+            MinVersion::Tls12 => b"1.2",
+            MinVersion::Tls13 => b"1.3",
+        };
+        let print = Print::of([self.trust.print.bytes(), min_version]);
+        self.client_with(self.sessions.find((print, address), || self.config(own_sessions())))
     }
 
-    fn client_with(&self, resumption: Resumption) -> BackendClient {
+    fn config(&self, resumption: Resumption) -> Arc<ClientConfig> {
+        self.config_with(Arc::clone(&self.trust.verifier), resumption)
+    }
+
+    fn config_with(&self, verifier: Arc<Verifier>, resumption: Resumption) -> Arc<ClientConfig> {
         let mut config = ClientConfig::builder_with_provider(provider())
             .with_protocol_versions(versions(self.min_version))
             .expect("aws-lc-rs has suites and groups for TLS 1.2 and 1.3")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&self.verifier) as _)
+            .with_custom_certificate_verifier(verifier)
             .with_no_client_auth();
         config.resumption = resumption;
-        BackendClient { connector: TlsConnector::from(Arc::new(config)), shared: Arc::clone(&self.shared) }
+        Arc::new(config)
+    }
+
+    fn client_with(&self, config: Arc<ClientConfig>) -> BackendClient {
+        BackendClient { connector: TlsConnector::from(config), shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -203,13 +230,6 @@ impl BackendClient {
     pub fn asks_for(&self, sni: Option<&str>) -> bool {
         sni.is_some() && matches!(self.shared.name, Name::Sni)
     }
-
-    /// When the certificate that the backend presented expires, in seconds since 1970.
-    pub fn peer_not_after<IO>(stream: &BackendStream<IO>) -> Option<i64> {
-        let leaf = stream.get_ref().1.peer_certificates()?.first()?;
-        let (_, parsed) = X509Certificate::from_der(leaf).ok()?;
-        Some(parsed.validity().not_after.timestamp())
-    }
 }
 
 impl fmt::Debug for BackendClient {
@@ -245,6 +265,10 @@ fn name(from: &ServerNameFrom) -> Result<Name, BackendTlsError> {
             Err(_) => Err(BackendTlsError::BadServerName { name: text.clone() }),
         },
     }
+}
+
+fn own_sessions() -> Resumption {
+    Resumption::store(Arc::new(ClientSessionMemoryCache::new(SESSIONS)))
 }
 
 fn agreed<IO>(stream: &BackendStream<IO>) -> Session {

@@ -10,23 +10,52 @@ use tokio::time::Instant;
 
 use super::error::BackendTlsError;
 use crate::certificate::certificates_in;
+use crate::kept::Print;
 use crate::provider::provider;
 use crate::verify::{Listed, Verifier};
 use crate::warning::Warning;
 
-/// A verifier of chain and name for the authorities in `ca`, or for the system's.
-pub(super) fn verifier(ca: Option<&Path>) -> Result<(Arc<Verifier>, Vec<Warning>), BackendTlsError> {
+/// How a backend's certificate is judged, and the print of it: equal ones judge alike.
+#[derive(Debug)]
+pub(super) struct Trust {
+    pub(super) verifier: Arc<Verifier>,
+    pub(super) print: Print,
+}
+
+impl Trust {
+    /// Nothing is judged but the handshake's signature.
+    pub(super) fn unjudged() -> Self {
+        Self { verifier: Verifier::nobody(), print: Print::of([&b"unjudged"[..]]) }
+    }
+}
+
+/// Chain and name are judged by the authorities in `ca`, or by the system's.
+pub(super) fn trust(ca: Option<&Path>) -> Result<(Trust, Vec<Warning>), BackendTlsError> {
     match ca {
         Some(path) => from_file(path),
         None => {
-            Ok((Verifier::chain(webpki(system()?, BackendTlsError::NoSystemRoots)?, Vec::new()), Vec::new()))
+            let roots = system()?;
+            let anchors = roots.roots.iter().flat_map(|anchor| {
+                let constraints = anchor.name_constraints.as_deref().unwrap_or_default();
+                [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref(), constraints]
+            });
+            let print = Print::of(std::iter::once(&b"system"[..]).chain(anchors));
+            let verifier = Verifier::chain(webpki(roots, BackendTlsError::NoSystemRoots)?, Vec::new());
+            Ok((Trust { verifier, print }, Vec::new()))
         }
     }
 }
 
-fn from_file(path: &Path) -> Result<(Arc<Verifier>, Vec<Warning>), BackendTlsError> {
+/// The system's authorities as judges, where there are any.
+pub(super) fn system_verifier() -> Option<Arc<Verifier>> {
+    let webpki = webpki(system().ok()?, BackendTlsError::NoSystemRoots).ok()?;
+    Some(Verifier::chain(webpki, Vec::new()))
+}
+
+fn from_file(path: &Path) -> Result<(Trust, Vec<Warning>), BackendTlsError> {
     let certificates =
         certificates_in(path).map_err(|problem| BackendTlsError::Ca { path: path.to_owned(), problem })?;
+    let print = Print::of(std::iter::once(&b"file"[..]).chain(certificates.iter().map(AsRef::as_ref)));
     let mut roots = RootCertStore::empty();
     let mut listed = Vec::new();
     let mut warnings = Vec::new();
@@ -37,7 +66,7 @@ fn from_file(path: &Path) -> Result<(Arc<Verifier>, Vec<Warning>), BackendTlsErr
         }
     }
     let webpki = webpki(Arc::new(roots), BackendTlsError::NoAnchor { path: path.to_owned() })?;
-    Ok((Verifier::chain(webpki, listed), warnings))
+    Ok((Trust { verifier: Verifier::chain(webpki, listed), print }, warnings))
 }
 
 fn webpki(

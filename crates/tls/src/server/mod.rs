@@ -17,13 +17,14 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 
 use crate::agreed::Session;
-use crate::certificate::{self, CertificateError, CertificateFacts, CertificateFiles};
+use crate::certificate::{self, CertificateError, CertificateFacts, CertificateFiles, Served};
 use crate::failure::{FailedHandshake, HandshakeError};
+use crate::kept::{Print, Sessions};
 use crate::provider::{MinVersion, provider, versions};
 use crate::resolver::{Resolver, UnknownSni};
 use crate::resumption::Watched;
 use crate::sessions::session_store;
-use crate::tickets::{Lifetime, Scope, TicketSecret, Tickets, unix_now};
+use crate::tickets::{Lifetime, Scope, Tickets, unix_now};
 use crate::warning::Warning;
 
 /// A TLS stream whose other end is a client.
@@ -56,18 +57,20 @@ pub struct ServerProfile {
 }
 
 impl ServerProfile {
-    /// Loads the certificates and builds the profile. Reads files: not for a data-plane thread.
+    /// Loads the certificates and builds the profile. Reads files: not for a data-plane thread. A profile with the
+    /// same certificates, client-auth policy and cache size as one that is in use goes on with its sessions.
     ///
     /// # Errors
     /// Every problem of every certificate entry.
     pub fn build(
         settings: &ServerSettings,
-        secret: &TicketSecret,
+        sessions: &Sessions,
     ) -> Result<(Self, Vec<Warning>), Vec<CertificateError>> {
         let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
         let (served, warnings) = certificate::load_all(&settings.certificates, now)?;
         let resolver = Arc::new(Resolver::new(&served, settings.unknown_sni));
-        let config = config(settings, secret, Arc::clone(&resolver));
+        let scope = Scope::of(CLIENT_AUTH_NONE);
+        let config = config(settings, sessions, (scope, print(scope, &served)), Arc::clone(&resolver));
         let profile = Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             resolver,
@@ -119,7 +122,24 @@ impl fmt::Debug for ServerProfile {
     }
 }
 
-fn config(settings: &ServerSettings, secret: &TicketSecret, resolver: Arc<Resolver>) -> ServerConfig {
+/// What a session by ID stands for: the client-auth policy it began under, and the certificates that the client
+/// was shown. Other keys of a profile may change: rustls compares the server's name on resumption, versions and
+/// protocols are agreed on each time, and a certificate that nobody has any more must not live on in sessions.
+fn print(scope: Scope, served: &[Served]) -> Print {
+    let mut parts = vec![scope.bytes()];
+    for one in served {
+        parts.extend(one.certified.cert.iter().map(AsRef::<[u8]>::as_ref));
+        parts.push(b""); // No certificate is empty: this ends a chain.
+    }
+    Print::of(parts)
+}
+
+fn config(
+    settings: &ServerSettings,
+    sessions: &Sessions,
+    (scope, print): (Scope, Print),
+    resolver: Arc<Resolver>,
+) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(settings.min_version))
         .expect("aws-lc-rs has suites and groups for TLS 1.2 and 1.3")
@@ -127,11 +147,10 @@ fn config(settings: &ServerSettings, secret: &TicketSecret, resolver: Arc<Resolv
         .with_cert_resolver(resolver);
     let lifetime = Lifetime::new(settings.ticket_lifetime);
     config.alpn_protocols.clone_from(&settings.alpn);
-    config.session_storage = session_store(settings.cache, lifetime);
+    config.session_storage = session_store(sessions, print, settings.cache, lifetime);
     config.max_early_data_size = 0; // A replayed request must not reach a backend twice.
     if settings.tickets {
-        let scope = Scope::of(CLIENT_AUTH_NONE);
-        config.ticketer = Arc::new(Tickets::new(secret, scope, lifetime));
+        config.ticketer = Arc::new(Tickets::new(&sessions.secret, scope, lifetime));
         config.send_tls13_tickets = TLS13_TICKETS;
     } else {
         // With no ticketer rustls would send TLS 1.3 tickets that point into the session cache.

@@ -109,8 +109,8 @@ async fn each_kind_of_resumption_is_told_apart() {
 async fn a_ticket_is_good_for_the_secret_and_the_name_it_was_made_for() {
     let pki = Pki::new();
     let settings = settings(vec![pki.issue("a", &[NAME, "api.example.com"])]);
-    let secret = TicketSecret::random().expect("randomness");
-    let node = || ServerProfile::build(&settings, &secret).expect("a profile").0;
+    let sessions = Sessions::random().expect("randomness");
+    let node = || ServerProfile::build(&settings, &sessions).expect("a profile").0;
     for version in [&TLS12, &TLS13] {
         let client = Arc::new(pki.client(&[version]));
         assert_eq!(session(&node(), &client, NAME).await.resumed, Resumed::No);
@@ -118,6 +118,64 @@ async fn a_ticket_is_good_for_the_secret_and_the_name_it_was_made_for() {
         assert_eq!(session(&profile(&settings), &client, NAME).await.resumed, Resumed::No, "{version:?}");
         assert_eq!(session(&node(), &client, "api.example.com").await.resumed, Resumed::No);
     }
+}
+
+#[tokio::test]
+async fn a_session_by_id_outlives_its_profile_but_not_its_certificates() {
+    let pki = Pki::new();
+    let certificate = pki.issue("a", &[NAME]);
+    let ours = ServerSettings { tickets: false, ..settings(vec![certificate.clone()]) };
+    let sessions = Sessions::random().expect("randomness");
+    let build = |settings: &ServerSettings| ServerProfile::build(settings, &sessions).expect("a profile").0;
+    let first = build(&ours);
+    let mut client = pki.client(&[&TLS12]);
+    client.resumption = Resumption::default().tls12_resumption(Tls12Resumption::SessionIdOnly);
+    let client = Arc::new(client);
+    assert_eq!(session(&first, &client, NAME).await.resumed, Resumed::No);
+
+    // Another alpn, another lifetime: the same sessions, also when the first profile is gone.
+    let second = build(&ServerSettings {
+        alpn: vec![b"h2".to_vec()],
+        ticket_lifetime: Duration::from_secs(60),
+        ..ours.clone()
+    });
+    drop(first);
+    assert_eq!(session(&second, &client, NAME).await.resumed, Resumed::SessionId);
+
+    // One certificate more, or anew in the same files, or another size: a cache of its own.
+    let more = vec![certificate.clone(), pki.issue("b", &["b.example.com"])];
+    let more = build(&ServerSettings { certificates: more, ..ours.clone() });
+    let smaller = build(&ServerSettings { cache: 50, ..ours.clone() });
+    let again = pki.issue("a", &[NAME]);
+    assert_eq!(again, certificate);
+    let renewed = build(&ours);
+    for (profile, what) in [(more, "one more"), (smaller, "smaller"), (renewed, "renewed")] {
+        session(&second, &client, NAME).await;
+        assert_eq!(session(&second, &client, NAME).await.resumed, Resumed::SessionId);
+        assert_eq!(session(&profile, &client, NAME).await.resumed, Resumed::No, "{what}");
+    }
+}
+
+#[tokio::test]
+async fn sessions_of_a_profile_that_nobody_has_are_gone() {
+    let pki = Pki::new();
+    let settings = ServerSettings { tickets: false, ..settings(vec![pki.issue("a", &[NAME])]) };
+    let sessions = Sessions::random().expect("randomness");
+    let client = Arc::new(pki.client(&[&TLS12]));
+    for _ in 0..2 {
+        let profile = ServerProfile::build(&settings, &sessions).expect("a profile").0;
+        assert_eq!(session(&profile, &client, NAME).await.resumed, Resumed::No);
+    }
+}
+
+#[test]
+fn another_client_auth_policy_is_another_print() {
+    let pki = Pki::new();
+    let now = i64::try_from(unix_now()).expect("a date");
+    let served = certificate::load_all(&[pki.issue("a", &[NAME])], now).expect("a certificate").0;
+    let of = |policy: &[u8]| print(Scope::of(policy), &served);
+    assert_eq!(of(CLIENT_AUTH_NONE), of(CLIENT_AUTH_NONE));
+    assert_ne!(of(CLIENT_AUTH_NONE), of(b"client-auth: required"));
 }
 
 #[tokio::test]

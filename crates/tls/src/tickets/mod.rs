@@ -32,9 +32,9 @@ use crate::agreed::Resumed;
 use crate::provider::TlsError;
 use crate::resumption::given_back;
 
-/// The process-wide secret that ticket keys derive from. Cheap to clone; `Debug` shows nothing of it.
+/// The secret that ticket keys derive from. Cheap to clone; `Debug` shows nothing of it.
 #[derive(Clone)]
-pub struct TicketSecret {
+pub(crate) struct TicketSecret {
     prk: Arc<Prk>,
 }
 
@@ -43,7 +43,7 @@ impl TicketSecret {
     ///
     /// # Errors
     /// The operating system gives no random bytes.
-    pub fn random() -> Result<Self, TlsError> {
+    pub(crate) fn random() -> Result<Self, TlsError> {
         let mut secret = Zeroizing::new([0; SECRET_LEN]);
         aws_lc_rs::rand::fill(secret.as_mut()).map_err(|_unspecified| TlsError::NoRandomness)?;
         Ok(Self::from_bytes(secret.as_ref()))
@@ -71,6 +71,10 @@ impl Scope {
         let mut scope = [0; SHA256_OUTPUT_LEN];
         scope.copy_from_slice(digest::digest(&SHA256, policy).as_ref());
         Self(scope)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

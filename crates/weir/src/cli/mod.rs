@@ -7,6 +7,7 @@ mod backend;
 mod check;
 mod configuration;
 mod demo;
+mod explain;
 mod plan;
 mod reload;
 mod run;
@@ -35,6 +36,8 @@ enum Verb {
     Run(run::Run),
     /// Check a configuration, its certificates and keys; open no socket
     Check(check::Check),
+    /// Show where a client would go, and why there
+    Explain(explain::Explain),
     /// Show what the running weir is doing
     Status(status::Status),
     /// Show what a reload would change, and how many connections it would touch
@@ -55,6 +58,7 @@ Examples:
   weir check -c weir.yaml                what is wrong with it, all at once
   weir run -c /etc/weir/weir.yaml        run it; SIGTERM drains and ends
   weir check -c weir.yaml --format json  for editors and pipelines
+  weir explain --sni www.example.com     where such a client goes, and why there
   weir status                            what the running one does, and which backends are down
   weir plan -c weir.yaml                 what a reload would change, and whose connections it would end
   weir reload                            take the changed configuration; nothing happens to a wrong one
@@ -65,6 +69,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(cli) => match cli.verb {
             Verb::Run(verb) => verb.execute(),
             Verb::Check(verb) => verb.execute(),
+            Verb::Explain(verb) => verb.execute(),
             Verb::Status(verb) => verb.execute(),
             Verb::Plan(verb) => verb.execute(),
             Verb::Reload(verb) => verb.execute(),

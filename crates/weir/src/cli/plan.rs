@@ -6,11 +6,13 @@ use super::running::{Pool, Running};
 use super::table::counted;
 use crate::run;
 use crate::terminal::{complain, say};
-use clap::Args;
-use std::path::PathBuf;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
+use serde_json::json;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use weir_config::difference::{Kind, What};
-use weir_config::{Change, Difference, difference};
+use weir_config::{Change, Diagnostic, Difference, Rejected, difference};
 
 /// Checks a new configuration, and prints what a reload of the running weir would change: a line each, with the
 /// connections that would drain. Changes nothing.
@@ -21,6 +23,35 @@ pub(super) struct Plan {
     config: Option<PathBuf>,
     #[command(flatten)]
     server: Server,
+    /// How it is written
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// One JSON object on stdout
+    Json,
+}
+
+/// What a reload would change: as the answer to a reload, and with the connections that would drain.
+#[derive(Debug, Serialize)]
+struct Planned<'p> {
+    /// The generation that runs now.
+    generation: u64,
+    changes: Vec<PlannedChange<'p>>,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct PlannedChange<'p> {
+    #[serde(flatten)]
+    change: &'p Change,
+    /// Connections open now that have to end with it; absent where it ends none by its kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    draining: Option<u64>,
 }
 
 impl Plan {
@@ -33,14 +64,15 @@ impl Plan {
         let new = match run::compile(&path) {
             Ok(Ok(compiled)) => compiled,
             Ok(Err(rejected)) => {
-                let count = counted(rejected.0.len(), "error");
-                complain(&format!("{rejected}\n\n{}: refused, {count}", path.display()));
+                self.refuse(&path, &rejected);
                 return ExitCode::FAILURE;
             }
             Err(error) => return failed(&error),
         };
-        for warning in &new.warnings {
-            complain(&format!("{}\n", warning.render()));
+        if matches!(self.format, Format::Text) {
+            for warning in &new.warnings {
+                complain(&format!("{}\n", warning.render()));
+            }
         }
         let client = match self.server.find(Some(&path)) {
             Ok(client) => client,
@@ -49,7 +81,10 @@ impl Plan {
         let planned = client.get("/api/v1/config").and_then(|answer| {
             let found = difference(&answer.read()?, &new.config);
             let running: Running = client.get("/api/v1/status")?.read()?;
-            Ok(report(&found, &running))
+            Ok(match self.format {
+                Format::Text => report(&found, &running),
+                Format::Json => serde_json::to_string(&planned(&found, &running, &new.warnings))?,
+            })
         });
         match planned {
             Ok(text) => {
@@ -59,11 +94,34 @@ impl Plan {
             Err(error) => failed(&error),
         }
     }
+
+    /// Says what is wrong with the new configuration, in the words in which a reload would.
+    fn refuse(&self, path: &Path, rejected: &Rejected) {
+        match self.format {
+            Format::Text => {
+                let count = counted(rejected.0.len(), "error");
+                complain(&format!("{rejected}\n\n{}: refused, {count}", path.display()));
+            }
+            Format::Json => {
+                let errors: Vec<String> = rejected.0.iter().map(Diagnostic::render).collect();
+                say(&json!({ "errors": errors }).to_string());
+            }
+        }
+    }
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {
     complain(&format!("error: {error:#}"));
     ExitCode::FAILURE
+}
+
+fn planned<'p>(found: &'p Difference, running: &Running, warnings: &[Diagnostic]) -> Planned<'p> {
+    let change = |change: &'p Change| PlannedChange { change, draining: touched(change, running) };
+    Planned {
+        generation: running.generation,
+        changes: found.changes.iter().map(change).collect(),
+        warnings: warnings.iter().map(Diagnostic::render).collect(),
+    }
 }
 
 /// A line a change, with the connections that it touches, and what becomes of the others.
@@ -116,7 +174,6 @@ fn touched(change: &Change, running: &Running) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     fn running() -> Running {
         serde_json::from_value(json!({
@@ -168,5 +225,37 @@ what is added or changed is for new connections: open ones keep what they began 
 what needs a restart stays as it is until then"
         );
         assert_eq!(report(&difference(&old, &old), &running()), "nothing differs from what runs");
+    }
+
+    #[test]
+    fn as_json_it_is_what_a_reload_answers_with_what_drains() {
+        let old = json!({
+            "listeners": [{"name": "edge", "address": [":443"]}],
+            "pools": [{"name": "web", "balance": "round_robin", "backends": ["10.0.0.12:8080"]}],
+        });
+        let new = json!({
+            "listeners": [],
+            "pools": [{"name": "web", "balance": "random_two", "backends": ["10.0.0.12:8080"]}],
+        });
+        let found = difference(&old, &new);
+        let told =
+            serde_json::to_value(planned(&found, &Running { generation: 4, ..running() }, &[])).unwrap();
+        assert_eq!(
+            told,
+            json!({
+                "generation": 4,
+                "changes": [
+                    {"kind": "removed", "what": "listener", "name": "edge", "draining": 7, "keys": [
+                        {"key": "address", "old": [":443"], "new": null, "restart": false},
+                    ]},
+                    {"kind": "changed", "what": "pool", "name": "web", "keys": [
+                        {"key": "balance", "old": "round_robin", "new": "random_two", "restart": false},
+                    ]},
+                ],
+                "warnings": [],
+            })
+        );
+        let reloaded: Difference = serde_json::from_value(told["changes"].clone()).unwrap();
+        assert_eq!(reloaded, found, "whoever reads a reload's changes can read a plan's");
     }
 }

@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
-use weir_tls::{CertificateFiles, MinVersion, ServerProfile, ServerSettings, TicketSecret, UnknownSni};
+use weir_tls::{CertificateFiles, MinVersion, ServerProfile, ServerSettings, Sessions, UnknownSni};
 
 /// A mode as the demo shows it.
 #[derive(Clone, Copy, Debug)]
@@ -110,7 +110,7 @@ impl Scene {
                 ticket_lifetime: Duration::from_secs(3600),
                 cache: 0,
             };
-            let built = ServerProfile::build(&settings, &TicketSecret::random()?);
+            let built = ServerProfile::build(&settings, &Sessions::random()?);
             let (profile, _warnings) =
                 built.map_err(|errors| anyhow::anyhow!("the backend's certificate: {errors:?}"))?;
             backends::start(socket, Some(profile))?;

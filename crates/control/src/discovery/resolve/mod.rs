@@ -17,10 +17,10 @@ pub struct Resolver {
 
 impl Resolver {
     /// A resolver that asks `servers`, in turn. Without any it does as the system does: its resolv.conf with
-    /// the search list, and its hosts file, both read again when they change.
+    /// the search list, and its hosts file, both read when a name is first asked for and again when they change.
     ///
     /// # Errors
-    /// When the system's files exist but cannot be read.
+    /// When the means to ask cannot be set up. What is wrong with the system's files is the error of each name.
     pub fn new(servers: &[SocketAddr]) -> Result<Self, ResolveError> {
         Ok(Self { lookup: Arc::new(Lookup::new(servers)?) })
     }

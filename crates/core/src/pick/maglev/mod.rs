@@ -24,23 +24,40 @@ pub struct Maglev {
 
 /// How far a backend's connections may exceed its share of them all, counted on this node (Mirrokni, Thorup and
 /// Zadimoghaddam, "Consistent hashing with bounded loads").
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+///
+/// They are counted anew every few picks, and in between only those picked here are added: once for as many picks as
+/// there are sixteenths of the backends, so at every pick while there are few.
+#[derive(Clone, Debug)]
 pub struct Bound {
     percent: u32,
+    // `None` where the next one who asks has to count.
+    usable: Option<Usable>,
 }
 
 impl Bound {
     /// At most `percent` of its share, rounded up. Below 100 not all connections would find a place: that counts as 100.
     pub fn percent(percent: u32) -> Self {
-        Self { percent: percent.max(100) }
+        Self { percent: percent.max(100), usable: None }
     }
 
-    /// Whether a backend of this load and weight may take one more.
+    /// Whether a backend may take one more.
     ///
-    /// The shares of the usable ones sum up to all their connections and the new one, so at least one of them may.
-    fn admits(self, load: u32, weight: u16, usable: Usable) -> bool {
-        let ceiling = u128::from(self.percent) * u128::from(usable.load + 1) * u128::from(weight);
-        u128::from(load) < ceiling.div_ceil(100 * u128::from(usable.weight.max(1)))
+    /// The shares of the usable ones sum up to all their connections and the new one, so at least one of them may, if
+    /// they have just been counted.
+    fn admits(&mut self, number: usize, candidates: &impl Candidates) -> bool {
+        let load = candidates.load(number);
+        // No ceiling is below one connection.
+        load == 0 || {
+            let usable = self.usable.get_or_insert_with(|| Usable::count(candidates));
+            let weight = u128::from(candidates.weight(number));
+            let ceiling = u128::from(self.percent) * u128::from(usable.load + 1) * weight;
+            u128::from(load) < ceiling.div_ceil(100 * u128::from(usable.weight.max(1)))
+        }
+    }
+
+    /// Notes a pick.
+    fn picked(&mut self) {
+        self.usable = self.usable.and_then(Usable::with_one_more);
     }
 }
 
@@ -75,25 +92,36 @@ impl Maglev {
     ///
     /// Passed over are those that are not usable, those over the bound, and for a part of the keys those in slow
     /// start; a part that only shrinks, so that no key moves twice. O(1) while a good part of the backends can be
-    /// used; a bound costs a look at all backends, unless the key's own is idle.
-    pub fn pick(&self, key: u64, candidates: &impl Candidates, bound: Option<Bound>) -> Option<usize> {
-        let mut counted = None;
-        let mut may_take = |number| {
-            if !candidates.usable(number) {
-                return false;
+    /// used, with a bound on average.
+    pub fn pick(
+        &self,
+        key: u64,
+        candidates: &impl Candidates,
+        mut bound: Option<&mut Bound>,
+    ) -> Option<usize> {
+        let mut picked = self.probe(key, candidates, bound.as_deref_mut());
+        if picked.is_none() {
+            if let Some(bound) = bound.as_deref_mut() {
+                // Nobody by what was counted some picks ago; by what is now, there may be somebody.
+                bound.usable = None;
+                picked = self.search(key, |n| candidates.usable(n) && bound.admits(n, candidates));
             }
-            let Some(bound) = bound else { return true };
-            let load = candidates.load(number);
-            // No ceiling is below one connection.
-            load == 0 || {
-                let usable = *counted.get_or_insert_with(|| Usable::count(candidates));
-                bound.admits(load, candidates.weight(number), usable)
-            }
-        };
+            picked = picked.or_else(|| self.search(key, |n| candidates.usable(n)));
+        }
+        if let Some(bound) = bound {
+            bound.picked();
+        }
+        picked
+    }
+
+    /// The first on the key's chain that may take it and that slow start gives it to, or the first that may.
+    fn probe(&self, key: u64, candidates: &impl Candidates, mut bound: Option<&mut Bound>) -> Option<usize> {
         let mut starting = None;
         for probe in 0..PROBES {
             let number = self.owner(key::again(key, probe))?;
-            if !may_take(number) {
+            if !candidates.usable(number)
+                || bound.as_deref_mut().is_some_and(|bound| !bound.admits(number, candidates))
+            {
                 continue;
             }
             if accepts(key, candidates.share(number)) {
@@ -101,7 +129,7 @@ impl Maglev {
             }
             starting = starting.or(Some(number));
         }
-        starting.or_else(|| self.search(key, may_take)).or_else(|| self.search(key, |n| candidates.usable(n)))
+        starting
     }
 
     fn owner(&self, hash: u64) -> Option<usize> {
@@ -128,15 +156,23 @@ fn accepts(key: u64, share: Share) -> bool {
 struct Usable {
     load: u64,
     weight: u64,
+    /// Picks until they are counted again.
+    holds: usize,
 }
 
 impl Usable {
     fn count(candidates: &impl Candidates) -> Self {
         let usable = (0..candidates.len()).filter(|n| candidates.weight(*n) > 0 && candidates.usable(*n));
-        usable.fold(Self { load: 0, weight: 0 }, |sum, number| Self {
+        let nothing = Self { load: 0, weight: 0, holds: candidates.len() / LOOKS };
+        usable.fold(nothing, |sum, number| Self {
             load: sum.load + u64::from(candidates.load(number)),
             weight: sum.weight + u64::from(candidates.weight(number)),
+            ..sum
         })
+    }
+
+    fn with_one_more(self) -> Option<Self> {
+        Some(Self { load: self.load + 1, holds: self.holds.checked_sub(1)?, ..self })
     }
 }
 
@@ -180,6 +216,8 @@ const FREE: u16 = u16::MAX;
 const LAP: u64 = 1 << 40;
 /// With half of the backends usable, one key in 2^32 needs the search.
 const PROBES: u64 = 32;
+/// Backends that a bound looks at for each pick, on average.
+const LOOKS: usize = 16;
 /// The round that gives a key's fraction: none of the probes, nor the search's.
 const FRACTION: u64 = 1 << 32;
 

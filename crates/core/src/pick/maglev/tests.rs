@@ -132,11 +132,11 @@ fn a_bound_holds_and_is_as_tight_as_asked() {
     let weights = [1, 2, 7];
     let table = build(&names(3), &weights);
     for percent in [0, 100, 125, 300] {
-        let bound = Bound::percent(percent);
+        let mut bound = Bound::percent(percent);
         let mut fake = Fake::new(&weights);
         for total in 0..2000 {
             // One key, as hot as can be.
-            let picked = table.pick(42, &fake, Some(bound)).unwrap();
+            let picked = table.pick(42, &fake, Some(&mut bound)).unwrap();
             fake.loads[picked] += 1;
             let ceiling = (percent.max(100) * (total + 1) * u32::from(weights[picked])).div_ceil(1000);
             assert!(fake.loads[picked] <= ceiling, "{:?} at {percent} %", fake.loads);
@@ -152,11 +152,38 @@ fn a_bound_holds_and_is_as_tight_as_asked() {
 }
 
 #[test]
+fn a_bound_soon_knows_of_connections_that_ended() {
+    let table = build(&names(100), &[1; 100]);
+    let (mut fake, mut bound) = (Fake::new(&[1; 100]), Bound::percent(125));
+    let own = table.pick(42, &fake, None).unwrap();
+    fake.loads = vec![100; 100];
+    assert_eq!(table.pick(42, &fake, Some(&mut bound)), Some(own));
+    fake.loads = vec![0; 100];
+    fake.loads[own] = 50;
+    let picks = (0..100).filter(|_| table.pick(42, &fake, Some(&mut bound)) == Some(own)).count();
+    assert!(picks <= 100 / LOOKS, "{picks} by the old count");
+}
+
+#[test]
+fn a_bound_counts_anew_before_it_turns_all_away() {
+    let table = build(&names(100), &[1; 100]);
+    let (mut fake, mut bound) = (Fake::new(&[1; 100]), Bound::percent(100));
+    fake.loads = vec![10; 100];
+    table.pick(42, &fake, Some(&mut bound));
+    // Five are left, with more than the old average: 15 each and one with 14.
+    fake.usable = (0..100).map(|n| n < 5).collect();
+    fake.loads[..5].copy_from_slice(&[15, 15, 14, 15, 15]);
+    for key in keys(100) {
+        assert_eq!(table.pick(key, &fake, Some(&mut bound.clone())), Some(2));
+    }
+}
+
+#[test]
 fn the_highest_numbers_do_not_overflow() {
     let mut fake = Fake::new(&[u16::MAX; 3]);
     fake.loads = vec![u32::MAX; 3];
     let table = build(&names(3), &[u16::MAX; 3]);
-    assert!(table.pick(1, &fake, Some(Bound::percent(u32::MAX))).is_some());
+    assert!(table.pick(1, &fake, Some(&mut Bound::percent(u32::MAX))).is_some());
 }
 
 proptest! {

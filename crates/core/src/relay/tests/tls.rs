@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 use weir_tls::{
     BackendAlpn, BackendClient, BackendSettings, BackendStream, BackendTls, CertificateFiles, ClientTls,
-    MinVersion, ServerNameFrom, ServerProfile, ServerSettings, TicketSecret, UnknownSni,
+    MinVersion, ServerNameFrom, ServerProfile, ServerSettings, Sessions, UnknownSni,
 };
 
 const NAME: &str = "backend.test";
@@ -45,7 +45,7 @@ impl Pki {
             cache: 0,
         };
         Self {
-            profile: ServerProfile::build(&server, &TicketSecret::random().unwrap()).unwrap().0,
+            profile: ServerProfile::build(&server, &Sessions::random().unwrap()).unwrap().0,
             client: BackendTls::build(&backend).unwrap().0.client(),
             _folder: folder,
         }

@@ -1,6 +1,8 @@
 //! The client side against rustls servers, in memory: whom it trusts, by which name, with which
 //! sessions.
 
+mod probe;
+
 use std::fs;
 
 use rcgen::CertificateParams;
@@ -133,6 +135,8 @@ async fn the_handshake_signature_counts_even_where_nothing_else_does() {
     for policy in policies {
         let error = connect(&policy.client(), &server).await.expect_err("an impostor");
         assert_eq!(error.reason, Reason::BadCertificate, "{error}");
+        let error = probe::probed(&policy.probe(), &server, None).await.expect_err("an impostor");
+        assert_eq!(error.reason, Reason::BadCertificate, "{error}");
     }
 }
 
@@ -230,19 +234,40 @@ async fn each_backend_has_sessions_of_its_own() {
     }
 }
 
+/// What a connection to each backend's own server resumes, with clients made one after the other.
 #[tokio::test]
-async fn a_probe_resumes_nothing_and_sees_the_expiry() {
+async fn sessions_outlive_a_policy_of_the_same_trust() {
     let pki = Pki::new();
-    let server = Arc::new(plain_server(&pki.issue_for("a", &ecdsa(), dated(2020, 2100)), 2));
-    let (tls, _) = BackendTls::build(&trusting(&pki.ca)).expect("a policy");
-    for policy in [tls, BackendTls::unjudged()] {
-        let probe = policy.probe();
-        for _ in 0..2 {
-            let (stream, session) = connect(&probe, &server).await.expect("a session");
-            assert_eq!(session.resumed, Resumed::No);
-            assert_eq!(BackendClient::peer_not_after(&stream), Some(4_102_444_800));
-        }
+    let server = Arc::new(plain_server(&pki.issue("a", &[NAME]), 2));
+    let (one, two) = ("10.0.0.1:443".parse().expect("one"), "10.0.0.2:443".parse().expect("two"));
+    let sessions = Sessions::random().expect("randomness");
+    let build =
+        |settings: &BackendSettings| BackendTls::build(settings).expect("a policy").0.keeping(&sessions);
+    let before = build(&trusting(&pki.ca)).client_for(one);
+    let resumed = async |client: &BackendClient| {
+        let (_, session) = connect(client, &server).await.expect("a session");
+        session.resumed
+    };
+    assert_eq!(resumed(&before).await, Resumed::No);
+    let alpn = BackendAlpn::List(vec![b"h2".to_vec()]);
+    let after = build(&BackendSettings { alpn, ..trusting(&pki.ca) });
+    assert_eq!(resumed(&after.client_for(one)).await, Resumed::Ticket);
+    assert_eq!(resumed(&after.client_for(two)).await, Resumed::No, "another address");
+
+    // What trusts another way, or speaks other versions, begins anew; so does what came without `keeping`.
+    let more = pki.ca.with_file_name("more.pem");
+    let both = [pki.ca.clone(), pki.issue("b", &["b.test"]).cert].map(|pem| fs::read(pem).expect("PEM"));
+    fs::write(&more, both.concat()).expect("a file");
+    let differing = [
+        build(&trusting(&more)),
+        build(&BackendSettings { verify: false, ..trusting(&pki.ca) }),
+        build(&BackendSettings { min_version: MinVersion::Tls13, ..trusting(&pki.ca) }),
+        BackendTls::build(&trusting(&pki.ca)).expect("a policy").0,
+    ];
+    for policy in differing {
+        assert_eq!(resumed(&policy.client_for(one)).await, Resumed::No, "{policy:?}");
     }
+    assert_eq!(resumed(&before).await, Resumed::Ticket);
 }
 
 #[test]

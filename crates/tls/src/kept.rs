@@ -1,0 +1,156 @@
+//! What sessions are resumed by, over the whole life of a process: the secret behind tickets, and the caches of
+//! sessions that are in use.
+//!
+//! A configuration that is loaded anew builds every profile and every pool anew. A new one takes over the sessions
+//! of an old one if, and only if, their *prints* are equal: hashes of all that decides what a session stands for. It
+//! is never resumed under a client-auth policy or a trust that it did not begin with.
+//!
+//! Caches are held weakly: one that neither a plan nor a connection has any more is gone, and so are its sessions.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use rustls::ClientConfig;
+use rustls::server::ServerSessionMemoryCache;
+
+use crate::provider::TlsError;
+use crate::tickets::TicketSecret;
+
+/// What a process resumes sessions by. Cheap to clone, and clones share everything; `Debug` shows nothing of it.
+#[derive(Clone)]
+pub struct Sessions {
+    pub(crate) secret: TicketSecret,
+    served: Arc<Shelf<(Print, usize), ServerSessionMemoryCache>>,
+    pub(crate) backends: Arc<BackendSessions>,
+}
+
+/// The clients of backends, each with its sessions, by what they trust and where the backend is. The whole client is
+/// kept, because rustls resumes no session under another verifier than the one it began with, be it an equal one.
+pub(crate) type BackendSessions = Shelf<(Print, SocketAddr), ClientConfig>;
+
+impl Sessions {
+    /// None yet, and a fresh secret: tickets are good in this process alone.
+    ///
+    /// # Errors
+    /// The operating system gives no random bytes.
+    pub fn random() -> Result<Self, TlsError> {
+        let secret = TicketSecret::random()?;
+        Ok(Self { secret, served: Arc::default(), backends: Arc::default() })
+    }
+
+    /// The cache, of `size` sessions, of every profile with this print.
+    pub(crate) fn cache(&self, print: Print, size: usize) -> Arc<ServerSessionMemoryCache> {
+        self.served.find((print, size), || ServerSessionMemoryCache::new(size))
+    }
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sessions(..)")
+    }
+}
+
+/// A hash of all that decides what a session stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Print([u8; SHA256_OUTPUT_LEN]);
+
+impl Print {
+    /// `parts` in their order, each with its length, so that no two lists run together to the same bytes.
+    pub(crate) fn of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
+        let mut context = Context::new(&SHA256);
+        for part in parts {
+            context.update(&part.len().to_be_bytes());
+            context.update(part);
+        }
+        let mut print = [0; SHA256_OUTPUT_LEN];
+        print.copy_from_slice(context.finish().as_ref());
+        Self(print)
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Things found again by key, for as long as somebody else has them.
+pub(crate) struct Shelf<K, V> {
+    inner: Mutex<Inner<K, V>>,
+}
+
+struct Inner<K, V> {
+    things: HashMap<K, Weak<V>>,
+    /// With so many, those that are gone are swept out first: at most half of them are when it comes to that again.
+    sweep_at: usize,
+}
+
+impl<K: Eq + Hash, V> Shelf<K, V> {
+    /// What is there under `key`; else what `make` gives, which is then there.
+    pub(crate) fn find(&self, key: K, make: impl FnOnce() -> Arc<V>) -> Arc<V> {
+        // Whatever panicked while it held this lock left a whole map behind.
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = inner.things.get(&key).and_then(Weak::upgrade) {
+            return there;
+        }
+        if inner.things.len() >= inner.sweep_at {
+            inner.things.retain(|_, thing| thing.strong_count() > 0);
+            inner.sweep_at = LEAST_SWEEP.max(inner.things.len() * 2);
+        }
+        let made = make();
+        inner.things.insert(key, Arc::downgrade(&made));
+        made
+    }
+}
+
+impl<K, V> Default for Shelf<K, V> {
+    fn default() -> Self {
+        Self { inner: Mutex::new(Inner { things: HashMap::new(), sweep_at: LEAST_SWEEP }) }
+    }
+}
+
+impl<K, V> fmt::Debug for Shelf<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shelf").finish_non_exhaustive()
+    }
+}
+
+/// Fewer are not worth looking through. One that is gone still holds the memory of its own struct, not of sessions.
+const LEAST_SWEEP: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thing_is_found_for_as_long_as_somebody_has_it() {
+        let shelf = Shelf::default();
+        let first = shelf.find("a", || Arc::new(1));
+        assert_eq!(*shelf.find("a", || Arc::new(2)), 1);
+        assert_eq!(*shelf.find("b", || Arc::new(3)), 3);
+        drop(first);
+        assert_eq!(*shelf.find("a", || Arc::new(4)), 4);
+    }
+
+    #[test]
+    fn what_is_gone_is_swept_out() {
+        let shelf = Shelf::default();
+        let held: Vec<_> = (0..20).map(|key| shelf.find(key, || Arc::new(key))).collect();
+        for key in 20..1_000 {
+            shelf.find(key, || Arc::new(key));
+        }
+        assert!(shelf.inner.lock().unwrap().things.len() <= 2 * held.len());
+        assert!(held.iter().all(|thing| Arc::ptr_eq(thing, &shelf.find(**thing, || Arc::new(0)))));
+    }
+
+    #[test]
+    fn prints_tell_apart_where_a_part_ends() {
+        let print = |parts: &[&str]| Print::of(parts.iter().map(|part| part.as_bytes()));
+        assert_eq!(print(&["ab", "c"]), print(&["ab", "c"]));
+        for other in [&["a", "bc"][..], &["abc"], &["ab", "c", ""], &["c", "ab"]] {
+            assert_ne!(print(&["ab", "c"]), print(other), "{other:?}");
+        }
+    }
+}

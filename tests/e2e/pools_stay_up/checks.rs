@@ -1,0 +1,246 @@
+//! What checks cost, and what they tell: of health, and of certificates.
+
+use super::*;
+
+/// Connections that stand between weir and a port of a backend, as the kernel has it: seen from the side that dialled.
+fn open_to(port: u16) -> usize {
+    const ESTABLISHED: &str = "01";
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let remote = format!(":{port:04X}");
+    let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines.filter(|fields| fields[2].ends_with(&remote) && fields[3] == ESTABLISHED).count()
+}
+
+#[tokio::test]
+async fn a_backend_that_says_nothing_is_down_and_has_one_check_at_a_time() {
+    for kind in ["tls", "http"] {
+        let mute = Backend::plain(Role::Silent).await;
+        let check =
+            format!("health_check: {{type: {kind}, interval: 100ms, timeout: 300ms, rise: 1, fall: 1}}");
+        let began = Instant::now();
+        let world = World::of(Mode::Passthrough).plain().backends(&[mute.addr]).pool(&check).start().await;
+        assert_eq!(why_down(&world.weir, mute.addr).await, "no answer within 300ms", "{kind}");
+        let (until, mut most) = (mute.count() + 8, 0);
+        eventually_true(PATIENCE, "eight more checks", || {
+            most = most.max(open_to(mute.addr.port()));
+            mute.count() >= until
+        })
+        .await;
+        assert_eq!(most, 1, "{kind}: open at once");
+        // A check and a pause each, the pause by a tenth shorter; the first is early, the last is open.
+        let bound = 2 + (began.elapsed().as_millis() / (300 + 90)) as usize;
+        assert!(mute.count() <= bound, "{kind}: {} checks, at most {bound}", mute.count());
+        let metrics = world.weir.metrics().await;
+        let labels = [("backend", &*mute.addr.to_string()), ("result", "timeout")];
+        let timeouts = metrics.count("weir_backend_health_checks_total", &labels) as usize;
+        assert!((until - 1..=mute.count()).contains(&timeouts), "{kind}: {timeouts} of {}", mute.count());
+    }
+}
+
+/// Fields of the log's lines from `info` up, without those of weir's own start.
+fn told(weir: &Weir) -> Vec<Value> {
+    let lines = weir.program.stderr.all();
+    let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap_or_default());
+    lines.filter(|line| matches!(line["level"].as_str(), Some("INFO" | "WARN" | "ERROR"))).collect()
+}
+
+#[tokio::test]
+async fn a_flapping_backend_costs_few_lines_no_storm_of_checks_and_no_client() {
+    const FLIPS: usize = 40;
+    const QUIET: Duration = Duration::from_secs(10);
+    let [a, b] = Patient::several(["a", "b"]).await;
+    let check = "health_check: {type: http, interval: 50ms, timeout: 2s, rise: 2, fall: 2}";
+    let began = Instant::now();
+    let world = over(&[a.entry(""), b.entry("")]).pool(check).start().await;
+    let before = told(&world.weir).len();
+    // It ends well.
+    for flip in 0..FLIPS {
+        b.be(flip % 2 == 1);
+        let until = Instant::now() + Duration::from_millis(100);
+        while Instant::now() < until {
+            assert!(["a", "b"].contains(&&*asks(tcp(world.edge).await).await), "a client notices");
+        }
+    }
+    let took = began.elapsed();
+    let checks = b.checks();
+    let bound = 2 + (took.as_millis() / 45) as usize;
+    assert!((10..=bound).contains(&checks), "{checks} checks in {took:?}, at most {bound}");
+    let told = || told(&world.weir).split_off(before);
+    assert_eq!(told()[0]["up"], false, "the first change is told at once: {:#?}", told());
+    eventually_true(QUIET + PATIENCE, "the last state is told", || told().last().unwrap()["up"] == true)
+        .await;
+    let (told, took) = (told(), began.elapsed());
+    assert!(
+        told.len() <= 4 * (1 + took.as_secs() as usize / 10),
+        "{} lines in {took:?}: {told:#?}",
+        told.len()
+    );
+    // Two results that agree make one change, and what was held back is counted.
+    let changes: u64 = told.iter().map(|line| line["changes"].as_u64().unwrap()).sum();
+    assert!(
+        (4..=checks as u64 / 2 + 1).contains(&changes),
+        "{changes} changes by {checks} checks: {told:#?}"
+    );
+    let metrics = world.weir.settle().await;
+    assert_eq!(metrics.count("weir_retries_total", &[]), 0);
+    assert_eq!(metrics.count("weir_backend_ejections_total", &[]), 0);
+}
+
+/// How the certificate of a pool's only backend is looked at.
+struct Look<'a> {
+    mode: Mode,
+    /// In the pool's `tls` section, which passthrough has not.
+    tls: &'a str,
+    check: &'a str,
+    /// Whom the system trusts: a file of the folder.
+    system: &'a str,
+}
+
+impl Look<'_> {
+    async fn at(&self, backend: &Backend, identities: &Identities) -> Weir {
+        let (listener, pool) = match self.mode {
+            Mode::Passthrough => ("", String::new()),
+            _ => (", tls: public", format!(", tls: {{{}}}", self.tls)),
+        };
+        let body = format!(
+            "{PROFILE}listeners:\n  - {{name: edge, address: \"{}\", mode: {}{listener}, default_pool: main}}\n\
+             pools:\n  - {{name: main, backends: [\"{}\"]{pool}, \
+             health_check: {{{}, interval: 100ms, timeout: 5s, rise: 1, fall: 1}}}}\n",
+            Port::free().addr(),
+            self.mode.name(),
+            backend.addr,
+            self.check
+        );
+        let folder = identities.folder();
+        let system = format!("SSL_CERT_FILE={}", folder.path().join(self.system).display());
+        Launch::new(folder, body).under(&["env", "-u", "SSL_CERT_DIR", &system]).start().await
+    }
+}
+
+/// Waits until a check has seen the certificate. Gives when it ends, and what is said of it.
+async fn seen(weir: &Weir, backend: &Backend) -> (f64, Vec<String>) {
+    let certificate = format!("main/{}", backend.addr);
+    let labels = [("certificate", &*certificate), ("source", "backend"), ("listener", "")];
+    eventually(PATIENCE, "the certificate's end is a metric", async || {
+        let metrics = weir.metrics().await;
+        match metrics.sum("weir_certificate_not_after_timestamp_seconds", &labels) {
+            0.0 => Err(metrics.text),
+            end => Ok((end, metrics.values_of("weir_backend_certificate_verdict", "verdict"))),
+        }
+    })
+    .await
+}
+
+/// What the status API says of the certificate.
+async fn status_of_certificate(weir: &Weir) -> Value {
+    let status: Value = serde_json::from_str(&weir.ask("/api/v1/status").await.body).unwrap();
+    status["pools"][0]["backends"][0]["certificate"].clone()
+}
+
+async fn failed_by_tls(weir: &Weir) -> u64 {
+    weir.metrics().await.count("weir_backend_health_checks_total", &[("result", "tls_failed")])
+}
+
+/// Certificates, each with what is said of it by who trusts the inner authority.
+fn leaves(identities: &Identities) -> [(Leaf, &'static str); 4] {
+    [
+        (identities.inner.issue(&[NAME]), "ok"),
+        (identities.inner.issue_as(&[NAME], Kind::Ecdsa, Dates::Expired), "expired"),
+        (Authority::new("nobody knows me").issue(&[NAME]), "unknown_ca"),
+        (identities.inner.issue(&["other.example.org"]), "name_mismatch"),
+    ]
+}
+
+#[tokio::test]
+async fn checks_tell_of_certificates_also_where_nothing_is_decrypted() {
+    const IN_2020: f64 = 1_577_836_800.0;
+    let identities = Identities::default();
+    let check = format!("type: tls, server_name: {NAME}");
+    for (leaf, verdict) in leaves(&identities) {
+        let backend = Backend::tls(Role::Echo, &leaf).await;
+        // It does not count where weir sends no TLS, nor where it is told not to verify.
+        for (mode, tls) in [(Mode::Passthrough, ""), (Mode::Bridging, "verify: false")] {
+            let look = Look { mode, tls, check: &check, system: "inner-ca.pem" };
+            let weir = look.at(&backend, &identities).await;
+            let (end, verdicts) = seen(&weir, &backend).await;
+            assert_eq!(end == IN_2020, verdict == "expired", "{end}");
+            assert!(end == IN_2020 || end > 1.8e9, "{end}");
+            assert_eq!(verdicts, [verdict]);
+            up(&weir, 1).await;
+            assert_eq!(
+                weir.metrics().await.count("weir_backend_certificate_verdict", &[("pool", "main")]),
+                1
+            );
+            assert_eq!(failed_by_tls(&weir).await, 0);
+            let shown = status_of_certificate(&weir).await;
+            assert_eq!(shown["verdict"], verdict);
+            assert_eq!(shown["not_after"] == "2020-01-01T00:00:00Z", verdict == "expired", "{shown}");
+        }
+        let asked: Vec<_> = backend.visits().into_iter().filter_map(|visit| visit.tls).collect();
+        assert!(asked.len() >= 2 && asked.iter().all(|tls| tls.sni.as_deref() == Some(NAME)), "{asked:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_system_without_authorities_says_nothing_of_a_certificate() {
+    let identities = Identities::default();
+    let backend = Backend::tls(Role::Echo, &identities.backend).await;
+    let look = Look { mode: Mode::Passthrough, tls: "", check: "type: tls", system: "no-such-file.pem" };
+    let weir = look.at(&backend, &identities).await;
+    let (end, verdicts) = seen(&weir, &backend).await;
+    assert!(end > 1.8e9 && verdicts.is_empty(), "{end} {verdicts:?}");
+    up(&weir, 1).await;
+    assert_eq!(status_of_certificate(&weir).await["verdict"], Value::Null);
+}
+
+#[tokio::test]
+async fn checks_judge_certificates_where_they_count() {
+    let identities = Identities::default();
+    for kind in ["tls", "http"] {
+        // Whom the system trusts is of no interest where the pool says whom it trusts.
+        let check = &*format!("type: {kind}, server_name: {NAME}");
+        let look = Look { mode: Mode::Bridging, tls: "ca: inner-ca.pem", check, system: "weir.pem" };
+        for (leaf, verdict) in leaves(&identities) {
+            let backend = Backend::tls(Role::Http("fine"), &leaf).await;
+            let weir = look.at(&backend, &identities).await;
+            assert_eq!(seen(&weir, &backend).await.1, [verdict], "{kind}");
+            assert_eq!(status_of_certificate(&weir).await["verdict"], verdict);
+            let was_asked = || backend.visits().iter().any(|visit| visit.head.starts_with(b"GET "));
+            if verdict == "ok" {
+                up(&weir, 1).await;
+                assert_eq!(failed_by_tls(&weir).await, 0);
+                assert_eq!(was_asked(), kind == "http");
+                continue;
+            }
+            let why = why_down(&weir, backend.addr).await;
+            let expected = format!("TLS handshake failed ({verdict}): invalid peer certificate");
+            assert!(why.starts_with(&expected), "{why}");
+            assert!(failed_by_tls(&weir).await >= 1);
+            let metrics = weir.metrics().await;
+            assert_eq!(metrics.count("weir_backend_health_checks_total", &[("result", "ok")]), 0);
+            assert!(!was_asked(), "nothing is asked of a stranger");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_check_may_ask_for_another_name_than_the_pool() {
+    let identities = Identities::default();
+    let backend = Backend::tls(Role::Http("fine"), &identities.inner.issue(&[NAME])).await;
+    let fixed = format!("ca: inner-ca.pem, server_name: {NAME}");
+    for kind in ["tls", "http"] {
+        let asking = |name: &str| format!("type: {kind}, server_name: {name}");
+        let cases = [
+            ("ca: inner-ca.pem, server_name: address", asking(NAME), "ok"),
+            ("ca: inner-ca.pem, server_name: other.example.org", asking(NAME), "ok"),
+            (&*fixed, format!("type: {kind}"), "ok"),
+            (&*fixed, asking("other.example.org"), "name_mismatch"),
+        ];
+        for (tls, check, verdict) in cases {
+            let look = Look { mode: Mode::Bridging, tls, check: &check, system: "weir.pem" };
+            let weir = look.at(&backend, &identities).await;
+            assert_eq!(seen(&weir, &backend).await.1, [verdict], "{tls}, {check}");
+            up(&weir, u64::from(verdict == "ok")).await;
+        }
+    }
+}

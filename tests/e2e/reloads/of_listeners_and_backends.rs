@@ -1,0 +1,128 @@
+//! Listeners and backends that are added and removed.
+
+use super::*;
+
+#[tokio::test]
+async fn a_removed_listener_drains_and_the_others_do_not_notice() {
+    let world = World::of(Mode::Passthrough).plain().runtime("workers: 2, drain_timeout: 3s").start().await;
+    let (weir, port, without) = (&world.weir, Port::free(), read(&world.weir));
+    std::fs::write(file(weir), with_other(&without, &port)).unwrap();
+    assert_eq!(post_reload(weir).await.status, 200);
+    let mut held = tcp(port.addr()).await;
+    echoes(&mut held).await;
+    let mut beside = world.connect().await;
+    echoes(&mut beside).await;
+
+    let start = Instant::now();
+    std::fs::write(file(weir), &without).unwrap();
+    let answer = post_reload(weir).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    assert!(answer.body.contains("other"), "the answer names what is gone: {}", answer.body);
+    refuses(port.addr()).await;
+    echoes(&mut held).await;
+    assert_eq!(held.rest().await, (Vec::new(), End::Clean));
+    let lasted = start.elapsed();
+    assert!(lasted > Duration::from_millis(2500), "closed {lasted:?} after its listener had gone");
+    drop(held);
+    let record = &weir.some_records(1).await[0];
+    record.ended("drained", "weir");
+    assert_eq!((record.text("listener"), record.up(), record.down()), ("other", 2, 2));
+    echoes(&mut beside).await;
+    echoes(&mut world.connect().await).await;
+    eventually(Duration::from_secs(20), "its series are gone", async || {
+        match weir.metrics().await.values_of("weir_connections_opened_total", "listener") {
+            left if left == ["edge"] => Ok(()),
+            left => Err(format!("{left:?}")),
+        }
+    })
+    .await;
+}
+
+/// The end of a drain is not waited for where there is nobody to wait for; nor is the next connection, on which the
+/// workers would notice the new plan.
+#[tokio::test]
+async fn what_is_gone_is_forgotten_with_its_last_connection() {
+    let world = World::of(Mode::Passthrough).plain().pool("drain_timeout: 3600s");
+    let world = world.runtime("workers: 2, drain_timeout: 3600s").start().await;
+    let (weir, port, before) = (&world.weir, Port::free(), read(&world.weir));
+    echoes(&mut world.connect().await).await;
+    let other = Backend::plain(Role::Echo).await;
+    let (old, new) = (world.backend.addr.to_string(), other.addr.to_string());
+    std::fs::write(file(weir), with_other(&before, &port).replace(&old, &new)).unwrap();
+    assert_eq!(post_reload(weir).await.status, 200);
+    let mut passing = tcp(port.addr()).await;
+    echoes(&mut passing).await;
+    let mut held = world.connect().await;
+    echoes(&mut held).await;
+    std::fs::write(file(weir), &before).unwrap();
+    assert_eq!(post_reload(weir).await.status, 200);
+    let named = async || {
+        let metrics = weir.metrics().await;
+        let listeners = metrics.values_of("weir_connections_opened_total", "listener");
+        (listeners, metrics.values_of("weir_backend_up", "backend"))
+    };
+    let (listeners, backends) = named().await;
+    assert_eq!((listeners.len(), backends.len()), (2, 2), "they have a connection still");
+    passing.finish().await;
+    passing.rest().await;
+    held.finish().await;
+    held.rest().await;
+    eventually(Duration::from_secs(20), "their series are gone", async || match named().await {
+        (listeners, backends) if listeners == ["edge"] && backends == [old.clone()] => Ok(()),
+        left => Err(format!("{left:?}")),
+    })
+    .await;
+}
+
+/// Many times, because it is a race between the workers that close the old sockets and the next reload.
+#[tokio::test]
+async fn a_listener_that_was_removed_can_come_back_at_once() {
+    let world = World::of(Mode::Passthrough).plain().runtime("workers: 4, drain_timeout: 60s").start().await;
+    let (weir, port, without) = (&world.weir, Port::free(), read(&world.weir));
+    let with = with_other(&without, &port);
+    let mut held = Vec::new();
+    for turn in 0..100 {
+        std::fs::write(file(weir), &with).unwrap();
+        let answer = post_reload(weir).await;
+        assert_eq!(answer.status, 200, "turn {turn}: {}", answer.body);
+        if turn % 10 == 0 {
+            let mut stream = tcp(port.addr()).await;
+            echoes(&mut stream).await;
+            held.push(stream);
+        }
+        std::fs::write(file(weir), &without).unwrap();
+        assert_eq!(post_reload(weir).await.status, 200);
+    }
+    for stream in &mut held {
+        echoes(stream).await;
+    }
+}
+
+#[tokio::test]
+async fn a_removed_backend_drains() {
+    let other = Backend::plain(Role::Echo).await;
+    let world = World::of(Mode::Passthrough).plain().pool("drain_timeout: 2s").start().await;
+    let mut held = world.connect().await;
+    held.send(b"x").await.unwrap();
+    assert_eq!(held.exactly(1).await.unwrap(), b"x");
+    let (old, new) = (world.backend.addr.to_string(), other.addr.to_string());
+    reload_with(&world.weir, |text| text.replace(&old, &new)).await;
+    held.send(b"y").await.unwrap();
+    assert_eq!(held.exactly(1).await.unwrap(), b"y", "it may go on for a while");
+    let mut next = world.connect().await;
+    next.send(b"z").await.unwrap();
+    assert_eq!(next.exactly(1).await.unwrap(), b"z");
+    assert_eq!((world.backend.count(), other.count()), (1, 1));
+    let (bytes, _) = held.rest().await;
+    assert!(bytes.is_empty());
+    world.weir.some_records(1).await[0].ended("drained", "weir");
+    eventually(Duration::from_secs(20), "its series are gone", async || {
+        match world.weir.metrics().await.values_of("weir_backend_up", "backend") {
+            left if left == [new.clone()] => Ok(()),
+            left => Err(format!("{left:?}")),
+        }
+    })
+    .await;
+    next.finish().await;
+    next.rest().await;
+}
