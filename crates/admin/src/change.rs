@@ -16,7 +16,6 @@ use serde_json::json;
 use std::error::Error;
 use std::net::IpAddr;
 use std::sync::Arc;
-use weir_control::control::by_hand::Unknown;
 use weir_control::control::reload::ReloadError;
 
 /// The body of `/weight`.
@@ -77,6 +76,9 @@ impl Admin {
                 let errors = [format!("error: {error}")];
                 json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
             }
+            Err(error @ ReloadError::Panicked) => {
+                refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
+            }
             Err(error @ (ReloadError::Busy | ReloadError::Ending)) => {
                 refuse(StatusCode::CONFLICT, &error.to_string())
             }
@@ -90,17 +92,26 @@ impl Admin {
         verb: Verb,
         request: Request<B>,
     ) -> Answer {
-        let done: Result<String, Unknown> = match verb {
-            Verb::Drain => self.control.drain_backend(pool, backend).await,
-            Verb::Ready => self.control.ready_backend(pool, backend).await,
+        let weight = match verb {
             Verb::Weight => match weight(request).await {
-                Ok(weight) => self.control.weigh_backend(pool, backend, weight).await,
+                Ok(weight) => weight,
                 Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
             },
+            Verb::Drain | Verb::Ready => 0,
         };
-        match done {
-            Ok(message) => json(StatusCode::OK, &json!({ "message": message })),
-            Err(unknown) => refuse(StatusCode::NOT_FOUND, &unknown.to_string()),
+        let (control, pool, backend) = (Arc::clone(&self.control), pool.to_owned(), backend.to_owned());
+        // A task of its own, as for a reload: it may have to wait for one.
+        let done = self.tasks.spawn(async move {
+            match verb {
+                Verb::Drain => control.drain_backend(&pool, &backend).await,
+                Verb::Ready => control.ready_backend(&pool, &backend).await,
+                Verb::Weight => control.weigh_backend(&pool, &backend, weight).await,
+            }
+        });
+        match done.await {
+            Ok(Ok(message)) => json(StatusCode::OK, &json!({ "message": message })),
+            Ok(Err(unknown)) => refuse(StatusCode::NOT_FOUND, &unknown.to_string()),
+            Err(_panicked) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log"),
         }
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Each backend has a task of its own, which outlives plans as the backend does: a reload gives it the new settings,
 //! and no storm of checks. The first result decides, then `rise` successes or `fall` failures in a row change the
-//! state. Intervals are jittered by ±10 %, so that checks do not march in step. Changes are logged, at most once in
-//! [`QUIET`] for each backend; the reason of the last failure is kept for the status API.
+//! state. Intervals are jittered by ±10 %, so that checks do not march in step. Changes are logged, at most
+//! [`LINES`] lines in a [`WHILE`] for each backend; the reason of the last failure is kept for the status API.
 
 use crate::probe::{self, Checked, Failed};
 use std::collections::HashMap;
@@ -61,7 +61,13 @@ impl Checks {
                         task.send_replace(watched);
                         task
                     }
-                    None => self.start(watched),
+                    None => {
+                        if backend.live.metrics.certificate().is_none() {
+                            // Its name may have been another address's, whose certificate it is not.
+                            backend.live.metrics.looks_away(probe::verdicts());
+                        }
+                        self.start(watched)
+                    }
                 };
                 self.tasks.insert(key, task);
             }
@@ -91,6 +97,12 @@ async fn watch_over(mut watched: watch::Receiver<Watched>, orders: Orders) {
             let Watched { pool, backend } = watched.borrow_and_update().clone();
             let check = &pool.settings.health_check;
             let checked = probe::ask(&backend, check).await;
+            if watched.has_changed().is_err() {
+                // Nobody wants it checked any more: this must not be the last word.
+                news.told = 0;
+                news.tell(&pool, &backend);
+                return;
+            }
             let first = note(&backend, check, &checked);
             let result = checked.result;
             let decided = streak.after(result.is_ok(), first, check);

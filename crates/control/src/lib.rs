@@ -13,4 +13,4 @@ pub mod probe;
 pub mod workshop;
 
 pub use control::Control;
-pub use workshop::{Compiled, Workshop};
+pub use workshop::{Compiled, Look, Workshop};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use weir_config::{CompileInput, Diagnostic, Fingerprint, Pattern, Rejected};
+use weir_config::{CompileInput, Diagnostic, Fingerprint, Loaded, Pattern, Rejected};
 use weir_core::pool::Lives;
 use weir_core::pool::names::{Found, Target};
 use weir_metrics::Metrics;
@@ -32,15 +32,21 @@ pub struct Compiled {
     pub warnings: Vec<Diagnostic>,
     /// The configuration with its defaults, without secrets.
     pub config: serde_json::Value,
-    /// Where it looks for more files.
+}
+
+/// Which files a load read, and what they held before. Two looks compare only where they went the same way.
+#[derive(Clone, Debug, Default)]
+pub struct Look {
+    /// Where it looked for more files than the main one.
     pub patterns: Vec<Pattern>,
-    /// What its files held before they were read.
+    /// What all of them held.
     pub print: Fingerprint,
 }
 
 impl Workshop {
     /// Loads and compiles the configuration at `path`, with what DNS has answered so far; `known` is where the last
-    /// load looked for more files. Reads files: not for a thread that others wait for. Asks no name of DNS.
+    /// load looked for more files. Reads files: not for a thread that others wait for. Asks no name of DNS. The look is
+    /// there in any case: what was wrong may be mended in any of the files.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -50,28 +56,40 @@ impl Workshop {
         generation: u64,
         known: &[Pattern],
         answers: &dyn Fn(&Target) -> Vec<Found>,
-    ) -> Result<Compiled, Rejected> {
-        // The start may read a pipe; a second look at one would wait for ever.
-        let load = if generation == 1 { weir_config::load } else { weir_config::load_again };
-        let mut print = Fingerprint::take(path, known);
-        let mut loaded = load(path)?;
-        if loaded.patterns() != known && path.is_file() {
-            // What new patterns name was read without having been looked at before.
-            print = Fingerprint::take(path, loaded.patterns());
-            loaded = weir_config::load_again(path)?;
-        }
-        let input = CompileInput {
-            metrics: &self.metrics,
-            lives: &self.lives,
-            answers,
-            sessions: &self.sessions,
-            generation,
-            cpus: self.cpus,
-        };
-        let (plan, warnings) = weir_config::compile(&loaded, &input)?;
-        let (config, patterns) = (weir_config::effective(&loaded.file), loaded.patterns().to_vec());
-        Ok(Compiled { plan, warnings, config, patterns, print })
+    ) -> (Look, Result<Compiled, Rejected>) {
+        let (look, loaded) = load(path, generation, known);
+        let compiled = loaded.and_then(|loaded| {
+            let input = CompileInput {
+                metrics: &self.metrics,
+                lives: &self.lives,
+                answers,
+                sessions: &self.sessions,
+                generation,
+                cpus: self.cpus,
+            };
+            let (plan, warnings) = weir_config::compile(&loaded, &input)?;
+            Ok(Compiled { plan, warnings, config: weir_config::effective(&loaded.file) })
+        });
+        (look, compiled)
     }
+}
+
+fn load(path: &Path, generation: u64, known: &[Pattern]) -> (Look, Result<Loaded, Rejected>) {
+    // The start may read a pipe; a second look at one would wait for ever.
+    let load = if generation == 1 { weir_config::load } else { weir_config::load_again };
+    let mut look = Look { patterns: known.to_vec(), print: Fingerprint::take(path, known) };
+    let mut loaded = load(path);
+    if let Ok(first) = &loaded
+        && first.patterns() != known
+    {
+        // What new patterns name was read without having been looked at before.
+        look.patterns = first.patterns().to_vec();
+        look.print = Fingerprint::take(path, &look.patterns);
+        if path.is_file() {
+            loaded = weir_config::load_again(path);
+        }
+    }
+    (look, loaded)
 }
 
 impl fmt::Debug for Workshop {

@@ -195,8 +195,19 @@ impl BackendMetrics {
     /// Notes what a check saw of its certificate. `verdicts` are all that there may be: the series of the others go,
     /// whoever made them, be it a namesake at another address.
     pub fn saw(&self, certificate: Certificate, verdicts: impl IntoIterator<Item = &'static str>) {
+        self.note(Some(certificate), verdicts);
+    }
+
+    /// Nothing is known of its certificate, or not any more: takes away all that was seen of it, whoever saw it, be it
+    /// a namesake at another address.
+    pub fn looks_away(&self, verdicts: impl IntoIterator<Item = &'static str>) {
+        self.note(None, verdicts);
+    }
+
+    fn note(&self, seen: Option<Certificate>, verdicts: impl IntoIterator<Item = &'static str>) {
         let mut last = self.last_certificate();
-        *last = Some(certificate);
+        *last = seen;
+        let certificate = seen.unwrap_or_default();
         let name = format!("{}/{}", self.pool, self.backend);
         let labels = ["", &name, "backend"];
         match certificate.not_after {
@@ -212,14 +223,6 @@ impl BackendMetrics {
             } else {
                 drop(self.verdict.remove_label_values(&labels));
             }
-        }
-    }
-
-    /// Its certificate is looked at no more: takes away what was seen of it, if anything was.
-    pub fn looks_away(&self, verdicts: impl IntoIterator<Item = &'static str>) {
-        if self.certificate().is_some() {
-            self.saw(Certificate::default(), verdicts);
-            *self.last_certificate() = None;
         }
     }
 
@@ -287,6 +290,9 @@ mod tests {
         saw(&backend, Some(1), Some("ok"));
         backend.looks_away(ALL);
         assert!(series().is_empty() && backend.certificate().is_none());
+        saw(&backend, Some(1), Some("ok"));
+        metrics.backend("p", "b1").looks_away(ALL);
+        assert!(series().is_empty(), "also what it saw at its former address");
         saw(&backend, Some(1), Some("ok"));
         metrics.forget_backend("p", "b1");
         assert!(series().is_empty());

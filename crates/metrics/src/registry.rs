@@ -4,6 +4,7 @@
 //! handles when the plan is compiled.
 
 use crate::families::Families;
+use crate::forget::forget;
 use crate::handles::{BackendMetrics, ListenerMetrics, PoolMetrics, WorkerMetrics};
 use crate::names;
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
@@ -74,11 +75,14 @@ impl Metrics {
         }
     }
 
-    /// Notes when a certificate ends. `certificate` is its file's name; `source` is `served`: those of
-    /// backends are noted by [`BackendMetrics::saw`]. `not_after` is in seconds since 1970.
-    pub fn certificate_not_after(&self, listener: &str, certificate: &str, source: &str, not_after: i64) {
-        #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double for ages")]
-        self.families.not_after.with_label_values(&[listener, certificate, source]).set(not_after as f64);
+    /// Notes all certificates that a listener serves: the name of each one's file, and when it ends, in seconds since
+    /// 1970. Those that it served before go. Those of backends are noted by [`BackendMetrics::saw`].
+    pub fn served(&self, listener: &str, certificates: &[(&str, i64)]) {
+        forget(&self.families.not_after, &[("listener", listener), ("source", "served")]);
+        for (file, not_after) in certificates {
+            #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double for ages")]
+            self.families.not_after.with_label_values(&[listener, file, "served"]).set(*not_after as f64);
+        }
     }
 
     /// Notes a finished load of the configuration: whether it worked, the generation in force, and the time
@@ -196,5 +200,28 @@ mod tests {
         l.closed("offload", "ok", "client", 0.1);
         l.closed("passthrough", "client_reset", "client", 0.1);
         assert!(m.scrape().unwrap().contains("weir_connections_active{listener=\"edge\"} 0"));
+    }
+
+    #[test]
+    fn a_certificate_that_is_served_no_more_has_no_series() {
+        let m = Metrics::new("0", "r", "c").unwrap();
+        let series = || {
+            let text = m.scrape().unwrap();
+            let lines = text.lines().filter(|l| l.starts_with(names::CERTIFICATE_NOT_AFTER));
+            // `certificate` is the first label, `listener` the second.
+            let words = lines.filter_map(|l| Some((l.split('"').nth(3)?, l.split('"').nth(1)?)));
+            let mut all: Vec<_> = words.map(|(l, certificate)| format!("{l} {certificate}")).collect();
+            all.sort();
+            all
+        };
+        m.served("edge", &[("2024.pem", 1), ("both.pem", 2)]);
+        m.served("other", &[("2024.pem", 1)]);
+        let seen = crate::Certificate { not_after: Some(1), verdict: None };
+        m.backend("p", "b").saw(seen, []);
+        assert_eq!(series(), [" p/b", "edge 2024.pem", "edge both.pem", "other 2024.pem"]);
+        m.served("edge", &[("2025.pem", 3), ("both.pem", 2)]);
+        assert_eq!(series(), [" p/b", "edge 2025.pem", "edge both.pem", "other 2024.pem"]);
+        m.served("edge", &[]);
+        assert_eq!(series(), [" p/b", "other 2024.pem"]);
     }
 }

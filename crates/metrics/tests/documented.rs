@@ -65,7 +65,7 @@ fn scrape_with_everything() -> String {
     listener.handshake_failed("0", "0");
     listener.limited("0");
     listener.accept_error("0");
-    metrics.certificate_not_after("0", "0", "0", 1);
+    metrics.served("0", &[("0", 1)]);
     let pool = metrics.pool("0");
     pool.usable.set(1);
     pool.retries.inc();

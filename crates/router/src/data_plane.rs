@@ -63,6 +63,9 @@ impl Orders {
     /// # Cancel safety
     /// Not cancel safe: some workers may have left, others not.
     pub async fn leave(&self, addresses: &[Address]) {
+        if addresses.is_empty() {
+            return;
+        }
         let (closed, mut all_closed) = channel(1);
         for worker in &self.0 {
             let (addresses, closed) = (addresses.to_vec(), closed.clone());
@@ -194,8 +197,8 @@ async fn live(seed: Seed) {
             }
         }
     };
-    // Nobody waits for an answer of a worker that drains.
-    orders.close();
+    // With what is still in it: somebody may wait for a `Leave`, and a `Listen` has open sockets.
+    drop(orders);
     for (_, task) in std::mem::take(&mut doors.open).into_values() {
         // Ends by itself, and closes its socket; a panic there has been logged.
         drop(task.await);

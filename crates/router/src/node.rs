@@ -175,6 +175,12 @@ impl Node {
         dropped
     }
 
+    /// A plan that came to nothing: what its listeners counted goes at the next [`Node::sweep`], but for those that
+    /// are in force or have connections.
+    pub fn abandon(&self, plan: &Plan) {
+        self.past().listeners.extend(plan.listeners.iter().map(|l| (Arc::clone(&l.name), Weak::new())));
+    }
+
     /// Tells of every plan that is put in force.
     pub(crate) fn plans(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
@@ -261,4 +267,56 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, Shared>, past: &mut Past) ->
         lanes.extend(listener.addresses.iter().map(|a| (*a, shared.clone())));
     }
     InForce { plan, lanes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::{Log, LogFormat, PASSTHROUGH, Runtime, Tcp, Timeouts};
+    use weir_core::route::Table;
+
+    const NONE: Duration = Duration::ZERO;
+
+    fn plan(metrics: &Metrics, generation: u64, names: &[&str]) -> Arc<Plan> {
+        let (client_hello, handshake, connect, idle, half_closed) = (NONE, NONE, NONE, NONE, NONE);
+        let listeners = (1..).zip(names).map(|(port, name)| Listener {
+            name: Arc::from(*name),
+            addresses: vec![Address { socket: ([127, 0, 0, 1], port).into(), dual_stack: false }],
+            mode: PASSTHROUGH,
+            peek: None,
+            routes: Table::build(Vec::new()).unwrap(),
+            default: None,
+            timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },
+            max_connections: 1,
+            pending: 1,
+            tcp: Tcp { nodelay: true, keepalive: NONE, user_timeout: NONE, backlog: 1 },
+            metrics: Arc::new(metrics.listener(name)),
+        });
+        let runtime = Runtime {
+            workers: 1,
+            max_connections: None,
+            shutdown_delay: NONE,
+            drain_timeout: NONE,
+            watch: false,
+            resolvers: Vec::new(),
+        };
+        let log = Log { level: String::new(), format: LogFormat::Auto, access: false };
+        let listeners = listeners.map(Arc::new).collect();
+        Arc::new(Plan { generation, listeners, pools: Vec::new(), runtime, log, admin: None })
+    }
+
+    #[tokio::test]
+    async fn listeners_of_an_abandoned_plan_leave_no_series() {
+        let metrics = Metrics::new("0", "r", "c").unwrap();
+        let counted = |name: &str| metrics.scrape().unwrap().contains(&format!("listener=\"{name}\""));
+        let node = Node::new(plan(&metrics, 1, &["stays", "drains"]), Arc::clone(&metrics), 1);
+        let dropped = node.install(plan(&metrics, 2, &["stays"]));
+        node.abandon(&plan(&metrics, 3, &["stays", "drains", "new"]));
+        assert!(counted("new"));
+        node.sweep();
+        assert_eq!(["stays", "drains", "new"].map(counted), [true, true, false]);
+        drop(dropped);
+        node.sweep();
+        assert_eq!(["stays", "drains", "new"].map(counted), [true, false, false]);
+    }
 }

@@ -1,9 +1,10 @@
 //! What sessions are resumed by, over the whole life of a process: the secret behind tickets, and the caches of
 //! sessions that are in use.
 //!
-//! A configuration that is loaded anew builds every profile and every pool anew. A new one takes over the sessions
-//! of an old one if, and only if, their *prints* are equal: hashes of all that decides what a session stands for. It
-//! is never resumed under a client-auth policy or a trust that it did not begin with.
+//! A configuration that is loaded anew builds every profile and every pool anew. A new one takes over the caches
+//! of an old one if, and only if, their *prints* are equal: hashes of all that decides what a session in them stands
+//! for. Tickets are good in every profile with the same client-auth policy, whatever its certificates (`tickets`). No
+//! session is resumed under a client-auth policy or a trust that it did not begin with.
 //!
 //! Caches are held weakly: one that neither a plan nor a connection has any more is gone, and so are its sessions.
 

@@ -20,7 +20,7 @@ use weir_config::Rejected;
 use weir_control::control::{Apply, Parts, resolve};
 use weir_control::discovery::{Names, Resolver};
 use weir_control::health::Checks;
-use weir_control::{Compiled, Control, Workshop};
+use weir_control::{Compiled, Control, Look, Workshop};
 use weir_core::access;
 use weir_core::pool::{CheckKind, Lives, Pool};
 use weir_metrics::Metrics;
@@ -35,6 +35,7 @@ use weir_tls::Sessions;
 pub(crate) struct Prepared {
     path: PathBuf,
     workshop: Workshop,
+    look: Look,
     pub(crate) compiled: Compiled,
 }
 
@@ -47,8 +48,8 @@ pub(crate) fn prepare(path: &Path) -> Result<Result<Prepared, Rejected>> {
     let sessions = Sessions::random().context("cannot make a secret for TLS tickets")?;
     let lives = Lives::new(Arc::clone(&metrics));
     let workshop = Workshop { metrics, lives, sessions, cpus: resources::cpus() };
-    let compiled = workshop.compile(path, 1, &[], &|_unasked| Vec::new());
-    Ok(compiled.map(|compiled| Prepared { path: path.to_owned(), workshop, compiled }))
+    let (look, compiled) = workshop.compile(path, 1, &[], &|_unasked| Vec::new());
+    Ok(compiled.map(|compiled| Prepared { path: path.to_owned(), workshop, look, compiled }))
 }
 
 /// Loads and compiles a configuration that is not to be run.
@@ -107,8 +108,8 @@ impl Running {
     /// # Errors
     /// Every address that cannot be had, and whatever else keeps it from starting.
     pub(crate) async fn start(prepared: Prepared, log: Logging) -> Result<Self> {
-        let Prepared { path, workshop, compiled } = prepared;
-        let Compiled { plan, config, patterns, print, warnings: _ } = compiled;
+        let Prepared { path, workshop, look, compiled } = prepared;
+        let Compiled { plan, config, warnings: _ } = compiled;
         let metrics = Arc::clone(&workshop.metrics);
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
@@ -131,8 +132,7 @@ impl Running {
         let apply = apply(log, &records, allowed);
         drop(records); // The workers' copies are all that keep the writer going.
         let its_node = Arc::clone(&node);
-        let parts =
-            Parts { node: its_node, path, workshop, names, orders, config, patterns, print, checks, apply };
+        let parts = Parts { node: its_node, path, workshop, names, orders, config, look, checks, apply };
         let control = Control::begin(parts).await;
         let (reload, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let spawn = |work: Pin<Box<dyn Future<Output = ()> + Send>>| {
@@ -302,9 +302,10 @@ fn warn_of_unverified(plan: &Plan) {
 
 fn note_certificates(plan: &Plan, metrics: &Metrics) {
     for listener in &plan.listeners {
-        for facts in listener.profiles().into_iter().flat_map(|p| p.certificates()) {
-            metrics.certificate_not_after(&listener.name, &facts.file, "served", facts.not_after);
-        }
+        let profiles = listener.profiles();
+        let served =
+            profiles.iter().flat_map(|p| p.certificates()).map(|facts| (&*facts.file, facts.not_after));
+        metrics.served(&listener.name, &served.collect::<Vec<_>>());
     }
 }
 

@@ -20,6 +20,9 @@ impl Control {
     ///
     /// # Errors
     /// When there is no such backend.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: to be spawned.
     pub async fn drain_backend(&self, pool: &str, backend: &str) -> Result<String, Unknown> {
         let _alone = self.checks.lock().await;
         let (pool, backend) = self.find(pool, backend)?;
@@ -28,13 +31,19 @@ impl Control {
         pool.reassess();
         let active = backend.active();
         tracing::info!(pool = %pool.name, backend = %backend.name, active, "drained by hand");
-        Ok(format!("{}/{} drains: {active} connections may go on for {timeout:?}", pool.name, backend.name))
+        Ok(format!(
+            "{}/{} drains: what is open ({active}) may go on for {timeout:?}",
+            pool.name, backend.name
+        ))
     }
 
     /// Puts a backend back in service that was drained by hand, and takes back the weight set by hand.
     ///
     /// # Errors
     /// When there is no such backend.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: to be spawned.
     pub async fn ready_backend(&self, pool: &str, backend: &str) -> Result<String, Unknown> {
         let mut checks = self.checks.lock().await;
         let (pool, backend) = self.find(pool, backend)?;
@@ -51,6 +60,9 @@ impl Control {
     ///
     /// # Errors
     /// When there is no such backend.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: to be spawned.
     pub async fn weigh_backend(&self, pool: &str, backend: &str, weight: u16) -> Result<String, Unknown> {
         let mut checks = self.checks.lock().await;
         let (pool, backend) = self.find(pool, backend)?;

@@ -9,13 +9,13 @@
 //! after the other.
 
 pub mod by_hand;
-pub mod follow;
+mod follow;
 pub mod reload;
-pub mod watch;
+mod watch;
 
 use crate::discovery::Names;
 use crate::health::Checks;
-use crate::workshop::Workshop;
+use crate::workshop::{Look, Workshop};
 use arc_swap::ArcSwap;
 use std::collections::HashSet;
 use std::fmt;
@@ -24,7 +24,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use weir_config::{Fingerprint, Pattern};
 use weir_core::pool::names::Target;
 use weir_core::pool::{Live, Reason};
 use weir_router::data_plane::Orders;
@@ -41,9 +40,8 @@ pub struct Control {
     names: Arc<Names>,
     orders: Orders,
     config: ArcSwap<serde_json::Value>,
-    patterns: ArcSwap<Vec<Pattern>>,
-    /// What the files held before they were read the last time, whether or not that gave a plan.
-    print: ArcSwap<Fingerprint>,
+    /// What the last load read, whether or not that gave a plan.
+    look: ArcSwap<Look>,
     /// Held also by whoever changes the members of pools, or the plan.
     checks: Mutex<Checks>,
     /// Held by a reload; what it guards is the last generation.
@@ -68,10 +66,8 @@ pub struct Parts {
     pub orders: Orders,
     /// The configuration in force, with its defaults, without secrets.
     pub config: serde_json::Value,
-    /// Where it looks for more files.
-    pub patterns: Vec<Pattern>,
-    /// What its files held before they were read.
-    pub print: Fingerprint,
+    /// What was read for it.
+    pub look: Look,
     /// The health checks.
     pub checks: Checks,
     /// What the process itself changes with a new plan.
@@ -81,7 +77,7 @@ pub struct Parts {
 impl Control {
     /// The control plane of a node whose plan is in force already. Begins checks and the resolution of names.
     pub async fn begin(parts: Parts) -> Arc<Self> {
-        let Parts { node, path, workshop, names, orders, config, patterns, print, mut checks, apply } = parts;
+        let Parts { node, path, workshop, names, orders, config, look, mut checks, apply } = parts;
         let plan = node.plan();
         names.reconcile(targets(&plan));
         checks.reconcile(&plan.pools);
@@ -92,8 +88,7 @@ impl Control {
             names,
             orders,
             config: ArcSwap::from_pointee(config),
-            patterns: ArcSwap::from_pointee(patterns),
-            print: ArcSwap::from_pointee(print),
+            look: ArcSwap::from_pointee(look),
             checks: Mutex::new(checks),
             reloading: Mutex::new(plan.generation),
             apply,

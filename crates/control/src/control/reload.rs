@@ -14,7 +14,8 @@ use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use weir_config::{Diagnostic, Difference, Rejected};
 use weir_core::pool::{Live, Pool, Reason};
-use weir_router::bind::{self, BindError};
+use weir_router::bind::{self, BindError, Socket};
+use weir_router::node::Phase;
 use weir_router::plan::Plan;
 use weir_router::worker::Whose;
 
@@ -44,6 +45,9 @@ pub enum ReloadError {
     /// Names cannot be asked for.
     #[error("runtime.resolvers: {0}")]
     Resolver(ResolveError),
+    /// It panicked; the log says where.
+    #[error("the reload panicked: see the log")]
+    Panicked,
     /// The process is ending.
     #[error("the process is ending")]
     Ending,
@@ -69,9 +73,9 @@ impl Control {
             }
             Err(error) => {
                 tracing::error!(%error, "reload failed, the old configuration goes on");
-                // Gauges of the pools may have been set by the plan that came to nothing.
+                // What the plan that came to nothing may have set.
                 for pool in &self.node.plan().pools {
-                    pool.renew();
+                    pool.show();
                 }
             }
         }
@@ -83,25 +87,18 @@ impl Control {
     async fn try_reload(&self, generation: u64) -> Result<Reloaded, ReloadError> {
         // From here on nothing else changes members: the new plan takes them over as they are.
         let mut checks = self.checks.lock().await;
-        if let Some(now) = self.look_at_files(None).await {
-            self.print.store(Arc::new(now));
+        if self.node.phase() != Phase::Serving {
+            return Err(ReloadError::Ending);
         }
         let compiled = self.compile(generation).await?;
-        self.print.store(Arc::new(compiled.print.clone()));
         let before = self.node.plan();
-        let servers = &compiled.plan.runtime.resolvers;
-        let resolver = if *servers == before.runtime.resolvers {
-            None
-        } else {
-            Some(Resolver::new(servers).map_err(ReloadError::Resolver)?)
-        };
-        let held: Vec<_> = before.listeners.iter().flat_map(|l| l.addresses.iter().copied()).collect();
-        let lanes = bind::sockets(&compiled.plan, self.node.workers, &held).map_err(ReloadError::Bind)?;
+        let opened = self.open(&before, &compiled.plan);
+        let (resolver, lanes) = opened.inspect_err(|_failed| self.node.abandon(&compiled.plan))?;
         // From here on nothing can fail any more.
         if let Some(resolver) = resolver {
             self.names.ask(resolver);
         }
-        let Compiled { plan, warnings, config, patterns, print: _ } = compiled;
+        let Compiled { plan, warnings, config } = compiled;
         // Names that are new are asked for before anybody is sent to them.
         resolve(&plan, &self.names).await;
         let changes = weir_config::difference(&self.config.load(), &config);
@@ -109,7 +106,6 @@ impl Control {
         let plan = Arc::new(plan);
         let dropped = self.node.install(Arc::clone(&plan));
         self.config.store(Arc::new(config));
-        self.patterns.store(Arc::new(patterns));
         self.orders.listen(lanes).await;
         self.orders.leave(&dropped.addresses).await;
         for room in dropped.listeners {
@@ -132,13 +128,26 @@ impl Control {
         Ok(Reloaded { generation, changes, warnings })
     }
 
+    /// What the new plan needs of the system and the old one does not have: another resolver, sockets.
+    fn open(&self, before: &Plan, after: &Plan) -> Result<(Option<Resolver>, Vec<Vec<Socket>>), ReloadError> {
+        let servers = &after.runtime.resolvers;
+        let other = (*servers != before.runtime.resolvers).then(|| Resolver::new(servers));
+        let resolver = other.transpose().map_err(ReloadError::Resolver)?;
+        let held: Vec<_> = before.listeners.iter().flat_map(|l| l.addresses.iter().copied()).collect();
+        let lanes = bind::sockets(after, self.node.workers, &held).map_err(ReloadError::Bind)?;
+        Ok((resolver, lanes))
+    }
+
     async fn compile(&self, generation: u64) -> Result<Compiled, ReloadError> {
         let (workshop, path, names) = (self.workshop.clone(), self.path.clone(), Arc::clone(&self.names));
-        let known = self.patterns.load_full();
-        let compiled =
-            spawn_blocking(move || workshop.compile(&path, generation, &known, &|name| names.found(name)));
-        // A panic there has been logged; the only other end is that of the process.
-        compiled.await.map_err(|_ended| ReloadError::Ending)?.map_err(ReloadError::Rejected)
+        let known = self.look.load_full();
+        let compile = move || workshop.compile(&path, generation, &known.patterns, &|name| names.found(name));
+        let (look, compiled) = spawn_blocking(compile).await.map_err(|ended| match ended.is_panic() {
+            true => ReloadError::Panicked,
+            false => ReloadError::Ending,
+        })?;
+        self.look.store(Arc::new(look));
+        compiled.map_err(ReloadError::Rejected)
     }
 
     /// Lets the backends drain that the new plan does not have, and takes back those that it has again.

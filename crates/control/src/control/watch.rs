@@ -1,12 +1,12 @@
 //! Watches the files of the configuration while `runtime.watch` is on.
 
 use super::Control;
+use crate::workshop::Look;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
-use weir_config::Fingerprint;
 
 impl Control {
     /// Looks at the files of the configuration while `runtime.watch` is on, and tells of changes. For ever.
@@ -14,30 +14,32 @@ impl Control {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn watch_files(&self, tell: &Notify) {
-        let mut seen: Option<Fingerprint> = None;
+        let mut seen: Option<Look> = None;
         loop {
             sleep(WATCH).await;
             if !self.node.plan().runtime.watch {
                 seen = None;
                 continue;
             }
-            let Some(now) = self.look_at_files(seen.clone()).await else { continue };
-            let settled = seen.as_ref() == Some(&now);
+            let last = self.look.load_full();
+            let before = seen.take().filter(|seen| seen.patterns == last.patterns);
+            let Some(now) = self.look_again(&last, before.as_ref()).await else { continue };
+            let settled = before.is_some_and(|before| before.print == now.print);
             // A file that is still being written is left alone until it has settled. What the last load has read,
             // whoever asked for it and whatever came of it, is no news.
-            if settled && **self.print.load() != now {
-                self.print.store(Arc::new(now.clone()));
+            if settled && last.print != now.print && Arc::ptr_eq(&last, &self.look.load()) {
+                self.look.store(Arc::new(now.clone()));
                 tell.notify_one();
             }
             seen = Some(now);
         }
     }
 
-    /// What the files hold now. `before` spares reading those that have not changed.
-    pub(super) async fn look_at_files(&self, before: Option<Fingerprint>) -> Option<Fingerprint> {
-        let (path, patterns) = (self.path.clone(), self.patterns.load_full());
-        let looked = spawn_blocking(move || before.unwrap_or_default().retake(&path, &patterns)).await;
-        looked.ok()
+    /// What the files hold now that the `last` load read. `before` spares reading those that have not changed since.
+    async fn look_again(&self, last: &Look, before: Option<&Look>) -> Option<Look> {
+        let (path, patterns) = (self.path.clone(), last.patterns.clone());
+        let before = before.unwrap_or(last).print.clone();
+        spawn_blocking(move || Look { print: before.retake(&path, &patterns), patterns }).await.ok()
     }
 }
 

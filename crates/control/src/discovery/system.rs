@@ -124,16 +124,21 @@ impl<T> Watched<T> {
     }
 
     fn now(&self) -> Result<Arc<T>, ResolveError> {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         // Before the text: a change in between is then seen as one.
-        let stamp = stamp(&self.path);
+        self.stamped(stamp(&self.path))
+    }
+
+    /// What the file says, which had this stamp a moment ago.
+    fn stamped(&self, stamp: Option<Stamp>) -> Result<Arc<T>, ResolveError> {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let Some((then, value)) = &mut *seen else {
-            let value = Arc::new(self.read()?);
+            let value = Arc::new(self.parsed(read(&self.path).or_else(absent_is_empty))?);
             *seen = Some((stamp, Arc::clone(&value)));
             return Ok(value);
         };
         if stamp.is_some() && stamp != *then {
-            match self.read() {
+            // It may have vanished in this moment, on its way to being replaced: then what it said before stays.
+            match self.parsed(read(&self.path)) {
                 Ok(new) => {
                     tracing::info!(path = %self.path.display(), "the system's names have changed");
                     *value = Arc::new(new);
@@ -146,17 +151,15 @@ impl<T> Watched<T> {
         Ok(Arc::clone(value))
     }
 
-    /// An absent file counts as an empty one.
-    fn read(&self) -> Result<T, ResolveError> {
-        let text = match read(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                return Err(ResolveError::UnreadableFile { path: self.path.clone(), why: Arc::new(error) });
-            }
-            Ok(text) => text,
-        };
-        (self.parse)(&self.path, &text)
+    fn parsed(&self, text: io::Result<Vec<u8>>) -> Result<T, ResolveError> {
+        let unreadable =
+            |error| ResolveError::UnreadableFile { path: self.path.clone(), why: Arc::new(error) };
+        (self.parse)(&self.path, &text.map_err(unreadable)?)
     }
+}
+
+fn absent_is_empty(error: io::Error) -> io::Result<Vec<u8>> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(Vec::new()) } else { Err(error) }
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -233,6 +236,9 @@ mod tests {
         assert_eq!(format!("{:?}", system.resolv_conf().unwrap().servers), "[10.9.9.9:53]");
         fs::remove_dir_all(&folder).unwrap();
         assert_eq!(found("web"), ["10.0.0.33"], "what vanishes stays as it was");
+        let just_changed = Some((0, 0, 0, 0, 0));
+        assert!(system.hosts.stamped(just_changed).is_ok());
+        assert_eq!(found("web"), ["10.0.0.33"], "also where it vanishes before it can be read");
     }
 
     #[test]

@@ -131,7 +131,6 @@ impl Pool {
     /// A pool with the live states that `lives` has for it. `answers` is what is known of its names.
     pub fn new(parts: Parts, lives: &Arc<Lives>, answers: &dyn Fn(&Target) -> Vec<Found>) -> Self {
         let Parts { name, settings, entries, tls, metrics } = parts;
-        metrics.verify_disabled.set(i64::from(!settings.verifies));
         let empty = Members { version: 0, primaries: Tier::default(), backups: Tier::default() };
         let pool = Self {
             id: lives.pool_id(&name),
@@ -148,7 +147,10 @@ impl Pool {
         };
         let known = pool.targets().map(|t| (t.clone(), answers(t))).collect();
         *pool.answers() = known;
-        pool.renew();
+        pool.make_members(&pool.answers());
+        // Nobody uses it yet, so that its panic is no news.
+        pool.judge();
+        pool.metrics.verify_disabled.set(i64::from(!pool.settings.verifies));
         pool
     }
 
@@ -266,8 +268,25 @@ impl Pool {
         self.in_panic.load(Ordering::Relaxed)
     }
 
+    /// Sets the gauges to what this pool is: a plan that came to nothing may have set them.
+    pub fn show(&self) {
+        self.metrics.verify_disabled.set(i64::from(!self.settings.verifies));
+        for backend in self.members().all() {
+            backend.live.show(backend.weight);
+        }
+        self.reassess();
+    }
+
     /// Looks again who is in service: called whenever that may have changed.
     pub fn reassess(&self) {
+        if let Some(panic) = self.judge() {
+            let (healthy, threshold) = (self.healthy(), self.settings.panic_threshold);
+            tracing::warn!(pool = %self.name, panic, healthy, threshold, "the pool's panic changed: in a panic, health is ignored");
+        }
+    }
+
+    /// Sets the panic; gives it where it has changed.
+    fn judge(&self) -> Option<bool> {
         let _held = self.judging();
         let members = self.members();
         let weighted = members.primaries.backends.iter().filter(|b| b.weight > 0);
@@ -276,12 +295,10 @@ impl Pool {
         let few = healthy * 100 < all * usize::try_from(self.settings.panic_threshold).unwrap_or(0);
         let panic = few && !members.backups.backends.iter().any(|b| b.is_healthy());
         drop(members);
-        if self.in_panic.swap(panic, Ordering::Relaxed) != panic {
-            let threshold = self.settings.panic_threshold;
-            tracing::warn!(pool = %self.name, panic, healthy, threshold, "the pool's panic changed: in a panic, health is ignored");
-        }
+        let changed = self.in_panic.swap(panic, Ordering::Relaxed) != panic;
         self.metrics.panic.set(i64::from(panic));
         self.metrics.usable.set(i64::try_from(self.usable()).unwrap_or(i64::MAX));
+        changed.then_some(panic)
     }
 
     /// Notes that real traffic could not reach the backend, by no fault of a client's. Ejects it when that happens

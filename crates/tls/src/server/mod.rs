@@ -58,7 +58,7 @@ pub struct ServerProfile {
 
 impl ServerProfile {
     /// Loads the certificates and builds the profile. Reads files: not for a data-plane thread. A profile with the
-    /// same certificates, client-auth policy and cache size as one that is in use goes on with its sessions.
+    /// same certificates, client-auth policy and cache size as one that is in use goes on with its cache of sessions.
     ///
     /// # Errors
     /// Every problem of every certificate entry.
@@ -124,7 +124,7 @@ impl fmt::Debug for ServerProfile {
 
 /// What a session by ID stands for: the client-auth policy it began under, and the certificates that the client
 /// was shown. Other keys of a profile may change: rustls compares the server's name on resumption, versions and
-/// protocols are agreed on each time, and a certificate that nobody has any more must not live on in sessions.
+/// protocols are agreed on each time. A cache does not outlive its certificates; tickets do, up to their lifetime.
 fn print(scope: Scope, served: &[Served]) -> Print {
     let mut parts = vec![scope.bytes()];
     for one in served {

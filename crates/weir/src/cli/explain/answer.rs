@@ -9,7 +9,7 @@ use std::sync::Arc;
 use weir_core::cursors::{Asker, Cursors};
 use weir_core::error::ConnError;
 use weir_core::hello::{Fault, Hello, Offers};
-use weir_core::pool::{Backend, Balance, Pool};
+use weir_core::pool::{Backend, Balance, Pool, Tier};
 use weir_core::route::Verdict;
 use weir_router::plan::{Listener, Mode, Route};
 use weir_tls::Reason;
@@ -108,7 +108,7 @@ pub(super) struct Destination {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Order {
-    /// It is the same for every connection of this client.
+    /// It is the same for every connection of this client; in a pool with `bounded_load`, while none is over its bound.
     Exact,
     /// One goes after the other, and the first may be any.
     Rotation,
@@ -267,16 +267,20 @@ impl Destination {
     fn of(pool: &Pool, hello: Option<&Hello>, source: Option<IpAddr>) -> Self {
         let asker =
             Asker { source: source.unwrap_or(NOWHERE), sni: hello.and_then(|hello| hello.sni.as_deref()) };
+        let members = pool.members();
         let order = match pool.settings.balance {
-            Balance::RoundRobin | Balance::LeastConnections => Order::Rotation,
-            Balance::RandomTwo => Order::Sample,
+            Balance::RoundRobin => Order::Rotation,
+            // Of idle backends the heaviest come first, and equals in turn.
+            Balance::LeastConnections if are_equals(&members.primaries) && are_equals(&members.backups) => {
+                Order::Rotation
+            }
+            Balance::LeastConnections | Balance::RandomTwo => Order::Sample,
             Balance::Sni if asker.sni.is_some() => Order::Exact,
             Balance::Sni | Balance::SourceIp if source.is_some() => Order::Exact,
             Balance::Sni | Balance::SourceIp => Order::Sample,
         };
         // The same seed: the same question has the same answer.
         let tried = Cursors::seeded(0).order(pool, &asker);
-        let members = pool.members();
         let is_backup = |backend: &Arc<Backend>| {
             members.backups.backends.iter().any(|other| Arc::ptr_eq(&other.live, &backend.live))
         };
@@ -298,6 +302,12 @@ impl Destination {
             not_resolved: pool.targets().map(ToString::to_string).collect(),
         }
     }
+}
+
+/// Whether no backend of a tier is heavier than another one; those of weight 0 get nothing.
+fn are_equals(tier: &Tier) -> bool {
+    let mut weights = tier.backends.iter().map(|backend| backend.weight).filter(|weight| *weight > 0);
+    weights.next().is_none_or(|first| weights.all(|weight| weight == first))
 }
 
 /// What is decided of a handshake before it begins.

@@ -66,12 +66,16 @@ pools:
 
 /// What a command line prints, without the line breaks at its ends; or the error.
 fn told(words: &str) -> Result<String, String> {
+    told_of(CONFIGURATION, words)
+}
+
+fn told_of(configuration: &str, words: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let pair = generate_simple_self_signed(["legacy.example.test".to_owned()]).unwrap();
     std::fs::write(folder.path().join("weir.pem"), pair.cert.pem()).unwrap();
     std::fs::write(folder.path().join("weir.key"), pair.signing_key.serialize_pem()).unwrap();
     let path = folder.path().join("weir.yaml");
-    std::fs::write(&path, CONFIGURATION).unwrap();
+    std::fs::write(&path, configuration).unwrap();
     let plan = run::compile(&path).unwrap().unwrap().plan;
     let line = Line::try_parse_from(["explain"].into_iter().chain(words.split(' '))).unwrap();
     let mut out = Vec::new();
@@ -97,7 +101,7 @@ LISTENER edge, [::]:8443
   route    3: sni=api.example.test alpn=h2
   mode     passthrough
   pool     keyed
-  balance  source_ip: the same for every connection of this client; at most 3 are tried, all taken for up, \
+  balance  source_ip: the same for every connection of this client, while none is over its bound; at most 3 are tried, all taken for up, \
          none for over its bound of 125%
 
   TRY  BACKEND      ADDRESS  WEIGHT  NOTE
@@ -179,6 +183,29 @@ fn programs_read_the_same() {
 }
 
 #[test]
+fn an_order_is_said_to_be_worth_what_it_is() {
+    let order = |balance: &str, weights: &[u16], backup: u16| {
+        let weight = |number, weight| format!("{{address: \"10.0.0.{number}:1\", weight: {weight}}}");
+        let mut backends: Vec<String> = (1..).zip(weights).map(|(n, w): (u16, _)| weight(n, *w)).collect();
+        backends.push(format!("{{address: \"10.0.1.1:1\", backup: true, weight: {backup}}}"));
+        let yaml = format!(
+            "listeners: [{{name: edge, address: \":1\", mode: passthrough, default_pool: p}}]\n\
+             pools: [{{name: p, balance: {balance}, backends: [{}]}}]\n",
+            backends.join(", ")
+        );
+        let text = told_of(&yaml, "--source 10.0.0.1").unwrap();
+        let json = told_of(&yaml, "--source 10.0.0.1 --format json").unwrap();
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let pool = &json["listeners"][0]["pool"];
+        (pool["order"].clone(), pool["backends"][0]["weight"].clone(), text.contains("the heaviest first"))
+    };
+    assert_eq!(order("least_connections", &[1, 5, 2], 1), ("sample".into(), 5.into(), true));
+    assert_eq!(order("least_connections", &[2, 0, 2], 7), ("rotation".into(), 2.into(), false));
+    assert_eq!(order("round_robin", &[1, 5, 2], 1).0, "rotation");
+    assert_eq!(order("source_ip", &[1, 5, 2], 1).0, "exact");
+}
+
+#[test]
 fn what_the_road_refuses_is_refused_in_its_words() {
     let refused = |words: &str, listener: usize| json(words)["listeners"][listener]["refused"].clone();
     assert_eq!(refused("--sni only.example.test --source 198.51.100.1", 1)["outcome"], "no_route");
@@ -211,21 +238,13 @@ fn what_cannot_be_answered_is_an_error() {
 #[test]
 fn many_routes_are_counted_unless_all_are_wanted() {
     let count = |all: bool| {
-        let folder = tempfile::tempdir().unwrap();
         let routes: String =
             (0..30).map(|n| format!("      - {{match: {{sni: n{n}.test}}, pool: p}}\n")).collect();
         let yaml = format!(
             "listeners:\n  - name: edge\n    address: \":1\"\n    mode: passthrough\n    routes:\n{routes}pools:\n  \
              - {{name: p, backends: [\"10.0.0.1:1\"]}}\n"
         );
-        let path = folder.path().join("weir.yaml");
-        std::fs::write(&path, yaml).unwrap();
-        let plan = run::compile(&path).unwrap().unwrap().plan;
-        let words: &[&str] =
-            if all { &["explain", "--sni", "n7.test", "--all"] } else { &["explain", "--sni", "n7.test"] };
-        let explain = Line::try_parse_from(words).unwrap().explain;
-        let hello = explain.hellos().unwrap().remove(0);
-        explain.told(hello, &explain.sights(&plan).unwrap()).unwrap()
+        told_of(&yaml, if all { "--sni n7.test --all" } else { "--sni n7.test" }).unwrap()
     };
     assert!(count(false).ends_with("\n  and 29 that want another name (--all)"), "{}", count(false));
     assert!(count(true).contains("  30     sni=n29.test  p     it wants another name"), "{}", count(true));

@@ -70,10 +70,16 @@ fn listener(at: &Considered) -> String {
 
 fn balance(pool: &Destination) -> String {
     let how = match (pool.balance, pool.order) {
-        ("least_connections", _) => "fewest connections first; here nobody has any, so in turn",
+        ("least_connections", Order::Rotation) => "fewest connections first; here nobody has any, so in turn",
+        ("least_connections", _) => {
+            "fewest connections for the weight first; here nobody has any, so the heaviest first, equals in turn"
+        }
         (_, Order::Rotation) => "in turn; the rotation starts anywhere",
         ("random_two", _) => "by chance; this is one sample",
         (_, Order::Sample) => "by the client's address, which was not given; this is a sample",
+        (_, Order::Exact) if pool.bounded_load.is_some() => {
+            "the same for every connection of this client, while none is over its bound"
+        }
         (_, Order::Exact) => "the same for every connection of this client",
     };
     let bound = pool.bounded_load.map(|percent| format!(", none for over its bound of {percent}%"));
