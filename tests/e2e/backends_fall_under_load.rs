@@ -253,13 +253,13 @@ enum Sent {
 }
 
 fn explain(failure: &Failure, records: &[&Record], outages: &[Outage]) -> Result<Explained, String> {
-    // A port may be used again, but not while the connection lasts.
-    let its: Vec<_> = records
+    // A port may be used again once the connection has ended, which a starved client notices late: its own is the first.
+    let record = records
         .iter()
         .filter(|record| record.opened_at() + GRAIN >= failure.opened)
         .filter(|record| record.opened_at() <= failure.failed + GRAIN)
-        .collect();
-    let [record] = its[..] else { return Err(format!("{} records in its time", its.len())) };
+        .min_by_key(|record| record.opened_at())
+        .ok_or("no record in its time")?;
     if record.field("connect_ms").is_null() {
         return Err(format!("no backend was reached: {record:#?}"));
     }
