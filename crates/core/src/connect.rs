@@ -35,7 +35,7 @@ pub struct Dialling<'a> {
     /// One try, `secure` included.
     pub deadline: Duration,
     /// Options of the socket.
-    pub options: Options,
+    pub options: &'a Options,
     /// The worker's place in the rotation.
     pub cursors: &'a RefCell<Cursors>,
     /// Those that have been tried: a connection tries each once, and at most the pool's retries after the first.
@@ -48,7 +48,7 @@ impl<'a> Dialling<'a> {
         pool: &'a Pool,
         asker: Asker<'a>,
         deadline: Duration,
-        options: Options,
+        options: &'a Options,
         cursors: &'a RefCell<Cursors>,
     ) -> Self {
         Self { pool, asker, deadline, options, cursors, tried: Vec::new() }
@@ -110,7 +110,7 @@ impl<'a> Dialling<'a> {
         secure: &impl AsyncFn(TcpStream, &Backend) -> Result<S, ConnectError>,
     ) -> Result<S, ConnectError> {
         let started = Instant::now();
-        let stream = dial(backend.address, &self.options).await?;
+        let stream = dial(backend.address, self.options).await?;
         self.pool.metrics.connect_duration.observe(started.elapsed().as_secs_f64());
         secure(stream, backend).await
     }
@@ -126,6 +126,6 @@ impl<'a> Dialling<'a> {
 pub async fn dial(address: SocketAddr, options: &Options) -> Result<TcpStream, ConnectError> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(ConnectError::from_dial)?;
-    socket::configure((&socket).into(), options).map_err(ConnectError::Local)?;
+    socket::configure_dialled((&socket).into(), options).map_err(ConnectError::Local)?;
     socket.connect(address).await.map_err(ConnectError::from_dial)
 }

@@ -2,8 +2,6 @@
 //!
 //! - [`hello`] pure: bytes → partial, hello, not TLS, or malformed.
 //! - [`memory`] what a worker's connections share: its read buffer and its pipes.
-//! - [`peek`] reads the first bytes of a client and keeps them for replay.
-//! - [`replay`] a stream that begins with what was read ahead of it.
 //! - [`alert`] refuses a client in its own language, before any TLS session exists.
 //! - [`route`] pure: SNI, ALPN, source → route; the most specific wins.
 //! - [`pick`] pure: which backend next; one file a policy.
@@ -33,7 +31,6 @@ pub mod peek;
 pub mod pick;
 pub mod pool;
 pub mod relay;
-pub mod replay;
 pub mod route;
 pub mod socket;
 pub mod stop;

@@ -21,14 +21,35 @@ pub struct Options {
 /// lost its power is noticed two minutes after it fell silent.
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;
+/// When a connection to a backend is old enough to be watched over.
+pub(crate) const LATER: Duration = Duration::from_secs(2);
 
-/// Sets the options on a socket. Accepted sockets inherit those of their listener (tcp(7)), so this is called
-/// for listeners and for connections to backends, never for each accepted one.
+/// Sets the options on a listener's socket: accepted ones inherit them (tcp(7)).
 ///
 /// # Errors
 /// When the kernel refuses one.
 pub fn configure(socket: SockRef<'_>, options: &Options) -> io::Result<()> {
     socket.set_tcp_nodelay(options.nodelay)?;
+    watch_over(socket, options)
+}
+
+/// Sets the options on a connection to a backend that it needs from the start. Those that watch over a silent peer are
+/// for connections that live for [`LATER`]: most do not, and each option is a system call.
+///
+/// # Errors
+/// When the kernel refuses one.
+pub(crate) fn configure_dialled(socket: SockRef<'_>, options: &Options) -> io::Result<()> {
+    if options.user_timeout < LATER && !options.user_timeout.is_zero() {
+        return configure(socket, options);
+    }
+    socket.set_tcp_nodelay(options.nodelay)
+}
+
+/// Sets the options that watch over a silent peer.
+///
+/// # Errors
+/// When the kernel refuses one.
+pub(crate) fn watch_over(socket: SockRef<'_>, options: &Options) -> io::Result<()> {
     if !options.keepalive.is_zero() {
         let keepalive = TcpKeepalive::new()
             .with_time(options.keepalive)

@@ -4,7 +4,7 @@ use crate::plan::{Address, Listener, Plan};
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::sync::Arc;
-use weir_core::socket::{Options, configure};
+use weir_core::socket::configure;
 
 /// A listening socket, and where it listens.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ fn bind(address: Address, shared: bool, listener: &Listener) -> io::Result<socke
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    configure(SockRef::from(&socket), &Options::from(listener.tcp))?;
+    configure(SockRef::from(&socket), &listener.tcp.options)?;
     socket.bind(&address.socket.into())?;
     if !shared {
         // Binding alone does not meet a listening socket of a process that set SO_REUSEADDR; listening does.

@@ -43,9 +43,9 @@ pub struct Accepted {
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection; the record then says `internal`.
-pub async fn serve(accepted: Accepted, opening: Opening, worker: Rc<Worker>) {
+pub async fn serve(accepted: Box<Accepted>, opening: Box<Opening>, worker: Rc<Worker>) {
     let metrics = Arc::clone(&accepted.listener.metrics);
-    let mut record = Record::open(opening, metrics, accepted.access.clone());
+    let mut record = Record::open(*opening, metrics, accepted.access.clone());
     let end = carry(accepted, &worker, &mut record).await;
     if let Err(error) = &end {
         tracing::debug!(stage = ?error.stage(), %error, "a connection ended early");
@@ -53,8 +53,8 @@ pub async fn serve(accepted: Accepted, opening: Opening, worker: Rc<Worker>) {
     record.close(&end);
 }
 
-async fn carry(accepted: Accepted, worker: &Worker, record: &mut Record) -> Result<Finished, ConnError> {
-    let Accepted { mut stream, client, listener, switch, unfinished, permits: _held, access: _ } = accepted;
+async fn carry(accepted: Box<Accepted>, worker: &Worker, record: &mut Record) -> Result<Finished, ConnError> {
+    let Accepted { mut stream, client, listener, switch, unfinished, permits: _held, access: _ } = *accepted;
     let (mut hello, bytes) = match first_bytes(&mut stream, &listener, &switch, worker, record).await {
         Ok(first) => first,
         Err(error) => return refuse(stream, error, None, worker).await,

@@ -27,7 +27,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use weir_core::access::Opening;
 use weir_core::limits::{Pending, Permit, Permits};
-use weir_core::socket::{Options, canonical, configure};
+use weir_core::socket::{canonical, configure};
 
 /// Accepts on `socket` until the node drains or `stop` is cancelled; those that wait in the backlog then are accepted
 /// still.
@@ -141,7 +141,7 @@ impl Lane {
         let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
         // Accepted sockets inherit these; a second listen(2) changes the backlog alone.
         if let Err(error) =
-            configure(SockRef::from(socket), &Options::from(tcp)).and_then(|()| socket.listen(backlog))
+            configure(SockRef::from(socket), &tcp.options).and_then(|()| socket.listen(backlog))
         {
             tracing::warn!(listener = %now.listener.name, %error, "cannot change the options of a listening socket");
         }
@@ -189,7 +189,9 @@ impl Lane {
         };
         let unfinished = held.pending.enter(number, &switch);
         let listener = Arc::clone(&shared.listener);
-        let accepted = Accepted { stream, client, listener, switch, unfinished, permits, access };
+        // Boxed, both: a future keeps the room of what it was called with, also once that has been taken apart.
+        let accepted = Box::new(Accepted { stream, client, listener, switch, unfinished, permits, access });
+        let opening = Box::new(opening);
         let tasks = worker.tasks.clone();
         tasks.spawn_local(async move {
             let _live = live;

@@ -274,6 +274,7 @@ mod tests {
     use super::*;
     use crate::plan::{Log, LogFormat, PASSTHROUGH, Runtime, Tcp, Timeouts};
     use weir_core::route::Table;
+    use weir_core::socket::Options;
 
     const NONE: Duration = Duration::ZERO;
 
@@ -289,7 +290,7 @@ mod tests {
             timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },
             max_connections: 1,
             pending: 1,
-            tcp: Tcp { nodelay: true, keepalive: NONE, user_timeout: NONE, backlog: 1 },
+            tcp: Tcp { options: Options { nodelay: true, keepalive: NONE, user_timeout: NONE }, backlog: 1 },
             metrics: Arc::new(metrics.listener(name)),
         });
         let runtime = Runtime {

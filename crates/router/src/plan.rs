@@ -11,6 +11,7 @@ use std::time::Duration;
 use weir_core::hello::{Hello, Offers, TLS12};
 use weir_core::pool::Pool;
 use weir_core::route::Table;
+use weir_core::socket::Options;
 use weir_metrics::ListenerMetrics;
 use weir_tls::{Reason, ServerProfile};
 
@@ -251,12 +252,8 @@ pub struct Timeouts {
 /// Socket options.
 #[derive(Clone, Copy, Debug)]
 pub struct Tcp {
-    /// `TCP_NODELAY`.
-    pub nodelay: bool,
-    /// Idle time until the first keep-alive probe; zero = off.
-    pub keepalive: Duration,
-    /// `TCP_USER_TIMEOUT`; zero = the system's.
-    pub user_timeout: Duration,
+    /// Those of each connection, on both sides.
+    pub options: Options,
     /// Length of the accept queue.
     pub backlog: u32,
 }

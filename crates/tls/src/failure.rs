@@ -217,6 +217,12 @@ impl HandshakeError {
     }
 }
 
+impl From<Error> for HandshakeError {
+    fn from(error: Error) -> Self {
+        io::Error::new(io::ErrorKind::InvalidData, error).into()
+    }
+}
+
 impl From<io::Error> for HandshakeError {
     fn from(source: io::Error) -> Self {
         let alert = match rustls_error(&source) {

@@ -2,7 +2,7 @@
 //! towards clients, the client side towards backends, and what a failed handshake means.
 //!
 //! In: paths and settings that the configuration has checked for form, and streams that others have
-//! accepted or dialled. Out: finished TLS streams with a [`Session`] that says what was agreed, or a
+//! accepted or dialled. Out: finished [`TlsStream`]s with a [`Session`] that says what was agreed, or a
 //! [`HandshakeError`] with a [`Reason`] from a closed set. This crate never dials, never sets a
 //! deadline and never logs: its callers do. It is the only one that imports rustls.
 //!
@@ -12,6 +12,7 @@
 //! - `certificate`, `verify`: files into certificates; whether a backend's certificate convinces.
 //! - `resolver`, `resumption`: SNI → certificate; how a session was resumed.
 //! - `tickets`, `kept`, `sessions`: the two ways to resume one, and what of them outlives a profile.
+//! - `stream`: the stream that both sides are.
 //! - `server`: TLS towards clients.
 //! - `backend`: TLS towards backends.
 
@@ -27,6 +28,7 @@ mod resolver;
 mod resumption;
 mod server;
 mod sessions;
+mod stream;
 mod tickets;
 mod verify;
 mod warning;
@@ -44,4 +46,5 @@ pub use kept::Sessions;
 pub use provider::{MinVersion, TlsError};
 pub use resolver::UnknownSni;
 pub use server::{ClientTls, ServerProfile, ServerSettings};
+pub use stream::{AT_ONCE, AsClient, AsServer, Buffered, Scratch, Side, TlsStream};
 pub use warning::Warning;

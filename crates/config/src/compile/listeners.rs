@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weir_core::pool::Pool;
 use weir_core::route::{Ambiguous, Match, Table};
+use weir_core::socket::Options;
 use weir_metrics::Metrics;
 use weir_router::plan::{self, Address, Peek, Route};
 
@@ -251,9 +252,11 @@ fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) 
     let keepalive = written.keepalive.unwrap_or(defaults::KEEPALIVE);
     let user_timeout = written.user_timeout.unwrap_or(defaults::USER_TIMEOUT);
     plan::Tcp {
-        nodelay: written.nodelay.unwrap_or(defaults::NODELAY),
-        keepalive: time("keepalive", keepalive, SECOND, LONGEST_KEEPALIVE),
-        user_timeout: time("user_timeout", user_timeout, MILLISECOND, LONGEST_USER_TIMEOUT),
+        options: Options {
+            nodelay: written.nodelay.unwrap_or(defaults::NODELAY),
+            keepalive: time("keepalive", keepalive, SECOND, LONGEST_KEEPALIVE),
+            user_timeout: time("user_timeout", user_timeout, MILLISECOND, LONGEST_USER_TIMEOUT),
+        },
         backlog,
     }
 }

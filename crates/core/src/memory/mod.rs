@@ -14,23 +14,27 @@ use std::task::ready;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use weir_metrics::WorkerMetrics;
+use weir_tls::{AT_ONCE, Scratch};
 
 /// A worker's scratch memory. Used only while a read is being handled, never across a wait.
 #[derive(Debug)]
 pub struct Memory {
     scratch: RefCell<Box<[u8]>>,
+    /// Where records stand while they are encrypted or decrypted.
+    pub tls: Scratch,
     pub(crate) pipes: Pipes,
 }
 
 /// One read: large enough that bulk takes few calls, small enough to stay in the processor's cache.
-const SCRATCH: usize = 64 * 1024;
+const SCRATCH: usize = AT_ONCE;
 
 impl Memory {
     /// A read buffer, and pipes within `budget`.
     pub fn new(budget: Budget, metrics: WorkerMetrics) -> Self {
         Self {
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
-            pipes: Pipes::new(budget, SCRATCH, metrics),
+            tls: Scratch::default(),
+            pipes: Pipes::new(budget, SCRATCH + Scratch::BYTES, metrics),
         }
     }
 

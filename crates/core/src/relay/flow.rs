@@ -37,6 +37,8 @@ pub(super) struct Flow {
     fresh: bool,
     /// While fresh, the end of its source is not told to its destination.
     holds_end: bool,
+    /// The other direction has ended, both sides: what ends this one is the close.
+    last: bool,
     /// TLS below may hold written bytes back.
     unflushed: bool,
     truncated: bool,
@@ -53,6 +55,7 @@ impl Flow {
             at: 0,
             fresh: false,
             holds_end: false,
+            last: false,
             unflushed: false,
             truncated: false,
             on_truncation,
@@ -80,6 +83,11 @@ impl Flow {
     /// What goes ahead, whole as long as the flow is fresh, and how much of it has gone.
     pub(super) fn take_ahead(&mut self) -> (Vec<u8>, usize) {
         (std::mem::take(&mut self.kept), std::mem::take(&mut self.at))
+    }
+
+    /// Whether this direction is the last one.
+    pub(super) fn other_is_done(&mut self, done: bool) {
+        self.last = done;
     }
 
     /// Its source has ended (and perhaps its destination does not know yet).
@@ -136,7 +144,7 @@ impl Flow {
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
         for _ in 0..TURN {
-            ready!(self.poll_kept(cx, to, sent))?;
+            ready!(self.poll_kept(cx, to, memory, sent))?;
             match self.stage {
                 Stage::Open | Stage::Broken => {}
                 Stage::Done | Stage::Over => return Poll::Ready(Ok(())),
@@ -145,7 +153,11 @@ impl Flow {
                     if let Some(to) = to.bare() {
                         ready!(splice::poll_drain(&mut self.bulk, cx, to, memory, sent))?;
                     }
-                    ready!(to.poll_finish(cx, finish)).map_err(|e| Fault::Destination(e.kind()))?;
+                    // The destination's own stream has been read to its end, so that closing it sends a FIN behind
+                    // all that was written, and nothing else: a shutdown before it would be a system call for nothing.
+                    if !(self.last && to.bare().is_some()) {
+                        ready!(to.poll_finish(cx, finish)).map_err(|e| Fault::Destination(e.kind()))?;
+                    }
                     self.stage = Stage::Done;
                     continue;
                 }
@@ -177,7 +189,7 @@ impl Flow {
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
         let mut scratch = memory.scratch();
-        let read = from.poll_read(cx, &mut scratch);
+        let read = from.poll_read(cx, &mut scratch, memory);
         if read.is_pending() && self.stage == Stage::Broken && has_budget_remaining() && from.bare().is_none()
         {
             // A TLS session that broke over a living socket has nothing more to say, but waits. Without budget
@@ -195,7 +207,7 @@ impl Flow {
                 let read = scratch.get(..n).unwrap_or_default();
                 let mut at = 0;
                 while let Some(rest) = read.get(at..).filter(|r| !r.is_empty()) {
-                    match to.poll_write(cx, rest) {
+                    match to.poll_write(cx, rest, memory) {
                         Poll::Ready(Ok(0)) => {
                             return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
                         }
@@ -235,10 +247,11 @@ impl Flow {
         &mut self,
         cx: &mut Context<'_>,
         to: &mut W,
+        memory: &Memory,
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
         while let Some(rest) = self.kept.get(self.at..).filter(|r| !r.is_empty()) {
-            let n = ready!(to.poll_write(cx, rest)).map_err(|e| Fault::Destination(e.kind()))?;
+            let n = ready!(to.poll_write(cx, rest, memory)).map_err(|e| Fault::Destination(e.kind()))?;
             if n == 0 {
                 return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
             }

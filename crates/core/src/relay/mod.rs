@@ -29,7 +29,7 @@ mod wire;
 
 pub use ahead::{Ahead, Relayed, Silence, Unanswered};
 pub use rules::{OnTruncation, Rules, Terms};
-pub use wire::{Finish, Session, Tls, Wire};
+pub use wire::{Finish, Tls, Wire};
 
 use crate::account::Traffic;
 use crate::error::ConnError;
@@ -53,7 +53,7 @@ pub async fn relay<C: Wire, B: Wire>(
     traffic: &mut Traffic,
 ) -> Result<Finished, ConnError> {
     let mut relay = Relay::new(client, backend, Ahead::new(ahead, HelloReplay::Never), &terms, traffic);
-    let end = relay.run(&terms.rules, terms.switch).await;
+    let end = relay.run(&terms).await;
     if matches!(end, End::Both) {
         return relay.finished();
     }
@@ -75,7 +75,7 @@ pub async fn relay_hello(
     traffic: &mut Traffic,
 ) -> Relayed {
     let mut relay = Relay::new(client, backend, ahead, &terms, traffic);
-    match relay.run(&terms.rules, terms.switch).await {
+    match relay.run(&terms).await {
         End::Both => Relayed::Ended(relay.finished()),
         End::Unanswered(silence) => Relayed::Unanswered(relay.unanswered(silence)),
         // Boxed: a connection must not carry the size of its end.

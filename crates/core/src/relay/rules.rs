@@ -1,6 +1,7 @@
 //! What a relay goes by: its deadlines, what a truncation becomes, and its surroundings.
 
 use crate::memory::Memory;
+use crate::socket::Options;
 use crate::stop::Switch;
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub struct Rules {
 pub struct Terms<'a> {
     /// Its deadlines, and what a truncation becomes.
     pub rules: Rules,
+    /// What the backend's socket is set to, once the relay has lived for a while.
+    pub options: &'a Options,
     /// The worker's buffer and pipes.
     pub memory: &'a Memory,
     /// Tells it to end.

@@ -3,14 +3,14 @@
 use super::ahead::{self, Ahead, Silence};
 use super::fault::Fault;
 use super::flow::Flow;
-use super::rules::{Rules, Terms};
+use super::rules::Terms;
 use super::wire::Wire;
 use crate::account::Traffic;
 use crate::error::ConnError;
 use crate::memory::Memory;
 use crate::outcome::{Finished, Side};
 use crate::pool::HelloReplay;
-use crate::stop::Switch;
+use crate::socket;
 use socket2::SockRef;
 use std::future::poll_fn;
 use std::io;
@@ -68,9 +68,11 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         Self { client, backend, up, down, first: None, replay, counted, memory: terms.memory, traffic }
     }
 
-    pub(super) async fn run(&mut self, rules: &Rules, switch: &Switch) -> End {
+    pub(super) async fn run(&mut self, terms: &Terms<'_>) -> End {
+        let (rules, switch) = (&terms.rules, terms.switch);
         let mut last = Instant::now();
-        let mut timer = pin!(sleep_until(last + rules.idle));
+        let mut young = Some(last + socket::LATER);
+        let mut timer = pin!(sleep_until(last + rules.idle.min(socket::LATER)));
         poll_fn(|cx| {
             let end = self.poll_flows(cx, &mut last);
             switch.moved(last);
@@ -80,7 +82,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             if let Poll::Ready(why) = switch.poll_thrown(cx) {
                 return Poll::Ready(End::Cut(ConnError::Stopped(why)));
             }
-            self.poll_timer(cx, timer.as_mut(), last, rules)
+            self.poll_timer(cx, timer.as_mut(), last, terms, &mut young)
         })
         .await
     }
@@ -88,6 +90,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
     fn poll_flows(&mut self, cx: &mut Context<'_>, last: &mut Instant) -> Poll<End> {
         let was_open = self.first.is_none();
         let (mut sent_up, mut sent_down) = (0, 0);
+        self.up.other_is_done(self.down.is_done());
         let up = self.up.poll(cx, self.client, self.backend, self.memory, &mut sent_up);
         if self.up.has_ended() && self.first.is_none() {
             self.first = Some(Finished { first: Side::Client, how: C::CLEAN_END });
@@ -99,6 +102,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         let down = if broke {
             Poll::Pending
         } else {
+            self.down.other_is_done(self.up.is_done());
             self.down.poll(cx, self.backend, self.client, self.memory, &mut sent_down)
         };
         if self.down.has_ended() && self.first.is_none() {
@@ -162,20 +166,26 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
 
     /// One timer for all deadlines. It is not moved with every byte: when it fires it looks at the last one.
     fn poll_timer(
-        &self,
+        &mut self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Sleep>,
         last: Instant,
-        rules: &Rules,
+        terms: &Terms<'_>,
+        young: &mut Option<Instant>,
     ) -> Poll<End> {
+        let rules = &terms.rules;
         let half_closed = self.first.is_some();
         let deadline = last + if half_closed { rules.half_closed } else { rules.idle };
         // A side that has finished sending, or whose bytes are stuck, is not read from: nothing would tell of its
         // reset.
-        let watching = half_closed || self.up.is_blocked() || self.down.is_blocked();
-        let next = |now: Instant| if watching { deadline.min(now + LOOK_AGAIN) } else { deadline };
+        let watching =
+            half_closed || self.up.is_blocked() || self.down.is_blocked() || self.client.holds_back();
+        let next = |now: Instant, young: Option<Instant>| {
+            let wake = young.map_or(deadline, |grown| grown.min(deadline));
+            if watching { wake.min(now + LOOK_AGAIN) } else { wake }
+        };
         if watching {
-            let wake = next(Instant::now());
+            let wake = next(Instant::now(), *young);
             if timer.deadline() > wake {
                 timer.as_mut().reset(wake);
             }
@@ -189,7 +199,17 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             if let Some(gone) = self.reset_unseen() {
                 return Poll::Ready(gone);
             }
-            timer.as_mut().reset(next(now));
+            if young.take_if(|grown| now >= *grown).is_some()
+                && let Err(error) = socket::watch_over(SockRef::from(self.backend.tcp()), terms.options)
+            {
+                tracing::debug!(%error, "cannot set the options of a backend's socket");
+            }
+            if self.client.holds_back() {
+                // A backend that is slow to speak: what was to go with its first bytes goes alone. That it cannot go now
+                // will be met again.
+                let _sent: Poll<io::Result<()>> = self.client.poll_flush(cx);
+            }
+            timer.as_mut().reset(next(now, *young));
         }
         Poll::Pending
     }

@@ -110,7 +110,7 @@ impl Rig {
             generation: 1,
         };
         let mut record = Record::open(opening, Arc::new(self.metrics.listener("edge")), None);
-        let mut dialling = Dialling::new(&self.pool, ASKER, self.deadline, OPTIONS, &self.cursors);
+        let mut dialling = Dialling::new(&self.pool, ASKER, self.deadline, &OPTIONS, &self.cursors);
         dialling.reach(&mut record, secure).await
     }
 
@@ -291,11 +291,15 @@ fn local_shortage_is_weir_s_own() {
 }
 
 #[tokio::test]
-async fn a_dialled_socket_has_its_options() {
+async fn a_dialled_socket_has_the_options_that_it_needs_from_the_start() {
     let (_listener, (address, _)) = accepting().await;
     let stream = dial(address, &OPTIONS).await.unwrap();
     let socket = socket2::SockRef::from(&stream);
+    assert!(socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap(), "the relay sets the rest later");
+    let hasty = Options { user_timeout: Duration::from_millis(500), ..OPTIONS };
+    let stream = dial(address, &hasty).await.unwrap();
+    let socket = socket2::SockRef::from(&stream);
     assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
-    assert_eq!(socket.tcp_keepalive_time().unwrap(), OPTIONS.keepalive);
-    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(OPTIONS.user_timeout));
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), hasty.keepalive);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(hasty.user_timeout));
 }

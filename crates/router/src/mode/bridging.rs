@@ -6,11 +6,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use weir_core::account::Record;
 use weir_core::error::{ConnError, ConnectError};
+use weir_core::memory::Memory;
 use weir_core::outcome::Finished;
 use weir_core::pool::Backend;
 use weir_core::relay::{OnTruncation, Tls, Wire, relay};
 use weir_metrics::ListenerMetrics;
-use weir_tls::{BackendStream, Reason};
+use weir_tls::{AsClient, Reason};
 
 /// Finishes the handshake with the client, then one with a backend, and relays between the two.
 ///
@@ -32,6 +33,7 @@ pub async fn bridging(
         sni: road.hello.as_ref().and_then(|h| h.sni.as_deref()),
         alpn: secured.alpn.as_deref(),
         metrics: &road.listener.metrics,
+        memory: &road.worker.memory,
     };
     let mut reached = road
         .reach(&mut road.dialling(), client.tcp(), record, async |stream, backend| {
@@ -47,26 +49,23 @@ struct Wish<'a> {
     sni: Option<&'a str>,
     alpn: Option<&'a [u8]>,
     metrics: &'a ListenerMetrics,
+    memory: &'a Memory,
 }
 
 impl Wish<'_> {
     /// A verified session with the backend.
-    async fn of(
-        &self,
-        stream: TcpStream,
-        backend: &Backend,
-    ) -> Result<Tls<BackendStream<TcpStream>>, ConnectError> {
+    async fn of(&self, stream: TcpStream, backend: &Backend) -> Result<Tls<AsClient>, ConnectError> {
         // `compile` refuses bridging to a pool without a tls section, so there is always a client.
         let client = backend
             .tls
             .as_ref()
             .ok_or(ConnectError::Tls { reason: Reason::Protocol, clients_name: false })?;
         let started = Instant::now();
-        match Box::pin(client.connect(stream, self.sni, &backend.host, self.alpn)).await {
+        match Box::pin(client.connect(stream, &self.memory.tls, self.sni, &backend.host, self.alpn)).await {
             Ok((stream, session)) => {
                 let took = started.elapsed().as_secs_f64();
                 self.metrics.handshake("backend", session.version, session.resumed.label(), took);
-                Ok(Tls(Box::new(stream)))
+                Ok(Tls(stream))
             }
             Err(error) => {
                 self.metrics.handshake_failed("backend", error.reason.label());

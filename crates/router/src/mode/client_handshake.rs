@@ -8,12 +8,11 @@ use weir_core::account::Record;
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
 use weir_core::relay::Tls;
-use weir_core::replay::Replay;
-use weir_tls::{ClientTls, Reason};
+use weir_tls::{AsServer, Reason};
 
 /// A client with whom a TLS session stands.
 pub(super) struct Secured {
-    pub(super) stream: Tls<ClientTls<Replay>>,
+    pub(super) stream: Tls<AsServer>,
     /// What ALPN agreed on.
     pub(super) alpn: Option<Box<[u8]>>,
 }
@@ -40,17 +39,17 @@ impl Road<'_> {
         }
         let started = Instant::now();
         // Boxed: an idle connection must not carry the size of a handshake.
-        let handshake = Box::pin(tls.profile.accept(Replay::new(ahead, client)));
+        let handshake = Box::pin(tls.profile.accept(client, ahead, &self.worker.memory.tls));
         let handshake = Box::pin(self.switch.race(timeout(self.listener.timeouts.handshake, handshake)));
         match handshake.await? {
             Ok(Ok((stream, session))) => {
                 let alpn = session.alpn.clone();
                 record.secured(session, started.elapsed());
                 self.finished();
-                Ok(Secured { stream: Tls(Box::new(stream)), alpn })
+                Ok(Secured { stream: Tls(stream), alpn })
             }
             Ok(Err(failed)) => {
-                alert::close_gently(failed.io.into_tcp(), &self.worker.memory).await;
+                alert::close_gently(failed.io, &self.worker.memory).await;
                 Err(self.failed(failed.error.reason))
             }
             Err(_elapsed) => {

@@ -1,7 +1,7 @@
 //! What every mode knows of its connection; reaching a backend, and the terms of the relay.
 
+use crate::plan::Truncation;
 use crate::plan::{Listener, Route};
-use crate::plan::{Tcp, Truncation};
 use crate::worker::Worker;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ use weir_core::hello::Hello;
 use weir_core::limits::Unfinished;
 use weir_core::pool::Backend;
 use weir_core::relay::{OnTruncation, Rules, Terms};
-use weir_core::socket::{self, Options};
+use weir_core::socket;
 use weir_core::stop::Switch;
 
 /// What every mode needs to know of a connection that has found its route.
@@ -40,7 +40,7 @@ impl Road<'_> {
     pub(super) fn dialling(&self) -> Dialling<'_> {
         let asker =
             Asker { source: self.client.ip(), sni: self.hello.as_ref().and_then(|h| h.sni.as_deref()) };
-        let options = Options::from(self.listener.tcp);
+        let options = &self.listener.tcp.options;
         Dialling::new(&self.route.pool, asker, self.listener.timeouts.connect, options, &self.worker.cursors)
     }
 
@@ -80,6 +80,7 @@ impl Road<'_> {
 
     /// How the relay behaves.
     pub(super) fn terms(&self, client_truncation: OnTruncation) -> Terms<'_> {
+        let options = &self.listener.tcp.options;
         let rules = Rules {
             idle: self.listener.timeouts.idle,
             half_closed: self.listener.timeouts.half_closed,
@@ -87,13 +88,7 @@ impl Road<'_> {
             // Only bridging has TLS there, and passes it on as it is.
             backend_truncation: OnTruncation::PassOn,
         };
-        Terms { rules, memory: &self.worker.memory, switch: self.switch }
-    }
-}
-
-impl From<Tcp> for Options {
-    fn from(tcp: Tcp) -> Self {
-        Self { nodelay: tcp.nodelay, keepalive: tcp.keepalive, user_timeout: tcp.user_timeout }
+        Terms { rules, options, memory: &self.worker.memory, switch: self.switch }
     }
 }
 

@@ -14,11 +14,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::ClientConfig;
-use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::client::{ClientSessionMemoryCache, Resumption, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, CommonState};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
 
 pub use error::BackendTlsError;
 pub use probe::{Presented, Probe, ProbeStream};
@@ -27,13 +26,13 @@ use crate::agreed::{Resumed, Session};
 use crate::failure::HandshakeError;
 use crate::kept::{BackendSessions, Print, Sessions};
 use crate::provider::{MinVersion, provider, versions};
-use crate::server::flushed;
+use crate::stream::{AsClient, Scratch, Side, TlsStream, handshake};
 use crate::verify::Verifier;
 use crate::warning::Warning;
 use roots::Trust;
 
 /// A TLS stream whose other end is a backend.
-pub type BackendStream<IO> = tokio_rustls::client::TlsStream<IO>;
+pub type BackendStream<IO> = TlsStream<AsClient, IO>;
 
 /// Which name a backend is asked for, and must have in its certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -184,14 +183,14 @@ impl BackendTls {
     }
 
     fn client_with(&self, config: Arc<ClientConfig>) -> BackendClient {
-        BackendClient { connector: TlsConnector::from(config), shared: Arc::clone(&self.shared) }
+        BackendClient { config, shared: Arc::clone(&self.shared) }
     }
 }
 
 /// One backend's TLS client. Cheap to clone; clones share the sessions.
 #[derive(Clone)]
 pub struct BackendClient {
-    connector: TlsConnector,
+    config: Arc<ClientConfig>,
     shared: Arc<Shared>,
 }
 
@@ -208,21 +207,24 @@ impl BackendClient {
     pub async fn connect<IO>(
         &self,
         io: IO,
+        scratch: &Scratch,
         sni: Option<&str>,
         host: &str,
         negotiated: Option<&[u8]>,
-    ) -> Result<(BackendStream<IO>, Session), HandshakeError>
+    ) -> Result<(Box<BackendStream<IO>>, Session), HandshakeError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let name = self.shared.name(sni, host).ok_or_else(HandshakeError::bad_name)?;
-        let connect = self.connector.with_alpn(self.shared.alpn(negotiated)).connect(name, io);
-        match connect.into_fallible().await {
+        let protocols = self.shared.alpn(negotiated);
+        let connection =
+            UnbufferedClientConnection::new_with_alpn(Arc::clone(&self.config), name, protocols)?;
+        match handshake(AsClient(connection), io, Vec::new(), scratch).await {
             Ok(stream) => {
-                let session = agreed(&stream);
+                let session = agreed(stream.side().common());
                 Ok((stream, session))
             }
-            Err((error, io)) => Err(flushed(error, io).await.error),
+            Err((error, _io)) => Err(error.into()),
         }
     }
 
@@ -271,8 +273,7 @@ fn own_sessions() -> Resumption {
     Resumption::store(Arc::new(ClientSessionMemoryCache::new(SESSIONS)))
 }
 
-fn agreed<IO>(stream: &BackendStream<IO>) -> Session {
-    let connection = stream.get_ref().1;
+fn agreed(connection: &CommonState) -> Session {
     let how = match connection.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => Resumed::Ticket,
         _ => Resumed::SessionId,

@@ -10,13 +10,12 @@ use std::sync::Arc;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{BackendTls, Shared, roots};
 use crate::failure::HandshakeError;
-use crate::server::flushed;
 use crate::verify::Verifier;
 
 /// A TLS stream of a health check.
@@ -92,7 +91,11 @@ impl Probe {
                 let presented = self.presented(chain, &name);
                 Ok((stream, presented))
             }
-            Err((error, io)) => Err(flushed(error, io).await.error),
+            Err((error, mut io)) => {
+                // The handshake's own error is what counts; a socket that takes no alert changes nothing about it.
+                drop(io.flush().await);
+                Err(error.into())
+            }
         }
     }
 

@@ -7,28 +7,28 @@
 //! `access_denied` where `unrecognized_name` is right. Deadlines are the caller's.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
+use rustls::server::UnbufferedServerConnection;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
 
 use crate::agreed::Session;
 use crate::certificate::{self, CertificateError, CertificateFacts, CertificateFiles, Served};
-use crate::failure::{FailedHandshake, HandshakeError};
+use crate::failure::FailedHandshake;
 use crate::kept::{Print, Sessions};
 use crate::provider::{MinVersion, provider, versions};
 use crate::resolver::{Resolver, UnknownSni};
 use crate::resumption::Watched;
 use crate::sessions::session_store;
+use crate::stream::{AsServer, Scratch, Side, TlsStream, handshake};
 use crate::tickets::{Lifetime, Scope, Tickets, unix_now};
 use crate::warning::Warning;
 
 /// A TLS stream whose other end is a client.
-pub type ClientTls<IO> = tokio_rustls::server::TlsStream<IO>;
+pub type ClientTls<IO> = TlsStream<AsServer, IO>;
 
 /// How to speak TLS to clients; a `tls_profiles` entry with its defaults filled in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct ServerSettings {
 
 /// One way to speak TLS to clients. Immutable; share it in an `Arc`.
 pub struct ServerProfile {
-    acceptor: TlsAcceptor,
+    config: Arc<ServerConfig>,
     resolver: Arc<Resolver>,
     certificates: Vec<CertificateFacts>,
 }
@@ -72,7 +72,7 @@ impl ServerProfile {
         let scope = Scope::of(CLIENT_AUTH_NONE);
         let config = config(settings, sessions, (scope, print(scope, &served)), Arc::clone(&resolver));
         let profile = Self {
-            acceptor: TlsAcceptor::from(Arc::new(config)),
+            config: Arc::new(config),
             resolver,
             certificates: served.into_iter().map(|one| one.facts).collect(),
         };
@@ -91,27 +91,36 @@ impl ServerProfile {
         self.certificates.iter()
     }
 
-    /// Runs the server side of a handshake over `io`, from the ClientHello on.
+    /// Runs the server side of a handshake over `io`, of which `ahead` has been read already.
     ///
     /// # Errors
-    /// The handshake failed. The alert that says so has been written and flushed as far as the socket
-    /// took it, and the stream comes back with the error: end its write side and read on for a bounded
-    /// time, or the kernel may destroy the alert with a reset.
+    /// The handshake failed. The alert that says so has been written as far as the socket took it, and the stream comes
+    /// back with the error: end its write side and read on for a bounded time, or the kernel may destroy the alert with
+    /// a reset.
     ///
     /// # Cancel safety
     /// Not cancel safe: dropping the future drops `io` in the middle of the handshake, which is what a
     /// deadline wants.
-    pub async fn accept<IO>(&self, io: IO) -> Result<(ClientTls<IO>, Session), FailedHandshake<IO>>
+    pub async fn accept<IO>(
+        &self,
+        io: IO,
+        ahead: Vec<u8>,
+        scratch: &Scratch,
+    ) -> Result<(Box<ClientTls<IO>>, Session), FailedHandshake<IO>>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let (end, found) = Watched::new(self.acceptor.accept(io).into_fallible()).await;
+        let side = match UnbufferedServerConnection::new(Arc::clone(&self.config)) {
+            Ok(connection) => AsServer(connection),
+            Err(error) => return Err(FailedHandshake { error: error.into(), io }),
+        };
+        let (end, found) = Watched::new(pin!(handshake(side, io, ahead, scratch))).await;
         match end {
             Ok(stream) => {
-                let session = Session::of(stream.get_ref().1, found);
+                let session = Session::of(stream.side().common(), found);
                 Ok((stream, session))
             }
-            Err((error, io)) => Err(flushed(error, io).await),
+            Err((error, io)) => Err(FailedHandshake { error: error.into(), io }),
         }
     }
 }
@@ -157,16 +166,6 @@ fn config(
         config.send_tls13_tickets = 0;
     }
     config
-}
-
-/// rustls' last words are in the socket or, if the stream buffers, in its buffer.
-pub(crate) async fn flushed<IO: AsyncWrite + Unpin>(
-    error: std::io::Error,
-    mut io: IO,
-) -> FailedHandshake<IO> {
-    // The handshake's own error is what counts; a socket that takes no alert changes nothing about it.
-    drop(poll_fn(|cx| Pin::new(&mut io).poll_flush(cx)).await);
-    FailedHandshake { error: HandshakeError::from(error), io }
 }
 
 /// The client-auth policy of every profile until there are others: nobody is asked for a certificate.

@@ -11,7 +11,7 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::agreed::Resumed;
-use crate::failure::Reason;
+use crate::failure::{HandshakeError, Reason};
 use crate::fixtures::{Pki, ecdsa, params, pipe, profile, rsa, settings, tls_error};
 
 const NAME: &str = "www.example.com";
@@ -25,7 +25,8 @@ async fn handshake(
 ) -> (Result<Session, HandshakeError>, io::Result<()>) {
     let (near, far) = pipe();
     let server = Box::pin(async {
-        let (mut stream, session) = profile.accept(near).await?;
+        let (stream, session) = profile.accept(near, Vec::new(), &Scratch::default()).await?;
+        let mut stream = stream.buffered();
         stream.write_all(b"!").await?;
         stream.flush().await?;
         Ok(session)
@@ -299,7 +300,8 @@ async fn what_is_not_tls_is_a_protocol_error_and_gets_an_alert_even_through_a_bu
     let (near, mut far) = pipe();
     far.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("room");
     // A stream that keeps what is written until it is flushed.
-    let failed = profile.accept(BufStream::new(near)).await.expect_err("no TLS");
+    let failed =
+        profile.accept(BufStream::new(near), Vec::new(), &Scratch::default()).await.expect_err("no TLS");
     assert_eq!(failed.error.reason, Reason::Protocol);
     let mut alert = [0; 7];
     far.read_exact(&mut alert).await.expect("an alert");
@@ -315,7 +317,7 @@ async fn a_client_that_leaves_is_an_eof() {
     let profile = profile(&settings(vec![pki.issue("a", &[NAME])]));
     let (near, far) = pipe();
     drop(far);
-    let failed = profile.accept(near).await.expect_err("nobody there");
+    let failed = profile.accept(near, Vec::new(), &Scratch::default()).await.expect_err("nobody there");
     assert_eq!(failed.error.reason, Reason::Eof);
     assert_eq!(failed.error.alert_name(), None);
 }
@@ -325,7 +327,7 @@ async fn a_handshake_fits_its_budget() {
     let pki = Pki::new();
     let profile = profile(&settings(vec![pki.issue("a", &[NAME])]));
     let (near, _far) = pipe();
-    let size = size_of_val(&profile.accept(near));
+    let size = size_of_val(&profile.accept(near, Vec::new(), &Scratch::default()));
     assert!(size <= 3 * 1024, "a pending handshake is {size} bytes");
 }
 
@@ -351,6 +353,6 @@ async fn an_old_client_shares_no_version() {
     hello.extend(body);
     let (near, mut far) = pipe();
     far.write_all(&hello).await.expect("room");
-    let failed = profile.accept(near).await.expect_err("too old");
+    let failed = profile.accept(near, Vec::new(), &Scratch::default()).await.expect_err("too old");
     assert_eq!(failed.error.reason, Reason::NoSharedVersion, "{}", failed.error);
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use weir_tls::{BackendSettings, BackendTls, ServerNameFrom};
+use weir_tls::{BackendSettings, BackendTls, Scratch, ServerNameFrom};
 
 /// Whose certificate a client saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,8 +52,11 @@ async fn ask(scene: &Scene, show: &Show) -> Result<(Certificate, String)> {
     let (client, _warnings) =
         BackendTls::build(&settings).map_err(|errors| anyhow::anyhow!("cannot make a client: {errors:?}"))?;
     let stream = TcpStream::connect(show.address).await.context("cannot connect to weir")?;
-    let (mut stream, _session) = Box::pin(client.client().connect(stream, None, show.name, None)).await?;
-    let seen = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).map(|c| c.as_ref().to_vec());
+    let (client, scratch) = (client.client(), Scratch::default());
+    let connect = client.connect(stream, &scratch, None, show.name, None);
+    let (stream, _session) = Box::pin(connect).await?;
+    let seen = stream.peer_certificate().map(<[u8]>::to_vec);
+    let mut stream = stream.buffered();
     let certificate = match seen {
         Some(c) if c == scene.weir_certificate => Certificate::Weir,
         Some(c) if c == scene.backend_certificate => Certificate::Backend,

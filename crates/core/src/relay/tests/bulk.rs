@@ -4,7 +4,7 @@ use super::*;
 
 const BULK: usize = 2 << 20;
 /// What the worker's gauge says of its one read buffer.
-const BUFFER: i64 = 64 * 1024;
+const BUFFER: i64 = (weir_tls::AT_ONCE + weir_tls::Scratch::BYTES) as i64;
 
 #[tokio::test]
 async fn pipes_come_back_and_close_when_nobody_needs_them() {

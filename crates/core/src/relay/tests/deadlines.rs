@@ -1,6 +1,7 @@
 //! Deadlines and the switch: what has been read goes out, then both sides get their ends.
 
 use super::*;
+use crate::socket::LATER;
 use crate::stop::Stop;
 
 const IDLE: Duration = Duration::from_secs(7);
@@ -137,4 +138,22 @@ async fn the_switch_ends_an_idle_connection_at_once() {
     };
     let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
     assert!(matches!(ended.end, Err(ConnError::Stopped(Stop::Drained))), "{ended:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_backend_is_watched_over_once_the_relay_has_lived_for_a_while() {
+    let Sides { client, front, back, backend } = sides().await;
+    let rig = rig();
+    let watched = SockRef::from(&back).try_clone().unwrap();
+    let talk = async {
+        sleep(LATER - TICK).await;
+        assert!(!watched.keepalive().unwrap());
+        sleep(2 * TICK).await;
+        assert_eq!(watched.tcp_keepalive_time().unwrap(), OPTIONS.keepalive);
+        assert_eq!(watched.tcp_user_timeout().unwrap(), Some(OPTIONS.user_timeout));
+        assert!(watched.keepalive().unwrap());
+        drop((client, backend));
+    };
+    let (ended, ()) = tokio::join!(rig.run(front, back, b""), talk);
+    assert_clean(&ended, Side::Client, How::Fin);
 }

@@ -22,14 +22,14 @@ impl Wire for Torrent<'_> {
     const BUFFERS: bool = false;
     const CLEAN_END: How = How::Fin;
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8], _: &Memory) -> Poll<io::Result<usize>> {
         std::task::ready!(poll_proceed(cx)).made_progress(); // As a socket does.
         let n = buf.len().min(self.left);
         self.left -= n;
         Poll::Ready(Ok(n))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], _: &Memory) -> Poll<io::Result<usize>> {
         std::task::ready!(poll_proceed(cx)).made_progress();
         self.left_at_answer.set(Some(self.left));
         Poll::Ready(Ok(bytes.len()))
@@ -56,14 +56,14 @@ impl Wire for Word {
     const BUFFERS: bool = false;
     const CLEAN_END: How = How::Fin;
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8], _: &Memory) -> Poll<io::Result<usize>> {
         std::task::ready!(poll_proceed(cx)).made_progress();
         let n = usize::from(!std::mem::replace(&mut self.said, true));
         buf[..n].fill(b'!');
         Poll::Ready(Ok(n))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], _: &Memory) -> Poll<io::Result<usize>> {
         std::task::ready!(poll_proceed(cx)).made_progress();
         Poll::Ready(Ok(bytes.len()))
     }

@@ -22,6 +22,7 @@ use crate::access::Opening;
 use crate::account::Record;
 use crate::memory::{Budget, Memory};
 use crate::outcome::{How, Side};
+use crate::socket::Options;
 use crate::stop::Switch;
 use socket2::SockRef;
 use std::io;
@@ -50,6 +51,10 @@ struct Ended {
     down: u64,
 }
 
+/// What sockets of backends are set to.
+const OPTIONS: Options =
+    Options { nodelay: true, keepalive: Duration::from_secs(60), user_timeout: Duration::from_secs(30) };
+
 impl Rig {
     fn new(pipes: usize) -> Self {
         let metrics = Metrics::new("0", "rustc", "none").unwrap();
@@ -69,7 +74,7 @@ impl Rig {
     }
 
     fn terms(&self) -> Terms<'_> {
-        Terms { rules: self.rules, memory: &self.memory, switch: &self.switch }
+        Terms { rules: self.rules, options: &OPTIONS, memory: &self.memory, switch: &self.switch }
     }
 
     /// An account for the connection of this client.

@@ -396,7 +396,7 @@ async fn a_hello_is_kept_until_it_is_answered_and_no_longer() {
         let terms = rig.terms();
         let mut relay = Relay::new(&mut front, &mut back, ahead, &terms, &mut record.traffic);
         {
-            let mut run = pin!(relay.run(&terms.rules, terms.switch));
+            let mut run = pin!(relay.run(&terms));
             let goes_on = poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await;
             assert!(goes_on, "{says:?}");
         }

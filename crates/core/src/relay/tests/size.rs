@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// 536 bytes measured (debug build), 520 without a hello to replay, and some room: mostly the two directions and a
+/// 568 bytes measured (debug build), 552 without a hello to replay, and some room: mostly the two directions and a
 /// timer.
-const CEILING: usize = 564;
+const CEILING: usize = 592;
 
 #[tokio::test]
 async fn a_relay_is_small() {

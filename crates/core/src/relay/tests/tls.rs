@@ -1,14 +1,13 @@
 //! TLS at one side or both: close_notify, what a FIN without it becomes, and resets that never look clean.
 
 use super::*;
-use crate::replay::Replay;
 use rcgen::CertifiedKey;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
 use weir_tls::{
-    BackendAlpn, BackendClient, BackendSettings, BackendStream, BackendTls, CertificateFiles, ClientTls,
-    MinVersion, ServerNameFrom, ServerProfile, ServerSettings, Sessions, UnknownSni,
+    AsClient, AsServer, BackendAlpn, BackendSettings, BackendTls, Buffered, CertificateFiles, MinVersion,
+    ProbeStream, Scratch, ServerNameFrom, ServerProfile, ServerSettings, Sessions, UnknownSni,
 };
 
 const NAME: &str = "backend.test";
@@ -16,7 +15,7 @@ const NAME: &str = "backend.test";
 /// Both ends of TLS, from one certificate.
 struct Pki {
     profile: ServerProfile,
-    client: BackendClient,
+    backend: BackendTls,
     _folder: TempDir,
 }
 
@@ -46,51 +45,61 @@ impl Pki {
         };
         Self {
             profile: ServerProfile::build(&server, &Sessions::random().unwrap()).unwrap().0,
-            client: BackendTls::build(&backend).unwrap().0.client(),
+            backend: BackendTls::build(&backend).unwrap().0,
             _folder: folder,
         }
     }
 
-    /// A finished session: its client's end, its server's end.
-    async fn session<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
-        &self,
-        near: TcpStream,
-        far: S,
-    ) -> (BackendStream<TcpStream>, ClientTls<S>) {
-        let connect = Box::pin(self.client.connect(near, None, NAME, None));
-        let accept = Box::pin(self.profile.accept(far));
+    /// A session between a client that we did not write and weir.
+    async fn front(&self, near: TcpStream, far: TcpStream, ahead: Vec<u8>) -> (Client, Tls<AsServer>) {
+        let scratch = Scratch::default();
+        let probe = self.backend.probe();
+        let connect = Box::pin(probe.connect(near, None, NAME, None));
+        let accept = Box::pin(self.profile.accept(far, ahead, &scratch));
         let (near, far) = tokio::join!(connect, accept);
-        let Ok((far, _)) = far else { panic!("no handshake") };
-        (near.unwrap().0, far)
+        (near.unwrap().0, Tls(far.ok().unwrap().0))
+    }
+
+    /// A session between weir and a backend.
+    async fn back(&self, near: TcpStream, far: TcpStream) -> (Tls<AsClient>, Buffered<AsServer, TcpStream>) {
+        let (scratch, other) = (Scratch::default(), Scratch::default());
+        let client = self.backend.client();
+        let connect = Box::pin(client.connect(near, &scratch, None, NAME, None));
+        let accept = Box::pin(self.profile.accept(far, Vec::new(), &other));
+        let (near, far) = tokio::join!(connect, accept);
+        (Tls(near.unwrap().0), far.ok().unwrap().0.buffered())
     }
 }
 
+/// A client's end of a session: tokio-rustls, not ours.
+type Client = ProbeStream<TcpStream>;
+
 /// TLS with the client, plaintext with the backend.
 struct Offload {
-    client: BackendStream<TcpStream>,
-    front: Tls<ClientTls<Replay>>,
+    client: Client,
+    front: Tls<AsServer>,
     back: TcpStream,
     backend: TcpStream,
 }
 
 async fn offload() -> Offload {
     let Sides { client, front, back, backend } = sides().await;
-    let (client, front) = Pki::new().session(client, Replay::new(Vec::new(), front)).await;
-    Offload { client, front: Tls(Box::new(front)), back, backend }
+    let (client, front) = Pki::new().front(client, front, Vec::new()).await;
+    Offload { client, front, back, backend }
 }
 
 /// TLS with both.
 struct Bridging {
-    client: BackendStream<TcpStream>,
-    front: Tls<ClientTls<Replay>>,
-    back: Tls<BackendStream<TcpStream>>,
-    backend: ClientTls<TcpStream>,
+    client: Client,
+    front: Tls<AsServer>,
+    back: Tls<AsClient>,
+    backend: Buffered<AsServer, TcpStream>,
 }
 
 async fn bridging() -> Bridging {
     let Offload { client, front, back, backend } = offload().await;
-    let (back, backend) = Pki::new().session(back, backend).await;
-    Bridging { client, front, back: Tls(Box::new(back)), backend }
+    let (back, backend) = Pki::new().back(back, backend).await;
+    Bridging { client, front, back, backend }
 }
 
 fn rules(rig: &mut Rig, client: OnTruncation) {
@@ -234,7 +243,7 @@ async fn bridging_passes_a_truncation_on_as_it_is_each_way() {
             } else {
                 backend.write_all(b"cut").await.unwrap();
                 backend.flush().await.unwrap();
-                backend.get_mut().0.shutdown().await.unwrap();
+                backend.get_mut().get_mut().shutdown().await.unwrap();
                 passed_on(&mut client, &mut backend).await;
             }
         };
@@ -287,7 +296,7 @@ async fn a_tls_backend_s_reset_is_never_a_clean_end_to_a_tls_client() {
         if uploads {
             client.write_all(b"upload").await.unwrap();
         }
-        abort(backend.into_inner().0).await;
+        abort(backend.into_inner().into_inner()).await;
         let (ended, (got, end)) =
             within(async { tokio::join!(rig.run(front, back, b""), read_out(&mut client)) }).await;
         assert_eq!(got, b"half an answ");
@@ -318,12 +327,13 @@ async fn what_was_read_ahead_is_replayed_into_the_session() {
     let Sides { client, mut front, back, mut backend } = sides().await;
     let pki = Pki::new();
     let rig = Rig::new(1);
-    let connect = Box::pin(pki.client.connect(client, None, NAME, None));
+    let (probe, scratch) = (pki.backend.probe(), Scratch::default());
+    let connect = Box::pin(probe.connect(client, None, NAME, None));
     let accept = Box::pin(async {
         let mut ahead = vec![0; 300];
         let n = front.read(&mut ahead).await.unwrap();
         ahead.truncate(n);
-        pki.profile.accept(Replay::new(ahead, front)).await
+        pki.profile.accept(front, ahead, &scratch).await
     });
     let (client, front) = tokio::join!(connect, accept);
     let (mut client, front) = (client.unwrap().0, front.ok().unwrap().0);
@@ -333,7 +343,7 @@ async fn what_was_read_ahead_is_replayed_into_the_session() {
         assert_eq!(read_out(&mut backend).await.0, b"whole");
         backend.shutdown().await.unwrap();
     };
-    let (ended, ()) = within(async { tokio::join!(rig.run(Tls(Box::new(front)), back, b""), talk) }).await;
+    let (ended, ()) = within(async { tokio::join!(rig.run(Tls(front), back, b""), talk) }).await;
     assert_clean(&ended, Side::Client, How::CloseNotify);
 }
 

@@ -18,7 +18,7 @@ use crate::fixtures::{Pki, ecdsa, params, pipe, plain_server};
 
 const NAME: &str = "backend.test";
 
-type Connected = Result<(BackendStream<DuplexStream>, Session), HandshakeError>;
+type Connected = Result<(Box<BackendStream<DuplexStream>>, Session), HandshakeError>;
 
 /// One connection to a server that says a byte, which carries its tickets to the client.
 async fn connect_as(
@@ -36,9 +36,10 @@ async fn connect_as(
         std::io::Result::Ok(stream)
     });
     let client = Box::pin(async {
-        let (mut stream, session) = client.connect(near, sni, host, negotiated).await?;
+        let (stream, session) = client.connect(near, &Scratch::default(), sni, host, negotiated).await?;
+        let mut stream = stream.buffered();
         stream.read_u8().await?;
-        Ok((stream, session))
+        Ok((Box::new(stream.into_inner()), session))
     });
     // A server whose client refuses fails too; the client says why.
     tokio::join!(client, server).0
@@ -293,10 +294,10 @@ async fn a_server_that_speaks_no_tls_or_leaves_is_told_apart() {
     let client = BackendTls::unjudged().client();
     let (near, mut far) = pipe();
     far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.expect("room");
-    let error = client.connect(near, None, NAME, None).await.expect_err("no TLS");
+    let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("no TLS");
     assert_eq!(error.reason, Reason::Protocol);
     let (near, far) = pipe();
     drop(far);
-    let error = client.connect(near, None, NAME, None).await.expect_err("nobody there");
+    let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("nobody there");
     assert!(matches!(error.reason, Reason::Eof | Reason::Reset), "{error}");
 }

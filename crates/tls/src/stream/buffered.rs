@@ -1,0 +1,73 @@
+//! A TLS stream for whoever reads and writes by [`AsyncRead`] and [`AsyncWrite`].
+
+use super::{AT_ONCE, Scratch, Side, TlsStream};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A [`TlsStream`] with a scratch buffer of its own: for single connections, not for a worker's thousands.
+#[derive(Debug)]
+pub struct Buffered<S, IO> {
+    stream: TlsStream<S, IO>,
+    scratch: Scratch,
+    /// Decrypted, and not asked for yet, from `at` on.
+    plain: Vec<u8>,
+    at: usize,
+}
+
+impl<S, IO> Buffered<S, IO> {
+    pub(super) fn new(stream: TlsStream<S, IO>) -> Self {
+        Self { stream, scratch: Scratch::default(), plain: Vec::new(), at: 0 }
+    }
+
+    /// The stream within.
+    pub fn get_ref(&self) -> &TlsStream<S, IO> {
+        &self.stream
+    }
+
+    /// The stream within; what was decrypted and not read is lost.
+    pub fn into_inner(self) -> TlsStream<S, IO> {
+        self.stream
+    }
+
+    /// The stream within.
+    pub fn get_mut(&mut self) -> &mut TlsStream<S, IO> {
+        &mut self.stream
+    }
+}
+
+impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Buffered<S, IO> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.at == this.plain.len() {
+            (this.plain, this.at) = (vec![0; AT_ONCE], 0);
+            let read = this.stream.poll_read(cx, &mut this.plain, &this.scratch);
+            this.plain.truncate(match &read {
+                Poll::Ready(Ok(n)) => *n,
+                _ => 0,
+            });
+            ready!(read)?;
+        }
+        let rest = this.plain.get(this.at..).unwrap_or_default();
+        let some = rest.get(..buf.remaining()).unwrap_or(rest);
+        buf.put_slice(some);
+        this.at += some.len();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Buffered<S, IO> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        this.stream.poll_write(cx, buf, &this.scratch)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream.poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.get_mut().stream.poll_shutdown(cx)
+    }
+}

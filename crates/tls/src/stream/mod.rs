@@ -1,0 +1,454 @@
+//! A TLS stream that holds no buffer while it waits.
+//!
+//! It stands on rustls' unbuffered interface: ciphertext is read in large pieces into the worker's scratch buffer,
+//! many records at a time, and plaintext is encrypted there and sent with one call. What stays with the stream is
+//! what must: the beginning of a record whose rest has not come, and what was encrypted and the socket did not take.
+//!
+//! Its ends are those of RFC 8446 §6.1: close_notify reads as an end, an end without it as
+//! [`io::ErrorKind::UnexpectedEof`], and each direction ends by itself.
+
+mod buffered;
+mod handshake;
+mod scratch;
+mod side;
+
+pub use buffered::Buffered;
+pub use scratch::{AT_ONCE, Scratch};
+pub use side::{AsClient, AsServer, Side};
+
+pub(crate) use handshake::handshake;
+
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError};
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A TLS stream over `IO`.
+pub struct TlsStream<S, IO> {
+    side: S,
+    io: IO,
+    /// Plaintext that came with the end of the handshake.
+    early: Vec<u8>,
+    /// The beginning of a record.
+    partial: Vec<u8>,
+    /// Records that are to be sent, from `sent` on.
+    unsent: Vec<u8>,
+    sent: usize,
+    /// What is to be sent may wait for what is written next: it is a ticket.
+    may_wait: bool,
+    reading: Reading,
+    /// close_notify is among what was sent or is to be.
+    said_goodbye: bool,
+    /// Bytes read at a time.
+    reads: Pace,
+    /// Bytes encrypted at a time.
+    writes: Pace,
+}
+
+/// Where the peer's direction is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    Open,
+    /// By close_notify.
+    Ended,
+    /// By a FIN alone.
+    Truncated,
+    /// The session is broken.
+    Failed,
+}
+
+/// What rustls wants next.
+enum Step {
+    /// Something is encoded, decrypted or ended; there may be more.
+    More,
+    /// It has worked through everything.
+    Done,
+    Failed(rustls::Error),
+}
+
+/// How much is read, or encrypted, at a time: more while each time all of it goes, so that bulk takes few calls and a
+/// slow peer makes the stream keep little.
+#[derive(Clone, Copy, Debug)]
+struct Pace(u8);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(1)
+    }
+}
+
+impl Pace {
+    /// From one record up to [`AT_ONCE`].
+    fn bytes(self) -> usize {
+        usize::from(self.0) * ONE_RECORD
+    }
+
+    /// `all` that was asked for has come, or gone at once.
+    fn saw(&mut self, all: bool) {
+        if all && self.bytes() * 2 <= AT_ONCE {
+            self.0 *= 2;
+        }
+    }
+
+    /// The socket did not take it at once.
+    fn stalled(&mut self) {
+        self.0 = (self.0 / 2).max(1);
+    }
+}
+
+/// A record is at most a little longer than this.
+const ONE_RECORD: usize = 16 * 1024;
+/// A ticket longer than this, by the client's certificates in it, is sent by itself.
+const LONG_TICKET: usize = 4 * 1024;
+/// Answers to a peer that asks and asks and takes nothing, as far as they are kept.
+const ANSWERS: usize = 64 * 1024;
+
+impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
+    fn new(side: S, io: IO, ahead: Vec<u8>) -> Self {
+        Self {
+            side,
+            io,
+            early: Vec::new(),
+            partial: ahead,
+            unsent: Vec::new(),
+            sent: 0,
+            may_wait: false,
+            reading: Reading::Open,
+            said_goodbye: false,
+            reads: Pace::default(),
+            writes: Pace::default(),
+        }
+    }
+
+    /// The same, for whoever reads and writes by [`AsyncRead`] and [`AsyncWrite`].
+    pub fn buffered(self) -> Buffered<S, IO> {
+        Buffered::new(self)
+    }
+
+    /// The stream below.
+    pub fn get_ref(&self) -> &IO {
+        &self.io
+    }
+
+    /// The stream below, to end it without a word of TLS.
+    pub fn get_mut(&mut self) -> &mut IO {
+        &mut self.io
+    }
+
+    /// The stream below, without a word of TLS; what was not sent or decrypted is lost.
+    pub fn into_inner(self) -> IO {
+        self.io
+    }
+
+    /// This end of the session.
+    pub fn side(&self) -> &S {
+        &self.side
+    }
+
+    /// There is a ticket that waits for what is written next; [`Self::poll_flush`] sends it alone.
+    pub fn holds_back(&self) -> bool {
+        self.may_wait && !self.unsent.is_empty()
+    }
+
+    /// The certificate that the peer presented, in DER.
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        self.side.common().peer_certificates()?.first().map(AsRef::as_ref)
+    }
+
+    /// Reads plaintext into `plain`, which has room for [`AT_ONCE`] bytes. 0 is the end that the peer told.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] for an end without close_notify; [`io::ErrorKind::InvalidData`] where the peer
+    /// breaks the protocol: the alert that says so is sent as far as the socket takes it; those of the socket.
+    pub fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &mut [u8],
+        scratch: &Scratch,
+    ) -> Poll<io::Result<usize>> {
+        if !self.early.is_empty() {
+            let early = std::mem::take(&mut self.early);
+            let n = early.len().min(plain.len());
+            plain.iter_mut().zip(&early).for_each(|(to, from)| *to = *from);
+            self.early.extend_from_slice(early.get(n..).unwrap_or_default());
+            return Poll::Ready(Ok(n));
+        }
+        loop {
+            self.answer(cx);
+            match self.reading {
+                Reading::Open => {}
+                Reading::Ended => return Poll::Ready(Ok(0)),
+                Reading::Truncated => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                Reading::Failed => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
+            }
+            if self.unsent.len() - self.sent > ANSWERS {
+                return Poll::Pending; // `answer` waits for the socket.
+            }
+            let mut input = scratch.borrow();
+            // A partial record is shorter than one record: there is always room for its rest.
+            let before = self.partial.len();
+            let most = (before + self.reads.bytes()).min(plain.len()).min(AT_ONCE);
+            let room = input.get_mut(before..most).unwrap_or_default();
+            if room.is_empty() {
+                // Of messages that no peer sends: longer than any that TLS has after the handshake.
+                self.reading = Reading::Failed;
+                continue;
+            }
+            let mut buf = ReadBuf::new(room);
+            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            let read = buf.filled().len();
+            self.reads.saw(buf.remaining() == 0);
+            if read == 0 {
+                self.reading = Reading::Truncated;
+                continue;
+            }
+            if let Some(front) = input.get_mut(..before) {
+                front.copy_from_slice(&self.partial);
+            }
+            let mut filled = 0;
+            let (left, failed) =
+                self.take(input.get_mut(..before + read).unwrap_or_default(), &mut |bytes| {
+                    // There is room: plaintext is shorter than its records.
+                    if let Some(room) = plain.get_mut(filled..filled + bytes.len()) {
+                        room.copy_from_slice(bytes);
+                        filled += bytes.len();
+                    }
+                });
+            self.partial = match input.get(left..before + read) {
+                Some(rest) if !rest.is_empty() => rest.to_vec(),
+                _ => Vec::new(),
+            };
+            if failed.is_some() {
+                self.reading = Reading::Failed;
+            }
+            if filled > 0 {
+                return Poll::Ready(Ok(filled));
+            }
+        }
+    }
+
+    /// Works through `input`. Gives where the rest begins that it could do nothing with, and what broke the session:
+    /// then the alert that says so is among what is to be sent, and rustls must not be asked again.
+    fn take(&mut self, input: &mut [u8], see: &mut dyn FnMut(&[u8])) -> (usize, Option<rustls::Error>) {
+        let mut at = 0;
+        loop {
+            let (discard, step) = self.step(input.get_mut(at..).unwrap_or_default(), see);
+            at += discard;
+            match step {
+                Step::More => {}
+                Step::Done => return (at, None),
+                Step::Failed(error) => {
+                    self.may_wait = false;
+                    // Only as long as something is to be sent: asked further, it would fail on the same bytes again.
+                    while self.side.common().wants_write() {
+                        let (discard, _alert) = self.step(input.get_mut(at..).unwrap_or_default(), see);
+                        at += discard;
+                    }
+                    return (at, Some(error));
+                }
+            }
+        }
+    }
+
+    /// One step of rustls, and how much of `input` it is done with.
+    fn step(&mut self, input: &mut [u8], see: &mut dyn FnMut(&[u8])) -> (usize, Step) {
+        let status = self.side.process(input);
+        let discard = status.discard;
+        let step = match status.state {
+            Err(error) => Step::Failed(error),
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                let mut step = Step::More;
+                while let Some(record) = traffic.next_record() {
+                    match record {
+                        Ok(record) => see(record.payload),
+                        Err(error) => step = Step::Failed(error),
+                    }
+                }
+                step
+            }
+            Ok(ConnectionState::EncodeTlsData(data)) => match encode(data, &mut self.unsent) {
+                Ok(()) => Step::More,
+                Err(error) => Step::Failed(error),
+            },
+            Ok(ConnectionState::TransmitTlsData(data)) => {
+                data.done();
+                Step::More
+            }
+            Ok(ConnectionState::PeerClosed) => {
+                self.reading = Reading::Ended;
+                Step::More
+            }
+            Ok(
+                ConnectionState::Closed
+                | ConnectionState::WriteTraffic(_)
+                | ConnectionState::BlockedHandshake,
+            ) => Step::Done,
+            // Early data is never offered or accepted.
+            Ok(_) => Step::Failed(rustls::Error::General("an unknown state".to_owned())),
+        };
+        (discard, step)
+    }
+
+    /// Takes a part of `plain`, and sends what the socket takes of it; the rest is kept for [`Self::poll_flush`].
+    ///
+    /// # Errors
+    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &[u8],
+        scratch: &Scratch,
+    ) -> Poll<io::Result<usize>> {
+        if !self.may_wait || self.unsent.len() > LONG_TICKET {
+            ready!(self.poll_flush(cx))?;
+        }
+        if self.reading == Reading::Failed {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let plain = plain.get(..self.writes.bytes()).unwrap_or(plain);
+        let mut output = scratch.borrow();
+        let ticket = self.unsent.len();
+        if let Some(front) = output.get_mut(..ticket) {
+            front.copy_from_slice(&self.unsent);
+        }
+        let encrypted = self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default())?;
+        (self.unsent, self.sent, self.may_wait) = (Vec::new(), 0, false);
+        let output = output.get(..ticket + encrypted).unwrap_or_default();
+        let mut at = 0;
+        while let Some(rest) = output.get(at..).filter(|rest| !rest.is_empty()) {
+            match Pin::new(&mut self.io).poll_write(cx, rest) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => at += n,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.unsent = rest.to_vec();
+                    self.writes.stalled();
+                    return Poll::Ready(Ok(plain.len()));
+                }
+            }
+        }
+        self.writes.saw(plain.len() >= self.writes.bytes());
+        Poll::Ready(Ok(plain.len()))
+    }
+
+    fn encrypt(&mut self, plain: &[u8], output: &mut [u8]) -> io::Result<usize> {
+        let mut at = 0;
+        loop {
+            // A beginning of a record is nothing that a step can be done with, so nothing is discarded.
+            let state = self.side.process(&mut self.partial).state;
+            let room = output.get_mut(at..).unwrap_or_default();
+            match state.map_err(broken)? {
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    return Ok(at + traffic.encrypt(plain, room).map_err(exhausted)?);
+                }
+                ConnectionState::EncodeTlsData(mut data) => {
+                    at += data.encode(room).map_err(|error| io::Error::other(error.to_string()))?;
+                }
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+    }
+
+    /// Sends what is to be sent.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.may_wait = false;
+        while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                n => self.sent += n,
+            }
+        }
+        if self.sent > 0 {
+            (self.unsent, self.sent) = (Vec::new(), 0);
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Sends what the session has to say by itself. That it cannot be sent now is no reason not to read.
+    fn answer(&mut self, cx: &mut Context<'_>) {
+        if !self.may_wait && !self.unsent.is_empty() {
+            // Nor is that it can never be sent: what has come is there to be read, and writing will meet it again.
+            let _sent: Poll<io::Result<()>> = self.poll_flush(cx);
+        }
+    }
+
+    /// Sends close_notify after all that was written, then a FIN.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.said_goodbye {
+            self.said_goodbye = true;
+            self.queue_close_notify();
+        }
+        ready!(self.poll_flush(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn queue_close_notify(&mut self) {
+        if self.reading == Reading::Failed {
+            return; // It has said its last word.
+        }
+        loop {
+            match self.side.process(&mut self.partial).state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    let mut alert = [0; CLOSE_NOTIFY];
+                    match traffic.queue_close_notify(&mut alert) {
+                        Ok(n) => self.unsent.extend(alert.iter().take(n)),
+                        // More is to be sent before it than a close_notify: it is queued, and comes out by steps.
+                        Err(EncryptError::InsufficientSize(_)) => continue,
+                        Err(EncryptError::EncryptExhausted) => {}
+                    }
+                    return;
+                }
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    if encode(data, &mut self.unsent).is_err() {
+                        return;
+                    }
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                _ => return,
+            }
+        }
+    }
+}
+
+impl<S, IO> fmt::Debug for TlsStream<S, IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsStream").field("reading", &self.reading).finish_non_exhaustive()
+    }
+}
+
+/// Appends what rustls wants to be sent.
+fn encode<D>(mut data: EncodeTlsData<'_, D>, to: &mut Vec<u8>) -> Result<(), rustls::Error> {
+    let at = to.len();
+    let needed = match data.encode(&mut []) {
+        Err(EncodeError::InsufficientSize(size)) => size.required_size,
+        _ => return Ok(()), // It is empty.
+    };
+    to.resize(at + needed, 0);
+    match data.encode(to.get_mut(at..).unwrap_or_default()) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(rustls::Error::General(error.to_string())),
+    }
+}
+
+fn broken(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn exhausted(error: EncryptError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
+
+/// A header, an alert, and what encryption adds to it.
+const CLOSE_NOTIFY: usize = 128;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,384 @@
+//! Our stream against tokio-rustls: whatever the sockets do, the same bytes and the same ends.
+
+use super::*;
+use crate::fixtures::{Pki, plain_server, tls_error};
+use proptest::prelude::*;
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::ServerName;
+use rustls::server::UnbufferedServerConnection;
+use rustls::version::{TLS12, TLS13};
+use rustls::{AlertDescription, ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
+use std::sync::Arc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+const NAME: &str = "www.example.com";
+
+/// A stream that gives and takes less than it could, and sometimes nothing yet.
+struct Choppy {
+    io: DuplexStream,
+    random: fastrand::Rng,
+}
+
+impl Choppy {
+    fn chop(&mut self, cx: &Context<'_>, most: usize) -> Option<usize> {
+        if self.random.u8(..) < 64 {
+            cx.waker().wake_by_ref();
+            return None;
+        }
+        let most = most.max(1);
+        Some(if self.random.bool() { most } else { self.random.usize(1..=most) })
+    }
+}
+
+impl AsyncRead for Choppy {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Some(most) = self.chop(cx, buf.remaining()) else { return Poll::Pending };
+        let mut bytes = vec![0; most.min(buf.remaining())];
+        let mut part = ReadBuf::new(&mut bytes);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut part))?;
+        buf.put_slice(part.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Choppy {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let Some(most) = self.chop(cx, buf.len()) else { return Poll::Pending };
+        Pin::new(&mut self.io).poll_write(cx, &buf[..most.min(buf.len())])
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+/// Configurations of both ends for one version.
+#[derive(Clone)]
+struct World {
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+impl World {
+    fn new(version: &'static SupportedProtocolVersion) -> Self {
+        let pki = Pki::new();
+        let server = plain_server(&pki.issue("a", &[NAME]), 1);
+        Self { server: Arc::new(server), client: Arc::new(pki.client(&[version])) }
+    }
+
+    async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+    ) -> Result<Buffered<AsServer, IO>, (io::Error, IO)> {
+        let scratch = Scratch::default();
+        let side = AsServer(UnbufferedServerConnection::new(Arc::clone(&self.server)).expect("a server"));
+        Ok(handshake(side, io, Vec::new(), &scratch).await?.buffered())
+    }
+
+    async fn connect<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+    ) -> Result<Buffered<AsClient, IO>, (io::Error, IO)> {
+        let scratch = Scratch::default();
+        let connection = UnbufferedClientConnection::new(Arc::clone(&self.client), name()).expect("a client");
+        Ok(handshake(AsClient(connection), io, Vec::new(), &scratch).await?.buffered())
+    }
+
+    async fn their_accept<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+    ) -> tokio_rustls::server::TlsStream<IO> {
+        TlsAcceptor::from(Arc::clone(&self.server)).accept(io).await.expect("their server")
+    }
+
+    async fn their_connect<IO: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        io: IO,
+    ) -> tokio_rustls::client::TlsStream<IO> {
+        TlsConnector::from(Arc::clone(&self.client)).connect(name(), io).await.expect("their client")
+    }
+}
+
+/// The two ends of a connection: our server, their client.
+async fn ours_and_theirs(
+    world: &World,
+) -> (Buffered<AsServer, DuplexStream>, tokio_rustls::client::TlsStream<DuplexStream>) {
+    let (near, far) = duplex(1 << 20);
+    let (ours, theirs) = tokio::join!(world.accept(near), world.their_connect(far));
+    (ours.map_err(why).expect("our side"), theirs)
+}
+
+fn why<IO>((error, _): (io::Error, IO)) -> io::Error {
+    error
+}
+
+fn name() -> ServerName<'static> {
+    ServerName::try_from(NAME).expect("a name")
+}
+
+/// Says `size` bytes in pieces, ends, and gives what the other side said to its end.
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, size: usize, seed: u64) -> Vec<u8> {
+    let (mut reader, mut writer) = tokio::io::split(stream);
+    let said = bytes(size, seed);
+    let say = async {
+        let (mut rest, mut random) = (&said[..], fastrand::Rng::with_seed(seed));
+        while !rest.is_empty() {
+            let piece = random.usize(1..=rest.len().min(100_000));
+            writer.write_all(&rest[..piece]).await.expect("it writes");
+            if random.bool() {
+                writer.flush().await.expect("it flushes");
+            }
+            rest = &rest[piece..];
+        }
+        writer.shutdown().await.expect("it ends");
+    };
+    let hear = async {
+        let mut heard = Vec::new();
+        reader.read_to_end(&mut heard).await.expect("it reads");
+        heard
+    };
+    tokio::join!(say, hear).1
+}
+
+fn bytes(size: usize, seed: u64) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(seed ^ 0x5eed);
+    std::iter::repeat_with(|| random.u8(..)).take(size).collect()
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Pairing {
+    OurServer,
+    OurClient,
+    Both,
+}
+
+fn run(pairing: Pairing, world: &World, sizes: (usize, usize), room: usize, seed: u64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let (near, far) = duplex(room);
+    let choppy = |io, seed| Choppy { io, random: fastrand::Rng::with_seed(seed) };
+    let (near, far) = (choppy(near, seed), choppy(far, seed + 1));
+    let (down, up) = sizes;
+    let (at_server, at_client) = runtime.block_on(async {
+        match pairing {
+            Pairing::OurServer => tokio::join!(
+                async {
+                    converse(world.accept(near).await.map_err(why).expect("a handshake"), down, seed).await
+                },
+                async { converse(world.their_connect(far).await, up, seed + 1).await },
+            ),
+            Pairing::OurClient => {
+                tokio::join!(async { converse(world.their_accept(near).await, down, seed).await }, async {
+                    converse(world.connect(far).await.map_err(why).expect("a handshake"), up, seed + 1).await
+                },)
+            }
+            Pairing::Both => tokio::join!(
+                async {
+                    converse(world.accept(near).await.map_err(why).expect("a handshake"), down, seed).await
+                },
+                async {
+                    converse(world.connect(far).await.map_err(why).expect("a handshake"), up, seed + 1).await
+                },
+            ),
+        }
+    });
+    assert!(at_client == bytes(down, seed), "down: {} of {down} bytes", at_client.len());
+    assert!(at_server == bytes(up, seed + 1), "up: {} of {up} bytes", at_server.len());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn every_byte_arrives_in_order(
+        pairing in prop_oneof![Just(Pairing::OurServer), Just(Pairing::OurClient), Just(Pairing::Both)],
+        modern: bool,
+        down in 0usize..300_000,
+        up in 0usize..300_000,
+        room in prop_oneof![Just(1usize), 16..70usize, 1_000..200_000usize],
+        seed: u64,
+    ) {
+        thread_local! {
+            static WORLDS: [World; 2] = [World::new(&TLS12), World::new(&TLS13)];
+        }
+        let world = WORLDS.with(|worlds| worlds[usize::from(modern)].clone());
+        // A byte at a time is for the handshake and a little more.
+        let (down, up) = if room == 1 { (down % 3_000, up % 3_000) } else { (down, up) };
+        run(pairing, &world, (down, up), room, seed % (u64::MAX - 1));
+    }
+}
+
+#[tokio::test]
+async fn a_direction_ends_by_itself() {
+    for version in [&TLS12, &TLS13] {
+        let world = World::new(version);
+        let (mut ours, mut theirs) = ours_and_theirs(&world).await;
+        theirs.write_all(b"question").await.expect("it writes");
+        theirs.shutdown().await.expect("it ends");
+        let mut heard = Vec::new();
+        ours.read_to_end(&mut heard).await.expect("a clean end");
+        assert_eq!(heard, b"question");
+        ours.write_all(b"answer").await.expect("it writes after the end of the other direction");
+        ours.shutdown().await.expect("it ends");
+        let mut heard = Vec::new();
+        theirs.read_to_end(&mut heard).await.expect("a clean end");
+        assert_eq!(heard, b"answer");
+    }
+}
+
+#[tokio::test]
+async fn an_end_without_close_notify_is_told() {
+    for version in [&TLS12, &TLS13] {
+        let world = World::new(version);
+        let (mut ours, mut theirs) = ours_and_theirs(&world).await;
+        theirs.write_all(b"half an ans").await.expect("it writes");
+        theirs.flush().await.expect("it flushes");
+        drop(theirs);
+        let mut heard = Vec::new();
+        let error = ours.read_to_end(&mut heard).await.expect_err("truncated");
+        assert_eq!((heard.as_slice(), error.kind()), (&b"half an ans"[..], io::ErrorKind::UnexpectedEof));
+        let again = ours.read_u8().await.expect_err("still truncated");
+        assert_eq!(again.kind(), io::ErrorKind::UnexpectedEof);
+    }
+}
+
+#[tokio::test]
+async fn a_changed_byte_is_an_error_and_an_alert() {
+    let world = World::new(&TLS13);
+    let (near, middle) = duplex(1 << 20);
+    let (far, other) = duplex(1 << 20);
+    let mut relay = tokio::task::JoinSet::new();
+    relay.spawn(between(middle, other));
+    let (ours, mut theirs) = tokio::join!(world.accept(near), world.their_connect(far));
+    let mut ours = ours.map_err(why).expect("our side");
+    theirs.write_all(b"CHANGE ME").await.expect("it writes");
+    let error = ours.read_u8().await.expect_err("bad record");
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    assert_eq!(ours.write(b"x").await.expect_err("broken").kind(), io::ErrorKind::InvalidData);
+    ours.shutdown().await.expect("the alert, then a FIN");
+    let told = tls_error(&theirs.read_u8().await.expect_err("an alert"));
+    assert_eq!(told, Error::AlertReceived(AlertDescription::BadRecordMac));
+}
+
+/// Relays two ends, and changes the last byte of each piece that goes to the server after the handshake.
+async fn between(mut near: DuplexStream, mut far: DuplexStream) {
+    let (mut up, mut down, mut pieces) = (vec![0; 65_536], vec![0; 65_536], 0);
+    loop {
+        tokio::select! {
+            n = near.read(&mut down) => far.write_all(&down[..n.expect("it reads")]).await.expect("it writes"),
+            n = far.read(&mut up) => {
+                let n = n.expect("it reads");
+                // The hello, then Finished, then what is to be changed.
+                pieces += 1;
+                if pieces > 2 {
+                    up[n - 1] ^= 1;
+                }
+                near.write_all(&up[..n]).await.expect("it writes");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ticket_goes_with_the_first_bytes() {
+    let world = World::new(&TLS13);
+    let (mut ours, mut theirs) = ours_and_theirs(&world).await;
+    assert!(ours.get_ref().may_wait && !ours.get_ref().unsent.is_empty(), "the ticket waits");
+    ours.write_all(b"!").await.expect("it writes");
+    assert!(ours.get_ref().unsent.is_empty() && ours.get_ref().unsent.capacity() == 0);
+    assert_eq!(theirs.read_u8().await.expect("it reads"), b'!');
+    let (near, far) = duplex(1 << 20);
+    let (_ours, theirs) = tokio::join!(world.accept(near), world.their_connect(far));
+    assert_eq!(theirs.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+}
+
+#[tokio::test]
+async fn keys_change_in_the_middle() {
+    let world = World::new(&TLS13);
+    let (mut ours, mut theirs) = ours_and_theirs(&world).await;
+    for round in 0..3 {
+        theirs.get_mut().1.refresh_traffic_keys().expect("TLS 1.3");
+        theirs.write_all(&[round]).await.expect("it writes");
+        theirs.flush().await.expect("it flushes");
+        assert_eq!(ours.read_u8().await.expect("it reads"), round);
+        ours.write_all(&[round]).await.expect("it writes");
+        assert_eq!(theirs.read_u8().await.expect("it reads"), round);
+    }
+}
+
+#[tokio::test]
+async fn it_holds_nothing_while_it_waits() {
+    for version in [&TLS12, &TLS13] {
+        let world = World::new(version);
+        let (mut ours, mut theirs) = ours_and_theirs(&world).await;
+        let sent = bytes(200_000, 7);
+        let mut heard = vec![0; sent.len()];
+        let (written, read) = tokio::join!(theirs.write_all(&sent), ours.read_exact(&mut heard));
+        written.and(read.map(drop)).expect("it goes through");
+        ours.write_all(b"x").await.expect("it writes");
+        let stream = ours.get_ref();
+        let held = stream.early.capacity() + stream.partial.capacity() + stream.unsent.capacity();
+        assert_eq!(held, 0);
+    }
+}
+
+#[tokio::test]
+async fn what_comes_with_the_handshake_is_not_lost() {
+    for version in [&TLS12, &TLS13] {
+        let world = World::new(version);
+        let (near, far) = duplex(1 << 20);
+        let client = async {
+            let mut theirs = world.their_connect(far).await;
+            theirs.write_all(&bytes(50_000, 3)).await.expect("it writes");
+            theirs.shutdown().await.expect("it ends");
+            theirs
+        };
+        // Ours begins when all is there.
+        let (ours, theirs) = tokio::join!(
+            async {
+                tokio::task::yield_now().await;
+                world.accept(near).await
+            },
+            client
+        );
+        let mut ours = ours.map_err(why).expect("our side");
+        let mut heard = Vec::new();
+        ours.read_to_end(&mut heard).await.expect("a clean end");
+        assert!(heard == bytes(50_000, 3));
+        drop(theirs);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_handshake_says_why_and_gives_the_stream_back() {
+    let (one, other) = (World::new(&TLS13), World::new(&TLS13));
+    let mixed = World { server: one.server, client: other.client };
+    let (near, far) = duplex(1 << 20);
+    let (ours, theirs) =
+        tokio::join!(mixed.connect(far), TlsAcceptor::from(mixed.server.clone()).accept(near));
+    let (error, _io) = ours.expect_err("refused");
+    assert!(matches!(tls_error(&error), Error::InvalidCertificate(_)), "{error}");
+    let told = tls_error(&theirs.expect_err("told so"));
+    assert_eq!(told, Error::AlertReceived(AlertDescription::UnknownCA));
+
+    let (mut near, far) = duplex(1 << 20);
+    near.write_all(b"GET / HTTP/1.1\r\n\r\n").await.expect("it writes");
+    let (error, _io) = one_side(&mixed, far).await;
+    assert!(matches!(tls_error(&error), Error::InvalidMessage(_)), "{error}");
+    let (near, far) = duplex(1 << 20);
+    drop(near);
+    let (error, _io) = one_side(&mixed, far).await;
+    assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
+}
+
+async fn one_side(world: &World, io: DuplexStream) -> (io::Error, DuplexStream) {
+    world.accept(io).await.expect_err("no handshake")
+}
