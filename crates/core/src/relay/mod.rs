@@ -45,20 +45,23 @@ use tokio::net::TcpStream;
 ///
 /// # Cancel safety
 /// Dropping the future loses what was read and not yet written.
-pub async fn relay<C: Wire, B: Wire>(
+#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and relays live long")]
+pub fn relay<C: Wire, B: Wire>(
     client: &mut C,
     backend: &mut B,
     ahead: Vec<u8>,
     terms: Terms<'_>,
     traffic: &mut Traffic,
-) -> Result<Finished, ConnError> {
-    let mut relay = Relay::new(client, backend, Ahead::new(ahead, HelloReplay::Never), &terms, traffic);
-    let end = relay.run(&terms).await;
-    if matches!(end, End::Both) {
-        return relay.finished();
+) -> impl Future<Output = Result<Finished, ConnError>> {
+    async move {
+        let mut relay = Relay::new(client, backend, Ahead::new(ahead, HelloReplay::Never), &terms, traffic);
+        let end = relay.run(&terms).await;
+        if matches!(end, End::Both) {
+            return relay.finished();
+        }
+        // Boxed: a connection must not carry the size of its end.
+        Box::pin(relay.settle(end)).await
     }
-    // Boxed: a connection must not carry the size of its end.
-    Box::pin(relay.settle(end)).await
 }
 
 /// As [`relay`], between bare sockets, and with a hello in `ahead` that may go to another backend: where this one
@@ -67,19 +70,22 @@ pub async fn relay<C: Wire, B: Wire>(
 ///
 /// # Cancel safety
 /// Dropping the future loses what was read and not yet written.
-pub async fn relay_hello(
+#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and relays live long")]
+pub fn relay_hello(
     client: &mut TcpStream,
     backend: &mut TcpStream,
     ahead: Ahead,
     terms: Terms<'_>,
     traffic: &mut Traffic,
-) -> Relayed {
-    let mut relay = Relay::new(client, backend, ahead, &terms, traffic);
-    match relay.run(&terms).await {
-        End::Both => Relayed::Ended(relay.finished()),
-        End::Unanswered(silence) => Relayed::Unanswered(relay.unanswered(silence)),
-        // Boxed: a connection must not carry the size of its end.
-        end => Relayed::Ended(Box::pin(relay.settle(end)).await),
+) -> impl Future<Output = Relayed> {
+    async move {
+        let mut relay = Relay::new(client, backend, ahead, &terms, traffic);
+        match relay.run(&terms).await {
+            End::Both => Relayed::Ended(relay.finished()),
+            End::Unanswered(silence) => Relayed::Unanswered(relay.unanswered(silence)),
+            // Boxed: a connection must not carry the size of its end.
+            end => Relayed::Ended(Box::pin(relay.settle(end)).await),
+        }
     }
 }
 

@@ -17,41 +17,51 @@ use weir_core::socket;
 ///
 /// # Cancel safety
 /// Dropping the future closes both sides.
-pub async fn passthrough(
+#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and connections live long")]
+pub fn passthrough(
     mut client: TcpStream,
     ahead: Vec<u8>,
     mut road: Road<'_>,
     record: &mut Record,
-) -> Result<Finished, ConnError> {
-    road.finished();
-    let settings = &road.route.pool.settings;
-    let replay = match &road.hello {
-        Some(hello) if hello.may_be_replayed(ahead.len()) => settings.hello_replay,
-        _ => HelloReplay::Never,
-    };
-    let mut ahead = Ahead::new(ahead, replay);
-    let mut dialling = road.dialling();
-    let mut reached = road.reach(&mut dialling, &client, record, async |stream, _| Ok(stream)).await?;
-    loop {
-        let terms = road.terms(OnTruncation::PassOn); // Not asked: TLS is not weir's here.
-        let unanswered =
-            match relay_hello(&mut client, &mut reached.stream, ahead, terms, &mut record.traffic).await {
+) -> impl Future<Output = Result<Finished, ConnError>> {
+    async move {
+        road.finished();
+        let settings = &road.route.pool.settings;
+        let replay = match &road.hello {
+            Some(hello) if hello.may_be_replayed(ahead.len()) => settings.hello_replay,
+            _ => HelloReplay::Never,
+        };
+        let mut ahead = Ahead::new(ahead, replay);
+        let mut dialling = road.dialling();
+        let mut reached = road.reach(&mut dialling, &client, record, async |stream, _| Ok(stream)).await?;
+        loop {
+            let terms = road.terms(OnTruncation::PassOn); // Not asked: TLS is not weir's here.
+            let unanswered = match relay_hello(
+                &mut client,
+                &mut reached.stream,
+                ahead,
+                terms,
+                &mut record.traffic,
+            )
+            .await
+            {
                 Relayed::Ended(end) => return end,
                 Relayed::Unanswered(unanswered) => unanswered,
             };
-        // The place at the one that said nothing is given back first: the next may be picked by it.
-        drop(reached);
-        let next = road.another(&mut dialling, record, async |stream, _| Ok(stream)).await;
-        let other = match next {
-            Ok(other) => other,
-            // Told to end: that is weir's doing, whatever the backend did before.
-            Err(stopped @ ConnError::Stopped(_)) => {
-                socket::reset(&client);
-                return Err(stopped);
-            }
-            Err(_none_left) => return unanswered.silence.pass_on(client, &road.worker.memory).await,
-        };
-        road.route.pool.metrics.replays.inc();
-        (reached, ahead) = (other, unanswered.ahead);
+            // The place at the one that said nothing is given back first: the next may be picked by it.
+            drop(reached);
+            let next = road.another(&mut dialling, record, async |stream, _| Ok(stream)).await;
+            let other = match next {
+                Ok(other) => other,
+                // Told to end: that is weir's doing, whatever the backend did before.
+                Err(stopped @ ConnError::Stopped(_)) => {
+                    socket::reset(&client);
+                    return Err(stopped);
+                }
+                Err(_none_left) => return unanswered.silence.pass_on(client, &road.worker.memory).await,
+            };
+            road.route.pool.metrics.replays.inc();
+            (reached, ahead) = (other, unanswered.ahead);
+        }
     }
 }
