@@ -122,17 +122,19 @@ async fn in_memory() {
         stream
     })
     .await;
-    assert!(cost < 8 * 1024, "{cost} bytes for an idle passthrough connection");
+    assert!(cost < 6 * 1024, "{cost} bytes for an idle passthrough connection");
 
-    let offload = World::of(Mode::Offload).start().await;
-    let cost = memory_of(&offload, async || {
-        let mut stream = offload.connect().await;
-        stream.send(b"x").await.unwrap();
-        stream.exactly(1).await.unwrap();
-        stream
-    })
-    .await;
-    assert!(cost < 24 * 1024, "{cost} bytes for an idle offload connection");
+    for (mode, ceiling) in [(Mode::Offload, 12 * 1024), (Mode::Bridging, 18 * 1024)] {
+        let world = World::of(mode).start().await;
+        let cost = memory_of(&world, async || {
+            let mut stream = world.connect().await;
+            stream.send(b"x").await.unwrap();
+            stream.exactly(1).await.unwrap();
+            stream
+        })
+        .await;
+        assert!(cost < ceiling, "{cost} bytes for an idle connection, {mode:?}");
+    }
 
     let peek = World::of(Mode::Passthrough).start().await;
     let cost = memory_of(&peek, async || {
