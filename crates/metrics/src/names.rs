@@ -76,7 +76,7 @@ pub const CONFIG_GENERATION: &str = "weir_config_generation";
 pub const CONNECTIONS_BY_GENERATION: &str = "weir_connections_by_generation";
 /// Connections that each worker accepted.
 pub const WORKER_CONNECTIONS: &str = "weir_worker_connections_total";
-/// The shared read buffer and the pipes of each worker, in bytes.
+/// The shared buffers and the pipes of each worker, in bytes.
 pub const RELAY_BUFFER: &str = "weir_relay_buffer_bytes";
 /// Pipes that each worker holds, in use or pooled.
 pub const PIPES: &str = "weir_pipes";

@@ -13,6 +13,7 @@ use super::*;
 use crate::agreed::Resumed;
 use crate::failure::{HandshakeError, Reason};
 use crate::fixtures::{Pki, ecdsa, params, pipe, profile, rsa, settings, tls_error};
+use crate::stream::Buffered;
 
 const NAME: &str = "www.example.com";
 
@@ -26,7 +27,7 @@ async fn handshake(
     let (near, far) = pipe();
     let server = Box::pin(async {
         let (stream, session) = profile.accept(near, Vec::new(), &Scratch::default()).await?;
-        let mut stream = stream.buffered();
+        let mut stream = Buffered::new(stream);
         stream.write_all(b"!").await?;
         stream.flush().await?;
         Ok(session)

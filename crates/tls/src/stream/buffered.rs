@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// A [`TlsStream`] with a scratch buffer of its own: for single connections, not for a worker's thousands.
 #[derive(Debug)]
 pub struct Buffered<S, IO> {
-    stream: TlsStream<S, IO>,
+    stream: Box<TlsStream<S, IO>>,
     scratch: Scratch,
     /// Decrypted, and not asked for yet, from `at` on.
     plain: Vec<u8>,
@@ -17,7 +17,8 @@ pub struct Buffered<S, IO> {
 }
 
 impl<S, IO> Buffered<S, IO> {
-    pub(super) fn new(stream: TlsStream<S, IO>) -> Self {
+    /// The stream with a buffer.
+    pub fn new(stream: Box<TlsStream<S, IO>>) -> Self {
         Self { stream, scratch: Scratch::default(), plain: Vec::new(), at: 0 }
     }
 
@@ -27,7 +28,7 @@ impl<S, IO> Buffered<S, IO> {
     }
 
     /// The stream within; what was decrypted and not read is lost.
-    pub fn into_inner(self) -> TlsStream<S, IO> {
+    pub fn into_inner(self) -> Box<TlsStream<S, IO>> {
         self.stream
     }
 

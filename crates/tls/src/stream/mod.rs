@@ -122,11 +122,6 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
         }
     }
 
-    /// The same, for whoever reads and writes by [`AsyncRead`] and [`AsyncWrite`].
-    pub fn buffered(self) -> Buffered<S, IO> {
-        Buffered::new(self)
-    }
-
     /// The stream below.
     pub fn get_ref(&self) -> &IO {
         &self.io

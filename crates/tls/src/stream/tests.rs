@@ -81,7 +81,7 @@ impl World {
     ) -> Result<Buffered<AsServer, IO>, (io::Error, IO)> {
         let scratch = Scratch::default();
         let side = AsServer(UnbufferedServerConnection::new(Arc::clone(&self.server)).expect("a server"));
-        Ok(handshake(side, io, Vec::new(), &scratch).await?.buffered())
+        Ok(Buffered::new(handshake(side, io, Vec::new(), &scratch).await?))
     }
 
     async fn connect<IO: AsyncRead + AsyncWrite + Unpin>(
@@ -90,7 +90,7 @@ impl World {
     ) -> Result<Buffered<AsClient, IO>, (io::Error, IO)> {
         let scratch = Scratch::default();
         let connection = UnbufferedClientConnection::new(Arc::clone(&self.client), name()).expect("a client");
-        Ok(handshake(AsClient(connection), io, Vec::new(), &scratch).await?.buffered())
+        Ok(Buffered::new(handshake(AsClient(connection), io, Vec::new(), &scratch).await?))
     }
 
     async fn their_accept<IO: AsyncRead + AsyncWrite + Unpin>(

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use weir_tls::{Scratch, ServerProfile};
+use weir_tls::{Buffered, Scratch, ServerProfile};
 
 /// What a backend says of a request; [`mod@super::once`] looks for these words.
 pub(super) const SAW_PLAINTEXT: &str = "the plain backend, and I got this request in plaintext";
@@ -47,7 +47,7 @@ async fn serve(stream: TcpStream, tls: Option<&ServerProfile>) -> Result<()> {
     let scratch = Scratch::default();
     let accepted = Box::pin(profile.accept(stream, Vec::new(), &scratch)).await;
     let (stream, session) = accepted.map_err(|failed| anyhow::anyhow!("{}", failed.error))?;
-    answer(stream.buffered(), DECRYPTED, &format!(" (TLS {}, {})", session.version, session.cipher)).await
+    answer(Buffered::new(stream), DECRYPTED, &format!(" (TLS {}, {})", session.version, session.cipher)).await
 }
 
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, what: &str, more: &str) -> Result<()> {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use weir_tls::{BackendSettings, BackendTls, Scratch, ServerNameFrom};
+use weir_tls::{BackendSettings, BackendTls, Buffered, Scratch, ServerNameFrom};
 
 /// Whose certificate a client saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ async fn ask(scene: &Scene, show: &Show) -> Result<(Certificate, String)> {
     let connect = client.connect(stream, &scratch, None, show.name, None);
     let (stream, _session) = Box::pin(connect).await?;
     let seen = stream.peer_certificate().map(<[u8]>::to_vec);
-    let mut stream = stream.buffered();
+    let mut stream = Buffered::new(stream);
     let certificate = match seen {
         Some(c) if c == scene.weir_certificate => Certificate::Weir,
         Some(c) if c == scene.backend_certificate => Certificate::Backend,

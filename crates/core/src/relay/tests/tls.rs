@@ -67,7 +67,7 @@ impl Pki {
         let connect = Box::pin(client.connect(near, &scratch, None, NAME, None));
         let accept = Box::pin(self.profile.accept(far, Vec::new(), &other));
         let (near, far) = tokio::join!(connect, accept);
-        (Tls(near.unwrap().0), far.ok().unwrap().0.buffered())
+        (Tls(near.unwrap().0), Buffered::new(far.ok().unwrap().0))
     }
 }
 

@@ -15,6 +15,7 @@ use super::*;
 use crate::certificate::CertificateFiles;
 use crate::failure::Reason;
 use crate::fixtures::{Pki, ecdsa, params, pipe, plain_server};
+use crate::stream::Buffered;
 
 const NAME: &str = "backend.test";
 
@@ -37,9 +38,9 @@ async fn connect_as(
     });
     let client = Box::pin(async {
         let (stream, session) = client.connect(near, &Scratch::default(), sni, host, negotiated).await?;
-        let mut stream = stream.buffered();
+        let mut stream = Buffered::new(stream);
         stream.read_u8().await?;
-        Ok((Box::new(stream.into_inner()), session))
+        Ok((stream.into_inner(), session))
     });
     // A server whose client refuses fails too; the client says why.
     tokio::join!(client, server).0
