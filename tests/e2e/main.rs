@@ -30,6 +30,7 @@ mod bridging_verifies_backends;
 mod bulk_arrives_unchanged;
 mod certificates_follow_the_name;
 mod connections_leave_nothing_behind;
+mod connections_take_few_calls;
 mod descriptors_may_run_out;
 mod every_outcome_is_produced;
 mod every_worker_accepts;
