@@ -34,6 +34,16 @@ pub struct Compiled {
     pub config: serde_json::Value,
 }
 
+impl Compiled {
+    /// Writes what is odd about it to the log.
+    pub fn log_warnings(&self) {
+        for warning in &self.warnings {
+            let (file, line, key) = (&warning.file, warning.line, &warning.key);
+            tracing::warn!(file, line, key, "{}", warning.message);
+        }
+    }
+}
+
 /// Which files a load read, and what they held before. Two looks compare only where they went the same way.
 #[derive(Clone, Debug, Default)]
 pub struct Look {

@@ -9,6 +9,7 @@ use crate::handles::{BackendMetrics, ListenerMetrics, PoolMetrics, WorkerMetrics
 use crate::names;
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// Every metric of the process. One per process, shared by all threads.
 #[derive(Debug)]
@@ -85,13 +86,13 @@ impl Metrics {
         }
     }
 
-    /// Notes a finished load of the configuration: whether it worked, the generation in force, and the time
-    /// in seconds since 1970.
-    pub fn reloaded(&self, successful: bool, generation: u64, now: f64) {
+    /// Notes a load of the configuration that has just ended: whether it worked, and the generation in force.
+    pub fn reloaded(&self, successful: bool, generation: u64) {
         self.families.reload_successful.set(i64::from(successful));
         self.families.generation.set(i64::try_from(generation).unwrap_or(i64::MAX));
         if successful {
-            self.families.reload_timestamp.set(now);
+            let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            self.families.reload_timestamp.set(since_1970.as_secs_f64());
         }
     }
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
 use tokio::time::{interval, sleep};
@@ -72,9 +72,7 @@ pub(crate) fn run(path: &Path) -> Result<ExitCode> {
         }
     };
     let log = logging::start(&prepared.compiled.plan.log)?;
-    for warning in &prepared.compiled.warnings {
-        tracing::warn!(file = warning.file, line = warning.line, key = warning.key, "{}", warning.message);
-    }
+    prepared.compiled.log_warnings();
     let runtime =
         Builder::new_current_thread().enable_all().build().context("cannot start the control plane")?;
     let ended = runtime.block_on(async {
@@ -121,7 +119,7 @@ impl Running {
         let plan = Arc::new(plan);
         let node = Node::new(Arc::clone(&plan), Arc::clone(&metrics), max_connections);
         note_certificates(&plan, &metrics);
-        metrics.reloaded(true, plan.generation, since_1970());
+        metrics.reloaded(true, plan.generation);
 
         let (records, access) = logging::start_access(&plan.log, &metrics)?;
         let data_plane =
@@ -307,8 +305,4 @@ fn note_certificates(plan: &Plan, metrics: &Metrics) {
             profiles.iter().flat_map(|p| p.certificates()).map(|facts| (&*facts.file, facts.not_after));
         metrics.served(&listener.name, &served.collect::<Vec<_>>());
     }
-}
-
-fn since_1970() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
 }

@@ -8,7 +8,7 @@ use crate::discovery::{ResolveError, Resolver};
 use crate::workshop::Compiled;
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
@@ -80,7 +80,7 @@ impl Control {
             }
         }
         let in_force = self.node.plan().generation;
-        self.workshop.metrics.reloaded(ended.is_ok(), in_force, since_1970());
+        self.workshop.metrics.reloaded(ended.is_ok(), in_force);
         ended
     }
 
@@ -95,6 +95,7 @@ impl Control {
         let opened = self.open(&before, &compiled.plan);
         let (resolver, lanes) = opened.inspect_err(|_failed| self.node.abandon(&compiled.plan))?;
         // From here on nothing can fail any more.
+        compiled.log_warnings();
         if let Some(resolver) = resolver {
             self.names.ask(resolver);
         }
@@ -116,15 +117,6 @@ impl Control {
         self.names.reconcile(targets(&plan));
         checks.reconcile(&plan.pools);
         drop(checks);
-        for warning in &warnings {
-            tracing::warn!(
-                file = warning.file,
-                line = warning.line,
-                key = warning.key,
-                "{}",
-                warning.message
-            );
-        }
         Ok(Reloaded { generation, changes, warnings })
     }
 
@@ -184,7 +176,3 @@ impl Control {
 
 /// How often it is looked whether the reload under way has ended.
 const LOOK: Duration = Duration::from_millis(200);
-
-fn since_1970() -> f64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64())
-}

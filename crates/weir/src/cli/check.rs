@@ -1,9 +1,10 @@
 //! `weir check`: is this configuration sound?
 
 use super::configuration::configuration;
+use super::format::Format;
 use crate::run;
 use crate::terminal::{complain, say};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -18,14 +19,6 @@ pub(super) struct Check {
     /// How findings are written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One JSON object on stdout
-    Json,
 }
 
 impl Check {

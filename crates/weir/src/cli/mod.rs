@@ -8,6 +8,7 @@ mod check;
 mod configuration;
 mod demo;
 mod explain;
+mod format;
 mod plan;
 mod reload;
 mod run;

@@ -2,11 +2,12 @@
 
 use super::admin::Server;
 use super::configuration::configuration;
+use super::format::Format;
 use super::running::{Pool, Running};
 use super::table::counted;
 use crate::run;
 use crate::terminal::{complain, say};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -26,14 +27,6 @@ pub(super) struct Plan {
     /// How it is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One JSON object on stdout
-    Json,
 }
 
 /// What a reload would change: as the answer to a reload, and with the connections that would drain.

@@ -1,11 +1,12 @@
 //! `weir status`: what the running weir is doing.
 
 use super::admin::Server;
+use super::format::Format;
 use super::running::Running;
 use super::table::{Table, counted};
 use crate::terminal::{complain, say};
 use anyhow::Result;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -20,14 +21,6 @@ pub(super) struct Status {
     /// How it is written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// What the admin server answers
-    Json,
 }
 
 impl Status {

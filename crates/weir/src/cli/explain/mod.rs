@@ -13,11 +13,12 @@ mod tests;
 
 use super::configuration::{WRONG_USAGE, configuration};
 use super::table::counted;
+use crate::cli::format::Format;
 use crate::run;
 use crate::terminal::{complain, say};
 use answer::{Sight, answer};
 use asked::First;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use serde_json::json;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,7 @@ pub(super) struct Explain {
     /// Also the many: every route that wants another name, every backend
     #[arg(long)]
     all: bool,
-    /// How it is written
+    /// How it is written; as JSON each hello has an object, on a line of its own
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
@@ -61,14 +62,6 @@ A file that begins with the byte 0x16 is one hello in raw bytes; any other has o
 answer of its own, and empty lines and those that begin with # say nothing.
 
 The exit code is 0 also where the client is refused: that is an answer.";
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One JSON object a hello, on a line of its own
-    Json,
-}
 
 /// Routes that want another name, and backends, of which so many are shown without --all.
 const SHOWN: usize = 20;
