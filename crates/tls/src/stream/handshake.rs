@@ -1,6 +1,6 @@
 //! The handshake of a [`TlsStream`].
 
-use super::{Reading, Scratch, Side, TlsStream, broken};
+use super::{ONE_RECORD, Reading, Scratch, Side, TlsStream, broken};
 use rustls::ProtocolVersion;
 use std::future::poll_fn;
 use std::io;
@@ -51,7 +51,8 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
             // What cannot be sent is no reason not to read: the peer may be waiting for the same.
             let _sent: Poll<()> = self.poll_flush(cx)?;
             let mut room = scratch.borrow();
-            let mut buf = ReadBuf::new(&mut room);
+            // No more than this: what comes behind the handshake is kept until there is a backend to take it.
+            let mut buf = ReadBuf::new(room.get_mut(..ONE_RECORD).unwrap_or_default());
             ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
             if buf.filled().is_empty() || self.reading == Reading::Ended {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
