@@ -23,8 +23,6 @@ pub struct Opening {
     pub id: u128,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// The listener's mode, until a route says otherwise.
-    pub mode: &'static str,
     /// The client's address.
     pub client: SocketAddr,
     /// The address it reached.
@@ -33,9 +31,23 @@ pub struct Opening {
     pub generation: u64,
 }
 
+/// A record that is not complete yet, and where it will go.
+#[derive(Debug)]
+pub struct Draft {
+    log: Log,
+    pub(crate) entry: Box<Entry>,
+}
+
+impl Draft {
+    /// Queues the record, or drops and counts it. Never waits.
+    pub(crate) fn send(self) {
+        self.log.send(self.entry);
+    }
+}
+
 /// One connection's record on its way to the writer.
 #[derive(Debug)]
-pub struct Entry {
+pub(crate) struct Entry {
     opening: Opening,
     pub(crate) mode: &'static str,
     pub(crate) sni: Option<Box<str>>,
@@ -62,8 +74,8 @@ pub struct Entry {
 impl Entry {
     pub(crate) fn new(opening: Opening) -> Self {
         Self {
-            mode: opening.mode,
             opening,
+            mode: "",
             sni: None,
             alpn: None,
             ech: false,
@@ -224,8 +236,12 @@ impl Log {
         FormatSwitch(Arc::clone(&self.json))
     }
 
-    /// Queues a record, or drops and counts it. Never waits.
-    pub fn send(&self, entry: Box<Entry>) {
+    /// Begins the record of a connection.
+    pub fn draft(&self, opening: Opening) -> Draft {
+        Draft { log: self.clone(), entry: Box::new(Entry::new(opening)) }
+    }
+
+    fn send(&self, entry: Box<Entry>) {
         if self.queue.try_send(entry).is_err() {
             self.metrics.access_dropped().inc();
         }
@@ -352,7 +368,6 @@ mod tests {
         Opening {
             id: 7,
             listener: "edge".into(),
-            mode: "passthrough",
             client: "192.0.2.1:5".parse().unwrap(),
             local: "192.0.2.2:443".parse().unwrap(),
             generation: 1,
@@ -363,12 +378,13 @@ mod tests {
         let out = Shared::default();
         let (log, writer) = Log::start(format, out.clone(), metrics()).unwrap();
         let metrics = Arc::new(metrics().listener("edge"));
-        let mut record = Record::open(opening(), Arc::clone(&metrics), Some(log.clone()));
+        let mut record = Record::open("passthrough", Arc::clone(&metrics), Some(log.draft(opening())));
         record.routed("offload", &"web".into());
         record.trying(&"b 1".into());
         record.traffic.up(3);
         record.close(&Ok(Finished { first: Side::Client, how: How::CloseNotify }));
-        drop(Record::open(opening(), metrics, Some(log)));
+        drop(Record::open("passthrough", metrics, Some(log.draft(opening()))));
+        drop(log);
         writer.finish();
         String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
     }

@@ -3,7 +3,7 @@
 //! A [`Record`] is opened when a connection is accepted, filled as it goes down the road, and closed with its
 //! outcome. Dropping it unclosed closes it as `internal`, so a task that panics or is cancelled is counted too.
 
-use crate::access::{self, Opening};
+use crate::access::{self, Draft};
 use crate::error::ConnError;
 use crate::hello::Hello;
 use crate::outcome::{Finished, How, Outcome, Side};
@@ -44,23 +44,23 @@ impl Traffic {
 pub struct Record {
     /// Payload moved so far.
     pub traffic: Traffic,
-    metrics: Arc<ListenerMetrics>,
-    access: Option<access::Log>,
     opened: Instant,
-    entry: Option<Box<access::Entry>>,
+    mode: &'static str,
+    /// What is written of it; nothing where connections are not recorded.
+    draft: Option<Draft>,
+    settled: bool,
 }
 
 impl Record {
-    /// Opens the account, and counts the connection.
-    pub fn open(opening: Opening, metrics: Arc<ListenerMetrics>, access: Option<access::Log>) -> Self {
+    /// Opens the account, and counts the connection. `mode` is the listener's; a route may say otherwise later.
+    pub fn open(mode: &'static str, metrics: Arc<ListenerMetrics>, draft: Option<Draft>) -> Self {
         metrics.opened();
-        let entry = Box::new(access::Entry::new(opening));
         Self {
-            traffic: Traffic { metrics: Arc::clone(&metrics), up: 0, down: 0 },
-            metrics,
-            access,
+            traffic: Traffic { metrics, up: 0, down: 0 },
             opened: Instant::now(),
-            entry: Some(entry),
+            mode,
+            draft,
+            settled: false,
         }
     }
 
@@ -71,7 +71,7 @@ impl Record {
 
     /// The listener's counters.
     pub fn metrics(&self) -> &ListenerMetrics {
-        &self.metrics
+        &self.traffic.metrics
     }
 
     /// Notes what the client asked for.
@@ -85,15 +85,14 @@ impl Record {
 
     /// Notes the route: its mode and its pool.
     pub fn routed(&mut self, mode: &'static str, pool: &Arc<str>) {
-        self.note(|e| {
-            e.mode = mode;
-            e.pool = Some(Arc::clone(pool));
-        });
+        self.mode = mode;
+        self.note(|e| e.pool = Some(Arc::clone(pool)));
     }
 
     /// Notes a finished handshake with the client, and how long it took.
     pub fn secured(&mut self, session: Session, took: Duration) {
-        self.metrics.handshake("client", session.version, session.resumed.label(), took.as_secs_f64());
+        let metrics = &self.traffic.metrics;
+        metrics.handshake("client", session.version, session.resumed.label(), took.as_secs_f64());
         self.note(|e| {
             e.handshake = Some(took);
             e.alpn = access::listed(session.alpn.as_deref());
@@ -117,7 +116,7 @@ impl Record {
     /// Closes the account: once, with its outcome.
     pub fn close(mut self, end: &Result<Finished, ConnError>) {
         if let Some(limit) = end.as_ref().err().and_then(ConnError::limit) {
-            self.metrics.limited(limit);
+            self.traffic.metrics.limited(limit);
         }
         self.settle(match end {
             Ok(f) => (Outcome::Ok, f.first, f.how, None),
@@ -126,21 +125,23 @@ impl Record {
     }
 
     fn settle(&mut self, (outcome, side, how, reason): (Outcome, Side, How, Option<&'static str>)) {
-        let Some(mut entry) = self.entry.take() else { return };
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
         let lasted = self.opened.elapsed();
-        self.metrics.closed(entry.mode, outcome.label(), side.label(), lasted.as_secs_f64());
-        if let Some(log) = &self.access {
-            entry.ended = SystemTime::now();
-            entry.lasted = lasted;
+        self.traffic.metrics.closed(self.mode, outcome.label(), side.label(), lasted.as_secs_f64());
+        if let Some(mut draft) = self.draft.take() {
+            let entry = &mut draft.entry;
+            (entry.mode, entry.ended, entry.lasted) = (self.mode, SystemTime::now(), lasted);
             (entry.up, entry.down) = (self.traffic.up, self.traffic.down);
             (entry.outcome, entry.side, entry.how, entry.reason) = (outcome, side, how, reason);
-            log.send(entry);
+            draft.send();
         }
     }
 
     fn note(&mut self, change: impl FnOnce(&mut access::Entry)) {
-        if let Some(entry) = &mut self.entry {
-            change(entry);
+        if let Some(draft) = &mut self.draft {
+            change(&mut draft.entry);
         }
     }
 }

@@ -178,7 +178,7 @@ mod tests {
         let guards: Vec<_> = (0u64..).zip(&switches).map(|(age, s)| pending.enter(age, s)).collect();
         assert_eq!(total.now(), 2);
         assert_eq!(switches[0].race(std::future::pending::<()>()).await, Err(Stop::Pending));
-        assert_eq!(switches[1].race(async { 1 }).await, Ok(1));
+        assert_eq!(switches[1].race(std::pin::pin!(async { 1 })).await, Ok(1));
         drop(guards);
         assert_eq!(total.now(), 0);
     }

@@ -5,7 +5,7 @@
 use crate::pool::Live;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
@@ -71,20 +71,19 @@ impl Switch {
         Poll::Pending
     }
 
-    /// Runs `work` until it is done or the switch is thrown.
+    /// Runs `work` until it is done or the switch is thrown. Pinned by the caller, who would otherwise carry it twice.
     ///
     /// # Errors
     /// The reason, when the switch was thrown first.
     ///
     /// # Cancel safety
     /// As cancel safe as `work`, which is dropped where the switch comes first.
-    pub async fn race<F: Future>(&self, work: F) -> Result<F::Output, Stop> {
-        let mut work = pin!(work);
+    pub async fn race<F: Future + Unpin>(&self, mut work: F) -> Result<F::Output, Stop> {
         poll_fn(|cx| {
             if let Poll::Ready(why) = self.poll_thrown(cx) {
                 return Poll::Ready(Err(why));
             }
-            work.as_mut().poll(cx).map(Ok)
+            Pin::new(&mut work).poll(cx).map(Ok)
         })
         .await
     }
@@ -93,6 +92,7 @@ impl Switch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::pin::pin;
     use std::rc::Rc;
 
     #[tokio::test(flavor = "current_thread")]
@@ -106,6 +106,6 @@ mod tests {
         });
         let waited = local.run_until(switch.race(std::future::pending::<()>())).await;
         assert_eq!(waited, Err(Stop::Pending));
-        assert_eq!(switch.race(async { 1 }).await, Err(Stop::Pending));
+        assert_eq!(switch.race(pin!(async { 1 })).await, Err(Stop::Pending));
     }
 }

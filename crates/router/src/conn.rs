@@ -7,10 +7,11 @@ use crate::mode::{self, Road};
 use crate::plan::{Listener, Mode};
 use crate::worker::Worker;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpStream;
-use weir_core::access::{self, Opening};
+use weir_core::access::Draft;
 use weir_core::account::Record;
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
@@ -35,17 +36,17 @@ pub struct Accepted {
     pub unfinished: Unfinished,
     /// Its room in the limits of process and listener.
     pub permits: [Permit; 2],
-    /// Where its record goes, if anywhere.
-    pub access: Option<access::Log>,
+    /// Its record, where connections are recorded.
+    pub draft: Option<Draft>,
 }
 
 /// Carries one accepted connection from first byte to last, and accounts for it once.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection; the record then says `internal`.
-pub async fn serve(accepted: Box<Accepted>, opening: Box<Opening>, worker: Rc<Worker>) {
-    let metrics = Arc::clone(&accepted.listener.metrics);
-    let mut record = Record::open(*opening, metrics, accepted.access.clone());
+pub async fn serve(mut accepted: Box<Accepted>, worker: Rc<Worker>) {
+    let listener = &accepted.listener;
+    let mut record = Record::open(listener.mode, Arc::clone(&listener.metrics), accepted.draft.take());
     let end = carry(accepted, &worker, &mut record).await;
     if let Err(error) = &end {
         tracing::debug!(stage = ?error.stage(), %error, "a connection ended early");
@@ -54,7 +55,9 @@ pub async fn serve(accepted: Box<Accepted>, opening: Box<Opening>, worker: Rc<Wo
 }
 
 async fn carry(accepted: Box<Accepted>, worker: &Worker, record: &mut Record) -> Result<Finished, ConnError> {
-    let Accepted { mut stream, client, listener, switch, unfinished, permits: _held, access: _ } = *accepted;
+    // By a call: a box of which the parts are taken here would keep its memory until the connection ends.
+    let Accepted { mut stream, client, listener, switch, unfinished, permits: _held, draft: _ } =
+        unboxed(accepted);
     let (mut hello, bytes) = match first_bytes(&mut stream, &listener, &switch, worker, record).await {
         Ok(first) => first,
         Err(error) => return refuse(stream, error, None, worker).await,
@@ -84,6 +87,11 @@ async fn carry(accepted: Box<Accepted>, worker: &Worker, record: &mut Record) ->
     }
 }
 
+#[allow(clippy::boxed_local, reason = "the box is to be freed")]
+fn unboxed<T>(boxed: Box<T>) -> T {
+    *boxed
+}
+
 /// The hello and what was read with it; no hello where the listener lets other bytes pass.
 async fn first_bytes(
     stream: &mut TcpStream,
@@ -94,7 +102,7 @@ async fn first_bytes(
 ) -> Result<(Option<Box<Hello>>, Vec<u8>), ConnError> {
     let Some(peek) = &listener.peek else { return Ok((None, Vec::new())) };
     let deadline = record.opened() + listener.timeouts.client_hello;
-    let reading = peek::client_hello(stream, peek.ceiling, deadline, &worker.memory, &listener.metrics);
+    let reading = pin!(peek::client_hello(stream, peek.ceiling, deadline, &worker.memory, &listener.metrics));
     match switch.race(reading).await? {
         Ok(Peeked { hello, bytes }) => {
             record.hello(&hello);

@@ -178,36 +178,30 @@ impl Lane {
         let held = self.held.borrow();
         let shared = &held.shared;
         let (number, switch, live) = worker.enter(shared);
-        let access = worker.access.as_ref().filter(|_| shared.recorded).cloned();
-        let opening = Opening {
-            id: worker.node.connection_id(worker.number, number),
-            listener: Arc::clone(&shared.listener.name),
-            mode: shared.listener.mode,
-            client,
-            local: self.local(&stream, access.is_some()),
-            generation: shared.generation.number,
-        };
+        let draft = worker.access.as_ref().filter(|_| shared.recorded).map(|log| {
+            log.draft(Opening {
+                id: worker.node.connection_id(worker.number, number),
+                listener: Arc::clone(&shared.listener.name),
+                client,
+                local: self.local(&stream),
+                generation: shared.generation.number,
+            })
+        });
         let unfinished = held.pending.enter(number, &switch);
         let listener = Arc::clone(&shared.listener);
-        // Boxed, both: a future keeps the room of what it was called with, also once that has been taken apart.
-        let accepted = Box::new(Accepted { stream, client, listener, switch, unfinished, permits, access });
-        let opening = Box::new(opening);
+        // Boxed: a future keeps the room of what it was called with, also once that has been taken apart.
+        let accepted = Box::new(Accepted { stream, client, listener, switch, unfinished, permits, draft });
         let tasks = worker.tasks.clone();
         tasks.spawn_local(async move {
             let _live = live;
-            conn::serve(accepted, opening, worker).await;
+            conn::serve(accepted, worker).await;
         });
     }
 
-    /// The address that the client reached; asked of the kernel only where the plan does not say it and a
-    /// record wants it.
-    fn local(&self, stream: &TcpStream, recorded: bool) -> SocketAddr {
+    /// The address that the client reached; asked of the kernel only where the plan does not say it.
+    fn local(&self, stream: &TcpStream) -> SocketAddr {
         let bound = self.address.socket;
-        if bound.ip().is_unspecified() && recorded {
-            stream.local_addr().map_or(bound, canonical)
-        } else {
-            bound
-        }
+        if bound.ip().is_unspecified() { stream.local_addr().map_or(bound, canonical) } else { bound }
     }
 }
 

@@ -45,17 +45,17 @@ use tokio::net::TcpStream;
 ///
 /// # Cancel safety
 /// Dropping the future loses what was read and not yet written.
-#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and relays live long")]
-pub fn relay<C: Wire, B: Wire>(
-    client: &mut C,
-    backend: &mut B,
+pub fn relay<'a, C: Wire, B: Wire>(
+    client: &'a mut C,
+    backend: &'a mut B,
     ahead: Vec<u8>,
-    terms: Terms<'_>,
-    traffic: &mut Traffic,
+    terms: Terms<'a>,
+    traffic: &'a mut Traffic,
 ) -> impl Future<Output = Result<Finished, ConnError>> {
+    // Made before the future: that would keep what it is called with beside what it makes of it.
+    let mut relay = Relay::new(client, backend, Ahead::new(ahead, HelloReplay::Never), terms, traffic);
     async move {
-        let mut relay = Relay::new(client, backend, Ahead::new(ahead, HelloReplay::Never), &terms, traffic);
-        let end = relay.run(&terms).await;
+        let end = relay.run().await;
         if matches!(end, End::Both) {
             return relay.finished();
         }
@@ -70,17 +70,16 @@ pub fn relay<C: Wire, B: Wire>(
 ///
 /// # Cancel safety
 /// Dropping the future loses what was read and not yet written.
-#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and relays live long")]
-pub fn relay_hello(
-    client: &mut TcpStream,
-    backend: &mut TcpStream,
+pub fn relay_hello<'a>(
+    client: &'a mut TcpStream,
+    backend: &'a mut TcpStream,
     ahead: Ahead,
-    terms: Terms<'_>,
-    traffic: &mut Traffic,
+    terms: Terms<'a>,
+    traffic: &'a mut Traffic,
 ) -> impl Future<Output = Relayed> {
+    let mut relay = Relay::new(client, backend, ahead, terms, traffic);
     async move {
-        let mut relay = Relay::new(client, backend, ahead, &terms, traffic);
-        match relay.run(&terms).await {
+        match relay.run().await {
             End::Both => Relayed::Ended(relay.finished()),
             End::Unanswered(silence) => Relayed::Unanswered(relay.unanswered(silence)),
             // Boxed: a connection must not carry the size of its end.

@@ -7,7 +7,6 @@ use super::rules::Terms;
 use super::wire::Wire;
 use crate::account::Traffic;
 use crate::error::ConnError;
-use crate::memory::Memory;
 use crate::outcome::{Finished, Side};
 use crate::pool::HelloReplay;
 use crate::socket;
@@ -31,7 +30,7 @@ pub(super) struct Relay<'a, C, B> {
     pub(super) replay: HelloReplay,
     /// So many of the next bytes up have been counted with an earlier backend.
     pub(super) counted: usize,
-    pub(super) memory: &'a Memory,
+    pub(super) terms: Terms<'a>,
     pub(super) traffic: &'a mut Traffic,
 }
 
@@ -54,7 +53,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         client: &'a mut C,
         backend: &'a mut B,
         ahead: Ahead,
-        terms: &Terms<'a>,
+        terms: Terms<'a>,
         traffic: &'a mut Traffic,
     ) -> Self {
         let replayable = ahead.is_replayable();
@@ -65,14 +64,14 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             up.keep(false);
             down.keep(ahead::covers(replay, Silence::Fin));
         }
-        Self { client, backend, up, down, first: None, replay, counted, memory: terms.memory, traffic }
+        Self { client, backend, up, down, first: None, replay, counted, terms, traffic }
     }
 
-    pub(super) async fn run(&mut self, terms: &Terms<'_>) -> End {
-        let (rules, switch) = (&terms.rules, terms.switch);
+    pub(super) async fn run(&mut self) -> End {
+        let (idle, switch) = (self.terms.rules.idle, self.terms.switch);
         let mut last = Instant::now();
         let mut young = Some(last + socket::LATER);
-        let mut timer = pin!(sleep_until(last + rules.idle.min(socket::LATER)));
+        let mut timer = pin!(sleep_until(last + idle.min(socket::LATER)));
         poll_fn(|cx| {
             let end = self.poll_flows(cx, &mut last);
             switch.moved(last);
@@ -82,7 +81,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             if let Poll::Ready(why) = switch.poll_thrown(cx) {
                 return Poll::Ready(End::Cut(ConnError::Stopped(why)));
             }
-            self.poll_timer(cx, timer.as_mut(), last, terms, &mut young)
+            self.poll_timer(cx, timer.as_mut(), last, &mut young)
         })
         .await
     }
@@ -91,7 +90,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         let was_open = self.first.is_none();
         let (mut sent_up, mut sent_down) = (0, 0);
         self.up.other_is_done(self.down.is_done());
-        let up = self.up.poll(cx, self.client, self.backend, self.memory, &mut sent_up);
+        let up = self.up.poll(cx, self.client, self.backend, self.terms.memory, &mut sent_up);
         if self.up.has_ended() && self.first.is_none() {
             self.first = Some(Finished { first: Side::Client, how: C::CLEAN_END });
         }
@@ -103,7 +102,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             Poll::Pending
         } else {
             self.down.other_is_done(self.up.is_done());
-            self.down.poll(cx, self.backend, self.client, self.memory, &mut sent_down)
+            self.down.poll(cx, self.backend, self.client, self.terms.memory, &mut sent_down)
         };
         if self.down.has_ended() && self.first.is_none() {
             self.first = Some(Finished { first: Side::Backend, how: B::CLEAN_END });
@@ -170,10 +169,9 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Sleep>,
         last: Instant,
-        terms: &Terms<'_>,
         young: &mut Option<Instant>,
     ) -> Poll<End> {
-        let rules = &terms.rules;
+        let rules = &self.terms.rules;
         let half_closed = self.first.is_some();
         let deadline = last + if half_closed { rules.half_closed } else { rules.idle };
         // A side that has finished sending, or whose bytes are stuck, is not read from: nothing would tell of its
@@ -200,7 +198,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
                 return Poll::Ready(gone);
             }
             if young.take_if(|grown| now >= *grown).is_some()
-                && let Err(error) = socket::watch_over(SockRef::from(self.backend.tcp()), terms.options)
+                && let Err(error) = socket::watch_over(SockRef::from(self.backend.tcp()), self.terms.options)
             {
                 tracing::debug!(%error, "cannot set the options of a backend's socket");
             }

@@ -65,10 +65,12 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
     async fn pass_reset_to(&mut self, side: Side) {
         let mut sent = 0;
         if side == Side::Backend {
-            closing::pass_reset_on(&mut self.up, self.client, self.backend, self.memory, &mut sent).await;
+            closing::pass_reset_on(&mut self.up, self.client, self.backend, self.terms.memory, &mut sent)
+                .await;
             self.count_up(sent);
         } else {
-            closing::pass_reset_on(&mut self.down, self.backend, self.client, self.memory, &mut sent).await;
+            closing::pass_reset_on(&mut self.down, self.backend, self.client, self.terms.memory, &mut sent)
+                .await;
             self.traffic.down(sent);
         }
     }
@@ -78,7 +80,7 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
         let (mut sent_up, mut sent_down) = (0, 0);
         let up = closing::Direction { flow: &mut self.up, sent: &mut sent_up };
         let down = closing::Direction { flow: &mut self.down, sent: &mut sent_down };
-        closing::farewell(up, down, self.client, self.backend, self.memory).await;
+        closing::farewell(up, down, self.client, self.backend, self.terms.memory).await;
         self.count_up(sent_up);
         self.traffic.down(sent_down);
     }

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
-use weir_core::access::Opening;
 use weir_core::account::Record;
 use weir_core::connect::{Dialling, Reached, dial};
 use weir_core::cursors::{Asker, Cursors};
@@ -100,16 +99,7 @@ impl Rig {
         &self,
         secure: impl AsyncFn(TcpStream, &Backend) -> Result<TcpStream, ConnectError>,
     ) -> Result<Reached<TcpStream>, ConnError> {
-        let any = SocketAddr::from(([127, 0, 0, 1], 1));
-        let opening = Opening {
-            id: 1,
-            listener: "edge".into(),
-            mode: "passthrough",
-            client: any,
-            local: any,
-            generation: 1,
-        };
-        let mut record = Record::open(opening, Arc::new(self.metrics.listener("edge")), None);
+        let mut record = Record::open("passthrough", Arc::new(self.metrics.listener("edge")), None);
         let mut dialling = Dialling::new(&self.pool, ASKER, self.deadline, &OPTIONS, &self.cursors);
         dialling.reach(&mut record, secure).await
     }

@@ -39,9 +39,9 @@ impl Road<'_> {
         }
         let started = Instant::now();
         // Boxed: an idle connection must not carry the size of a handshake.
-        let handshake = Box::pin(tls.profile.accept(client, ahead, &self.worker.memory.tls));
-        let handshake = Box::pin(self.switch.race(timeout(self.listener.timeouts.handshake, handshake)));
-        match handshake.await? {
+        let handshake = tls.profile.accept(client, ahead, &self.worker.memory.tls);
+        let handshake = Box::pin(timeout(self.listener.timeouts.handshake, handshake));
+        match self.switch.race(handshake).await? {
             Ok(Ok((stream, session))) => {
                 let alpn = session.alpn.clone();
                 record.secured(session, started.elapsed());

@@ -17,21 +17,21 @@ use weir_core::socket;
 ///
 /// # Cancel safety
 /// Dropping the future closes both sides.
-#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and connections live long")]
-pub fn passthrough(
+pub fn passthrough<'a>(
     mut client: TcpStream,
     ahead: Vec<u8>,
-    mut road: Road<'_>,
-    record: &mut Record,
+    mut road: Road<'a>,
+    record: &'a mut Record,
 ) -> impl Future<Output = Result<Finished, ConnError>> {
+    road.finished();
+    let settings = &road.route.pool.settings;
+    let replay = match &road.hello {
+        Some(hello) if hello.may_be_replayed(ahead.len()) => settings.hello_replay,
+        _ => HelloReplay::Never,
+    };
+    // Made before the future: that would keep what it is called with beside what it makes of it.
+    let mut ahead = Ahead::new(ahead, replay);
     async move {
-        road.finished();
-        let settings = &road.route.pool.settings;
-        let replay = match &road.hello {
-            Some(hello) if hello.may_be_replayed(ahead.len()) => settings.hello_replay,
-            _ => HelloReplay::Never,
-        };
-        let mut ahead = Ahead::new(ahead, replay);
         let mut dialling = road.dialling();
         let mut reached = road.reach(&mut dialling, &client, record, async |stream, _| Ok(stream)).await?;
         loop {

@@ -18,7 +18,6 @@ mod tls;
 
 use super::queue::unacknowledged;
 use super::*;
-use crate::access::Opening;
 use crate::account::Record;
 use crate::memory::{Budget, Memory};
 use crate::outcome::{How, Side};
@@ -77,22 +76,13 @@ impl Rig {
         Terms { rules: self.rules, options: &OPTIONS, memory: &self.memory, switch: &self.switch }
     }
 
-    /// An account for the connection of this client.
-    fn record(&self, client: &TcpStream) -> Record {
-        let opening = Opening {
-            id: 1,
-            listener: Arc::from("edge"),
-            mode: "passthrough",
-            client: client.peer_addr().unwrap_or_else(|_| ([127, 0, 0, 1], 1).into()),
-            local: client.local_addr().unwrap(),
-            generation: 1,
-        };
-        Record::open(opening, Arc::clone(&self.listener), None)
+    fn record(&self) -> Record {
+        Record::open("passthrough", Arc::clone(&self.listener), None)
     }
 
     /// Relays until the end, then closes both sides as a mode does.
     async fn run<C: Wire, B: Wire>(&self, mut client: C, mut backend: B, ahead: &[u8]) -> Ended {
-        let mut record = self.record(client.tcp());
+        let mut record = self.record();
         let end = relay(&mut client, &mut backend, ahead.to_vec(), self.terms(), &mut record.traffic).await;
         Ended { end, up: self.listener.up.get(), down: self.listener.down.get() }
     }

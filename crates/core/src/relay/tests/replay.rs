@@ -13,7 +13,7 @@ const HELLO: &[u8] = b"a hello";
 impl Rig {
     /// Relays a hello until its end, or until it is given back.
     async fn hello(&self, client: &mut TcpStream, mut backend: TcpStream, ahead: Ahead) -> Relayed {
-        let mut record = self.record(client);
+        let mut record = self.record();
         relay_hello(client, &mut backend, ahead, self.terms(), &mut record.traffic).await
     }
 }
@@ -391,12 +391,11 @@ async fn a_hello_is_kept_until_it_is_answered_and_no_longer() {
             }
             None => {}
         }
-        let mut record = rig.record(&front);
+        let mut record = rig.record();
         let ahead = Ahead::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
-        let terms = rig.terms();
-        let mut relay = Relay::new(&mut front, &mut back, ahead, &terms, &mut record.traffic);
+        let mut relay = Relay::new(&mut front, &mut back, ahead, rig.terms(), &mut record.traffic);
         {
-            let mut run = pin!(relay.run(&terms));
+            let mut run = pin!(relay.run());
             let goes_on = poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await;
             assert!(goes_on, "{says:?}");
         }

@@ -10,7 +10,7 @@ const CEILING: usize = 552;
 async fn a_relay_is_small() {
     let Sides { client: _client, mut front, mut back, backend: _backend } = sides().await;
     let rig = Rig::new(0);
-    let mut record = rig.record(&front);
+    let mut record = rig.record();
     let size = size_of_val(&relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut record.traffic));
     assert!(size <= CEILING, "{size} bytes of at most {CEILING}");
     let hello = Ahead::new(Vec::new(), HelloReplay::OnAnyEnd);
