@@ -29,7 +29,7 @@ pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, Fault> 
         length: joined.len(),
         records,
     };
-    let mut kinds = Vec::new();
+    let mut kinds = Vec::with_capacity(USUAL);
     let mut rest = Reader(fields.ext.unwrap_or_default());
     while !rest.0.is_empty() {
         let kind = rest.number16()?;
@@ -57,6 +57,8 @@ const ALPN: u16 = 16;
 const EARLY_DATA: u16 = 42;
 const SUPPORTED_VERSIONS: u16 = 43;
 const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
+/// Extensions that a hello has.
+const USUAL: usize = 24;
 /// Most bytes of a DNS name and of a label (RFC 1035 §2.3.4).
 const NAME_MAX: usize = 253;
 const LABEL_MAX: usize = 63;

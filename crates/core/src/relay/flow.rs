@@ -153,11 +153,8 @@ impl Flow {
                     if let Some(to) = to.bare() {
                         ready!(splice::poll_drain(&mut self.bulk, cx, to, memory, sent))?;
                     }
-                    // The destination's own stream has been read to its end, so that closing it sends a FIN behind
-                    // all that was written, and nothing else: a shutdown before it would be a system call for nothing.
-                    if !(self.last && to.bare().is_some()) {
-                        ready!(to.poll_finish(cx, finish)).map_err(|e| Fault::Destination(e.kind()))?;
-                    }
+                    ready!(to.poll_finish(cx, finish, self.last))
+                        .map_err(|e| Fault::Destination(e.kind()))?;
                     self.stage = Stage::Done;
                     continue;
                 }

@@ -40,8 +40,10 @@ pub trait Wire {
     fn holds_back(&self) -> bool {
         false
     }
-    /// Flushes, then ends the write half.
-    fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish) -> Poll<io::Result<()>>;
+    /// Flushes, then ends the write half. The `last` thing that happens before the side is closed: it has been read to
+    /// the end of its stream, so that closing it sends a FIN behind all that was written, and nothing else. A shutdown
+    /// before that would be a system call for nothing.
+    fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish, last: bool) -> Poll<io::Result<()>>;
     /// The socket below.
     fn tcp(&self) -> &TcpStream;
     /// The socket, where nothing is between it and the payload: splice(2) may be used.
@@ -66,8 +68,8 @@ impl Wire for TcpStream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_finish(&mut self, cx: &mut Context<'_>, _: Finish) -> Poll<io::Result<()>> {
-        Pin::new(self).poll_shutdown(cx)
+    fn poll_finish(&mut self, cx: &mut Context<'_>, _: Finish, last: bool) -> Poll<io::Result<()>> {
+        if last { Poll::Ready(Ok(())) } else { Pin::new(self).poll_shutdown(cx) }
     }
 
     fn tcp(&self) -> &TcpStream {
@@ -104,14 +106,12 @@ impl<S: Side> Wire for Tls<S> {
         self.0.holds_back()
     }
 
-    fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish) -> Poll<io::Result<()>> {
+    fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish, last: bool) -> Poll<io::Result<()>> {
         match how {
-            Finish::Clean => self.0.poll_shutdown(cx),
-            Finish::Bare => {
-                ready!(self.0.poll_flush(cx))?;
-                Pin::new(self.0.get_mut()).poll_shutdown(cx)
-            }
+            Finish::Clean => ready!(self.0.poll_close_notify(cx))?,
+            Finish::Bare => ready!(self.0.poll_flush(cx))?,
         }
+        self.0.get_mut().poll_finish(cx, how, last)
     }
 
     fn tcp(&self) -> &TcpStream {

@@ -20,28 +20,32 @@ use weir_tls::{AsClient, Reason};
 ///
 /// # Cancel safety
 /// Dropping the future closes both sides.
-pub async fn bridging(
+#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and connections live long")]
+pub fn bridging<'a>(
     client: TcpStream,
     ahead: Vec<u8>,
-    tls: &ClientTls,
-    mut road: Road<'_>,
-    record: &mut Record,
-) -> Result<Finished, ConnError> {
-    let secured = road.secure_client(client, ahead, tls, record).await?;
-    let mut client = secured.stream;
-    let wish = Wish {
-        sni: road.hello.as_ref().and_then(|h| h.sni.as_deref()),
-        alpn: secured.alpn.as_deref(),
-        metrics: &road.listener.metrics,
-        memory: &road.worker.memory,
-    };
-    let mut reached = road
-        .reach(&mut road.dialling(), client.tcp(), record, async |stream, backend| {
-            wish.of(stream, backend).await
-        })
-        .await?;
-    let terms = road.terms(OnTruncation::PassOn);
-    relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
+    tls: &'a ClientTls,
+    mut road: Road<'a>,
+    record: &'a mut Record,
+) -> impl Future<Output = Result<Finished, ConnError>> {
+    async move {
+        // Boxed: an idle connection must not carry the size of a handshake.
+        let secured = Box::pin(road.secure_client(client, ahead, tls, record)).await?;
+        let mut client = secured.stream;
+        let wish = Wish {
+            sni: road.hello.as_ref().and_then(|h| h.sni.as_deref()),
+            alpn: secured.alpn.as_deref(),
+            metrics: &road.listener.metrics,
+            memory: &road.worker.memory,
+        };
+        let mut reached = road
+            .reach(&mut road.dialling(), client.tcp(), record, async |stream, backend| {
+                wish.of(stream, backend).await
+            })
+            .await?;
+        let terms = road.terms(OnTruncation::PassOn);
+        relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
+    }
 }
 
 /// What a client's session asks of the one with the backend.

@@ -2,6 +2,7 @@
 
 use super::road::Road;
 use crate::plan;
+use std::pin::pin;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use weir_core::account::Record;
@@ -38,9 +39,8 @@ impl Road<'_> {
             return Err(self.failed(reason));
         }
         let started = Instant::now();
-        // Boxed: an idle connection must not carry the size of a handshake.
         let handshake = tls.profile.accept(client, ahead, &self.worker.memory.tls);
-        let handshake = Box::pin(timeout(self.listener.timeouts.handshake, handshake));
+        let handshake = pin!(timeout(self.listener.timeouts.handshake, handshake));
         match self.switch.race(handshake).await? {
             Ok(Ok((stream, session))) => {
                 let alpn = session.alpn.clone();

@@ -15,16 +15,20 @@ use weir_core::relay::{Wire, relay};
 ///
 /// # Cancel safety
 /// Dropping the future closes both sides.
-pub async fn offload(
+#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and connections live long")]
+pub fn offload<'a>(
     client: TcpStream,
     ahead: Vec<u8>,
-    tls: &ClientTls,
-    mut road: Road<'_>,
-    record: &mut Record,
-) -> Result<Finished, ConnError> {
-    let mut client = road.secure_client(client, ahead, tls, record).await?.stream;
-    let mut reached =
-        road.reach(&mut road.dialling(), client.tcp(), record, async |stream, _| Ok(stream)).await?;
-    let terms = road.terms(tls.truncation.into());
-    relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
+    tls: &'a ClientTls,
+    mut road: Road<'a>,
+    record: &'a mut Record,
+) -> impl Future<Output = Result<Finished, ConnError>> {
+    async move {
+        // Boxed: an idle connection must not carry the size of a handshake.
+        let mut client = Box::pin(road.secure_client(client, ahead, tls, record)).await?.stream;
+        let mut reached =
+            road.reach(&mut road.dialling(), client.tcp(), record, async |stream, _| Ok(stream)).await?;
+        let terms = road.terms(tls.truncation.into());
+        relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
+    }
 }

@@ -378,12 +378,20 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
     /// # Errors
     /// Those of the socket.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_close_notify(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    /// The same, but leaves the socket as it is.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_close_notify(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.said_goodbye {
             self.said_goodbye = true;
             self.queue_close_notify();
         }
-        ready!(self.poll_flush(cx))?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        self.poll_flush(cx)
     }
 
     fn queue_close_notify(&mut self) {

@@ -39,7 +39,7 @@ impl Wire for Torrent<'_> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_finish(&mut self, _: &mut Context<'_>, _: Finish) -> Poll<io::Result<()>> {
+    fn poll_finish(&mut self, _: &mut Context<'_>, _: Finish, _: bool) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
@@ -72,7 +72,7 @@ impl Wire for Word {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_finish(&mut self, _: &mut Context<'_>, _: Finish) -> Poll<io::Result<()>> {
+    fn poll_finish(&mut self, _: &mut Context<'_>, _: Finish, _: bool) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
