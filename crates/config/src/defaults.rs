@@ -7,6 +7,7 @@ use crate::schema::{
 };
 use crate::units::{Share, Size, Time};
 
+pub(crate) const AFFINITY: bool = false;
 pub(crate) const SHUTDOWN_DELAY: Time = Time::from_secs(0);
 pub(crate) const DRAIN_TIMEOUT: Time = Time::from_secs(300);
 pub(crate) const WATCH: bool = false;
@@ -77,6 +78,7 @@ pub fn admin_address(file: &File) -> Option<&str> {
 
 fn runtime(runtime: &mut Runtime) {
     runtime.workers.get_or_insert(Auto::Auto);
+    runtime.affinity.get_or_insert(AFFINITY);
     runtime.max_connections.get_or_insert(Auto::Auto);
     runtime.shutdown_delay.get_or_insert(SHUTDOWN_DELAY);
     runtime.drain_timeout.get_or_insert(DRAIN_TIMEOUT);

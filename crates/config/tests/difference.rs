@@ -36,7 +36,7 @@ fn no_key_differs_in_silence() {
         *changed.pointer_mut(place).unwrap() = json!("something else");
         let found = difference(&reference, &changed);
         assert!(!found.is_empty(), "{place}");
-        let restart = ["/runtime/workers", "/admin/address"].contains(&place.as_str());
+        let restart = ["/runtime/workers", "/runtime/affinity", "/admin/address"].contains(&place.as_str());
         assert_eq!(found.needs_restart(), restart, "{place}: {found}");
     }
     assert!(difference(&reference, &reference).is_empty());

@@ -3,6 +3,7 @@
 use crate::bind::Socket;
 use crate::listener;
 use crate::node::{Node, Phase};
+use crate::pin::Pins;
 use crate::plan::Address;
 use crate::worker::{Whose, Worker};
 use std::collections::HashMap;
@@ -99,20 +100,21 @@ async fn tell(worker: &Sender<Order>, order: Order) {
 const ORDERS: usize = 64;
 
 impl DataPlane {
-    /// Starts a thread for each worker's sockets.
+    /// Starts a thread for each worker's sockets, pinned to a CPU where the plan wants that.
     ///
     /// # Errors
     /// When a thread or its runtime cannot be had.
     pub fn start(node: Arc<Node>, lanes: Vec<Vec<Socket>>, access: Option<&access::Log>) -> io::Result<Self> {
         let budget = Budget { pipes: (PIPES / lanes.len().max(1)).max(1) };
+        let pins = node.plan().runtime.affinity.then(|| Arc::new(Pins::of_the_process()));
         let mut threads = Vec::with_capacity(lanes.len());
         let mut senders = Vec::with_capacity(lanes.len());
         let (started, running) = sync_channel(lanes.len());
         for (number, sockets) in lanes.into_iter().enumerate() {
             let (sender, orders) = channel(ORDERS);
             senders.push(sender);
-            let seed =
-                Seed { number, node: Arc::clone(&node), budget, access: access.cloned(), sockets, orders };
+            let (node, access, pins) = (Arc::clone(&node), access.cloned(), pins.clone());
+            let seed = Seed { number, node, pins, budget, access, sockets, orders };
             let started = started.clone();
             let thread = thread::Builder::new().name(format!("weir-worker-{number}"));
             threads.push(thread.spawn(move || work(seed, started))?);
@@ -160,6 +162,7 @@ const PIPES: usize = 56;
 struct Seed {
     number: usize,
     node: Arc<Node>,
+    pins: Option<Arc<Pins>>,
     budget: Budget,
     access: Option<access::Log>,
     sockets: Vec<Socket>,
@@ -167,6 +170,10 @@ struct Seed {
 }
 
 fn work(seed: Seed, started: SyncSender<io::Result<()>>) {
+    // First of all: what is allocated from here on lies near that CPU.
+    if let Some(pins) = &seed.pins {
+        pins.pin(seed.number);
+    }
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
     let (runtime, word) = match runtime {
         Ok(runtime) => (Some(runtime), Ok(())),
@@ -182,7 +189,7 @@ fn work(seed: Seed, started: SyncSender<io::Result<()>>) {
 
 /// Accepts and serves until the node drains, and until the last connection has ended.
 async fn live(seed: Seed) {
-    let Seed { number, node, budget, access, sockets, mut orders } = seed;
+    let Seed { number, node, pins: _, budget, access, sockets, mut orders } = seed;
     let mut phase = node.subscribe();
     let worker = Rc::new(Worker::new(number, node, budget, access));
     let mut doors = Doors { worker: Rc::clone(&worker), phase: phase.clone(), open: HashMap::new() };

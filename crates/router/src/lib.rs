@@ -3,6 +3,7 @@
 //! - [`plan`] what a connection may read: listeners, modes, routes, pools, limits. Immutable.
 //! - [`bind`] the listening sockets, one per address and worker.
 //! - [`node`] what all workers share: the plan in force, counters, room, and the phase of the process's life.
+//! - `pin` which CPU a worker is pinned to, where that is wanted.
 //! - [`data_plane`] all workers: a thread and a runtime each, and how they end.
 //! - [`worker`] what the connections of one worker share.
 //! - [`listener`] the accept loop: permits, back-off, spawn.
@@ -15,5 +16,6 @@ pub mod data_plane;
 pub mod listener;
 pub mod mode;
 pub mod node;
+pub(crate) mod pin;
 pub mod plan;
 pub mod worker;

@@ -295,6 +295,7 @@ mod tests {
         });
         let runtime = Runtime {
             workers: 1,
+            affinity: false,
             max_connections: None,
             shutdown_delay: NONE,
             drain_timeout: NONE,

@@ -37,6 +37,8 @@ pub struct Plan {
 pub struct Runtime {
     /// Data-plane threads, at least 1.
     pub workers: usize,
+    /// Whether each of them is pinned to a CPU.
+    pub affinity: bool,
     /// Client connections of the process; `None` = what `RLIMIT_NOFILE` allows.
     pub max_connections: Option<usize>,
     /// At SIGTERM, how long to go on accepting after readiness has failed.

@@ -42,6 +42,7 @@ fn runtime(room: &mut Room<'_>, file: &File, cpus: usize) -> plan::Runtime {
     let resolvers = written_resolvers.iter().enumerate().filter_map(read).collect();
     plan::Runtime {
         workers,
+        affinity: written.affinity.unwrap_or(defaults::AFFINITY),
         max_connections,
         watch: written.watch.unwrap_or(defaults::WATCH),
         resolvers,

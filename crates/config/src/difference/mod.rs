@@ -294,4 +294,5 @@ const SECTIONS: [(What, &str); 4] =
 const LISTS: [(What, &str); 3] =
     [(What::TlsProfile, "tls_profiles"), (What::Listener, "listeners"), (What::Pool, "pools")];
 /// Threads are started and the admin address is bound once in a process's life.
-const RESTART: [(What, &str); 2] = [(What::Runtime, "workers"), (What::Admin, "address")];
+const RESTART: [(What, &str); 3] =
+    [(What::Runtime, "workers"), (What::Runtime, "affinity"), (What::Admin, "address")];

@@ -69,9 +69,8 @@ pub struct File {
 pub struct Runtime {
     /// Data-plane threads; auto: the CPUs this process may use.
     pub workers: Option<Auto>,
-    /// Pin each worker to a CPU.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub affinity: Option<Later>,
+    /// Pin each worker to a CPU of those that this process may use.
+    pub affinity: Option<bool>,
     /// Client connections of the process; auto: what the limit of open files allows.
     pub max_connections: Option<Auto>,
     /// Memory above which new connections wait.

@@ -1,0 +1,75 @@
+//! Pins workers to CPUs: which of those that the process may use, and the call.
+//!
+//! In: the process's CPUs as they are at the start, and a worker's number. Out: a pinned thread, or a warning: a worker
+//! that is not pinned serves as well.
+
+use rustix::io::Errno;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+/// The CPUs that workers are pinned to.
+#[derive(Debug)]
+pub(crate) struct Pins(Vec<usize>);
+
+impl Pins {
+    /// The CPUs that this process may use, lowest first; none, with a warning, where the system does not tell. To be
+    /// asked before any worker is pinned.
+    pub(crate) fn of_the_process() -> Self {
+        let allowed = sched_getaffinity(None).map(|set| (0..CpuSet::MAX_CPU).filter(move |cpu| set.is_set(*cpu)));
+        match allowed {
+            Ok(cpus) => Self(cpus.collect()),
+            // More CPUs than the set has room for, or a sandbox.
+            Err(error) => {
+                tracing::warn!(%error, "runtime.affinity: cannot ask which CPUs may be used; no worker is pinned");
+                Self(Vec::new())
+            }
+        }
+    }
+
+    /// The CPU of a worker: one each, and from the first again where there are more workers than CPUs.
+    fn cpu(&self, worker: usize) -> Option<usize> {
+        self.0.get(worker.checked_rem(self.0.len())?).copied()
+    }
+
+    /// Pins the calling thread, which is that of this worker. Where that fails, it says so and goes on.
+    pub(crate) fn pin(&self, worker: usize) {
+        let Some(cpu) = self.cpu(worker) else { return };
+        match to(cpu) {
+            Ok(()) => tracing::info!(worker, cpu, "pinned"),
+            Err(error) => tracing::warn!(worker, cpu, %error, "runtime.affinity: cannot pin a worker"),
+        }
+    }
+}
+
+fn to(cpu: usize) -> Result<(), Errno> {
+    let mut set = CpuSet::new();
+    set.set(cpu);
+    sched_setaffinity(None, &set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_cpu_each_and_then_from_the_first_again() {
+        let pins = Pins(vec![2, 3, 7]);
+        let cpus: Vec<_> = (0..5).map(|worker| pins.cpu(worker)).collect();
+        assert_eq!(cpus, [2, 3, 7, 2, 3].map(Some));
+        assert_eq!(Pins(Vec::new()).cpu(1), None);
+    }
+
+    #[test]
+    fn a_thread_is_pinned_and_one_that_cannot_be_goes_on() {
+        std::thread::spawn(|| {
+            let first = Pins::of_the_process().0[0];
+            // No such CPU: a warning, and the thread may still run on any.
+            Pins(vec![CpuSet::MAX_CPU - 1]).pin(0);
+            let before = sched_getaffinity(None).unwrap().count();
+            Pins(vec![first]).pin(5);
+            let after = sched_getaffinity(None).unwrap();
+            assert!(before >= 1 && after.count() == 1 && after.is_set(first));
+        })
+        .join()
+        .unwrap();
+    }
+}
