@@ -54,3 +54,4 @@ mod the_configuration_is_found;
 mod the_demo_shows_three_modes;
 mod the_drain_finishes_what_runs;
 mod timeouts_hold;
+mod workers_share_evenly;

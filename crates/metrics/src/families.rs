@@ -240,7 +240,7 @@ impl Families {
             worker_connections: counters(
                 r,
                 names::WORKER_CONNECTIONS,
-                "Connections accepted, by the worker that took them.",
+                "Connections, by the worker that serves them.",
                 &["worker"],
             )?,
             relay_buffer: gauges(

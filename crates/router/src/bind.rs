@@ -1,5 +1,6 @@
 //! Binds and listens: one socket per address and worker.
 
+use crate::crew::Table;
 use crate::plan::{Address, Listener, Plan};
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
@@ -13,6 +14,8 @@ pub struct Socket {
     pub socket: socket2::Socket,
     /// Its address in the plan.
     pub address: Address,
+    /// How connections go to the other workers' sockets of the address, and come from them.
+    pub(crate) table: Table,
 }
 
 /// A listening address that cannot be had.
@@ -66,10 +69,11 @@ fn open(
     if !held.iter().any(|own| own.socket.port() == address.socket.port()) {
         drop(bind(address, false, listener)?);
     }
-    for lane in lanes {
+    let tables = Table::all(lanes.len());
+    for (lane, table) in lanes.iter_mut().zip(tables) {
         let socket = bind(address, true, listener)?;
         socket.listen(i32::try_from(listener.tcp.backlog).unwrap_or(i32::MAX))?;
-        lane.push(Socket { socket, address });
+        lane.push(Socket { socket, address, table });
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! - [`plan`] what a connection may read: listeners, modes, routes, pools, limits. Immutable.
 //! - [`bind`] the listening sockets, one per address and worker.
 //! - [`node`] what all workers share: the plan in force, counters, room, and the phase of the process's life.
+//! - `crew` who of the workers is to have an accepted connection.
 //! - `pin` which CPU a worker is pinned to, where that is wanted.
 //! - [`data_plane`] all workers: a thread and a runtime each, and how they end.
 //! - [`worker`] what the connections of one worker share.
@@ -12,6 +13,7 @@
 
 pub mod bind;
 pub mod conn;
+pub(crate) mod crew;
 pub mod data_plane;
 pub mod listener;
 pub mod mode;

@@ -6,6 +6,7 @@
 
 use crate::bind::Socket;
 use crate::conn::{self, Accepted};
+use crate::crew::{Handed, Seat};
 use crate::node::{Phase, Shared};
 use crate::plan::{Address, Listener};
 use crate::worker::Worker;
@@ -13,7 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{SocketFlags, acceptfrom_with};
 use socket2::SockRef;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -21,6 +22,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
@@ -54,13 +57,19 @@ pub(crate) async fn accept(
         }
     };
     let pending = Rc::new(Pending::new(shared.room.pending.clone()));
-    let lane = Lane { worker, held: RefCell::new(Held { shared, pending }), address: socket.address };
+    let (others, mut handed) = (socket.table.others(), socket.table.mine);
+    let held = RefCell::new(Held { shared, pending });
+    let lane = Lane { worker, held, others, accepted: Cell::new(0), address: socket.address };
     tokio::select! {
         () = lane.accept_on(&fd) => {}
+        () = lane.take_over(fd.get_ref(), &mut handed) => {}
         () = lane.let_go(fd.get_ref(), plans) => {}
         _ = phase.wait_for(|p| matches!(p, Phase::Draining { .. })) => lane.last_ones(fd.get_ref()),
         () = stop.cancelled() => lane.last_ones(fd.get_ref()),
     }
+    // From now on the others keep what they accept; what is on its way is served still.
+    handed.close();
+    lane.take_over(fd.get_ref(), &mut handed).await;
 }
 
 /// Connections accepted before the worker's others have their turn.
@@ -70,6 +79,9 @@ const BATCH: usize = 32;
 struct Lane {
     worker: Rc<Worker>,
     held: RefCell<Held>,
+    /// The lanes of the address, by their workers.
+    others: Arc<[Sender<Handed>]>,
+    accepted: Cell<u64>,
     address: Address,
 }
 
@@ -95,10 +107,13 @@ impl Lane {
                     }
                     None => self.permits().await,
                 };
-                match ready.try_io(|fd| take(fd.get_ref())) {
-                    Ok(Ok((stream, client))) => self.spawn(stream, client, permits),
-                    Ok(Err(error)) => wait_out(error, self).await,
+                let taken = match ready.try_io(|fd| take(fd.get_ref())) {
+                    Ok(taken) => taken,
                     Err(_would_block) => break,
+                };
+                if let Err(error) = taken.and_then(|(stream, client)| self.share_out(stream, client, permits))
+                {
+                    wait_out(error, self).await;
                 }
             }
             yield_now().await;
@@ -116,8 +131,8 @@ impl Lane {
     /// Closing the socket would reset what waits in its backlog: that is accepted first, as far as there is room.
     fn last_ones(&self, socket: &socket2::Socket) {
         while let Some(permits) = self.permits_now() {
-            match take(socket) {
-                Ok((stream, client)) => self.spawn(stream, client, permits),
+            match take(socket).and_then(|(stream, client)| self.keep(stream, client, permits)) {
+                Ok(()) => {}
                 // One that went away while it waited says nothing of those behind it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) => return,
@@ -173,11 +188,44 @@ impl Lane {
         permits.take().await
     }
 
-    fn spawn(&self, stream: TcpStream, client: SocketAddr, permits: [Permit; 2]) {
+    /// Serves the connection here, or hands it to a worker that has clearly fewer.
+    fn share_out(&self, stream: Stream, client: SocketAddr, permits: [Permit; 2]) -> io::Result<()> {
+        let (crew, turn) = (&self.worker.node.crew, self.accepted.get());
+        self.accepted.set(turn.wrapping_add(1));
+        let lighter = crew.lighter_than(self.worker.number, turn);
+        let Some((other, to)) = lighter.and_then(|other| Some((other, self.others.get(other)?))) else {
+            return self.keep(stream, client, permits);
+        };
+        match to.try_send(Handed { stream, client, permits, seat: crew.seat(other) }) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(back) | TrySendError::Closed(back)) => {
+                self.keep(back.stream, client, back.permits)
+            }
+        }
+    }
+
+    /// Serves what other workers hand over, until no more can come.
+    async fn take_over(&self, socket: &socket2::Socket, handed: &mut Receiver<Handed>) {
+        while let Some(Handed { stream, client, permits, seat }) = handed.recv().await {
+            self.follow(socket);
+            match TcpStream::from_std(stream) {
+                Ok(stream) => self.spawn(stream, client, permits, seat),
+                Err(error) => wait_out(error, self).await,
+            }
+        }
+    }
+
+    fn keep(&self, stream: Stream, client: SocketAddr, permits: [Permit; 2]) -> io::Result<()> {
+        let seat = self.worker.node.crew.seat(self.worker.number);
+        self.spawn(TcpStream::from_std(stream)?, client, permits, seat);
+        Ok(())
+    }
+
+    fn spawn(&self, stream: TcpStream, client: SocketAddr, permits: [Permit; 2], seat: Seat) {
         let worker = Rc::clone(&self.worker);
         let held = self.held.borrow();
         let shared = &held.shared;
-        let (number, switch, live) = worker.enter(shared);
+        let (number, switch, live) = worker.enter(shared, seat);
         let draft = worker.access.as_ref().filter(|_| shared.recorded).map(|log| {
             log.draft(Opening {
                 id: worker.node.connection_id(worker.number, number),
@@ -211,13 +259,15 @@ fn somebody_waits(socket: &socket2::Socket) -> bool {
     matches!(poll(&mut fds, Some(&Timespec::default())), Ok(n) if n > 0)
 }
 
+/// Not yet with any worker's runtime.
+type Stream = std::net::TcpStream;
+
 /// One connection, in one system call: not blocking, and closed on exec.
-fn take(socket: &socket2::Socket) -> io::Result<(TcpStream, SocketAddr)> {
+fn take(socket: &socket2::Socket) -> io::Result<(Stream, SocketAddr)> {
     let (fd, address) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    let stream = TcpStream::from_std(std::net::TcpStream::from(fd))?;
     // Without an address the client reset while it waited: as good as ECONNABORTED.
     let Some(Ok(address)) = address.map(SocketAddr::try_from) else { return Err(Errno::CONNABORTED.into()) };
-    Ok((stream, canonical(address)))
+    Ok((fd.into(), canonical(address)))
 }
 
 /// Counts an error of accept(2), and pauses where going on at once would only meet it again.

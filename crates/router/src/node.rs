@@ -1,6 +1,7 @@
 //! What all workers and the control plane share: the plan in force, the counters, the room for connections, and
 //! where the process is in its life.
 
+use crate::crew::Crew;
 use crate::plan::{Address, Listener, Plan};
 use arc_swap::{ArcSwap, Guard};
 use std::collections::HashMap;
@@ -25,6 +26,8 @@ pub struct Node {
     pub started: Instant,
     /// When to warn that nothing can be accepted.
     pub(crate) cannot_accept: Rarely,
+    /// What each worker has.
+    pub(crate) crew: Crew,
     in_force: ArcSwap<InForce>,
     past: Mutex<Past>,
     /// Tells of every plan.
@@ -139,6 +142,7 @@ impl Node {
             workers,
             started: Instant::now(),
             cannot_accept: Rarely::default(),
+            crew: Crew::new(workers),
             in_force: ArcSwap::from_pointee(in_force),
             past: Mutex::new(past),
             generation,

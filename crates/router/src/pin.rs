@@ -14,7 +14,8 @@ impl Pins {
     /// The CPUs that this process may use, lowest first; none, with a warning, where the system does not tell. To be
     /// asked before any worker is pinned.
     pub(crate) fn of_the_process() -> Self {
-        let allowed = sched_getaffinity(None).map(|set| (0..CpuSet::MAX_CPU).filter(move |cpu| set.is_set(*cpu)));
+        let allowed =
+            sched_getaffinity(None).map(|set| (0..CpuSet::MAX_CPU).filter(move |cpu| set.is_set(*cpu)));
         match allowed {
             Ok(cpus) => Self(cpus.collect()),
             // More CPUs than the set has room for, or a sandbox.

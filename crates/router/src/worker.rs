@@ -1,8 +1,9 @@
 //! What the connections of one data-plane thread share: its scratch memory, its cursors, and the list of them.
 //!
-//! A connection lives and dies on the worker that accepted it; nothing on its road is shared with another
+//! A connection is served by one worker, from its first byte to its last; nothing on its road is shared with another
 //! thread but the plan, the counters and the limits of the process.
 
+use crate::crew::Seat;
 use crate::node::{Generation, Node, Room, Shared};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -116,6 +117,7 @@ pub(crate) struct Live {
     worker: Rc<Worker>,
     number: u64,
     generation: Arc<Generation>,
+    _seat: Seat,
 }
 
 impl Drop for Live {
@@ -146,7 +148,7 @@ impl Worker {
     }
 
     /// Enters a new connection: its number on this worker, its switch, and its place in the list.
-    pub(crate) fn enter(self: &Rc<Self>, shared: &Shared) -> (u64, Rc<Switch>, Live) {
+    pub(crate) fn enter(self: &Rc<Self>, shared: &Shared, seat: Seat) -> (u64, Rc<Switch>, Live) {
         let number = self.accepted.get();
         self.accepted.set(number + 1);
         self.metrics.connections.inc();
@@ -155,7 +157,7 @@ impl Worker {
         self.live.borrow_mut().insert(number, entry);
         let generation = Arc::clone(&shared.generation);
         generation.open.fetch_add(1, Ordering::Relaxed);
-        (number, switch, Live { worker: Rc::clone(self), number, generation })
+        (number, switch, Live { worker: Rc::clone(self), number, generation, _seat: seat })
     }
 
     /// Closes what is left at the end of a drain, spread over its last tenth, idle ones first: never all in one
