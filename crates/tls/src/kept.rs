@@ -12,11 +12,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
 use rustls::ClientConfig;
 use rustls::server::ServerSessionMemoryCache;
+use rustls::sign::CertifiedKey;
 
 use crate::provider::TlsError;
 use crate::tickets::TicketSecret;
@@ -26,8 +27,14 @@ use crate::tickets::TicketSecret;
 pub struct Sessions {
     pub(crate) secret: TicketSecret,
     served: Arc<Shelf<(Print, usize), ServerSessionMemoryCache>>,
+    /// No session, but of the same life: certificates with their keys, by all their bytes. Those of a configuration that
+    /// is loaded anew are mostly the same, and are neither checked nor held twice.
+    pub(crate) certificates: Arc<Certificates>,
     pub(crate) backends: Arc<BackendSessions>,
 }
+
+/// Certificates with their keys that are in use.
+pub(crate) type Certificates = Shelf<Print, CertifiedKey>;
 
 /// The clients of backends, each with its sessions, by what they trust and where the backend is. The whole client is
 /// kept, because rustls resumes no session under another verifier than the one it began with, be it an equal one.
@@ -40,7 +47,7 @@ impl Sessions {
     /// The operating system gives no random bytes.
     pub fn random() -> Result<Self, TlsError> {
         let secret = TicketSecret::random()?;
-        Ok(Self { secret, served: Arc::default(), backends: Arc::default() })
+        Ok(Self { secret, served: Arc::default(), certificates: Arc::default(), backends: Arc::default() })
     }
 
     /// The cache, of `size` sessions, of every profile with this print.
@@ -89,10 +96,14 @@ struct Inner<K, V> {
 }
 
 impl<K: Eq + Hash, V> Shelf<K, V> {
+    /// What is there under `key`.
+    pub(crate) fn there(&self, key: &K) -> Option<Arc<V>> {
+        self.lock().things.get(key).and_then(Weak::upgrade)
+    }
+
     /// What is there under `key`; else what `make` gives, which is then there.
     pub(crate) fn find(&self, key: K, make: impl FnOnce() -> Arc<V>) -> Arc<V> {
-        // Whatever panicked while it held this lock left a whole map behind.
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut inner = self.lock();
         if let Some(there) = inner.things.get(&key).and_then(Weak::upgrade) {
             return there;
         }
@@ -103,6 +114,11 @@ impl<K: Eq + Hash, V> Shelf<K, V> {
         let made = make();
         inner.things.insert(key, Arc::downgrade(&made));
         made
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner<K, V>> {
+        // Whatever panicked while it held this lock left a whole map behind.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

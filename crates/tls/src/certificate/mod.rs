@@ -18,6 +18,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub use error::{CertificateError, CertificateFile, CertificateProblem};
 pub(crate) use files::certificates_in;
 
+use crate::kept::{Certificates, Print};
 use crate::provider::provider;
 use crate::warning::Warning;
 
@@ -52,12 +53,14 @@ pub(crate) struct Served {
     pub(crate) certified: Arc<CertifiedKey>,
 }
 
-/// Reads and checks all certificates of a profile, `now` in seconds since 1970.
+/// Reads and checks all certificates of a profile, `now` in seconds since 1970. What is in use already, with the very
+/// same bytes, is taken from `kept`.
 ///
 /// # Errors
 /// All problems of all entries, never only the first.
 pub(crate) fn load_all(
     entries: &[CertificateFiles],
+    kept: &Certificates,
     now: i64,
 ) -> Result<(Vec<Served>, Vec<Warning>), Vec<CertificateError>> {
     let mut served = Vec::with_capacity(entries.len());
@@ -67,7 +70,7 @@ pub(crate) fn load_all(
         errors.push(CertificateError::none_listed());
     }
     for (entry, files) in entries.iter().enumerate() {
-        match load(entry, files, now) {
+        match load(entry, files, kept, now) {
             Ok((one, mut its)) => {
                 served.push(one);
                 warnings.append(&mut its);
@@ -81,6 +84,7 @@ pub(crate) fn load_all(
 fn load(
     entry: usize,
     files: &CertificateFiles,
+    kept: &Certificates,
     now: i64,
 ) -> Result<(Served, Vec<Warning>), Vec<CertificateError>> {
     let at_cert = |problem| CertificateError::new(entry, CertificateFile::Cert, &files.cert, problem);
@@ -91,14 +95,18 @@ fn load(
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
     };
+    let warnings = warnings(files, &facts, mode, now);
+    let print = Print::of(chain.iter().map(AsRef::as_ref).chain([key.secret_der()]));
+    if let Some(certified) = kept.there(&print) {
+        return Ok((Served { facts, certified }, warnings));
+    }
     let key = provider()
         .key_provider
         .load_private_key(key)
         .map_err(|error| vec![at_key(CertificateProblem::KeyRefused { reason: error.to_string() })])?;
     fits(&chain, key.as_ref()).map_err(|problem| vec![at_key(problem)])?;
-
-    let warnings = warnings(files, &facts, mode, now);
-    Ok((Served { facts, certified: Arc::new(CertifiedKey::new(chain, key)) }, warnings))
+    let certified = kept.find(print, || Arc::new(CertifiedKey::new(chain, key)));
+    Ok((Served { facts, certified }, warnings))
 }
 
 type Chain = (Vec<CertificateDer<'static>>, CertificateFacts);

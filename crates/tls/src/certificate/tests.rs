@@ -12,7 +12,7 @@ use crate::fixtures::{Pki, ecdsa, params, rsa};
 const NOW: i64 = 1_800_000_000;
 
 fn only_error(files: CertificateFiles) -> CertificateError {
-    let mut errors = load_all(&[files], NOW).expect_err("an error");
+    let mut errors = load_all(&[files], &Certificates::default(), NOW).expect_err("an error");
     assert_eq!(errors.len(), 1, "{errors:?}");
     errors.remove(0)
 }
@@ -21,7 +21,7 @@ fn only_error(files: CertificateFiles) -> CertificateError {
 fn a_pair_loads_with_its_facts() {
     let pki = Pki::new();
     let files = pki.issue("a", &["b.example.com", "A.Example.com", "*.example.com"]);
-    let (served, warnings) = load_all(&[files], NOW).expect("a certificate");
+    let (served, warnings) = load_all(&[files], &Certificates::default(), NOW).expect("a certificate");
     let facts = &served[0].facts;
     assert_eq!(facts.file, "a.pem");
     assert_eq!(facts.names, ["*.example.com", "a.example.com", "b.example.com"]);
@@ -36,7 +36,7 @@ fn the_common_name_counts_only_without_other_names_and_only_as_a_name() {
         let mut params = params(names);
         params.distinguished_name.push(DnType::CommonName, common);
         let files = pki.issue_for(file, &ecdsa(), params);
-        let (served, warnings) = load_all(&[files], NOW).expect("a certificate");
+        let (served, warnings) = load_all(&[files], &Certificates::default(), NOW).expect("a certificate");
         (served[0].facts.names.clone(), warnings.len())
     };
     assert_eq!(named("a", "Old.Example.com", &[]), (vec!["old.example.com".to_owned()], 0));
@@ -57,7 +57,8 @@ fn keys_come_in_three_encodings() {
     for (file, key, label, wrapping) in cases {
         let mut files = pki.issue_for(file, key, params(&["example.com"]));
         files.key = pki.file(&format!("{file}.key"), pem(label, &key.serialize_der()[wrapping..]));
-        load_all(&[files], NOW).unwrap_or_else(|errors| panic!("{file}: {errors:?}"));
+        load_all(&[files], &Certificates::default(), NOW)
+            .unwrap_or_else(|errors| panic!("{file}: {errors:?}"));
     }
 }
 
@@ -67,7 +68,8 @@ fn one_file_may_hold_both() {
     let files = pki.issue("a", &["example.com"]);
     let both = [fs::read(&files.key).unwrap(), fs::read(&files.cert).unwrap()].concat();
     let both = pki.file("both.pem", both);
-    load_all(&[CertificateFiles { cert: both.clone(), key: both }], NOW).expect("a certificate");
+    load_all(&[CertificateFiles { cert: both.clone(), key: both }], &Certificates::default(), NOW)
+        .expect("a certificate");
 }
 
 #[test]
@@ -128,10 +130,10 @@ fn all_errors_come_at_once() {
     let nowhere = |name: &str| pki.path().join(name);
     let bad = CertificateFiles { cert: nowhere("a"), key: nowhere("b") };
     let half = CertificateFiles { cert: good.cert.clone(), key: nowhere("c") };
-    let errors = load_all(&[bad, good, half], NOW).expect_err("errors");
+    let errors = load_all(&[bad, good, half], &Certificates::default(), NOW).expect_err("errors");
     let places: Vec<_> = errors.iter().map(|error| (error.entry, error.file.label())).collect();
     assert_eq!(places, [(0, "cert"), (0, "key"), (2, "key")]);
-    let none = load_all(&[], NOW).expect_err("an error");
+    let none = load_all(&[], &Certificates::default(), NOW).expect_err("an error");
     assert!(matches!(none[0].problem, CertificateProblem::NoneListed));
 }
 
@@ -143,7 +145,8 @@ fn dates_and_modes_are_warnings() {
     params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     let files = pki.issue_for("a", &ecdsa(), params);
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o640)).unwrap();
-    let warnings = |now| load_all(std::slice::from_ref(&files), now).expect("a certificate").1;
+    let warnings =
+        |now| load_all(std::slice::from_ref(&files), &Certificates::default(), now).expect("a certificate").1;
     let readable = Warning::KeyReadable { path: files.key.clone(), mode: 0o640 };
     let expired = Warning::Expired { path: files.cert.clone(), not_after: 1_609_459_200 };
     let early = Warning::NotYetValid { path: files.cert.clone(), not_before: 1_577_836_800 };
@@ -168,7 +171,7 @@ fn debug_shows_no_key() {
     let pki = Pki::new();
     let key = ecdsa();
     let files = pki.issue_for("a", &key, params(&["example.com"]));
-    let (served, _) = load_all(&[files], NOW).expect("a certificate");
+    let (served, _) = load_all(&[files], &Certificates::default(), NOW).expect("a certificate");
     let shown = format!("{served:?}");
     // The scalar of a P-256 key in PKCS#8 stands at a fixed place.
     let scalar: Vec<String> = key.serialized_der()[36..68].iter().map(u8::to_string).collect();
@@ -190,4 +193,24 @@ fn pem(label: &str, der: &[u8]) -> String {
         }
     }
     format!("-----BEGIN {label}-----{text}\n-----END {label}-----\n")
+}
+
+#[test]
+fn what_is_in_use_is_not_held_twice() {
+    let (pki, kept) = (Pki::new(), Certificates::default());
+    let (one, two) = (pki.issue("one", &["one.test"]), pki.issue("two", &["two.test"]));
+    let load = |files: &CertificateFiles| {
+        load_all(std::slice::from_ref(files), &kept, NOW).expect("a certificate").0.remove(0)
+    };
+    let (first, other) = (load(&one), load(&two));
+    assert!(Arc::ptr_eq(&first.certified, &load(&one).certified));
+    assert!(!Arc::ptr_eq(&first.certified, &other.certified));
+    // The bytes count, not the paths; and the facts are those of the files that were named.
+    fs::copy(&one.cert, &two.cert).expect("a copy");
+    fs::copy(&one.key, &two.key).expect("a copy");
+    let copied = load(&two);
+    assert!(Arc::ptr_eq(&first.certified, &copied.certified) && copied.facts.path == two.cert);
+    // A certificate in use does not lend itself to another key.
+    fs::copy(pki.issue("three", &["three.test"]).key, &two.key).expect("a copy");
+    assert!(load_all(std::slice::from_ref(&two), &kept, NOW).is_err());
 }

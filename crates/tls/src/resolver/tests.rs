@@ -3,6 +3,7 @@
 use super::*;
 use crate::certificate::{CertificateFiles, load_all};
 use crate::fixtures::{Pki, ecdsa, params, rsa};
+use crate::kept::Certificates;
 
 const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
 const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256];
@@ -15,7 +16,7 @@ struct Names {
 
 impl Names {
     fn new(files: &[CertificateFiles], unknown: UnknownSni) -> Self {
-        let (served, _) = load_all(files, 1_800_000_000).expect("certificates");
+        let (served, _) = load_all(files, &Certificates::default(), 1_800_000_000).expect("certificates");
         let resolver = Resolver::new(&served, unknown);
         Self { served, resolver }
     }

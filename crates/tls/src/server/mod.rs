@@ -67,7 +67,7 @@ impl ServerProfile {
         sessions: &Sessions,
     ) -> Result<(Self, Vec<Warning>), Vec<CertificateError>> {
         let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
-        let (served, warnings) = certificate::load_all(&settings.certificates, now)?;
+        let (served, warnings) = certificate::load_all(&settings.certificates, &sessions.certificates, now)?;
         let resolver = Arc::new(Resolver::new(&served, settings.unknown_sni));
         let scope = Scope::of(CLIENT_AUTH_NONE);
         let config = config(settings, sessions, (scope, print(scope, &served)), Arc::clone(&resolver));

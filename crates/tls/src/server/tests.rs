@@ -13,6 +13,7 @@ use super::*;
 use crate::agreed::Resumed;
 use crate::failure::{HandshakeError, Reason};
 use crate::fixtures::{Pki, ecdsa, params, pipe, profile, rsa, settings, tls_error};
+use crate::kept::Certificates;
 use crate::stream::Buffered;
 
 const NAME: &str = "www.example.com";
@@ -174,7 +175,9 @@ async fn sessions_of_a_profile_that_nobody_has_are_gone() {
 fn another_client_auth_policy_is_another_print() {
     let pki = Pki::new();
     let now = i64::try_from(unix_now()).expect("a date");
-    let served = certificate::load_all(&[pki.issue("a", &[NAME])], now).expect("a certificate").0;
+    let served = certificate::load_all(&[pki.issue("a", &[NAME])], &Certificates::default(), now)
+        .expect("a certificate")
+        .0;
     let of = |policy: &[u8]| print(Scope::of(policy), &served);
     assert_eq!(of(CLIENT_AUTH_NONE), of(CLIENT_AUTH_NONE));
     assert_ne!(of(CLIENT_AUTH_NONE), of(b"client-auth: required"));
