@@ -60,7 +60,7 @@ impl Admin {
             "/readyz" => self.readiness(request.uri().query()),
             "/metrics" => self.metrics(),
             "/api/v1/status" => json(StatusCode::OK, &status(&self.control, self.version)),
-            "/api/v1/config" => json(StatusCode::OK, &*self.control.config()),
+            "/api/v1/config" => json(StatusCode::OK, &self.control.config()),
             _ => text(StatusCode::NOT_FOUND, "no such path; / lists them\n".to_owned()),
         }
     }

@@ -4,7 +4,7 @@
 //! `decode` refused is marked and from then on passed over, in the walk and in the counting of list elements, so
 //! that the rest of the file can be read as if it were not there.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 
 use crate::place::Place;
 use crate::source::Position;
@@ -16,6 +16,9 @@ pub(crate) struct Node {
     pub(crate) at: Position,
     pub(crate) value: Value,
     refused: Cell<bool>,
+    /// Of a list: nothing in it is refused. Looked at once, when the first place is asked for, and by then all that is
+    /// refused has been: else a list of 10,000 routes would be walked for each of them.
+    intact: OnceCell<bool>,
 }
 
 /// What a value is.
@@ -48,7 +51,7 @@ pub(crate) struct Entry {
 
 impl Node {
     pub(crate) fn new(at: Position, value: Value) -> Self {
-        Self { at, value, refused: Cell::new(false) }
+        Self { at, value, refused: Cell::new(false), intact: OnceCell::new() }
     }
 
     pub(crate) fn refuse(&self) {
@@ -81,11 +84,16 @@ impl Node {
     pub(crate) fn is_whole(&self, place: &Place<'_>) -> bool {
         let found = self.find(place);
         let intact = match &found.node.value {
-            Value::List(nodes) => nodes.iter().all(|node| !node.is_refused()),
+            Value::List(nodes) => found.node.has_all(nodes),
             Value::Map(entries) => entries.iter().all(|entry| !entry.node.is_refused()),
             _ => true,
         };
         found.exact && intact && !found.node.is_refused()
+    }
+
+    /// Is nothing in this list refused?
+    fn has_all(&self, nodes: &[Self]) -> bool {
+        *self.intact.get_or_init(|| nodes.iter().all(|node| !node.is_refused()))
     }
 
     fn find(&self, place: &Place<'_>) -> Found<'_> {
@@ -102,11 +110,11 @@ impl Node {
                 .iter()
                 .find(|entry| entry.key == key)
                 .map(|entry| Found { node: &entry.node, key: Some(entry.at), exact: true }),
-            (Value::List(nodes), Child::Index(index)) => nodes
-                .iter()
-                .filter(|node| !node.is_refused())
-                .nth(index)
-                .map(|node| Found { node, key: None, exact: true }),
+            (Value::List(nodes), Child::Index(index)) => match parent.node.has_all(nodes) {
+                true => nodes.get(index),
+                false => nodes.iter().filter(|node| !node.is_refused()).nth(index),
+            }
+            .map(|node| Found { node, key: None, exact: true }),
             _ => None,
         };
         found.unwrap_or(Found { exact: false, ..parent })

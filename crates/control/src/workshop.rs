@@ -78,7 +78,9 @@ impl Workshop {
                 cpus: self.cpus,
             };
             let (plan, warnings) = weir_config::compile(&loaded, &input)?;
-            Ok(Compiled { plan, warnings, config: weir_config::effective(&loaded.file) })
+            // The text and its tree are the larger part of what was loaded.
+            let file = loaded.into_file();
+            Ok(Compiled { plan, warnings, config: weir_config::effective(&file) })
         });
         (look, compiled)
     }

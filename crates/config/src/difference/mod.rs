@@ -13,6 +13,7 @@ mod text;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,7 @@ pub fn difference(old: &Value, new: &Value) -> Difference {
     for (what, key) in SECTIONS {
         changes.extend(change(what, String::new(), section(old, key), section(new, key)));
     }
+    let (old, new) = (old.as_object(), new.as_object());
     for (what, key) in LISTS {
         for (name, old, new) in pairs(&members(old, key, named), &members(new, key, named)) {
             changes.extend(change(what, name.to_owned(), old, new));
@@ -134,7 +136,7 @@ impl Change {
 type Part = Map<String, Value>;
 
 /// The parts of one list, each by what tells it apart; the number is for a list that names one twice.
-type Members = Vec<((String, usize), Part)>;
+type Members<'v> = Vec<((String, usize), Cow<'v, Part>)>;
 
 fn section<'v>(configuration: &'v Value, key: &str) -> Option<&'v Part> {
     configuration.get(key).and_then(Value::as_object)
@@ -148,19 +150,16 @@ fn inner(
     old: Option<&Part>,
     new: Option<&Part>,
 ) {
-    let list = |part: Option<&Part>| {
-        part.and_then(|part| part.get(key)).map_or_else(Vec::new, |list| within(list, known_by))
-    };
-    for (name, old, new) in pairs(&list(old), &list(new)) {
+    for (name, old, new) in pairs(&members(old, key, known_by), &members(new, key, known_by)) {
         changes.extend(change(what, format!("{outer}/{name}"), old, new));
     }
 }
 
-fn members(configuration: &Value, key: &str, known_by: fn(&Part) -> String) -> Members {
-    configuration.get(key).map_or_else(Vec::new, |list| within(list, known_by))
+fn members<'v>(outer: Option<&'v Part>, key: &str, known_by: fn(&Part) -> String) -> Members<'v> {
+    outer.and_then(|outer| outer.get(key)).map_or_else(Vec::new, |list| within(list, known_by))
 }
 
-fn within(list: &Value, known_by: fn(&Part) -> String) -> Members {
+fn within(list: &Value, known_by: fn(&Part) -> String) -> Members<'_> {
     let mut seen: HashMap<String, usize> = HashMap::new();
     let parts = list.as_array().into_iter().flatten().map(part);
     let numbered = parts.map(|part| {
@@ -174,21 +173,23 @@ fn within(list: &Value, known_by: fn(&Part) -> String) -> Members {
 
 /// What both lists have in common, what only the old one has, then what only the new one has.
 fn pairs<'m>(
-    old: &'m Members,
-    new: &'m Members,
+    old: &'m Members<'m>,
+    new: &'m Members<'m>,
 ) -> impl Iterator<Item = (&'m str, Option<&'m Part>, Option<&'m Part>)> {
-    let index = |members: &'m Members| members.iter().map(|(id, part)| (id, part)).collect::<HashMap<_, _>>();
+    let index =
+        |members: &'m Members<'m>| members.iter().map(|(id, part)| (id, &**part)).collect::<HashMap<_, _>>();
     let (before, after) = (index(old), index(new));
-    let kept = old.iter().map(move |(id, part)| (id.0.as_str(), Some(part), after.get(id).copied()));
+    let kept = old.iter().map(move |(id, part)| (id.0.as_str(), Some(&**part), after.get(id).copied()));
     let added = new.iter().filter(move |(id, _)| !before.contains_key(id));
-    kept.chain(added.map(|(id, part)| (id.0.as_str(), None, Some(part))))
+    kept.chain(added.map(|(id, part)| (id.0.as_str(), None, Some(&**part))))
 }
 
 /// A list's element as a map: a backend may be its address alone.
-fn part(element: &Value) -> Part {
+fn part(element: &Value) -> Cow<'_, Part> {
     match element {
-        Value::Object(part) => part.clone(),
-        address => Map::from_iter([("address".to_owned(), address.clone())]),
+        // A listener has its 10,000 routes in it: nothing is copied that need not be.
+        Value::Object(part) => Cow::Borrowed(part),
+        address => Cow::Owned(Map::from_iter([("address".to_owned(), address.clone())])),
     }
 }
 
@@ -218,6 +219,8 @@ fn change(what: What, name: String, old: Option<&Part>, new: Option<&Part>) -> O
         (None, None) => return None,
         (None, Some(_)) => Kind::Added,
         (Some(_), None) => Kind::Removed,
+        // Most parts, in most reloads.
+        (Some(old), Some(new)) if old == new => return None,
         (Some(_), Some(_)) => Kind::Changed,
     };
     let (old, new) = (keys(what, old), keys(what, new));

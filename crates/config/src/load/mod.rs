@@ -48,6 +48,11 @@ impl Loaded {
         &self.patterns
     }
 
+    /// What the files say, and nothing of where it stands.
+    pub fn into_file(self) -> File {
+        self.file
+    }
+
     /// A report that begins with what was wrong so far.
     pub(crate) fn report(&self) -> Report<'_> {
         Report::new(&self.sources, &self.tree, &self.found)

@@ -102,11 +102,11 @@ impl Control {
         let Compiled { plan, warnings, config } = compiled;
         // Names that are new are asked for before anybody is sent to them.
         resolve(&plan, &self.names).await;
-        let changes = weir_config::difference(&self.config.load(), &config);
+        let changes = weir_config::difference(&self.config(), &config);
 
         let plan = Arc::new(plan);
         let dropped = self.node.install(Arc::clone(&plan));
-        self.config.store(Arc::new(config));
+        self.config.store(Arc::new(config.to_string()));
         self.orders.listen(lanes).await;
         self.orders.leave(&dropped.addresses).await;
         for room in dropped.listeners {
