@@ -54,8 +54,8 @@ fuzz: ## cargo-fuzz on both targets, a minute each (needs a nightly Rust and car
 bench: ## micro benchmarks: hello parse, route look-up, pick
 	$(CARGO) bench -p weir-benches
 
-soak: ## the long forms, for half an hour: bulk, connections, reloads, backends that fall, at release speed
+soak: ## the long forms, for half an hour: bulk, connections, reloads, backends that fall, big configurations, at release speed
 	$(CARGO) build --profile quick -p weir
-	WEIR_BULK_BYTES=1073741824 WEIR_CONNECTIONS=10000 WEIR_RELOADS=1000 WEIR_FALLS=5 \
+	WEIR_BULK_BYTES=1073741824 WEIR_CONNECTIONS=10000 WEIR_RELOADS=1000 WEIR_FALLS=5 WEIR_ROUTES=10000 WEIR_CERTIFICATES=5000 \
 	$(CARGO) test --profile quick -p weir-tests --test e2e -- --nocapture --test-threads 1 \
-		bulk_arrives_unchanged connections_leave_nothing_behind reloads::under_load backends_fall_under_load
+		bulk_arrives_unchanged connections_leave_nothing_behind reloads::under_load backends_fall_under_load big_configurations

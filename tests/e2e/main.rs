@@ -25,6 +25,7 @@ mod backends_come_and_go;
 mod backends_fall_under_load;
 mod bad_configurations_never_start;
 mod bad_hellos_reach_no_backend;
+mod big_configurations;
 mod bridging_encrypts_anew;
 mod bridging_verifies_backends;
 mod bulk_arrives_unchanged;

@@ -18,6 +18,7 @@
     reason = "a harness fails by panicking, and its peers misuse sockets on purpose"
 )]
 
+pub mod big;
 pub mod certificates;
 pub mod client;
 pub mod curl;
