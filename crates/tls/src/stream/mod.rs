@@ -39,6 +39,9 @@ pub struct TlsStream<S, IO> {
     /// What is to be sent may wait for what is written next: it is a ticket.
     may_wait: bool,
     reading: Reading,
+    /// A flush failed, and whoever asked for it may not have looked: the socket tells of that once, and what it reads
+    /// then looks like an end.
+    broke: Option<io::ErrorKind>,
     /// close_notify is among what was sent or is to be.
     said_goodbye: bool,
     /// Bytes read at a time.
@@ -116,6 +119,7 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
             sent: 0,
             may_wait: false,
             reading: Reading::Open,
+            broke: None,
             said_goodbye: false,
             reads: Pace::default(),
             writes: Pace::default(),
@@ -156,7 +160,8 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
     ///
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] for an end without close_notify; [`io::ErrorKind::InvalidData`] where the peer
-    /// breaks the protocol: the alert that says so is sent as far as the socket takes it; those of the socket.
+    /// breaks the protocol: the alert that says so is sent as far as the socket takes it; those of the socket, also
+    /// where it was the sending of something held back that met them.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -196,6 +201,9 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
             let read = buf.filled().len();
             self.reads.saw(buf.remaining() == 0);
             if read == 0 {
+                if let Some(kind) = self.broke {
+                    return Poll::Ready(Err(kind.into()));
+                }
                 self.reading = Reading::Truncated;
                 continue;
             }
@@ -354,9 +362,13 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.may_wait = false;
         while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, rest))? {
-                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                n => self.sent += n,
+            match ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(n) => self.sent += n,
+                Err(error) => {
+                    self.broke.get_or_insert(error.kind());
+                    return Poll::Ready(Err(error));
+                }
             }
         }
         if self.sent > 0 {
@@ -368,7 +380,7 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
     /// Sends what the session has to say by itself. That it cannot be sent now is no reason not to read.
     fn answer(&mut self, cx: &mut Context<'_>) {
         if !self.may_wait && !self.unsent.is_empty() {
-            // Nor is that it can never be sent: what has come is there to be read, and writing will meet it again.
+            // Nor is that it can never be sent: what has come is there to be read, and behind it `broke` tells.
             let _sent: Poll<io::Result<()>> = self.poll_flush(cx);
         }
     }

@@ -13,14 +13,14 @@ use weir_tls::{
 const NAME: &str = "backend.test";
 
 /// Both ends of TLS, from one certificate.
-struct Pki {
+pub(super) struct Pki {
     profile: ServerProfile,
     backend: BackendTls,
     _folder: TempDir,
 }
 
 impl Pki {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([NAME.into()]).unwrap();
         let files =
@@ -51,7 +51,12 @@ impl Pki {
     }
 
     /// A session between a client that we did not write and weir.
-    async fn front(&self, near: TcpStream, far: TcpStream, ahead: Vec<u8>) -> (Client, Tls<AsServer>) {
+    pub(super) async fn front(
+        &self,
+        near: TcpStream,
+        far: TcpStream,
+        ahead: Vec<u8>,
+    ) -> (Client, Tls<AsServer>) {
         let scratch = Scratch::default();
         let probe = self.backend.probe();
         let connect = Box::pin(probe.connect(near, None, NAME, None));
@@ -61,7 +66,11 @@ impl Pki {
     }
 
     /// A session between weir and a backend.
-    async fn back(&self, near: TcpStream, far: TcpStream) -> (Tls<AsClient>, Buffered<AsServer, TcpStream>) {
+    pub(super) async fn back(
+        &self,
+        near: TcpStream,
+        far: TcpStream,
+    ) -> (Tls<AsClient>, Buffered<AsServer, TcpStream>) {
         let (scratch, other) = (Scratch::default(), Scratch::default());
         let client = self.backend.client();
         let connect = Box::pin(client.connect(near, &scratch, None, NAME, None));
@@ -72,7 +81,7 @@ impl Pki {
 }
 
 /// A client's end of a session: tokio-rustls, not ours.
-type Client = ProbeStream<TcpStream>;
+pub(super) type Client = ProbeStream<TcpStream>;
 
 /// TLS with the client, plaintext with the backend.
 struct Offload {
@@ -303,6 +312,46 @@ async fn a_tls_backend_s_reset_is_never_a_clean_end_to_a_tls_client() {
         assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset), "uploads: {uploads}");
         assert_broken(&ended, Side::Backend);
     }
+}
+
+/// Reading from a session sends what waits in it, and may so be the first to meet the reset: a read after that finds a
+/// plain end of file, which is no truncation, and must not be let pass as one.
+#[tokio::test]
+async fn a_tls_client_s_reset_met_while_reading_is_still_a_reset() {
+    let (client, front) = pair(16 * 1024).await;
+    let (back, mut backend) = pair(0).await;
+    let (mut client, front) = Pki::new().front(client, front, Vec::new()).await;
+    let mut rig = Rig::new(0);
+    rules(&mut rig, OnTruncation::Finish);
+    let answer = payload(5, 8 << 20);
+    let talk = async {
+        client.write_all(b"question").await.unwrap();
+        client.flush().await.unwrap();
+        let (mut reader, mut writer) = backend.split();
+        let mut question = [0; 8];
+        reader.read_exact(&mut question).await.unwrap();
+        tokio::select! {
+            _ = writer.write_all(&answer) => panic!("all of it fits into the kernel's buffers"),
+            moved = stalled_down(&rig) => assert!(moved > 0),
+        }
+        client.write_all(b"upload").await.unwrap();
+        abort(client.into_inner().0).await;
+        let (got, end) = read_out(&mut reader).await;
+        assert_eq!((got.as_slice(), kind(&end)), (&b"upload"[..], Some(io::ErrorKind::ConnectionReset)));
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_broken(&ended, Side::Client);
+}
+
+/// Waits until nothing goes down any more.
+async fn stalled_down(rig: &Rig) -> u64 {
+    let mut before = 0;
+    eventually("the download begins", || rig.listener.down.get() > 0).await;
+    while rig.listener.down.get() != before {
+        before = rig.listener.down.get();
+        sleep(Duration::from_millis(50)).await;
+    }
+    before
 }
 
 /// The end of a drain is announced: the client can tell it from a cut wire.
