@@ -41,7 +41,7 @@ doc: ## build the API docs, warnings are errors
 
 unit: ## unit and property tests, fuzz bodies over seeds and bounded random inputs
 	$(CARGO) test --workspace --exclude weir-tests
-	$(CARGO) test -p weir-tests --lib --test fuzz
+	$(CARGO) test -p weir-tests --lib --test fuzz --test allocations
 
 e2e: ## scenarios with the real binary and real peers; E2E=name runs those whose name has it
 	$(CARGO) build --workspace

@@ -37,5 +37,7 @@ pub mod ports;
 pub mod program;
 pub mod reloading;
 pub mod stream;
+pub mod traced;
+pub mod unprivileged;
 pub mod weir;
 pub mod world;

@@ -23,6 +23,9 @@ pub enum Role {
     EndFirst(Vec<u8>),
     /// Sends so many bytes of [`Noise`] with seed 2 while it reads to the end.
     Bulk(usize),
+    /// Sends so many bytes as fast as it can, and takes what comes without a look at it: a peer that is faster than
+    /// weir, where what counts is the way of the bytes.
+    Torrent(usize),
     /// Answers one HTTP request with 200 and this body.
     Http(&'static str),
     /// Answers an HTTP request with 200 while it is well, else with 503. Whoever says anything else gets its name and
@@ -76,6 +79,7 @@ impl Role {
                 Ok(take_all(&mut stream, notes).await)
             }
             Self::Bulk(count) => bulk(stream, count, notes).await,
+            Self::Torrent(count) => torrent(stream, count).await,
             Self::Http(body) => http(stream, "200 OK", body, notes).await,
             Self::Checked { name, well } => checked(stream, &name, &well, notes).await,
             Self::ResetAfter(count) => {
@@ -186,6 +190,35 @@ async fn bulk(stream: Stream, count: usize, notes: &Notes) -> std::io::Result<En
     let (sent, end) = tokio::join!(send, receive);
     sent.map(|()| end)
 }
+
+async fn torrent(stream: Stream, count: usize) -> std::io::Result<End> {
+    let (mut from, mut to) = tokio::io::split(stream);
+    let send = async {
+        let chunk = vec![7; count.min(AT_ONCE)];
+        let mut left = count;
+        while left > 0 {
+            let n = left.min(AT_ONCE);
+            to.write_all(&chunk[..n]).await?;
+            left -= n;
+        }
+        to.shutdown().await
+    };
+    let receive = async {
+        let mut buffer = vec![0; AT_ONCE];
+        loop {
+            match from.read(&mut buffer).await {
+                Ok(0) => return End::Clean,
+                Ok(_) => {}
+                Err(error) => return End::of(&error),
+            }
+        }
+    };
+    let (sent, end) = tokio::join!(send, receive);
+    sent.map(|()| end)
+}
+
+/// What a torrent gives to one write, and takes by one read.
+const AT_ONCE: usize = 1 << 20;
 
 async fn checked(mut stream: Stream, name: &str, well: &AtomicBool, notes: &Notes) -> std::io::Result<End> {
     match take(&mut stream, 1, notes).await?.first() {

@@ -123,6 +123,13 @@ impl Weir {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
+    /// The user that it runs as.
+    pub fn user(&self) -> u32 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let line = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     /// User and system time that the process has used.
     pub fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();

@@ -1,0 +1,50 @@
+//! weir without privileges: what the kernel gives to root it does not give to a service's own user.
+
+use crate::weir::binary;
+use std::fs::{Permissions, copy, hard_link, set_permissions};
+use std::os::unix::fs::PermissionsExt;
+use tempfile::TempDir;
+
+/// A user without privileges, `nobody` on most systems.
+const NOBODY: &str = "65534";
+
+/// How to run weir without privileges: as `nobody` where this is run by root, else as whoever runs it.
+#[derive(Debug)]
+pub struct Unprivileged {
+    words: Vec<String>,
+    /// A copy of weir where everyone may run it, for as long as this lives.
+    _copy: Option<TempDir>,
+}
+
+impl Default for Unprivileged {
+    fn default() -> Self {
+        if !rustix::process::geteuid().is_root() {
+            return Self { words: Vec::new(), _copy: None };
+        }
+        let folder = open_to_all(tempfile::tempdir().unwrap());
+        let (weir, here) = (binary(), folder.path().join("weir"));
+        if hard_link(&weir, &here).is_err() {
+            copy(&weir, &here).unwrap();
+        }
+        let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
+        let mut words = vec!["setpriv".to_owned()];
+        words.extend(user);
+        // Instead of the program that comes first behind these words, the copy.
+        words.extend(["--clear-groups", "sh", "-c", "shift; exec \"$0\" \"$@\""].map(str::to_owned));
+        words.push(here.display().to_string());
+        Self { words, _copy: Some(folder) }
+    }
+}
+
+impl Unprivileged {
+    /// The command line that runs weir.
+    pub fn words(&self) -> &[String] {
+        &self.words
+    }
+}
+
+/// Lets everyone look into a folder.
+pub fn open_to_all(folder: TempDir) -> TempDir {
+    set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
+    folder
+}
