@@ -21,3 +21,6 @@ pub mod node;
 pub(crate) mod pin;
 pub mod plan;
 pub mod worker;
+
+#[cfg(test)]
+mod sizes;

@@ -11,8 +11,11 @@ mod bytes;
 mod deadlines;
 mod fairness;
 mod halves;
+mod interleavings;
 mod replay;
 mod resets;
+mod rough;
+mod scripted;
 mod size;
 mod tls;
 

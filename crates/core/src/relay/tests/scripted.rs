@@ -1,0 +1,304 @@
+//! A side of a relay that goes by a script: what it says and when, how much it takes and when, and how it ends.
+//!
+//! Waits are in the runtime's time, which tests pause: a script of hours takes no time, and a wake-up that is lost
+//! shows as a relay that takes longer than its scripts.
+
+use super::*;
+use std::cell::Cell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::ready;
+use tokio::task::coop::poll_proceed;
+use tokio::time::Sleep;
+
+/// A step of what a side says.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Say {
+    /// So many bytes, as many of them at a time as a read has room for.
+    Bytes(usize),
+    /// Nothing for so many milliseconds; 0: it can go on at once, but has to be asked again.
+    Pause(u64),
+}
+
+/// How a side ends what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// By a FIN, or close_notify.
+    Clean,
+    /// By a FIN without close_notify.
+    Truncated,
+    /// By a reset.
+    Reset,
+    /// Not at all: it falls silent.
+    Silence,
+}
+
+/// A step of how a side takes what it is given.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Take {
+    /// At most so many bytes of one write; each time round twice as many as the time before.
+    Most(usize),
+    /// Nothing for so many milliseconds.
+    Pause(u64),
+}
+
+/// What becomes of a side as a destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It takes all.
+    Well,
+    /// The write of this byte fails.
+    FailsAt(usize),
+    /// From this byte on it takes nothing.
+    SticksAt(usize),
+    /// It takes all, but cannot be told of the end.
+    FailsAtTheEnd,
+}
+
+/// What one side does.
+#[derive(Clone, Debug)]
+pub(super) struct Script {
+    pub(super) says: Vec<Say>,
+    pub(super) last: Last,
+    /// Over and over.
+    pub(super) takes: Vec<Take>,
+    pub(super) fate: Fate,
+    /// How long a flush takes, and the telling of an end, where it takes any time.
+    pub(super) flush: Option<u64>,
+}
+
+impl Script {
+    /// How many bytes it says.
+    pub(super) fn length(&self) -> usize {
+        self.says.iter().map(|say| if let Say::Bytes(n) = say { *n } else { 0 }).sum()
+    }
+}
+
+/// A timer's resolution comes on top.
+fn pause(ms: u64) -> Duration {
+    if ms == 0 { Duration::ZERO } else { Duration::from_millis(ms + 1) }
+}
+
+/// A pause that may be under way.
+#[derive(Default)]
+struct Pausing {
+    sleep: Option<Pin<Box<Sleep>>>,
+    slept: Duration,
+}
+
+impl Pausing {
+    fn poll(&mut self, cx: &mut Context<'_>, ms: u64) -> Poll<()> {
+        if ms == 0 {
+            // Woken at once, asked again.
+            if self.sleep.take().is_some() {
+                return Poll::Ready(());
+            }
+            self.sleep = Some(Box::pin(sleep(Duration::ZERO)));
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep(Duration::from_millis(ms))));
+        ready!(sleep.as_mut().poll(cx));
+        self.sleep = None;
+        self.slept += pause(ms);
+        Poll::Ready(())
+    }
+}
+
+/// A side that goes by its script, with TLS's habits of holding back what is not flushed or without.
+pub(super) struct Scripted<const BUFFERS: bool> {
+    pub(super) script: Script,
+    said: Vec<u8>,
+    /// Bytes of `said` that have been read, and the step of the script and the bytes left of it.
+    at: usize,
+    step: usize,
+    left: usize,
+    speaking: Pausing,
+    taking: Pausing,
+    flushing: Pausing,
+    /// Steps of taking that are done.
+    takes: usize,
+    /// Everything that it took.
+    pub(super) heard: Vec<u8>,
+    /// So much of it has not left yet, where it buffers.
+    pub(super) held: Rc<Cell<usize>>,
+    /// The end that it was told.
+    pub(super) told: Option<Finish>,
+    /// Its own end has been read.
+    pub(super) ended: bool,
+    /// A write or the telling of its end has failed.
+    pub(super) failed: bool,
+    /// It could not be told of the end, but had ended cleanly itself before: it misses nothing.
+    pub(super) excused: bool,
+    asked: usize,
+    tcp: TcpStream,
+    peer: TcpStream,
+}
+
+/// How often a script may be asked: a relay that spins is told by it.
+const QUESTIONS: usize = 200_000;
+
+impl<const BUFFERS: bool> Scripted<BUFFERS> {
+    /// A side that says bytes of this seed.
+    pub(super) async fn new(script: Script, seed: u64) -> Self {
+        let (peer, tcp) = pair(0).await;
+        Self {
+            said: payload(seed, script.length()),
+            script,
+            at: 0,
+            step: 0,
+            left: 0,
+            speaking: Pausing::default(),
+            taking: Pausing::default(),
+            flushing: Pausing::default(),
+            takes: 0,
+            heard: Vec::new(),
+            held: Rc::default(),
+            told: None,
+            ended: false,
+            failed: false,
+            excused: false,
+            asked: 0,
+            tcp,
+            peer,
+        }
+    }
+
+    /// What it says, to its end.
+    pub(super) fn says(&self) -> &[u8] {
+        &self.said
+    }
+
+    /// It would be closed with a reset.
+    pub(super) fn was_reset(&self) -> bool {
+        SockRef::from(&self.tcp).linger().unwrap() == Some(Duration::ZERO)
+    }
+
+    /// How long it has kept others waiting.
+    pub(super) fn slept(&self) -> Duration {
+        self.speaking.slept + self.taking.slept + self.flushing.slept
+    }
+
+    fn question(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.asked += 1;
+        assert!(self.asked < QUESTIONS, "the relay spins");
+        ready!(poll_proceed(cx)).made_progress(); // As a socket does.
+        Poll::Ready(())
+    }
+
+    fn poll_flushed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(ms) = self.script.flush
+            && self.held.get() > 0
+        {
+            ready!(self.flushing.poll(cx, ms));
+        }
+        self.held.set(0);
+        Poll::Ready(())
+    }
+}
+
+/// Thousands of these leave no port waiting behind.
+impl<const BUFFERS: bool> Drop for Scripted<BUFFERS> {
+    fn drop(&mut self) {
+        for end in [&self.tcp, &self.peer] {
+            SockRef::from(end).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    }
+}
+
+impl<const BUFFERS: bool> Wire for Scripted<BUFFERS> {
+    const BUFFERS: bool = BUFFERS;
+    const CLEAN_END: How = if BUFFERS { How::CloseNotify } else { How::Fin };
+
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8], _: &Memory) -> Poll<io::Result<usize>> {
+        ready!(self.question(cx));
+        while self.left == 0 {
+            match self.script.says.get(self.step) {
+                Some(Say::Bytes(n)) => self.left = *n,
+                Some(Say::Pause(ms)) => ready!(self.speaking.poll(cx, *ms)),
+                None => {
+                    return match self.script.last {
+                        Last::Silence => Poll::Pending,
+                        Last::Reset => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+                        Last::Truncated => {
+                            self.ended = true;
+                            Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()))
+                        }
+                        Last::Clean => {
+                            assert!(!self.ended, "read again after its clean end");
+                            self.ended = true;
+                            Poll::Ready(Ok(0))
+                        }
+                    };
+                }
+            }
+            self.step += 1;
+        }
+        let n = self.left.min(buf.len());
+        buf[..n].copy_from_slice(&self.said[self.at..self.at + n]);
+        (self.at, self.left) = (self.at + n, self.left - n);
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], _: &Memory) -> Poll<io::Result<usize>> {
+        ready!(self.question(cx));
+        assert_eq!(self.told, None, "written to after it was told of the end");
+        assert!(!bytes.is_empty(), "a write of nothing");
+        let taken = self.heard.len();
+        let room = match self.script.fate {
+            Fate::FailsAt(at) if taken == at => {
+                self.failed = true;
+                return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+            }
+            Fate::SticksAt(at) if taken == at => return Poll::Pending,
+            Fate::FailsAt(at) | Fate::SticksAt(at) => at - taken,
+            Fate::Well | Fate::FailsAtTheEnd => usize::MAX,
+        };
+        let mut most = usize::MAX;
+        if let Some(rounds) = self.takes.checked_div(self.script.takes.len()) {
+            let step = self.script.takes[self.takes % self.script.takes.len()];
+            match step {
+                Take::Most(n) => most = n << rounds.min(30),
+                Take::Pause(ms) if rounds == 0 => {
+                    ready!(self.taking.poll(cx, ms));
+                }
+                Take::Pause(_) => {}
+            }
+            self.takes += 1;
+        }
+        let n = bytes.len().min(room).min(most);
+        self.heard.extend_from_slice(&bytes[..n]);
+        if BUFFERS {
+            self.held.set(self.held.get() + n);
+        }
+        Poll::Ready(Ok(n))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        assert!(BUFFERS, "a flush of what holds nothing back");
+        ready!(self.question(cx));
+        ready!(self.poll_flushed(cx));
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish) -> Poll<io::Result<()>> {
+        ready!(self.question(cx));
+        assert_eq!(self.told, None, "told of the end twice");
+        ready!(self.poll_flushed(cx));
+        if self.script.fate == Fate::FailsAtTheEnd || self.failed {
+            self.excused = !self.failed && self.ended && self.script.last == Last::Clean;
+            self.failed = true;
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        self.told = Some(how);
+        Poll::Ready(Ok(()))
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    fn bare(&self) -> Option<&TcpStream> {
+        None
+    }
+}
