@@ -227,7 +227,7 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
     let mut client = Scripted::<C>::new(client, 1).await;
     let mut backend = Scripted::<B>::new(backend, 2).await;
     let ahead = payload(3, setting.ahead);
-    let mut record = rig.record(client.tcp());
+    let mut record = rig.record();
     let started = Instant::now();
     let end = {
         let held_back = [held_for_nothing(&client), held_for_nothing(&backend)];

@@ -281,8 +281,9 @@ impl<const BUFFERS: bool> Wire for Scripted<BUFFERS> {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish) -> Poll<io::Result<()>> {
+    fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish, last: bool) -> Poll<io::Result<()>> {
         ready!(self.question(cx));
+        assert!(self.ended || !last, "closed with its own stream not read to its end");
         assert_eq!(self.told, None, "told of the end twice");
         ready!(self.poll_flushed(cx));
         if self.script.fate == Fate::FailsAtTheEnd || self.failed {
