@@ -194,7 +194,7 @@ async fn start(backend: SocketAddr, wrapper: &[String]) -> (Weir, Port) {
     let edge = Port::free();
     let body = format!(
         "listeners:\n  - {{name: edge, address: \"{}\", mode: passthrough, peek: false, default_pool: main, \
-             timeouts: {{idle: 10m, half_closed: 10m}}}}\n\
+             timeouts: {{connect: 60s, idle: 10m, half_closed: 10m}}}}\n\
          pools:\n  - {{name: main, backends: [\"{backend}\"], health_check: {{type: none}}}}\n",
         edge.addr()
     );

@@ -35,7 +35,13 @@ async fn above_pending_the_oldest_goes() {
         // The others still have their chance, and so has a newcomer that takes the next oldest's place.
         let mut last = silent.pop().unwrap();
         last.send(&hello::large(NAME)).await.unwrap();
+        let gone = 3 + silent.len() as u64;
         drop(silent);
+        eventually(Duration::from_secs(5), "they are closed", async || {
+            let seen = world.weir.metrics().await.count("weir_connections_closed_total", &[]);
+            if seen >= gone { Ok(()) } else { Err(format!("{seen} of {gone}")) }
+        })
+        .await;
         let mut good = world.connect().await;
         good.send(b"x").await.unwrap();
         good.exactly(1).await.unwrap();
