@@ -5,10 +5,19 @@ CARGO ?= cargo
 export PATH := $(PATH):/usr/sbin:/sbin
 # A part of a scenario's name: `make e2e E2E=half_close`.
 E2E ?=
+# What is measured, where the defaults are not wanted: `make bench ROUNDS=5 PEERS=weir,nginx WORK=offload,down`.
+ROUNDS ?=
+SCALE ?=
+PEERS ?=
+WORK ?=
+THREADS ?=
+DOCS ?=
+BENCH = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCALE),--scale $(SCALE)) $(if $(PEERS),--peers $(PEERS)) \
+	$(if $(WORK),--work $(WORK)) $(if $(THREADS),--threads $(THREADS)) $(if $(DOCS),--docs)
 # Scenarios mostly wait for deadlines, so more of them than CPUs run side by side.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help build demo test peers certs unit e2e fuzz bench soak doc fmt lint
+.PHONY: help build demo test peers certs unit e2e fuzz bench microbench soak doc fmt lint
 
 help: ## this list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -51,7 +60,12 @@ fuzz: ## cargo-fuzz on both targets, a minute each (needs a nightly Rust and car
 	cd tests/fuzz && $(CARGO) +nightly fuzz run hello -- -max_total_time=60
 	cd tests/fuzz && $(CARGO) +nightly fuzz run config -- -max_total_time=60
 
-bench: ## micro benchmarks: hello parse, route look-up, pick
+bench: ## weir beside HAProxy, nginx and Envoy, about 15 minutes; ROUNDS= SCALE= PEERS= WORK= THREADS=, DOCS=1 for docs/performance.md
+	packaging/bench-peers.sh
+	$(CARGO) build --release -p weir -p weir-benches
+	target/release/weir-benches $(BENCH)
+
+microbench: ## micro benchmarks: hello parse, route look-up, pick, record, metrics
 	$(CARGO) bench -p weir-benches
 
 soak: ## the long forms, for half an hour: bulk, connections, reloads, backends that fall, big configurations, at release speed

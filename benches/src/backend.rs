@@ -1,0 +1,274 @@
+//! The backend, a process of its own: three ports, and an account of everything that came.
+//!
+//! It says its ports as a line of JSON, then does what the lines of its input say: `report` gives the account,
+//! `reset` begins a new one. It ends with its input.
+
+use crate::identity::Identity;
+use crate::talk::{Direction, REQUEST, Request, fits, piece};
+use anyhow::{Context as _, Result};
+use rustls::server::Acceptor;
+use rustls::{HandshakeKind, ServerConfig};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+/// Where the backend listens.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Ports {
+    /// TLS.
+    pub tls: u16,
+    /// A hello, then bare bytes.
+    pub bare: u16,
+    /// Bare bytes.
+    pub plain: u16,
+}
+
+/// What came since the last reset.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// Connections to the TLS port, to the port for a hello and bare bytes, to the plain port.
+    pub on_tls: u64,
+    /// See [`Seen::on_tls`].
+    pub on_bare: u64,
+    /// See [`Seen::on_tls`].
+    pub on_plain: u64,
+    /// Connections of all ports that are still open.
+    pub open: u64,
+    /// Finished full TLS handshakes.
+    pub full: u64,
+    /// Finished resumed TLS handshakes.
+    pub resumed: u64,
+    /// The names in hellos, and how many had each.
+    pub names: BTreeMap<String, u64>,
+    /// Connections to the plain port that began as TLS does.
+    pub tls_on_plain: u64,
+    /// Requests that came whole.
+    pub requests: u64,
+    /// Bytes of requests and uploads.
+    pub received: u64,
+    /// Bytes of answers.
+    pub sent: u64,
+    /// Reads whose bytes were not those that a client sends.
+    pub corrupt: u64,
+    /// Connections that ended in an error.
+    pub broken: u64,
+    /// The first of those errors.
+    pub error: Option<String>,
+}
+
+/// Runs the backend until its input ends.
+///
+/// # Errors
+/// When it cannot listen, or its certificate cannot be read.
+pub async fn run(identity: &Path) -> Result<()> {
+    let tls = Identity::at(identity).server("backend")?;
+    let seen = Account::default();
+    let sockets = [listen()?, listen()?, listen()?];
+    let [tls_port, bare, plain] = &sockets;
+    let port = |socket: &TcpListener| socket.local_addr().map(|at| at.port());
+    say(&Ports { tls: port(tls_port)?, bare: port(bare)?, plain: port(plain)? })?;
+    let mut tasks = JoinSet::new();
+    for (socket, kind) in sockets.into_iter().zip([Port::Tls(tls), Port::Bare, Port::Plain]) {
+        tasks.spawn(accept(socket, kind, seen.clone()));
+    }
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Some(line) = lines.next_line().await? {
+        match line.as_str() {
+            "report" => say(&seen.note(|seen| seen.clone()))?,
+            _ => seen.note(|seen| *seen = Seen { open: seen.open, ..Seen::default() }),
+        }
+    }
+    Ok(())
+}
+
+/// Writes one line of JSON to standard output.
+///
+/// # Errors
+/// When nobody reads any more.
+pub fn say(what: &impl Serialize) -> Result<()> {
+    let mut out = io::stdout().lock();
+    serde_json::to_writer(&mut out, what)?;
+    out.write_all(b"\n")?;
+    out.flush().context("nobody listens")
+}
+
+/// The account, shared by all connections; one thread, so nobody ever waits for the lock.
+#[derive(Clone, Debug, Default)]
+struct Account(Arc<Mutex<Seen>>);
+
+impl Account {
+    fn note<T>(&self, change: impl FnOnce(&mut Seen) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a port expects.
+#[derive(Clone, Debug)]
+enum Port {
+    Tls(Arc<ServerConfig>),
+    Bare,
+    Plain,
+}
+
+/// Counts one connection as open until it is dropped.
+struct Open(Account);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.note(|seen| seen.open -= 1);
+    }
+}
+
+fn listen() -> io::Result<TcpListener> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    socket.listen(BACKLOG)
+}
+
+async fn accept(socket: TcpListener, port: Port, account: Account) {
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = socket.accept().await else { continue };
+        account.note(|seen| {
+            seen.open += 1;
+            match port {
+                Port::Tls(_) => seen.on_tls += 1,
+                Port::Bare => seen.on_bare += 1,
+                Port::Plain => seen.on_plain += 1,
+            }
+        });
+        let open = Open(account.clone());
+        let port = port.clone();
+        connections.spawn(async move {
+            if let Err(error) = Box::pin(serve(stream, &port, &open.0)).await {
+                open.0.note(|seen| {
+                    seen.broken += 1;
+                    seen.error.get_or_insert_with(|| error.to_string());
+                });
+            }
+        });
+        while connections.try_join_next().is_some() {}
+    }
+}
+
+async fn serve(mut stream: TcpStream, port: &Port, account: &Account) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    match port {
+        Port::Tls(config) => {
+            let accepted =
+                TlsAcceptor::from(Arc::clone(config)).accept(BufReader::with_capacity(READ, stream));
+            let stream = accepted.await?;
+            let (_, session) = stream.get_ref();
+            let name = session.server_name().unwrap_or_default().to_owned();
+            let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+            account.note(|seen| {
+                *seen.names.entry(name).or_default() += 1;
+                *(if resumed { &mut seen.resumed } else { &mut seen.full }) += 1;
+            });
+            answer(stream, account).await
+        }
+        Port::Bare => {
+            let name = hello(&mut stream).await?;
+            account.note(|seen| *seen.names.entry(name).or_default() += 1);
+            answer(stream, account).await
+        }
+        Port::Plain => {
+            let mut first = [0];
+            if stream.peek(&mut first).await? == 1 && first == [TLS_HANDSHAKE] {
+                account.note(|seen| seen.tls_on_plain += 1);
+            }
+            answer(stream, account).await
+        }
+    }
+}
+
+/// Reads one hello, to its last byte and no further, and gives its name.
+async fn hello(stream: &mut TcpStream) -> io::Result<String> {
+    let mut head = [0; 5];
+    stream.read_exact(&mut head).await?;
+    let [_, _, _, high, low] = head;
+    let mut record = head.to_vec();
+    record.resize(head.len() + usize::from(u16::from_be_bytes([high, low])), 0);
+    stream.read_exact(record.get_mut(head.len()..).unwrap_or_default()).await?;
+    let mut acceptor = Acceptor::default();
+    acceptor.read_tls(&mut record.as_slice())?;
+    let accepted = acceptor.accept().map_err(|(error, _)| io::Error::other(error))?;
+    let accepted = accepted.ok_or_else(|| io::Error::other("a hello in more than one record"))?;
+    Ok(accepted.client_hello().server_name().unwrap_or_default().to_owned())
+}
+
+/// Answers requests until the client has no more.
+async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, account: &Account) -> io::Result<()> {
+    let mut bytes = [0; REQUEST];
+    loop {
+        // An end between two requests is the end; within one it is an error.
+        if stream.read(bytes.get_mut(..1).unwrap_or_default()).await? == 0 {
+            return stream.shutdown().await;
+        }
+        stream.read_exact(bytes.get_mut(1..).unwrap_or_default()).await?;
+        account.note(|seen| seen.received += REQUEST as u64);
+        let Some(request) = Request::decode(&bytes) else {
+            account.note(|seen| seen.corrupt += 1);
+            return Err(io::Error::other("not a request"));
+        };
+        account.note(|seen| seen.requests += 1);
+        if request.direction == Direction::Up {
+            take(&mut stream, request, account).await?;
+        }
+        give(&mut stream, request, account).await?;
+    }
+}
+
+/// Reads an upload.
+async fn take(stream: &mut (impl AsyncRead + Unpin), request: Request, account: &Account) -> io::Result<()> {
+    let mut buffer = vec![0; usize::try_from(request.length).unwrap_or(BULK).min(BULK)];
+    let mut taken = 0;
+    while taken < request.length {
+        let room = usize::try_from(request.length - taken).unwrap_or(BULK).min(BULK);
+        let n = stream.read(buffer.get_mut(..room).unwrap_or_default()).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let fits = fits(request.seed, taken, buffer.get(..n).unwrap_or_default());
+        taken += n as u64;
+        account.note(|seen| {
+            seen.received += n as u64;
+            seen.corrupt += u64::from(!fits);
+        });
+    }
+    Ok(())
+}
+
+/// Sends an answer.
+async fn give(stream: &mut (impl AsyncWrite + Unpin), request: Request, account: &Account) -> io::Result<()> {
+    let mut given = 0;
+    while given < request.answer() {
+        let most = usize::try_from(request.answer() - given).unwrap_or(BULK).min(BULK);
+        let n = stream.write(piece(request.seed, given, most)).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        given += n as u64;
+        account.note(|seen| seen.sent += n as u64);
+    }
+    stream.flush().await
+}
+
+/// The backend is never what new connections wait for.
+const BACKLOG: u32 = 4096;
+/// Bytes that a TLS session reads at once.
+const READ: usize = 32 * 1024;
+/// Bytes that an upload is read in, and an answer written.
+const BULK: usize = 256 * 1024;
+/// The first byte of a TLS record with handshake messages.
+const TLS_HANDSHAKE: u8 = 22;

@@ -1,0 +1,169 @@
+//! Was the work done, and by whom it had to be? Both ends say what they saw, and it has to agree.
+//!
+//! A load balancer that answers by itself, loses or changes bytes, serves another mode, does not resume, or
+//! leaves out the handshake with the backend gives no figure but a [`Fault`].
+
+use crate::backend::Seen;
+use crate::identity::{BARE, INNER, THROUGH};
+use crate::load::{Got, Measured};
+use crate::work::{Kind, Mode, Work};
+use thiserror::Error;
+
+/// What was wrong with a run.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// Something failed at the client.
+    #[error("{count} connections or requests failed at the client, the first with: {first}")]
+    Client {
+        /// How many.
+        count: u64,
+        /// The first error.
+        first: String,
+    },
+    /// Something failed at the backend.
+    #[error("{count} connections failed at the backend, the first with: {first}")]
+    Backend {
+        /// How many.
+        count: u64,
+        /// The first error.
+        first: String,
+    },
+    /// Bytes that were not sent like this.
+    #[error("{client} reads of the client and {backend} of the backend had other bytes than were sent")]
+    Corrupt {
+        /// At the client.
+        client: u64,
+        /// At the backend.
+        backend: u64,
+    },
+    /// Two counts that must be the same.
+    #[error("{what}: {is}, but {should}")]
+    Differs {
+        /// What was counted.
+        what: &'static str,
+        /// What it came to.
+        is: u64,
+        /// What it had to be.
+        should: u64,
+    },
+    /// More came to the client than the backend sent.
+    #[error("the client got {got} bytes, of {sent} that the backend sent")]
+    Invented {
+        /// At the client.
+        got: u64,
+        /// At the backend.
+        sent: u64,
+    },
+    /// weir wrote too few records, or nobody could read its metrics.
+    #[error("{records} records for {connections} connections, and {scrapes} scrapes of the metrics")]
+    Observation {
+        /// Records read.
+        records: u64,
+        /// Connections made.
+        connections: u64,
+        /// Scrapes that worked.
+        scrapes: u64,
+    },
+}
+
+/// Everything that is wrong with a run of `work`, in which `units` had to be done.
+pub fn faults(work: &Work, units: u64, measured: &Measured, got: &Got, seen: &Seen) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    if got.failed > 0 {
+        faults.push(Fault::Client { count: got.failed, first: got.error.clone().unwrap_or_default() });
+    }
+    // A download that is cut off looks like an error to the backend.
+    if seen.broken > 0 && !work.is_cut() {
+        faults.push(Fault::Backend { count: seen.broken, first: seen.error.clone().unwrap_or_default() });
+    }
+    if got.corrupt + seen.corrupt > 0 {
+        faults.push(Fault::Corrupt { client: got.corrupt, backend: seen.corrupt });
+    }
+    let mut same = |what, is: u64, should: u64| {
+        if is != should {
+            faults.push(Fault::Differs { what, is, should });
+        }
+    };
+    same("units of work done", measured.units, units);
+    amounts(work, got, seen, &mut same);
+    mode(work, got, seen, &mut same);
+    handshakes(work, measured, got, &mut same);
+    if work.is_cut() && got.received > seen.sent {
+        faults.push(Fault::Invented { got: got.received, sent: seen.sent });
+    }
+    faults
+}
+
+type Same<'a> = dyn FnMut(&'static str, u64, u64) + 'a;
+
+/// Connections, requests and bytes agree at both ends.
+fn amounts(work: &Work, got: &Got, seen: &Seen, same: &mut Same<'_>) {
+    same("requests that the backend got", seen.requests, got.requests);
+    same("bytes that the backend got", seen.received, got.sent);
+    if work.is_cut() {
+        let downloads = got.connections.saturating_sub(got.served);
+        same("connections without an answer (beside the 16 that wait)", downloads, WAITING);
+    } else {
+        same("bytes that the client got", got.received, seen.sent);
+    }
+    let port = match (work.mode, work.is_bare()) {
+        (Mode::Offload, _) => seen.on_plain,
+        (_, true) => seen.on_bare,
+        (_, false) => seen.on_tls,
+    };
+    same("connections to the backend", port, got.connections);
+    same(
+        "connections to all ports of the backend",
+        seen.on_plain + seen.on_bare + seen.on_tls,
+        got.connections,
+    );
+}
+
+/// TLS ended where it had to.
+fn mode(work: &Work, got: &Got, seen: &Seen, same: &mut Same<'_>) {
+    let handshakes = seen.full + seen.resumed;
+    let named = |name| seen.names.get(name).copied().unwrap_or(0);
+    match work.mode {
+        Mode::Passthrough if work.is_bare() => {
+            same("hellos with the client's own name at the backend", named(BARE), got.connections);
+            same("TLS handshakes at the backend, where bare bytes follow the hello", handshakes, 0);
+        }
+        Mode::Passthrough => {
+            same("TLS handshakes at the backend", handshakes, got.connections);
+            same("handshakes with the client's own name at the backend", named(THROUGH), got.connections);
+            same("full handshakes at the backend", seen.full, got.full);
+            same("clients that saw the backend's certificate", got.by_backend, got.connections);
+        }
+        Mode::Offload => {
+            same("TLS handshakes at the backend", handshakes, 0);
+            same("connections with TLS where the backend expects plaintext", seen.tls_on_plain, 0);
+            same("clients that saw the load balancer's certificate", got.by_front, got.connections);
+        }
+        Mode::Bridging => {
+            same("TLS handshakes at the backend", handshakes, got.connections);
+            same("handshakes with the load balancer's name at the backend", named(INNER), got.connections);
+            same("clients that saw the load balancer's certificate", got.by_front, got.connections);
+        }
+    }
+}
+
+/// They were full or resumed, as the work wants them.
+fn handshakes(work: &Work, measured: &Measured, got: &Got, same: &mut Same<'_>) {
+    match work.kind {
+        Kind::Resume(_) => {
+            same("resumed handshakes", measured.resumed, measured.units);
+            same("full handshakes in the measured part", measured.full, 0);
+        }
+        _ => same("resumed handshakes", got.resumed, 0),
+    }
+    if let Kind::Connect(_) = work.kind {
+        same("full handshakes", measured.full, measured.units);
+    }
+}
+
+/// The connections that wait beside downloads in flight: the client's own warm-up, which is served by
+/// [`crate::load::Got::requests`] and not counted as a download.
+const WAITING: u64 = 16;
+
+#[cfg(test)]
+mod tests;

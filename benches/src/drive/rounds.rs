@@ -1,0 +1,171 @@
+//! All runs: in each round every work through every load balancer, one after the other; every second round in the
+//! other order, so that none always follows the same one.
+
+use super::once::{Run, Target, once};
+use super::stage::Stage;
+use crate::check::Fault;
+use crate::peer::Peer;
+use crate::peer::program::Program;
+use crate::peer::running::{Observed, Running, free_ports};
+use crate::peer::template::Setting;
+use crate::work::{Family, Mode, Work};
+use anyhow::Result;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What is to be measured.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Who, with which program.
+    pub peers: BTreeMap<Peer, Program>,
+    /// What.
+    pub works: Vec<Work>,
+    /// How often.
+    pub rounds: usize,
+    /// How much of each work.
+    pub scale: f64,
+    /// Data threads of each load balancer.
+    pub threads: usize,
+}
+
+/// One run, and which it was.
+#[derive(Clone, Debug, Serialize)]
+pub struct Entry {
+    /// From 1 on.
+    pub round: usize,
+    /// The work's name.
+    pub work: &'static str,
+    /// Who did it.
+    pub peer: Peer,
+    /// The load balancer's command line.
+    pub command: Vec<String>,
+    /// What it came to.
+    #[serde(flatten)]
+    pub run: Run,
+}
+
+/// Measures everything. Each run is told to `note` when it is over.
+///
+/// # Errors
+/// When client or backend are gone, or `note` says so. What load balancers did wrong is in the entries.
+pub async fn measure(
+    stage: &mut Stage,
+    plan: &Plan,
+    mut note: impl FnMut(&Entry) -> Result<()>,
+) -> Result<()> {
+    for round in 1..=plan.rounds {
+        for work in &plan.works {
+            for peer in order(plan, work, round) {
+                let (command, run) = match plan.peers.get(&peer) {
+                    Some(program) => through(stage, plan, work, peer, program).await?,
+                    None => (Vec::new(), once(stage, work, direct(stage, work), plan.scale).await?),
+                };
+                note(&Entry { round, work: work.name, peer, command, run })?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Who comes when.
+fn order(plan: &Plan, work: &Work, round: usize) -> Vec<Peer> {
+    let mut peers: Vec<_> = plan.peers.keys().copied().collect();
+    if work.family() == Family::Latency {
+        peers.push(Peer::Direct);
+    }
+    if round.is_multiple_of(2) {
+        peers.reverse();
+    }
+    peers
+}
+
+fn direct(stage: &Stage, work: &Work) -> Target {
+    Target { port: if work.is_bare() { stage.ports.bare } else { stage.ports.tls }, tree: None }
+}
+
+/// One run through a load balancer that is started for it: none has the memory of an earlier work.
+async fn through(
+    stage: &mut Stage,
+    plan: &Plan,
+    work: &Work,
+    peer: Peer,
+    program: &Program,
+) -> Result<(Vec<String>, Run)> {
+    let folder = stage.folder.join(peer.label());
+    let setting = Setting {
+        backend: stage.ports,
+        listening: free_ports().await?,
+        identity: &stage.identity,
+        folder: &folder,
+        threads: plan.threads,
+    };
+    let started = Running::start(peer, program, &setting, &stage.launcher, &stage.cpus.peer).await;
+    let mut running = match started {
+        Ok(running) => running,
+        Err(error) => return Ok((program.command.clone(), failed(&error))),
+    };
+    let command = running.command.clone();
+    let port = match work.mode {
+        Mode::Passthrough => running.listening.passthrough,
+        Mode::Offload => running.listening.offload,
+        Mode::Bridging => running.listening.bridging,
+    };
+    running.scrape();
+    let run = once(stage, work, Target { port, tree: Some(running.tree()) }, plan.scale).await;
+    let observed = running.stop().await?;
+    let run = match run {
+        Ok(run) => witnessed(run, observed),
+        // It may be the load balancer that is gone. If it is the backend, the next run says so.
+        Err(error) => failed(&error),
+    };
+    Ok((command, run))
+}
+
+fn failed(error: &anyhow::Error) -> Run {
+    Run { faults: vec![format!("{error:#}")], ..Run::default() }
+}
+
+/// weir with records must have written exactly one for each connection, and shown its metrics.
+fn witnessed(mut run: Run, observed: Option<Observed>) -> Run {
+    if let Some(Observed { records, scrapes }) = observed {
+        let connections = run.client.connections;
+        if records != connections || scrapes == 0 {
+            run.faults.push(Fault::Observation { records, connections, scrapes }.to_string());
+        }
+    }
+    run
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::load::Got;
+    use crate::work::ALL;
+
+    fn plan() -> Plan {
+        let program = Program { command: vec![], version: vec![], head: String::new() };
+        let peers = [Peer::Weir, Peer::Haproxy, Peer::Nginx].map(|peer| (peer, program.clone()));
+        Plan { peers: peers.into(), works: ALL.to_vec(), rounds: 2, scale: 1.0, threads: 1 }
+    }
+
+    #[test]
+    fn the_order_turns_round_and_latency_has_a_direct_run() {
+        let of = |name: &str| ALL.iter().find(|work| work.name == name).unwrap();
+        let one = order(&plan(), of("offload-latency"), 1);
+        let mut two = order(&plan(), of("offload-latency"), 2);
+        assert_eq!(one, [Peer::Weir, Peer::Haproxy, Peer::Nginx, Peer::Direct]);
+        two.reverse();
+        assert_eq!(one, two);
+        assert_eq!(order(&plan(), of("offload-idle"), 1), [Peer::Weir, Peer::Haproxy, Peer::Nginx]);
+    }
+
+    #[test]
+    fn records_that_are_missing_are_a_fault() {
+        let run = Run { client: Got { connections: 10, ..Got::default() }, ..Run::default() };
+        let faults = |observed| witnessed(run.clone(), observed).faults.len();
+        assert_eq!(faults(None), 0);
+        assert_eq!(faults(Some(Observed { records: 10, scrapes: 1 })), 0);
+        assert_eq!(faults(Some(Observed { records: 9, scrapes: 1 })), 1);
+        assert_eq!(faults(Some(Observed { records: 10, scrapes: 0 })), 1);
+    }
+}

@@ -1,0 +1,256 @@
+//! From an address to a connection on which requests can be made.
+
+use super::Job;
+use super::tally::Tally;
+use crate::identity::Identity;
+use crate::talk::{Direction, Request, fits, piece};
+use anyhow::Result;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+/// What a client needs for its connections.
+#[derive(Clone, Debug)]
+pub(super) struct Dialler {
+    /// The account of everything that is sent and comes.
+    pub(super) tally: Tally,
+    /// How long one step may take.
+    pub(super) patience: Duration,
+    address: SocketAddr,
+    name: ServerName<'static>,
+    bare: bool,
+    config: Arc<ClientConfig>,
+    front: CertificateDer<'static>,
+    backend: CertificateDer<'static>,
+    seeds: Arc<AtomicU64>,
+}
+
+/// Something that bytes go through, TLS or not.
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+
+/// A connection, ready for requests.
+pub(super) struct Connection {
+    wire: Box<dyn Wire>,
+    dialler: Dialler,
+}
+
+/// How much a connection reads at once, and lets the kernel hold for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Appetite {
+    /// Bulk.
+    Large,
+    /// Small answers.
+    Small,
+    /// Bulk whose reader is slow: little fits into its socket.
+    Slow,
+}
+
+impl Dialler {
+    pub(super) fn new(job: &Job) -> Result<Self> {
+        let identity = Identity::at(&job.identity);
+        Ok(Self {
+            tally: Tally::default(),
+            patience: Duration::from_millis(job.patience_ms),
+            address: job.address,
+            name: ServerName::try_from(job.name.clone())?,
+            bare: job.bare,
+            config: identity.client(job.resume)?,
+            front: identity.front()?,
+            backend: identity.backend()?,
+            // Another beginning for each process: answers of the last run are of no use to anybody.
+            seeds: Arc::new(AtomicU64::new(u64::from(std::process::id()) << 32)),
+        })
+    }
+
+    /// The same with sessions of its own, so that connections made one after the other resume one another.
+    pub(super) fn with_own_sessions(&self, job: &Job) -> Result<Self> {
+        Ok(Self { config: Identity::at(&job.identity).client(job.resume)?, ..self.clone() })
+    }
+
+    /// Connects and shakes hands; `None` if that failed, which is then in the account.
+    pub(super) async fn dial(&self, appetite: Appetite) -> Option<Connection> {
+        match timeout(self.patience, self.try_dial(appetite)).await.unwrap_or_else(|late| Err(late.into())) {
+            Ok(connection) => Some(connection),
+            Err(error) => {
+                self.tally.failed("connect", &error);
+                None
+            }
+        }
+    }
+
+    /// A request of its own.
+    pub(super) fn request(&self, direction: Direction, length: u64) -> Request {
+        Request { direction, seed: self.seeds.fetch_add(7_919, Ordering::Relaxed), length }
+    }
+
+    async fn try_dial(&self, appetite: Appetite) -> io::Result<Connection> {
+        let socket = TcpSocket::new_v4()?;
+        if appetite == Appetite::Slow {
+            socket.set_recv_buffer_size(SLOW_SOCKET)?;
+        }
+        let mut stream = socket.connect(self.address).await?;
+        stream.set_nodelay(true)?;
+        let wire: Box<dyn Wire> = if self.bare {
+            let mut hello = Vec::new();
+            ClientConnection::new(Arc::clone(&self.config), self.name.clone())
+                .map_err(io::Error::other)?
+                .write_tls(&mut hello)?;
+            stream.write_all(&hello).await?;
+            self.tally.note(|got| got.connections += 1);
+            Box::new(stream)
+        } else {
+            let read = if appetite == Appetite::Large { LARGE_READ } else { SMALL_READ };
+            let stream = BufReader::with_capacity(read, stream);
+            let stream =
+                TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await?;
+            self.note_handshake(stream.get_ref().1);
+            Box::new(stream)
+        };
+        Ok(Connection { wire, dialler: self.clone() })
+    }
+
+    fn note_handshake(&self, session: &ClientConnection) {
+        let certificate = session.peer_certificates().and_then(<[_]>::first);
+        let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+        self.tally.note(|got| {
+            got.connections += 1;
+            *(if resumed { &mut got.resumed } else { &mut got.full }) += 1;
+            if certificate == Some(&self.front) {
+                got.by_front += 1;
+            } else if certificate == Some(&self.backend) {
+                got.by_backend += 1;
+            } else {
+                got.by_others += 1;
+            }
+        });
+    }
+}
+
+impl Connection {
+    /// One request and its whole answer; `None` if that failed, which is then in the account.
+    pub(super) async fn exchange(&mut self, direction: Direction, length: u64) -> Option<()> {
+        let request = self.dialler.request(direction, length);
+        match self.try_exchange(request).await {
+            Ok(()) => Some(()),
+            Err(error) => {
+                self.dialler.tally.failed("request", &error);
+                None
+            }
+        }
+    }
+
+    /// Asks for a download, and leaves it to others to read.
+    pub(super) async fn ask(&mut self, request: Request) -> io::Result<()> {
+        let patience = self.dialler.patience;
+        in_time(patience, self.wire.write_all(&request.encode())).await?;
+        in_time(patience, self.wire.flush()).await?;
+        self.dialler.tally.note(|got| {
+            got.sent += request.encode().len() as u64;
+            got.requests += 1;
+        });
+        Ok(())
+    }
+
+    /// Reads what has come of an answer, which begins at `offset`; gives how much it was.
+    pub(super) async fn read(
+        &mut self,
+        request: Request,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> io::Result<usize> {
+        let n = in_time(self.dialler.patience, self.wire.read(buffer)).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let fits = fits(request.seed, offset, buffer.get(..n).unwrap_or_default());
+        self.dialler.tally.note(|got| {
+            got.received += n as u64;
+            got.corrupt += u64::from(!fits);
+        });
+        Ok(n)
+    }
+
+    /// Ends the connection as one ends it properly: our end, then the other's, for which there is a second.
+    /// What goes wrong here changes nothing of what was measured.
+    pub(super) async fn close(mut self) {
+        let farewell = async {
+            self.wire.shutdown().await?;
+            while self.wire.read(&mut [0; 64]).await? > 0 {}
+            io::Result::Ok(())
+        };
+        drop(timeout(FAREWELL, farewell).await);
+    }
+
+    async fn try_exchange(&mut self, request: Request) -> io::Result<()> {
+        self.ask(request).await?;
+        if request.direction == Direction::Up {
+            self.upload(request).await?;
+        }
+        let mut buffer = vec![0; usize::try_from(request.answer()).unwrap_or(BULK).min(BULK)];
+        let mut got = 0;
+        while got < request.answer() {
+            got += self.read(request, got, &mut buffer).await? as u64;
+        }
+        if got > request.answer() {
+            return Err(io::Error::other("more than was asked for"));
+        }
+        Ok(())
+    }
+
+    async fn upload(&mut self, request: Request) -> io::Result<()> {
+        let mut given = 0;
+        while given < request.length {
+            let most = usize::try_from(request.length - given).unwrap_or(BULK).min(BULK);
+            let n = in_time(self.dialler.patience, self.wire.write(piece(request.seed, given, most))).await?;
+            if n == 0 {
+                return Err(io::ErrorKind::WriteZero.into());
+            }
+            given += n as u64;
+            self.dialler.tally.note(|got| got.sent += n as u64);
+        }
+        in_time(self.dialler.patience, self.wire.flush()).await
+    }
+}
+
+/// Connections that stay open.
+pub(super) struct Held(pub(super) Vec<Connection>);
+
+impl Held {
+    /// Closes all of them, some hundred at a time.
+    pub(super) async fn close(self) {
+        let mut left = self.0.into_iter().peekable();
+        while left.peek().is_some() {
+            let mut closing = tokio::task::JoinSet::new();
+            for connection in left.by_ref().take(CLOSING) {
+                closing.spawn(connection.close());
+            }
+            closing.join_all().await;
+        }
+    }
+}
+
+async fn in_time<T>(patience: Duration, what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    timeout(patience, what).await.unwrap_or_else(|late| Err(late.into()))
+}
+
+/// What a bulk connection's TLS reads at once.
+const LARGE_READ: usize = 128 * 1024;
+/// What others do.
+const SMALL_READ: usize = 4 * 1024;
+/// The receive buffer of a slow reader's socket.
+const SLOW_SOCKET: u32 = 32 * 1024;
+/// The size of bulk reads and writes.
+const BULK: usize = 256 * 1024;
+/// How long the other side may take to end as well.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How many are closed at once.
+const CLOSING: usize = 256;

@@ -1,0 +1,74 @@
+//! Downloads without an end: many at once, at full speed or with slow readers. They are cut off.
+
+use super::Measured;
+use super::dial::{Appetite, Connection, Dialler};
+use crate::talk::Direction;
+use std::io;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, interval, sleep};
+
+/// Has `connections` downloads in flight, for `time` after all have got something.
+pub(super) async fn run(dialler: &Dialler, connections: u64, time: Duration, slow: bool) -> Measured {
+    let began = Instant::now();
+    let appetite = if slow { Appetite::Slow } else { Appetite::Large };
+    // All connect before the first one downloads: else those would leave the last ones no time to.
+    let mut connected = Vec::new();
+    let mut dialling = JoinSet::new();
+    for _ in 0..connections {
+        if dialling.len() >= AT_ONCE {
+            connected.extend(dialling.join_next().await.and_then(Result::ok).flatten());
+        }
+        let dialler = dialler.clone();
+        dialling.spawn(async move { dialler.dial(appetite).await });
+    }
+    connected.extend(dialling.join_all().await.into_iter().flatten());
+    let mut flying = JoinSet::new();
+    for connection in connected {
+        let dialler = dialler.clone();
+        flying.spawn(async move {
+            if let Err(error) = download(&dialler, connection, slow).await {
+                dialler.tally.failed("download", &error);
+            }
+        });
+    }
+    let patience = Instant::now() + dialler.patience;
+    while dialler.tally.note(|got| got.served) < connections && Instant::now() < patience {
+        sleep(LOOK).await;
+    }
+    sleep(time).await;
+    while flying.try_join_next().is_some() {}
+    // Those that are still in flight, as they should be.
+    let units = flying.len() as u64;
+    flying.shutdown().await;
+    Measured { units, seconds: began.elapsed().as_secs_f64(), ..Measured::default() }
+}
+
+async fn download(dialler: &Dialler, mut connection: Connection, slow: bool) -> io::Result<()> {
+    let request = dialler.request(Direction::Down, u64::MAX / 2);
+    connection.ask(request).await?;
+    let mut buffer = vec![0; if slow { SLOW_READ } else { READ }];
+    let mut pace = interval(SLOW_PACE);
+    let mut got = 0;
+    loop {
+        if slow {
+            pace.tick().await;
+        }
+        let n = connection.read(request, got, &mut buffer).await?;
+        if got == 0 {
+            dialler.tally.note(|all| all.served += 1);
+        }
+        got += n as u64;
+    }
+}
+
+/// How many connect at once.
+const AT_ONCE: usize = 64;
+/// How often to look whether all have got something.
+const LOOK: Duration = Duration::from_millis(10);
+/// What a fast reader reads at once.
+const READ: usize = 64 * 1024;
+/// What a slow reader reads at once.
+const SLOW_READ: usize = 16 * 1024;
+/// How often it does.
+const SLOW_PACE: Duration = Duration::from_millis(100);

@@ -1,0 +1,37 @@
+//! Connections that have made one request, and are silent.
+
+use super::Measured;
+use super::dial::{Appetite, Dialler, Held};
+use crate::talk::{Direction, SMALL};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// Opens `connections`, some at a time.
+pub(super) async fn open(dialler: &Dialler, connections: u64) -> Held {
+    let mut held = Vec::new();
+    let mut opening = JoinSet::new();
+    for _ in 0..connections {
+        if opening.len() >= AT_ONCE {
+            held.extend(opening.join_next().await.and_then(Result::ok).flatten());
+        }
+        let dialler = dialler.clone();
+        opening.spawn(async move {
+            let mut connection = dialler.dial(Appetite::Small).await?;
+            connection.exchange(Direction::Down, SMALL).await?;
+            Some(connection)
+        });
+    }
+    held.extend(opening.join_all().await.into_iter().flatten());
+    Held(held)
+}
+
+/// The same, as what is measured.
+pub(super) async fn run(dialler: &Dialler, connections: u64) -> (Measured, Held) {
+    let began = Instant::now();
+    let held = open(dialler, connections).await;
+    let units = held.0.len() as u64;
+    (Measured { units, seconds: began.elapsed().as_secs_f64(), ..Measured::default() }, held)
+}
+
+/// How many are opened at once.
+const AT_ONCE: usize = 64;

@@ -1,0 +1,202 @@
+//! The client, a process of its own: one [`Job`], in three steps.
+//!
+//! First it warms up and says `"ready"`. Told `go`, it does what is measured and says [`Measured`]. Told `end`, it
+//! closes everything and says what it has [`Got`] in all, the warm-up included. Between the steps the driver looks
+//! at what the load balancer has spent.
+
+mod bulk;
+mod connect;
+mod dial;
+mod flight;
+mod idle;
+mod paced;
+mod request;
+mod tally;
+
+pub(crate) use paced::requests;
+pub use tally::Got;
+
+use crate::backend::say;
+use crate::talk::Direction;
+use anyhow::{Result, bail};
+use dial::Dialler;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
+
+/// What a client is to do.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Job {
+    /// Whom it connects to.
+    pub address: SocketAddr,
+    /// The name in its hello.
+    pub name: String,
+    /// Whether bare bytes follow the hello, instead of a TLS session.
+    pub bare: bool,
+    /// Whether sessions are resumed.
+    pub resume: bool,
+    /// The folder with the certificates.
+    pub identity: PathBuf,
+    /// How long one step of one connection may take, in milliseconds.
+    pub patience_ms: u64,
+    /// The work.
+    pub task: Task,
+}
+
+/// The work of a client.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Task {
+    /// So many payload bytes over so many connections.
+    Bulk {
+        /// Which way they go.
+        direction: Direction,
+        /// At once.
+        connections: u64,
+        /// In all.
+        bytes: u64,
+    },
+    /// New connections with one small request each.
+    Connect {
+        /// At once.
+        at_once: u64,
+        /// In all.
+        total: u64,
+    },
+    /// Small requests on connections that stay.
+    Request {
+        /// Connections.
+        connections: u64,
+        /// Requests in all.
+        total: u64,
+    },
+    /// Small requests at a fixed rate, whatever becomes of them.
+    Paced {
+        /// Connections.
+        connections: u64,
+        /// Requests a second.
+        rate: u64,
+        /// For how long.
+        millis: u64,
+    },
+    /// Connections that say something once, and are silent.
+    Idle {
+        /// How many.
+        connections: u64,
+    },
+    /// Downloads without an end.
+    Flight {
+        /// How many.
+        connections: u64,
+        /// For how long.
+        millis: u64,
+        /// Whether they read 16 KiB every tenth of a second, instead of all they can get.
+        slow: bool,
+    },
+}
+
+/// What the measured part came to.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Measured {
+    /// Units of work done: payload bytes, connections or requests.
+    pub units: u64,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+    /// The medians and the 99th percentiles of the latencies, in microseconds, where these are measured.
+    pub latency: Option<Latency>,
+    /// Handshakes of the measured part that were full, and that were resumed.
+    pub full: u64,
+    /// See [`Measured::full`].
+    pub resumed: u64,
+}
+
+/// Latencies, in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Latency {
+    /// The median.
+    pub p50: f64,
+    /// The 99th percentile.
+    pub p99: f64,
+}
+
+/// Does one job, step by step as the input says.
+///
+/// # Errors
+/// When the driver is gone, or a certificate cannot be read. What goes wrong with connections is in the account.
+pub async fn run(job: Job) -> Result<()> {
+    let mut steps = Steps(BufReader::new(tokio::io::stdin()).lines());
+    let dialler = Dialler::new(&job)?;
+    let tally = dialler.tally.clone();
+    match job.task {
+        Task::Bulk { direction, connections, bytes } => {
+            let held = bulk::open(&dialler, direction, connections, bytes / connections / 10).await;
+            steps.ready().await?;
+            let measured = bulk::run(held, direction, bytes / connections).await;
+            steps.measured(&measured.0).await?;
+            measured.1.close().await;
+        }
+        Task::Connect { at_once, total } => {
+            let diallers = connect::warm(&job, &dialler, at_once).await?;
+            steps.ready().await?;
+            steps.measured(&connect::run(diallers, &tally, total).await).await?;
+        }
+        Task::Request { connections, total } => {
+            let held = request::open(&dialler, connections).await;
+            steps.ready().await?;
+            let measured = request::run(held, total).await;
+            steps.measured(&measured.0).await?;
+            measured.1.close().await;
+        }
+        Task::Paced { connections, rate, millis } => {
+            let held = request::open(&dialler, connections).await;
+            steps.ready().await?;
+            let measured = paced::run(&dialler, held, rate, Duration::from_millis(millis)).await?;
+            steps.measured(&measured.0).await?;
+            measured.1.close().await;
+        }
+        Task::Idle { connections } => {
+            let warm = idle::open(&dialler, WARM).await;
+            steps.ready().await?;
+            let (measured, held) = idle::run(&dialler, connections).await;
+            steps.measured(&measured).await?;
+            held.close().await;
+            warm.close().await;
+        }
+        Task::Flight { connections, millis, slow } => {
+            let warm = idle::open(&dialler, WARM).await;
+            steps.ready().await?;
+            steps
+                .measured(&flight::run(&dialler, connections, Duration::from_millis(millis), slow).await)
+                .await?;
+            warm.close().await;
+        }
+    }
+    say(&tally.look())
+}
+
+/// What the driver says, step by step.
+struct Steps(Lines<BufReader<Stdin>>);
+
+impl Steps {
+    async fn ready(&mut self) -> Result<()> {
+        say(&"ready")?;
+        self.told("go").await
+    }
+
+    async fn measured(&mut self, measured: &Measured) -> Result<()> {
+        say(measured)?;
+        self.told("end").await
+    }
+
+    async fn told(&mut self, word: &str) -> Result<()> {
+        match self.0.next_line().await? {
+            Some(line) if line == word => Ok(()),
+            other => bail!("waited for {word:?}, and read {other:?}"),
+        }
+    }
+}
+
+/// Connections that stay open beside those whose memory is measured, so that what a load balancer makes for its
+/// first ones is not counted.
+const WARM: u64 = 16;

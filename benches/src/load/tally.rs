@@ -1,0 +1,56 @@
+//! What a client has sent and got, in all.
+
+use serde::{Deserialize, Serialize};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a client has sent and got, the warm-up included.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Got {
+    /// Connections that were made, TLS handshake included where there is one.
+    pub connections: u64,
+    /// Full handshakes.
+    pub full: u64,
+    /// Resumed handshakes.
+    pub resumed: u64,
+    /// Connections whose certificate was the load balancer's, the backend's, and somebody else's.
+    pub by_front: u64,
+    /// See [`Got::by_front`].
+    pub by_backend: u64,
+    /// See [`Got::by_front`].
+    pub by_others: u64,
+    /// Requests sent whole, with their uploads.
+    pub requests: u64,
+    /// Bytes of requests and uploads.
+    pub sent: u64,
+    /// Bytes of answers.
+    pub received: u64,
+    /// Connections that got any byte of an answer, where the client leaves before the end.
+    pub served: u64,
+    /// Reads whose bytes were not what a backend sends.
+    pub corrupt: u64,
+    /// Connections and requests that failed.
+    pub failed: u64,
+    /// The first failure.
+    pub error: Option<String>,
+}
+
+/// The account of one client process. One thread: nobody ever waits for the lock.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally(Arc<Mutex<Got>>);
+
+impl Tally {
+    pub(super) fn note<T>(&self, change: impl FnOnce(&mut Got) -> T) -> T {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn look(&self) -> Got {
+        self.note(|got| got.clone())
+    }
+
+    pub(super) fn failed(&self, what: &str, error: &std::io::Error) {
+        self.note(|got| {
+            got.failed += 1;
+            got.error.get_or_insert_with(|| format!("{what}: {error}"));
+        });
+    }
+}

@@ -1,0 +1,122 @@
+//! The configurations: one template for each load balancer, in `benches/peers`, filled in for one measurement.
+
+use super::Peer;
+use super::program::Program;
+use crate::backend::Ports;
+use crate::cpus::most_connections;
+use crate::identity::{BARE, INNER, THROUGH};
+use std::path::Path;
+
+/// Where a load balancer listens, mode by mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Passthrough.
+    pub passthrough: u16,
+    /// Offload.
+    pub offload: u16,
+    /// Bridging.
+    pub bridging: u16,
+    /// weir's admin server.
+    pub admin: u16,
+}
+
+/// What a configuration is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<'a> {
+    /// Where the backend listens.
+    pub backend: Ports,
+    /// Where the load balancer is to listen.
+    pub listening: Listening,
+    /// The folder with the certificates.
+    pub identity: &'a Path,
+    /// The load balancer's own folder.
+    pub folder: &'a Path,
+    /// Data threads.
+    pub threads: usize,
+}
+
+/// The configuration's file name and text, and the arguments with which the program takes it.
+pub fn configuration(
+    peer: Peer,
+    program: &Program,
+    setting: &Setting<'_>,
+) -> (&'static str, String, Vec<String>) {
+    let (file, template) = match peer {
+        Peer::Haproxy => ("haproxy.cfg", include_str!("../../peers/haproxy.cfg")),
+        Peer::Nginx => ("nginx.conf", include_str!("../../peers/nginx.conf")),
+        Peer::Envoy => ("envoy.yaml", include_str!("../../peers/envoy.yaml")),
+        _ => ("weir.yaml", include_str!("../../peers/weir.yaml")),
+    };
+    let path = setting.folder.join(file).display().to_string();
+    let log = setting.folder.join("nginx-start.log").display().to_string();
+    let threads = setting.threads.to_string();
+    let arguments: &[&str] = match peer {
+        Peer::Haproxy => &["-db", "-f", &path],
+        Peer::Nginx => &["-e", &log, "-c", &path],
+        Peer::Envoy => &["-c", &path, "--concurrency", &threads, "--disable-hot-restart", "-l", "critical"],
+        _ => &["run", "-c", &path],
+    };
+    let arguments = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    (file, fill(template, &tokens(peer, program, setting)), arguments)
+}
+
+fn tokens(peer: Peer, program: &Program, setting: &Setting<'_>) -> Vec<(&'static str, String)> {
+    let Setting { backend, listening, identity, folder, threads } = setting;
+    let connections = most_connections();
+    let admin = format!("admin: {{address: \"127.0.0.1:{}\"}}", listening.admin);
+    let observed = peer == Peer::WeirRecords;
+    // Without privileges nginx says of `user` that it ignores it; with them its workers must read the key.
+    let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
+    vec![
+        ("passthrough", listening.passthrough.to_string()),
+        ("offload", listening.offload.to_string()),
+        ("bridging", listening.bridging.to_string()),
+        ("tls", backend.tls.to_string()),
+        ("bare", backend.bare.to_string()),
+        ("plain", backend.plain.to_string()),
+        ("through_name", THROUGH.to_owned()),
+        ("bare_name", BARE.to_owned()),
+        ("inner", INNER.to_owned()),
+        ("identity", identity.display().to_string()),
+        ("folder", folder.display().to_string()),
+        ("threads", threads.to_string()),
+        ("connections", connections.to_string()),
+        ("sockets", (connections * 2 + 100).to_string()),
+        ("files", (connections * 2 + 200).to_string()),
+        ("head", format!("{}\n{user}", program.head)),
+        ("records", observed.to_string()),
+        ("admin", if observed { admin } else { String::new() }),
+    ]
+}
+
+fn fill(template: &str, tokens: &[(&str, String)]) -> String {
+    tokens.iter().fold(template.to_owned(), |text, (token, value)| text.replace(&format!("@{token}@"), value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_token_is_filled_in() {
+        let program = Program { command: vec![], version: vec![], head: "load_module m.so;".to_owned() };
+        let setting = Setting {
+            backend: Ports { tls: 1001, bare: 1002, plain: 1003 },
+            listening: Listening { passthrough: 2001, offload: 2002, bridging: 2003, admin: 2004 },
+            identity: Path::new("/identity"),
+            folder: Path::new("/folder"),
+            threads: 1,
+        };
+        for peer in [Peer::Weir, Peer::WeirRecords, Peer::Haproxy, Peer::Nginx, Peer::Envoy] {
+            let (file, text, arguments) = configuration(peer, &program, &setting);
+            // Envoy's own `@type` is no token of ours: it has no second `@` before the next space.
+            let left = text.split_whitespace().find(|word| word.matches('@').count() > 1);
+            assert_eq!(left, None, "{file}");
+            for port in ["1001", "1002", "1003", "2001", "2002", "2003"] {
+                assert!(text.contains(port), "{file} has no {port}");
+            }
+            assert_eq!(text.contains("2004"), peer == Peer::WeirRecords);
+            assert!(arguments.contains(&format!("/folder/{file}")));
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What stays of a measurement: `result.json`, `result.md` and the charts; and, if asked, the page in `docs/`.
+
+use super::machine::Machine;
+use super::{Summary, chart, table};
+use crate::drive::rounds::{Entry, Plan};
+use crate::peer::Peer;
+use crate::work::Family;
+use anyhow::{Context as _, Result};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+/// A whole measurement.
+#[derive(Debug, Serialize)]
+pub struct Measurement<'a> {
+    /// How this program was called.
+    pub command: Vec<String>,
+    /// On what.
+    pub machine: &'a Machine,
+    /// Rounds, scale and threads.
+    pub rounds: usize,
+    /// See [`Measurement::rounds`].
+    pub scale: f64,
+    /// See [`Measurement::rounds`].
+    pub threads: usize,
+    /// Each load balancer's program and version.
+    pub programs: BTreeMap<&'static str, &'a crate::peer::program::Program>,
+    /// Who could not be measured, and why.
+    pub left_out: &'a BTreeMap<Peer, String>,
+    /// The figures.
+    pub summary: &'a Summary,
+    /// Every single run.
+    pub runs: &'a [Entry],
+}
+
+impl<'a> Measurement<'a> {
+    /// Puts it together.
+    pub fn of(
+        plan: &'a Plan,
+        machine: &'a Machine,
+        left_out: &'a BTreeMap<Peer, String>,
+        summary: &'a Summary,
+        runs: &'a [Entry],
+    ) -> Self {
+        Self {
+            command: std::env::args().collect(),
+            machine,
+            rounds: plan.rounds,
+            scale: plan.scale,
+            threads: plan.threads,
+            programs: plan.peers.iter().map(|(peer, program)| (peer.label(), program)).collect(),
+            left_out,
+            summary,
+            runs,
+        }
+    }
+
+    /// Writes everything to `folder`.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder)?;
+        let json = serde_json::to_string_pretty(self)?;
+        fs::write(folder.join("result.json"), json).context("result.json")?;
+        fs::write(folder.join("result.md"), self.page(".")).context("result.md")?;
+        self.charts(folder)
+    }
+
+    /// Writes the table and the charts to the documentation.
+    ///
+    /// # Errors
+    /// When the page is not there, or has no place for them.
+    pub fn document(&self, docs: &Path) -> Result<()> {
+        let path = docs.join("performance.md");
+        let page = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let page = insert(&page, &self.page("charts"))
+            .with_context(|| format!("{} has no lines {BEGIN} and {END}", path.display()))?;
+        fs::write(&path, page)?;
+        fs::create_dir_all(docs.join("charts"))?;
+        self.charts(&docs.join("charts"))
+    }
+
+    fn charts(&self, folder: &Path) -> Result<()> {
+        for family in Family::ALL {
+            if let Some(svg) = chart::svg(self.summary, family) {
+                fs::write(folder.join(format!("{}.svg", family.label())), svg)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// On what, with what, the table, the charts.
+    fn page(&self, charts: &str) -> String {
+        let mut page = String::new();
+        let Machine { kernel, cpu, cpus, date } = self.machine;
+        let mut line = |text: String| writeln!(page, "{text}").unwrap_or_default(); // A String takes it.
+        line(format!(
+            "Measured {date}: {cpu}, {cpus} CPUs, Linux {kernel}; {} round(s) at scale {}, {} data thread(s) each.\n",
+            self.rounds, self.scale, self.threads
+        ));
+        for (&peer, program) in &self.programs {
+            line(format!("- {peer}: {}", program.version.join("; ")));
+        }
+        for (peer, why) in self.left_out {
+            line(format!("- {}: left out: {why}", peer.label()));
+        }
+        line(String::new());
+        line(table::markdown(self.summary));
+        for fault in &self.summary.faults {
+            line(format!("- does not count: {fault}"));
+        }
+        for family in Family::ALL {
+            if self.summary.rows.iter().any(|row| row.family == family && !row.peers.is_empty()) {
+                line(format!("![{}]({charts}/{}.svg)\n", family.title(), family.label()));
+            }
+        }
+        page.trim_end().to_owned() + "\n"
+    }
+}
+
+/// The page with what is new between the two marks; `None` without them.
+fn insert(page: &str, new: &str) -> Option<String> {
+    let (before, rest) = page.split_once(BEGIN)?;
+    let (_, after) = rest.split_once(END)?;
+    Some(format!("{before}{BEGIN}\n{new}{END}{after}"))
+}
+
+const BEGIN: &str = "<!-- bench:begin -->";
+const END: &str = "<!-- bench:end -->";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::summary;
+    use tempfile::TempDir;
+
+    fn with_measurement(test: impl FnOnce(&Measurement<'_>)) {
+        let plan = Plan { peers: BTreeMap::new(), works: vec![], rounds: 3, scale: 1.0, threads: 1 };
+        let machine = Machine::here(2);
+        let left_out = BTreeMap::from([(Peer::Envoy, "no envoy found".to_owned())]);
+        let summary = summary();
+        test(&Measurement::of(&plan, &machine, &left_out, &summary, &[]));
+    }
+
+    #[test]
+    fn everything_is_written() {
+        let folder = TempDir::new().unwrap();
+        with_measurement(|measurement| measurement.write(folder.path()).unwrap());
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        let json: serde_json::Value = serde_json::from_str(&read("result.json")).unwrap();
+        assert_eq!(json["left_out"]["envoy"], "no envoy found");
+        assert_eq!(json["summary"]["rows"][0]["ratio"], 0.55);
+        let page = read("result.md");
+        assert!(page.contains("- envoy: left out: no envoy found"));
+        assert!(page.contains("does not count: envoy, offload-down, round 3: it lied"));
+        assert!(page.contains("(./bulk.svg)") && !page.contains("memory.svg"));
+        assert!(read("bulk.svg").starts_with("<svg"));
+    }
+
+    #[test]
+    fn the_page_in_the_docs_changes_between_its_marks_only() {
+        let folder = TempDir::new().unwrap();
+        let path = folder.path().join("performance.md");
+        fs::write(&path, format!("above\n{BEGIN}\nold\n{END}\nbelow\n")).unwrap();
+        for _ in 0..2 {
+            with_measurement(|measurement| measurement.document(folder.path()).unwrap());
+        }
+        let page = fs::read_to_string(&path).unwrap();
+        assert!(page.starts_with(&format!("above\n{BEGIN}\nMeasured ")), "{page}");
+        assert!(page.ends_with(&format!("(charts/latency.svg)\n{END}\nbelow\n")), "{page}");
+        assert!(!page.contains("old") && folder.path().join("charts/bulk.svg").is_file());
+        fs::write(&path, "no marks").unwrap();
+        with_measurement(|measurement| assert!(measurement.document(folder.path()).is_err()));
+    }
+}

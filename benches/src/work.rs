@@ -1,0 +1,229 @@
+//! What is measured: a list of works, each with its mode, its amount and the unit of its figure.
+
+use serde::{Deserialize, Serialize};
+
+/// What a load balancer does with TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// It reads the ClientHello and passes everything on.
+    Passthrough,
+    /// TLS ends at it; the backend gets plaintext.
+    Offload,
+    /// TLS ends at it, and a new, verified session goes to the backend.
+    Bridging,
+}
+
+impl Mode {
+    /// As it is written everywhere.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Passthrough => "passthrough",
+            Self::Offload => "offload",
+            Self::Bridging => "bridging",
+        }
+    }
+}
+
+/// The kind of a work: what the client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Eight connections on which as much as possible comes down: MiB in all.
+    Down(u64),
+    /// The same up.
+    Up(u64),
+    /// New connections with one small request each, sixteen at a time: how many.
+    Connect(u64),
+    /// The same, with sessions resumed.
+    Resume(u64),
+    /// Small requests on 32 connections that stay: how many.
+    Request(u64),
+    /// Connections that have said something and are silent: how many.
+    Idle(u64),
+    /// Downloads in flight at full speed: how many.
+    Active(u64),
+    /// Downloads in flight whose readers are slow: how many.
+    Slow(u64),
+    /// Small requests at a fixed rate on 32 connections, whether or not earlier ones are answered: milliseconds.
+    Latency(u64),
+}
+
+/// What a group of figures has in common: a unit, and a chart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Family {
+    /// CPU seconds a GiB.
+    Bulk,
+    /// CPU microseconds a connection or request.
+    Connections,
+    /// KiB a connection.
+    Memory,
+    /// Microseconds added to a direct connection.
+    Latency,
+}
+
+impl Family {
+    /// All of them, in the order of reports.
+    pub const ALL: [Self; 4] = [Self::Bulk, Self::Connections, Self::Memory, Self::Latency];
+
+    /// The unit of its figures.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Bulk => "CPU s/GiB",
+            Self::Connections => "CPU µs",
+            Self::Memory => "KiB/connection",
+            Self::Latency => "µs added",
+        }
+    }
+
+    /// The name of its chart's file, without the ending.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Bulk => "bulk",
+            Self::Connections => "connections",
+            Self::Memory => "memory",
+            Self::Latency => "latency",
+        }
+    }
+
+    /// What stands above its chart.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Bulk => "CPU seconds for a GiB",
+            Self::Connections => "CPU microseconds for a connection or request",
+            Self::Memory => "Memory of a connection, KiB",
+            Self::Latency => "Latency added to a direct connection, µs",
+        }
+    }
+}
+
+/// One thing that is measured.
+#[derive(Clone, Copy, Debug)]
+pub struct Work {
+    /// Its name on the command line and in the JSON.
+    pub name: &'static str,
+    /// The same for people.
+    pub title: &'static str,
+    /// What the load balancer does with TLS.
+    pub mode: Mode,
+    /// What the client does, and how much of it at scale 1.
+    pub kind: Kind,
+}
+
+impl Work {
+    /// Which chart and unit its figures have.
+    pub fn family(&self) -> Family {
+        match self.kind {
+            Kind::Down(_) | Kind::Up(_) => Family::Bulk,
+            Kind::Connect(_) | Kind::Resume(_) | Kind::Request(_) => Family::Connections,
+            Kind::Idle(_) | Kind::Active(_) | Kind::Slow(_) => Family::Memory,
+            Kind::Latency(_) => Family::Latency,
+        }
+    }
+
+    /// What each of a run's figures is called; most works have one without a name of its own.
+    pub fn figures(&self) -> &'static [&'static str] {
+        match self.kind {
+            Kind::Latency(_) => &["p50", "p99"],
+            _ => &[""],
+        }
+    }
+
+    /// In passthrough bulk only the hello is TLS: what follows it is opaque to the load balancer, and the ends
+    /// would be busier with encryption than it is with passing on.
+    pub fn is_bare(&self) -> bool {
+        self.mode == Mode::Passthrough
+            && matches!(self.kind, Kind::Down(_) | Kind::Up(_) | Kind::Active(_) | Kind::Slow(_))
+    }
+
+    /// Whether the client leaves before everything has come: then the ends cannot agree on bytes.
+    pub fn is_cut(&self) -> bool {
+        matches!(self.kind, Kind::Active(_) | Kind::Slow(_))
+    }
+}
+
+/// Everything that is measured, in the order of reports.
+pub const ALL: &[Work] = &[
+    work("passthrough-down", "passthrough, bulk download", Mode::Passthrough, Kind::Down(1536)),
+    work("passthrough-up", "passthrough, bulk upload", Mode::Passthrough, Kind::Up(1536)),
+    work("offload-down", "offload, bulk download", Mode::Offload, Kind::Down(640)),
+    work("offload-up", "offload, bulk upload", Mode::Offload, Kind::Up(640)),
+    work("bridging-down", "bridging, bulk download", Mode::Bridging, Kind::Down(512)),
+    work("bridging-up", "bridging, bulk upload", Mode::Bridging, Kind::Up(512)),
+    work("passthrough-connect", "passthrough, new connection", Mode::Passthrough, Kind::Connect(2500)),
+    work("offload-full", "offload, connection with a full handshake", Mode::Offload, Kind::Connect(2000)),
+    work(
+        "offload-resumed",
+        "offload, connection with a resumed handshake",
+        Mode::Offload,
+        Kind::Resume(2000),
+    ),
+    work("bridging-connect", "bridging, new connection", Mode::Bridging, Kind::Connect(1500)),
+    work("passthrough-request", "passthrough, small request", Mode::Passthrough, Kind::Request(25_000)),
+    work("offload-request", "offload, small request", Mode::Offload, Kind::Request(25_000)),
+    work("bridging-request", "bridging, small request", Mode::Bridging, Kind::Request(20_000)),
+    work("passthrough-idle", "passthrough, idle", Mode::Passthrough, Kind::Idle(4000)),
+    work("offload-idle", "offload, idle", Mode::Offload, Kind::Idle(4000)),
+    work("bridging-idle", "bridging, idle", Mode::Bridging, Kind::Idle(3000)),
+    work("passthrough-active", "passthrough, downloads in flight", Mode::Passthrough, Kind::Active(400)),
+    work("offload-active", "offload, downloads in flight", Mode::Offload, Kind::Active(400)),
+    work("bridging-active", "bridging, downloads in flight", Mode::Bridging, Kind::Active(400)),
+    work("passthrough-slow", "passthrough, downloads to slow readers", Mode::Passthrough, Kind::Slow(400)),
+    work("offload-slow", "offload, downloads to slow readers", Mode::Offload, Kind::Slow(400)),
+    work("bridging-slow", "bridging, downloads to slow readers", Mode::Bridging, Kind::Slow(400)),
+    work(
+        "passthrough-latency",
+        "passthrough, request at 1,000 a second",
+        Mode::Passthrough,
+        Kind::Latency(2000),
+    ),
+    work("offload-latency", "offload, request at 1,000 a second", Mode::Offload, Kind::Latency(2000)),
+    work("bridging-latency", "bridging, request at 1,000 a second", Mode::Bridging, Kind::Latency(2000)),
+];
+
+const fn work(name: &'static str, title: &'static str, mode: Mode, kind: Kind) -> Work {
+    Work { name, title, mode, kind }
+}
+
+/// The works whose names contain one of `wanted`: `offload`, `down`, `bridging-idle`. All, if nothing is wanted.
+///
+/// # Errors
+/// The first word that no work's name contains.
+pub fn select(wanted: &[String]) -> Result<Vec<Work>, String> {
+    if let Some(unknown) =
+        wanted.iter().find(|word| !ALL.iter().any(|work| work.name.contains(word.as_str())))
+    {
+        return Err(unknown.clone());
+    }
+    let chosen =
+        |work: &&Work| wanted.is_empty() || wanted.iter().any(|word| work.name.contains(word.as_str()));
+    Ok(ALL.iter().filter(chosen).copied().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(wanted: &[&str]) -> Vec<&'static str> {
+        let wanted: Vec<_> = wanted.iter().map(|&word| word.to_owned()).collect();
+        select(&wanted).unwrap().iter().map(|work| work.name).collect()
+    }
+
+    #[test]
+    fn works_are_chosen_by_parts_of_their_names() {
+        assert_eq!(names(&[]).len(), ALL.len());
+        assert_eq!(names(&["bridging-idle"]), ["bridging-idle"]);
+        assert_eq!(names(&["down"]), ["passthrough-down", "offload-down", "bridging-down"]);
+        assert_eq!(names(&["full", "resumed"]), ["offload-full", "offload-resumed"]);
+        assert_eq!(select(&["idle".to_owned(), "nonsense".to_owned()]).unwrap_err(), "nonsense");
+    }
+
+    #[test]
+    fn names_begin_with_their_mode_and_are_unique() {
+        for (at, work) in ALL.iter().enumerate() {
+            assert!(work.name.starts_with(work.mode.label()), "{}", work.name);
+            assert!(work.title.starts_with(work.mode.label()), "{}", work.title);
+            assert!(ALL.iter().skip(at + 1).all(|other| other.name != work.name), "{}", work.name);
+        }
+    }
+}
