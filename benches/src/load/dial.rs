@@ -48,6 +48,9 @@ pub(super) struct Connection {
 pub(super) enum Appetite {
     /// Bulk.
     Large,
+    /// Bulk on hundreds of connections: with sockets that grow as they like the kernel would run out of memory for
+    /// TCP on a small machine, and connections stall at random.
+    Flight,
     /// Small answers.
     Small,
     /// Bulk whose reader is slow: little fits into its socket.
@@ -94,8 +97,10 @@ impl Dialler {
 
     async fn try_dial(&self, appetite: Appetite) -> io::Result<Connection> {
         let socket = TcpSocket::new_v4()?;
-        if appetite == Appetite::Slow {
-            socket.set_recv_buffer_size(SLOW_SOCKET)?;
+        match appetite {
+            Appetite::Flight => socket.set_recv_buffer_size(FLIGHT_SOCKET)?,
+            Appetite::Slow => socket.set_recv_buffer_size(SLOW_SOCKET)?,
+            Appetite::Large | Appetite::Small => (),
         }
         let mut stream = socket.connect(self.address).await?;
         stream.set_nodelay(true)?;
@@ -108,7 +113,10 @@ impl Dialler {
             self.tally.note(|got| got.connections += 1);
             Box::new(stream)
         } else {
-            let read = if appetite == Appetite::Large { LARGE_READ } else { SMALL_READ };
+            let read = match appetite {
+                Appetite::Large | Appetite::Flight => LARGE_READ,
+                Appetite::Small | Appetite::Slow => SMALL_READ,
+            };
             let stream = BufReader::with_capacity(read, stream);
             let stream =
                 TlsConnector::from(Arc::clone(&self.config)).connect(self.name.clone(), stream).await?;
@@ -246,6 +254,8 @@ async fn in_time<T>(patience: Duration, what: impl Future<Output = io::Result<T>
 const LARGE_READ: usize = 128 * 1024;
 /// What others do.
 const SMALL_READ: usize = 4 * 1024;
+/// The receive buffer of a socket that is one of hundreds with bulk.
+const FLIGHT_SOCKET: u32 = 256 * 1024;
 /// The receive buffer of a slow reader's socket.
 const SLOW_SOCKET: u32 = 32 * 1024;
 /// The size of bulk reads and writes.

@@ -2,6 +2,7 @@
 
 use super::Measured;
 use super::dial::{Appetite, Connection, Dialler};
+use super::idle;
 use crate::talk::Direction;
 use std::io;
 use std::time::Duration;
@@ -11,20 +12,12 @@ use tokio::time::{Instant, interval, sleep};
 /// Has `connections` downloads in flight, for `time` after all have got something.
 pub(super) async fn run(dialler: &Dialler, connections: u64, time: Duration, slow: bool) -> Measured {
     let began = Instant::now();
-    let appetite = if slow { Appetite::Slow } else { Appetite::Large };
-    // All connect before the first one downloads: else those would leave the last ones no time to.
-    let mut connected = Vec::new();
-    let mut dialling = JoinSet::new();
-    for _ in 0..connections {
-        if dialling.len() >= AT_ONCE {
-            connected.extend(dialling.join_next().await.and_then(Result::ok).flatten());
-        }
-        let dialler = dialler.clone();
-        dialling.spawn(async move { dialler.dial(appetite).await });
-    }
-    connected.extend(dialling.join_all().await.into_iter().flatten());
+    let appetite = if slow { Appetite::Slow } else { Appetite::Flight };
+    // All have got an answer before the first one downloads: else those would leave the last ones no time to
+    // reach the backend.
+    let connected = idle::open(dialler, connections, appetite).await;
     let mut flying = JoinSet::new();
-    for connection in connected {
+    for connection in connected.0 {
         let dialler = dialler.clone();
         flying.spawn(async move {
             if let Err(error) = download(&dialler, connection, slow).await {
@@ -62,8 +55,6 @@ async fn download(dialler: &Dialler, mut connection: Connection, slow: bool) -> 
     }
 }
 
-/// How many connect at once.
-const AT_ONCE: usize = 64;
 /// How often to look whether all have got something.
 const LOOK: Duration = Duration::from_millis(10);
 /// What a fast reader reads at once.

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Opens `connections`, some at a time.
-pub(super) async fn open(dialler: &Dialler, connections: u64) -> Held {
+pub(super) async fn open(dialler: &Dialler, connections: u64, appetite: Appetite) -> Held {
     let mut held = Vec::new();
     let mut opening = JoinSet::new();
     for _ in 0..connections {
@@ -16,7 +16,7 @@ pub(super) async fn open(dialler: &Dialler, connections: u64) -> Held {
         }
         let dialler = dialler.clone();
         opening.spawn(async move {
-            let mut connection = dialler.dial(Appetite::Small).await?;
+            let mut connection = dialler.dial(appetite).await?;
             connection.exchange(Direction::Down, SMALL).await?;
             Some(connection)
         });
@@ -28,7 +28,7 @@ pub(super) async fn open(dialler: &Dialler, connections: u64) -> Held {
 /// The same, as what is measured.
 pub(super) async fn run(dialler: &Dialler, connections: u64) -> (Measured, Held) {
     let began = Instant::now();
-    let held = open(dialler, connections).await;
+    let held = open(dialler, connections, Appetite::Small).await;
     let units = held.0.len() as u64;
     (Measured { units, seconds: began.elapsed().as_secs_f64(), ..Measured::default() }, held)
 }

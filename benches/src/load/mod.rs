@@ -19,7 +19,7 @@ pub use tally::Got;
 use crate::backend::say;
 use crate::talk::Direction;
 use anyhow::{Result, bail};
-use dial::Dialler;
+use dial::{Appetite, Dialler};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -156,7 +156,7 @@ pub async fn run(job: Job) -> Result<()> {
             measured.1.close().await;
         }
         Task::Idle { connections } => {
-            let warm = idle::open(&dialler, WARM).await;
+            let warm = idle::open(&dialler, WARM, Appetite::Small).await;
             steps.ready().await?;
             let (measured, held) = idle::run(&dialler, connections).await;
             steps.measured(&measured).await?;
@@ -164,7 +164,7 @@ pub async fn run(job: Job) -> Result<()> {
             warm.close().await;
         }
         Task::Flight { connections, millis, slow } => {
-            let warm = idle::open(&dialler, WARM).await;
+            let warm = idle::open(&dialler, WARM, Appetite::Small).await;
             steps.ready().await?;
             steps
                 .measured(&flight::run(&dialler, connections, Duration::from_millis(millis), slow).await)

@@ -1,7 +1,7 @@
 //! Small requests on connections that stay, the next one when the last is answered.
 
 use super::Measured;
-use super::dial::{Connection, Dialler, Held};
+use super::dial::{Appetite, Connection, Dialler, Held};
 use super::idle;
 use crate::talk::{Direction, SMALL};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 /// Connects, and makes some requests on each connection.
 pub(super) async fn open(dialler: &Dialler, connections: u64) -> Held {
-    let held = idle::open(dialler, connections).await;
+    let held = idle::open(dialler, connections, Appetite::Small).await;
     let (_, held) = run(held, connections * WARM).await;
     held
 }
