@@ -91,4 +91,4 @@ impl Stage {
 /// How long client and backend may take to answer what costs them nothing.
 const STEP: Duration = Duration::from_secs(10);
 /// How long connections may take to end after the client has ended them.
-const SETTLE: Duration = Duration::from_secs(5);
+const SETTLE: Duration = Duration::from_secs(15);

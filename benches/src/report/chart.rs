@@ -7,10 +7,11 @@ use crate::peer::Peer;
 use crate::work::Family;
 use std::fmt::Write as _;
 
-/// The chart of one family; `None` if it has no figures.
+/// The chart of one family; `None` if it has no figures. Of latencies the medians: the outliers, which the table has,
+/// would leave no room for them.
 pub fn svg(summary: &Summary, family: Family) -> Option<String> {
-    let rows: Vec<&Row> =
-        summary.rows.iter().filter(|row| row.family == family && !row.peers.is_empty()).collect();
+    let drawn = |row: &&Row| row.family == family && !row.peers.is_empty() && !row.name.ends_with(":p99");
+    let rows: Vec<&Row> = summary.rows.iter().filter(drawn).collect();
     let mut peers: Vec<Peer> = rows.iter().flat_map(|row| row.peers.keys().copied()).collect();
     peers.sort_unstable();
     peers.dedup();

@@ -113,7 +113,7 @@ impl<'a> Measurement<'a> {
             line(format!("- does not count: {fault}"));
         }
         for family in Family::ALL {
-            if self.summary.rows.iter().any(|row| row.family == family && !row.peers.is_empty()) {
+            if chart::svg(self.summary, family).is_some() {
                 line(format!("![{}]({charts}/{}.svg)\n", family.title(), family.label()));
             }
         }
