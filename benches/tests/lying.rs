@@ -133,11 +133,14 @@ async fn answer(mut client: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<(
 async fn lossy(client: TcpStream, backend: TcpStream) -> io::Result<()> {
     let (mut client_says, mut client) = client.into_split();
     let (mut backend_says, mut backend) = backend.into_split();
-    let up = tokio::io::copy(&mut client_says, &mut backend);
+    let up = async {
+        tokio::io::copy(&mut client_says, &mut backend).await?;
+        backend.shutdown().await
+    };
     let down = async {
         tokio::io::copy(&mut (&mut backend_says).take(500_000), &mut client).await?;
         backend_says.read_exact(&mut [0; 4096]).await?;
-        tokio::io::copy(&mut backend_says, &mut client).await
+        tokio::io::copy(&mut backend_says, &mut client).await.map(|_| ())
     };
     tokio::try_join!(up, down).map(|_| ())
 }
