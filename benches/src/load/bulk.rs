@@ -1,13 +1,21 @@
 //! As many bytes as possible, one way, over a few connections.
 
 use super::Measured;
-use super::dial::{Appetite, Connection, Dialler, Held};
+use super::dial::{Appetite, Connection, Dialler, FAREWELL, Held};
+use super::sealed::Sealed;
 use crate::talk::Direction;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-/// Connects, and moves a little on each connection, so that sockets and buffers have grown.
-pub(super) async fn open(dialler: &Dialler, direction: Direction, connections: u64, warm: u64) -> Held {
+/// Connections that have moved something already.
+pub(super) struct Warm {
+    opened: Vec<Connection>,
+    sealed: Vec<Sealed>,
+}
+
+/// Connects, and moves a little on each connection, so that sockets and buffers have grown. Of downloads with TLS
+/// all but one connection are [`Sealed`] then.
+pub(super) async fn open(dialler: &Dialler, direction: Direction, connections: u64, warm: u64) -> Warm {
     let mut opening = JoinSet::new();
     for _ in 0..connections {
         let dialler = dialler.clone();
@@ -17,26 +25,46 @@ pub(super) async fn open(dialler: &Dialler, direction: Direction, connections: u
             Some(connection)
         });
     }
-    Held(opening.join_all().await.into_iter().flatten().collect())
+    let mut opened: Vec<_> = opening.join_all().await.into_iter().flatten().collect();
+    let to_seal =
+        if direction == Direction::Down && !dialler.bare { opened.len().saturating_sub(1) } else { 0 };
+    let sealed = opened.drain(..to_seal).filter_map(Connection::seal).collect();
+    Warm { opened, sealed }
 }
 
 /// Moves `each` bytes on every connection.
-pub(super) async fn run(held: Held, direction: Direction, each: u64) -> (Measured, Held) {
+pub(super) async fn run(dialler: &Dialler, warm: Warm, direction: Direction, each: u64) -> (Measured, Warm) {
     let began = Instant::now();
     let mut moving = JoinSet::new();
-    for connection in held.0 {
-        moving.spawn(one(connection, direction, each));
+    for mut connection in warm.opened {
+        moving.spawn(async move {
+            connection.exchange(direction, each).await?;
+            Some(connection)
+        });
     }
-    let held: Vec<Connection> = moving.join_all().await.into_iter().flatten().collect();
-    let measured = Measured {
-        units: each * held.len() as u64,
-        seconds: began.elapsed().as_secs_f64(),
-        ..Measured::default()
-    };
-    (measured, Held(held))
+    let mut counting = JoinSet::new();
+    for mut connection in warm.sealed {
+        let dialler = dialler.clone();
+        counting.spawn(async move {
+            let ended = connection.download(&dialler, dialler.request(direction, each)).await;
+            ended.map_err(|error| dialler.tally.failed("download", &error)).ok()?;
+            Some(connection)
+        });
+    }
+    let opened: Vec<_> = moving.join_all().await.into_iter().flatten().collect();
+    let sealed: Vec<_> = counting.join_all().await.into_iter().flatten().collect();
+    let units = each * (opened.len() + sealed.len()) as u64;
+    let measured = Measured { units, seconds: began.elapsed().as_secs_f64(), ..Measured::default() };
+    (measured, Warm { opened, sealed })
 }
 
-async fn one(mut connection: Connection, direction: Direction, bytes: u64) -> Option<Connection> {
-    connection.exchange(direction, bytes).await?;
-    Some(connection)
+impl Warm {
+    /// Closes all of them.
+    pub(super) async fn close(self) {
+        for mut connection in self.sealed {
+            // What goes wrong here changes nothing of what was measured.
+            drop(timeout(FAREWELL, connection.close()).await);
+        }
+        Held(self.opened).close().await;
+    }
 }

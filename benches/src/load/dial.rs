@@ -1,6 +1,7 @@
 //! From an address to a connection on which requests can be made.
 
 use super::Job;
+use super::sealed::Sealed;
 use super::tally::Tally;
 use crate::identity::Identity;
 use crate::talk::{Direction, Request, fits, piece};
@@ -13,9 +14,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
-use tokio::net::TcpSocket;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 /// What a client needs for its connections.
 #[derive(Clone, Debug)]
@@ -26,7 +28,8 @@ pub(super) struct Dialler {
     pub(super) patience: Duration,
     address: SocketAddr,
     name: ServerName<'static>,
-    bare: bool,
+    /// Whether bare bytes follow the hello.
+    pub(super) bare: bool,
     config: Arc<ClientConfig>,
     front: CertificateDer<'static>,
     backend: CertificateDer<'static>,
@@ -34,8 +37,23 @@ pub(super) struct Dialler {
 }
 
 /// Something that bytes go through, TLS or not.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {
+    /// The same as records that nobody opens; `None` where there are none, or one has been read in part.
+    fn seal(self: Box<Self>) -> Option<Sealed>;
+}
+
+impl Wire for TcpStream {
+    fn seal(self: Box<Self>) -> Option<Sealed> {
+        None
+    }
+}
+
+impl Wire for TlsStream<BufReader<TcpStream>> {
+    fn seal(self: Box<Self>) -> Option<Sealed> {
+        let (reader, session) = self.into_inner();
+        reader.buffer().is_empty().then(|| Sealed { stream: reader.into_inner(), session })
+    }
+}
 
 /// A connection, ready for requests.
 pub(super) struct Connection {
@@ -156,6 +174,15 @@ impl Connection {
         }
     }
 
+    /// The same connection, of whose answers the records are counted only; an error is in the account.
+    pub(super) fn seal(self) -> Option<Sealed> {
+        let sealed = self.wire.seal();
+        if sealed.is_none() {
+            self.dialler.tally.failed("request", &io::Error::other("something came after the answer"));
+        }
+        sealed
+    }
+
     /// Asks for a download, and leaves it to others to read.
     pub(super) async fn ask(&mut self, request: Request) -> io::Result<()> {
         let patience = self.dialler.patience;
@@ -261,6 +288,6 @@ const SLOW_SOCKET: u32 = 32 * 1024;
 /// The size of bulk reads and writes.
 const BULK: usize = 256 * 1024;
 /// How long the other side may take to end as well.
-const FAREWELL: Duration = Duration::from_secs(1);
+pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 /// How many are closed at once.
 const CLOSING: usize = 256;

@@ -11,6 +11,7 @@ mod flight;
 mod idle;
 mod paced;
 mod request;
+mod sealed;
 mod tally;
 
 pub(crate) use paced::requests;
@@ -132,7 +133,7 @@ pub async fn run(job: Job) -> Result<()> {
         Task::Bulk { direction, connections, bytes } => {
             let held = bulk::open(&dialler, direction, connections, bytes / connections / 10).await;
             steps.ready().await?;
-            let measured = bulk::run(held, direction, bytes / connections).await;
+            let measured = bulk::run(&dialler, held, direction, bytes / connections).await;
             steps.measured(&measured.0).await?;
             measured.1.close().await;
         }
