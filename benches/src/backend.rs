@@ -4,7 +4,7 @@
 //! `reset` begins a new one. It ends with its input.
 
 use crate::identity::Identity;
-use crate::talk::{Direction, REQUEST, Request, fits, piece};
+use crate::talk::{Direction, REQUEST, Request, fits, pieces};
 use anyhow::{Context as _, Result};
 use rustls::server::Acceptor;
 use rustls::{HandshakeKind, ServerConfig};
@@ -253,8 +253,7 @@ async fn take(stream: &mut (impl AsyncRead + Unpin), request: Request, account: 
 async fn give(stream: &mut (impl AsyncWrite + Unpin), request: Request, account: &Account) -> io::Result<()> {
     let mut given = 0;
     while given < request.answer() {
-        let most = usize::try_from(request.answer() - given).unwrap_or(BULK).min(BULK);
-        let n = stream.write(piece(request.seed, given, most)).await?;
+        let n = stream.write_vectored(&pieces(request.seed, given, request.answer() - given)).await?;
         if n == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -268,7 +267,7 @@ async fn give(stream: &mut (impl AsyncWrite + Unpin), request: Request, account:
 const BACKLOG: u32 = 4096;
 /// Bytes that a TLS session reads at once.
 const READ: usize = 32 * 1024;
-/// Bytes that an upload is read in, and an answer written.
-const BULK: usize = 256 * 1024;
+/// Bytes that an upload is read in.
+const BULK: usize = 128 * 1024;
 /// The first byte of a TLS record with handshake messages.
 const TLS_HANDSHAKE: u8 = 22;

@@ -6,6 +6,7 @@
 //! doubled or changed shows, although only the ends of each read are compared.
 
 use serde::{Deserialize, Serialize};
+use std::io::IoSlice;
 use std::sync::OnceLock;
 
 /// How long a request is.
@@ -81,16 +82,23 @@ impl Request {
     }
 }
 
-/// A piece of the pattern that begins at `seed`, from `offset` on: at most `most` bytes, and at most 256 KiB.
+/// A piece of the pattern that begins at `seed`, from `offset` on: at most `most` bytes, and at most 4 KiB.
 pub fn piece(seed: u64, offset: u64, most: usize) -> &'static [u8] {
     let at = usize::try_from(seed.wrapping_add(offset) % PERIOD as u64).unwrap_or(0);
     let pattern = pattern();
-    pattern.get(at..at + most.min(WINDOW)).unwrap_or(pattern)
+    pattern.get(at..at + most.min(PERIOD)).unwrap_or(pattern)
+}
+
+/// More of it, for one vectored write: at most `most` bytes, and at most 256 KiB.
+pub fn pieces(seed: u64, offset: u64, most: u64) -> Vec<IoSlice<'static>> {
+    let most = usize::try_from(most).unwrap_or(WRITE).min(WRITE);
+    let starts = (0..most).step_by(PERIOD);
+    starts.map(|at| IoSlice::new(piece(seed, offset + at as u64, most - at))).collect()
 }
 
 /// Whether `got` can be what stands at `offset` of the pattern: its first and last bytes are compared.
 ///
-/// Each position within 64 KiB has other bytes, so what is lost in between moves what follows out of its place.
+/// Each position within 4 KiB has other bytes, so what is lost in between moves what follows out of its place.
 pub fn fits(seed: u64, offset: u64, got: &[u8]) -> bool {
     let sample = got.len().min(SAMPLE);
     let (Some(first), Some(last)) = (got.get(..sample), got.get(got.len() - sample..)) else { return false };
@@ -100,10 +108,12 @@ pub fn fits(seed: u64, offset: u64, got: &[u8]) -> bool {
 
 /// Nothing that speaks TLS begins like this.
 const MAGIC: [u8; 4] = *b"WBRQ";
-/// After how many bytes the pattern repeats: a prime, so that no buffer's size is a multiple of it.
-const PERIOD: usize = 65_521;
-/// The most of the pattern that is handed out at once.
-const WINDOW: usize = 256 * 1024;
+/// After how many bytes the pattern repeats: a prime, so that no buffer's size is a multiple of it. Twice as much
+/// stays in the first-level cache: CPUs often share the others, and what the ends read from memory would make the load
+/// balancer slower.
+const PERIOD: usize = 4_093;
+/// The size of bulk writes.
+const WRITE: usize = 256 * 1024;
 /// How many bytes of each end of a read are compared: cheap beside the read itself.
 const SAMPLE: usize = 32;
 
@@ -120,7 +130,7 @@ fn pattern() -> &'static [u8] {
         };
         let period: Vec<u8> =
             std::iter::repeat_with(&mut step).take(PERIOD / 8 + 1).flatten().take(PERIOD).collect();
-        period.iter().copied().cycle().take(PERIOD + WINDOW).collect()
+        period.iter().copied().cycle().take(2 * PERIOD).collect()
     })
 }
 
@@ -139,24 +149,26 @@ mod tests {
 
     #[test]
     fn pieces_join_to_one_pattern() {
-        let whole = piece(5, 0, 200_000).to_vec();
+        let whole: Vec<u8> = pieces(5, 0, 200_000).iter().flat_map(|piece| piece.to_vec()).collect();
+        assert_eq!(whole.len(), 200_000);
         let mut joined = Vec::new();
         while joined.len() < whole.len() {
-            let next = piece(5, joined.len() as u64, (whole.len() - joined.len()).min(7_001));
+            let next = piece(5, joined.len() as u64, (whole.len() - joined.len()).min(1_001));
             joined.extend_from_slice(next);
         }
         assert!(whole == joined);
+        assert_eq!(pieces(5, 0, u64::MAX).iter().map(|piece| piece.len()).sum::<usize>(), WRITE);
     }
 
     #[test]
     fn lost_doubled_and_changed_bytes_show() {
-        let sent = piece(9, 0, 100_000);
-        assert!(fits(9, 0, sent));
+        let sent: Vec<u8> = pieces(9, 0, 100_000).iter().flat_map(|piece| piece.to_vec()).collect();
+        assert!(fits(9, 0, &sent));
         assert!(fits(9, 40_000, &sent[40_000..]));
         assert!(!fits(9, 40_000, &sent[40_001..]), "one is lost");
         assert!(!fits(9, 40_000, &sent[39_999..]), "one is doubled");
-        assert!(!fits(10, 0, sent), "another request's answer");
-        let mut changed = sent.to_vec();
+        assert!(!fits(10, 0, &sent), "another request's answer");
+        let mut changed = sent.clone();
         changed[99_999] ^= 1;
         assert!(!fits(9, 0, &changed));
     }

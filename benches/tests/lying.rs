@@ -174,6 +174,7 @@ async fn who_answers_by_himself_is_found() {
 
 #[tokio::test]
 async fn who_loses_bytes_is_found() {
+    expect("passthrough-down", Habit::Loses, "failed at the client").await;
     expect("passthrough-down", Habit::Loses, "had other bytes").await;
 }
 

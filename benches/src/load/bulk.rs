@@ -13,8 +13,8 @@ pub(super) struct Warm {
     sealed: Vec<Sealed>,
 }
 
-/// Connects, and moves a little on each connection, so that sockets and buffers have grown. Of downloads with TLS
-/// all but one connection are [`Sealed`] then.
+/// Connects, and moves a little on each connection, so that sockets and buffers have grown. Of downloads all
+/// but one connection are [`Sealed`] then.
 pub(super) async fn open(dialler: &Dialler, direction: Direction, connections: u64, warm: u64) -> Warm {
     let mut opening = JoinSet::new();
     for _ in 0..connections {
@@ -26,8 +26,7 @@ pub(super) async fn open(dialler: &Dialler, direction: Direction, connections: u
         });
     }
     let mut opened: Vec<_> = opening.join_all().await.into_iter().flatten().collect();
-    let to_seal =
-        if direction == Direction::Down && !dialler.bare { opened.len().saturating_sub(1) } else { 0 };
+    let to_seal = if direction == Direction::Down { opened.len().saturating_sub(1) } else { 0 };
     let sealed = opened.drain(..to_seal).filter_map(Connection::seal).collect();
     Warm { opened, sealed }
 }

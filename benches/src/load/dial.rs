@@ -4,7 +4,7 @@ use super::Job;
 use super::sealed::Sealed;
 use super::tally::Tally;
 use crate::identity::Identity;
-use crate::talk::{Direction, Request, fits, piece};
+use crate::talk::{Direction, Request, fits, pieces};
 use anyhow::Result;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, HandshakeKind};
@@ -28,8 +28,7 @@ pub(super) struct Dialler {
     pub(super) patience: Duration,
     address: SocketAddr,
     name: ServerName<'static>,
-    /// Whether bare bytes follow the hello.
-    pub(super) bare: bool,
+    bare: bool,
     config: Arc<ClientConfig>,
     front: CertificateDer<'static>,
     backend: CertificateDer<'static>,
@@ -38,20 +37,20 @@ pub(super) struct Dialler {
 
 /// Something that bytes go through, TLS or not.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {
-    /// The same as records that nobody opens; `None` where there are none, or one has been read in part.
+    /// The same, of which nothing is read any more; `None` where something has come that nobody has asked for.
     fn seal(self: Box<Self>) -> Option<Sealed>;
 }
 
 impl Wire for TcpStream {
     fn seal(self: Box<Self>) -> Option<Sealed> {
-        None
+        Some(Sealed { stream: *self, session: None })
     }
 }
 
 impl Wire for TlsStream<BufReader<TcpStream>> {
     fn seal(self: Box<Self>) -> Option<Sealed> {
         let (reader, session) = self.into_inner();
-        reader.buffer().is_empty().then(|| Sealed { stream: reader.into_inner(), session })
+        reader.buffer().is_empty().then(|| Sealed { stream: reader.into_inner(), session: Some(session) })
     }
 }
 
@@ -174,7 +173,7 @@ impl Connection {
         }
     }
 
-    /// The same connection, of whose answers the records are counted only; an error is in the account.
+    /// The same connection, of whose answers the bytes are counted only; an error is in the account.
     pub(super) fn seal(self) -> Option<Sealed> {
         let sealed = self.wire.seal();
         if sealed.is_none() {
@@ -244,8 +243,8 @@ impl Connection {
     async fn upload(&mut self, request: Request) -> io::Result<()> {
         let mut given = 0;
         while given < request.length {
-            let most = usize::try_from(request.length - given).unwrap_or(BULK).min(BULK);
-            let n = in_time(self.dialler.patience, self.wire.write(piece(request.seed, given, most))).await?;
+            let pieces = pieces(request.seed, given, request.length - given);
+            let n = in_time(self.dialler.patience, self.wire.write_vectored(&pieces)).await?;
             if n == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }
@@ -285,8 +284,8 @@ const SMALL_READ: usize = 4 * 1024;
 const FLIGHT_SOCKET: u32 = 256 * 1024;
 /// The receive buffer of a slow reader's socket.
 const SLOW_SOCKET: u32 = 32 * 1024;
-/// The size of bulk reads and writes.
-const BULK: usize = 256 * 1024;
+/// The size of bulk reads.
+const BULK: usize = 128 * 1024;
 /// How long the other side may take to end as well.
 pub(super) const FAREWELL: Duration = Duration::from_secs(1);
 /// How many are closed at once.

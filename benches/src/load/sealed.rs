@@ -1,42 +1,41 @@
-//! A download of which the TLS records are counted and not opened.
+//! A download that is counted and not looked at.
 //!
-//! A client that decrypts all that comes is slower than most load balancers, and one that waits for its client works
-//! in smaller pieces than it could. So of the bulk downloads only one in eight is decrypted and compared byte by
-//! byte; of the others the lengths of the records are added up, which has to come to the same number of bytes.
+//! A client on the same machine that copies and decrypts all that comes is slower than most load balancers, takes the
+//! caches from them, and so measures itself: a load balancer that waits for its client works in smaller pieces
+//! than it could. So of the bulk downloads only one in eight is read and compared byte by byte. Of the others the
+//! kernel drops the bytes and says how many they were; of TLS only the headers of the records are read, and the
+//! lengths in them have to come to the same number of bytes.
 
 use super::dial::Dialler;
 use crate::talk::Request;
+use rustix::net::{RecvFlags, recv};
 use rustls::ClientConnection;
 use std::io::{self, Write as _};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A TLS connection whose incoming records nobody opens any more.
+/// A connection whose incoming bytes nobody reads any more.
 pub(super) struct Sealed {
     pub(super) stream: TcpStream,
-    pub(super) session: ClientConnection,
+    /// What encrypts the requests; `None` where bare bytes follow the hello.
+    pub(super) session: Option<ClientConnection>,
 }
 
 impl Sealed {
     /// Makes one request, and counts its answer.
     pub(super) async fn download(&mut self, dialler: &Dialler, request: Request) -> io::Result<()> {
-        self.session.writer().write_all(&request.encode())?;
-        self.flush().await?;
+        self.send(&request.encode()).await?;
         dialler.tally.note(|got| {
             got.sent += request.encode().len() as u64;
             got.requests += 1;
         });
         let mut records = Records::default();
-        let mut buffer = vec![0; READ];
+        let mut room = vec![0; ROOM];
         while records.payload < request.answer() || records.left > 0 {
-            let read = self.stream.read(&mut buffer);
-            let n = timeout(dialler.patience, read).await.unwrap_or_else(|late| Err(late.into()))?;
-            if n == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
             let before = records.payload;
-            records.take(buffer.get(..n).unwrap_or_default())?;
+            let step = self.step(&mut records, request.answer(), &mut room);
+            timeout(dialler.patience, step).await.unwrap_or_else(|late| Err(late.into()))?;
             dialler.tally.note(|got| got.received += records.payload - before);
         }
         if records.payload > request.answer() {
@@ -47,17 +46,58 @@ impl Sealed {
 
     /// Says that nothing more comes, and waits for the other side to say so.
     pub(super) async fn close(&mut self) -> io::Result<()> {
-        self.session.send_close_notify();
-        self.flush().await?;
+        if let Some(session) = &mut self.session {
+            session.send_close_notify();
+        }
+        self.send(&[]).await?;
         self.stream.shutdown().await?;
         while self.stream.read(&mut [0; 64]).await? > 0 {}
         Ok(())
     }
 
-    async fn flush(&mut self) -> io::Result<()> {
+    /// Takes some bytes off the socket: a header, or a part of what is only counted.
+    async fn step(&mut self, records: &mut Records, answer: u64, room: &mut [u8]) -> io::Result<()> {
+        if self.session.is_none() {
+            records.payload +=
+                self.drop_some(usize::try_from(answer - records.payload).unwrap_or(ROOM), room).await? as u64;
+        } else if records.left > 0 {
+            records.left -= self.drop_some(records.left, room).await?;
+        } else {
+            let mut head = [0; HEAD];
+            let n = self.stream.read(head.get_mut(records.head.len()..).unwrap_or_default()).await?;
+            if n == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            records.begin(head.get(records.head.len()..records.head.len() + n).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    /// Has the kernel drop at most `most` bytes; gives how many it were.
+    async fn drop_some(&self, most: usize, room: &mut [u8]) -> io::Result<usize> {
+        let most = most.min(room.len());
+        loop {
+            self.stream.readable().await?;
+            let dropped = self.stream.try_io(Interest::READABLE, || {
+                // tcp(7): with MSG_TRUNC bytes are dropped instead of copied.
+                let room = room.get_mut(..most).unwrap_or_default();
+                recv(&self.stream, room, RecvFlags::TRUNC | RecvFlags::DONTWAIT).map_err(io::Error::from)
+            });
+            match dropped {
+                Ok((0, _) | (_, 0)) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok((_, n)) => return Ok(n),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => (),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(session) = &mut self.session else { return self.stream.write_all(bytes).await };
+        session.writer().write_all(bytes)?;
         let mut records = Vec::new();
-        while self.session.wants_write() {
-            self.session.write_tls(&mut records)?;
+        while session.wants_write() {
+            session.write_tls(&mut records)?;
         }
         self.stream.write_all(&records).await
     }
@@ -66,6 +106,7 @@ impl Sealed {
 /// The records of a stream, by their headers.
 #[derive(Debug, Default)]
 struct Records {
+    /// What has come of a header.
     head: Vec<u8>,
     /// Bytes of the record that has begun.
     left: usize,
@@ -74,31 +115,23 @@ struct Records {
 }
 
 impl Records {
-    fn take(&mut self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            if self.left > 0 {
-                let (body, rest) = bytes.split_at(self.left.min(bytes.len()));
-                self.left -= body.len();
-                bytes = rest;
-                continue;
+    /// Takes a part of a header, at most to its end.
+    fn begin(&mut self, part: &[u8]) -> io::Result<()> {
+        self.head.extend_from_slice(part);
+        if let [kind, _, _, high, low] = *self.head.as_slice() {
+            self.head.clear();
+            self.left = usize::from(u16::from_be_bytes([high, low]));
+            if kind != APPLICATION_DATA || self.left < SEAL {
+                return Err(io::Error::other("not a record with application data"));
             }
-            let (part, rest) = bytes.split_at((HEAD - self.head.len()).min(bytes.len()));
-            self.head.extend_from_slice(part);
-            bytes = rest;
-            if let [kind, _, _, high, low] = *self.head.as_slice() {
-                self.head.clear();
-                self.left = usize::from(u16::from_be_bytes([high, low]));
-                if kind != APPLICATION_DATA || self.left < SEAL {
-                    return Err(io::Error::other("not a record with application data"));
-                }
-                self.payload += (self.left - SEAL) as u64;
-            }
+            self.payload += (self.left - SEAL) as u64;
         }
         Ok(())
     }
 }
 
-const READ: usize = 256 * 1024;
+/// The most that is dropped at once. The kernel writes nothing to it.
+const ROOM: usize = 1024 * 1024;
 /// The header of a TLS record.
 const HEAD: usize = 5;
 /// What TLS 1.3 with AES-GCM adds to the payload of a record: a byte for its type, and a tag. Nobody pads.
@@ -109,33 +142,24 @@ const APPLICATION_DATA: u8 = 23;
 mod tests {
     use super::*;
 
-    /// A record with this much plaintext.
-    fn record(plain: u16) -> Vec<u8> {
-        let mut bytes = vec![APPLICATION_DATA, 3, 3];
-        bytes.extend((plain + 17).to_be_bytes());
-        bytes.resize(HEAD + usize::from(plain) + SEAL, 7);
-        bytes
-    }
-
     #[test]
-    fn payload_is_counted_however_the_records_are_cut() {
-        let stream: Vec<u8> = [1, 0, 300, 16_384].into_iter().flat_map(record).collect();
-        for size in [1, 2, 5, 7, 100, 20_000] {
+    fn payload_is_counted_by_headers_however_they_are_cut() {
+        for cut in 1..=HEAD {
             let mut records = Records::default();
-            for piece in stream.chunks(size) {
-                records.take(piece).unwrap();
+            for plain in [1_u16, 0, 300, 16_384] {
+                let [high, low] = (plain + 17).to_be_bytes();
+                for part in [APPLICATION_DATA, 3, 3, high, low].chunks(cut) {
+                    records.begin(part).unwrap();
+                }
+                assert_eq!(records.left, usize::from(plain) + SEAL);
             }
-            assert_eq!(
-                (records.payload, records.left, records.head.len()),
-                (16_685, 0, 0),
-                "in pieces of {size}"
-            );
+            assert_eq!((records.payload, records.head.len()), (16_685, 0), "cut after {cut}");
         }
     }
 
     #[test]
     fn other_records_are_refused() {
-        assert!(Records::default().take(&[22, 3, 3, 0, 100]).is_err(), "a handshake in the clear");
-        assert!(Records::default().take(&[23, 3, 3, 0, 16]).is_err(), "too short to be sealed");
+        assert!(Records::default().begin(&[22, 3, 3, 0, 100]).is_err(), "a handshake in the clear");
+        assert!(Records::default().begin(&[23, 3, 3, 0, 16]).is_err(), "too short to be sealed");
     }
 }
