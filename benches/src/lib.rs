@@ -5,7 +5,7 @@
 //! - [`talk`] what client and backend say to each other, so that each can tell whether the other's bytes came.
 //! - [`identity`] the certificates of a measurement.
 //! - [`load`] the client, a process of its own. [`backend`] the backend, another one.
-//! - [`cpus`] who runs where. [`account`] what a process costs.
+//! - [`cpus`] who runs where, [`network`] over what. [`account`] what a process costs.
 //! - [`peer`] the load balancers: found, configured, started.
 //! - [`check`] was the work done, and by whom it had to be?
 //! - [`drive`] one run, and all of them, interleaved.
@@ -20,6 +20,7 @@ pub mod cpus;
 pub mod drive;
 pub mod identity;
 pub mod load;
+pub mod network;
 pub mod peer;
 pub mod report;
 pub mod statistics;

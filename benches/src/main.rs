@@ -20,7 +20,7 @@ use weir_benches::report::machine::Machine;
 use weir_benches::report::table::{figure, terminal};
 use weir_benches::report::{Summary, fault_line};
 use weir_benches::work::{self, Work};
-use weir_benches::{backend, load};
+use weir_benches::{backend, load, network};
 
 fn main() -> ExitCode {
     match act(&Options::parse()) {
@@ -35,7 +35,10 @@ fn main() -> ExitCode {
 fn act(options: &Options) -> Result<ExitCode> {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
     match &options.role {
-        None => runtime()?.block_on(drive(options)),
+        None => {
+            network::enter()?;
+            runtime()?.block_on(drive(options))
+        }
         Some(Role::Pinned { cpus, command }) => match become_pinned(cpus, command)? {},
         Some(Role::Backend { identity }) => {
             runtime()?.block_on(backend::run(identity))?;
@@ -53,7 +56,15 @@ async fn drive(options: &Options) -> Result<ExitCode> {
     let (plan, left_out) = plan(options)?;
     let cpus = Cpus::split(options.threads)?;
     let machine = Machine::here(cpus.peer.len() + cpus.load.len());
-    print(&format!("{}, {} CPUs, Linux {}\n", machine.cpu, machine.cpus, machine.kernel));
+    print(&format!(
+        "{}, {} CPUs, Linux {}, TCP {}\n",
+        machine.cpu, machine.cpus, machine.kernel, machine.congestion
+    ));
+    if machine.congestion == "bbr" {
+        print(
+            "note: BBR paces also over loopback, and doubles what bulk costs everybody. As root this runs without it\n",
+        );
+    }
     let patience = Duration::from_secs(options.patience);
     let mut stage = Stage::set(&options.out.join("run"), &own_program()?, cpus, patience).await?;
     let mut entries = Vec::new();

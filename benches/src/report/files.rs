@@ -95,10 +95,10 @@ impl<'a> Measurement<'a> {
     /// On what, with what, the table, the charts.
     fn page(&self, charts: &str) -> String {
         let mut page = String::new();
-        let Machine { kernel, cpu, cpus, date } = self.machine;
+        let Machine { kernel, cpu, cpus, congestion, date } = self.machine;
         let mut line = |text: String| writeln!(page, "{text}").unwrap_or_default(); // A String takes it.
         line(format!(
-            "Measured {date}: {cpu}, {cpus} CPUs, Linux {kernel}; {} round(s) at scale {}, {} data thread(s) each.\n",
+            "Measured {date}: {cpu}, {cpus} CPUs, Linux {kernel}, TCP {congestion}; {} round(s) at scale {}, {} data thread(s) each.\n",
             self.rounds, self.scale, self.threads
         ));
         for (&peer, program) in &self.programs {

@@ -1,5 +1,6 @@
 //! On what it was measured.
 
+use crate::network::congestion_control;
 use rustix::system::uname;
 use serde::Serialize;
 use std::fs;
@@ -13,6 +14,8 @@ pub struct Machine {
     pub cpu: String,
     /// CPUs that the measurement could use.
     pub cpus: usize,
+    /// The congestion control of new TCP connections.
+    pub congestion: String,
     /// When it began, UTC.
     pub date: String,
 }
@@ -25,6 +28,7 @@ impl Machine {
             kernel: uname().release().to_string_lossy().into_owned(),
             cpu: model(&cpuinfo).unwrap_or("unknown").to_owned(),
             cpus,
+            congestion: congestion_control(),
             date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
         }
     }
