@@ -40,17 +40,18 @@ impl Desk {
     }
 
     /// One connection's account, from accept to the end.
-    fn connection(&self, number: u64, log: Option<Log>) {
+    fn connection(&self, number: u64, log: Option<&Log>) {
         let [listener, pool, backend] = &self.names;
-        let opening = Opening {
-            id: u128::from(number),
-            listener: Arc::clone(listener),
-            mode: "offload",
-            client: "192.0.2.1:50000".parse().unwrap(),
-            local: "192.0.2.2:443".parse().unwrap(),
-            generation: 1,
-        };
-        let mut record = Record::open(opening, Arc::clone(&self.listener), log);
+        let draft = log.map(|log| {
+            log.draft(Opening {
+                id: u128::from(number),
+                listener: Arc::clone(listener),
+                client: "192.0.2.1:50000".parse().unwrap(),
+                local: "192.0.2.2:443".parse().unwrap(),
+                generation: 1,
+            })
+        });
+        let mut record = Record::open("offload", Arc::clone(&self.listener), draft);
         record.hello(&self.hello);
         record.routed("offload", pool);
         let (version, cipher) = ("1.3", "TLS_AES_128_GCM_SHA256");
@@ -68,7 +69,7 @@ impl Desk {
         let (log, writer) = Log::start(format, io::sink(), Arc::clone(&self.metrics)).unwrap();
         let began = Instant::now();
         for number in 0..BATCH {
-            self.connection(number, Some(log.clone()));
+            self.connection(number, Some(&log));
         }
         let handed_over = began.elapsed();
         drop(log);
