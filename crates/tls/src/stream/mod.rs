@@ -183,7 +183,7 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
                 Reading::Truncated => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Reading::Failed => return Poll::Ready(Err(io::ErrorKind::InvalidData.into())),
             }
-            if self.unsent.len() - self.sent > ANSWERS {
+            if self.broke.is_none() && self.unsent.len() - self.sent > ANSWERS {
                 return Poll::Pending; // `answer` waits for the socket.
             }
             let mut input = scratch.borrow();

@@ -9,6 +9,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
@@ -285,6 +286,17 @@ async fn between(mut near: DuplexStream, mut far: DuplexStream) {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_peer_that_went_while_much_was_unsent_is_told_of() {
+    let world = World::new(&TLS13);
+    let (mut ours, theirs) = ours_and_theirs(&world).await;
+    ours.flush().await.expect("the ticket goes");
+    ours.get_mut().unsent.resize(ANSWERS + 1, 0);
+    drop(theirs);
+    let told = tokio::time::timeout(Duration::from_secs(10), ours.read_u8()).await.expect("it does not wait");
+    assert_eq!(told.expect_err("the peer is gone").kind(), io::ErrorKind::BrokenPipe);
 }
 
 #[tokio::test]
