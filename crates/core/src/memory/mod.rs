@@ -1,10 +1,13 @@
-//! What a worker's connections share: its read buffer and its pipes.
+//! What a worker's connections share: its read buffer, its pipes, and the bound on what they keep.
 
+mod kept;
 mod pipes;
 
+pub(crate) use kept::Kept;
 pub use pipes::Budget;
 pub(crate) use pipes::Pipe;
 
+use kept::Ledger;
 use pipes::Pipes;
 use std::cell::{RefCell, RefMut};
 use std::future::poll_fn;
@@ -23,6 +26,7 @@ pub struct Memory {
     /// Where records stand while they are encrypted or decrypted.
     pub tls: Scratch,
     pub(crate) pipes: Pipes,
+    ledger: Ledger,
 }
 
 /// One read: large enough that bulk takes few calls, small enough to stay in the processor's cache.
@@ -35,12 +39,23 @@ impl Memory {
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             tls: Scratch::default(),
             pipes: Pipes::new(budget, SCRATCH + Scratch::BYTES, metrics),
+            ledger: Ledger::default(),
         }
     }
 
     /// The buffer, for the length of one poll.
     pub(crate) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
         self.scratch.borrow_mut()
+    }
+
+    /// Keeps what could not be written.
+    pub(crate) fn keep(&self, rest: &[u8]) -> Box<Kept> {
+        self.ledger.keep(rest)
+    }
+
+    /// Most bytes that a flow is to read at once: fewer where many flows could not write what they had read.
+    pub(crate) fn at_once(&self) -> usize {
+        self.ledger.at_once()
     }
 
     /// Reads once through the buffer, at most `limit` bytes, and shows them to `see`. 0 bytes is the end.

@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::rules::OnTruncation;
 use super::splice::{self, Bulk};
 use super::wire::{Finish, Wire};
-use crate::memory::Memory;
+use crate::memory::{Kept, Memory};
 use std::io;
 use std::task::{Context, Poll, ready};
 use tokio::task::coop::has_budget_remaining;
@@ -30,8 +30,7 @@ const TURN: usize = 16;
 pub(super) struct Flow {
     stage: Stage,
     /// What was read and could not be written; nothing more is read until it is gone.
-    kept: Vec<u8>,
-    at: usize,
+    kept: Option<Box<Kept>>,
     /// Set from outside, and true until something has been read: what goes ahead is then kept whole, also once
     /// it has gone.
     fresh: bool,
@@ -51,8 +50,7 @@ impl Flow {
     pub(super) fn new(ahead: Vec<u8>, on_truncation: OnTruncation) -> Self {
         Self {
             stage: Stage::Open,
-            kept: ahead,
-            at: 0,
+            kept: Kept::ahead(ahead),
             fresh: false,
             holds_end: false,
             last: false,
@@ -82,7 +80,7 @@ impl Flow {
 
     /// What goes ahead, whole as long as the flow is fresh, and how much of it has gone.
     pub(super) fn take_ahead(&mut self) -> (Vec<u8>, usize) {
-        (std::mem::take(&mut self.kept), std::mem::take(&mut self.at))
+        self.kept.take().map_or_else(Default::default, |kept| kept.whole())
     }
 
     /// Whether this direction is the last one.
@@ -186,7 +184,8 @@ impl Flow {
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
         let mut scratch = memory.scratch();
-        let read = from.poll_read(cx, &mut scratch, memory);
+        let room = memory.at_once().min(scratch.len());
+        let read = from.poll_read(cx, scratch.get_mut(..room).unwrap_or_default(), memory);
         if read.is_pending() && self.stage == Stage::Broken && has_budget_remaining() && from.bare().is_none()
         {
             // A TLS session that broke over a living socket has nothing more to say, but waits. Without budget
@@ -214,7 +213,7 @@ impl Flow {
                         }
                         Poll::Ready(Err(e)) => return Poll::Ready(Err(Fault::Destination(e.kind()))),
                         Poll::Pending => {
-                            self.kept = rest.to_vec();
+                            self.kept = Some(memory.keep(rest));
                             return Poll::Pending;
                         }
                     }
@@ -247,12 +246,13 @@ impl Flow {
         memory: &Memory,
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
-        while let Some(rest) = self.kept.get(self.at..).filter(|r| !r.is_empty()) {
-            let n = ready!(to.poll_write(cx, rest, memory)).map_err(|e| Fault::Destination(e.kind()))?;
+        while let Some(kept) = self.kept.as_mut().filter(|kept| !kept.left().is_empty()) {
+            let n =
+                ready!(to.poll_write(cx, kept.left(), memory)).map_err(|e| Fault::Destination(e.kind()))?;
             if n == 0 {
                 return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
             }
-            self.at += n;
+            kept.gone(n);
             *sent += n;
             self.unflushed = W::BUFFERS;
         }
@@ -264,14 +264,13 @@ impl Flow {
 
     /// Some of what it keeps has still to go.
     fn has_left(&self) -> bool {
-        self.at < self.kept.len()
+        self.kept.as_ref().is_some_and(|kept| !kept.left().is_empty())
     }
 
     /// Gives the memory of what has gone back: a connection that waits holds no buffer.
     fn release(&mut self) {
-        if self.at > 0 && !self.has_left() {
-            self.kept = Vec::new();
-            self.at = 0;
+        if !self.has_left() {
+            self.kept = None;
         }
     }
 }
