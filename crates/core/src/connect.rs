@@ -126,6 +126,6 @@ impl<'a> Dialling<'a> {
 pub async fn dial(address: SocketAddr, options: &Options) -> Result<TcpStream, ConnectError> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(ConnectError::from_dial)?;
-    socket::configure_dialled((&socket).into(), options).map_err(ConnectError::Local)?;
+    socket::configure((&socket).into(), options).map_err(ConnectError::Local)?;
     socket.connect(address).await.map_err(ConnectError::from_dial)
 }

@@ -21,28 +21,31 @@ pub struct Options {
 /// lost its power is noticed two minutes after it fell silent.
 const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;
-/// When a connection to a backend is old enough to be watched over.
+/// When a connection is old enough to be watched over.
 pub(crate) const LATER: Duration = Duration::from_secs(2);
 
-/// Sets the options on a listener's socket: accepted ones inherit them (tcp(7)).
+/// Sets the options on a listener's socket that a connection needs from the start: accepted ones inherit them (tcp(7)).
+/// What an earlier plan had set goes.
 ///
 /// # Errors
 /// When the kernel refuses one.
-pub fn configure(socket: SockRef<'_>, options: &Options) -> io::Result<()> {
-    socket.set_tcp_nodelay(options.nodelay)?;
-    watch_over(socket, options)
+pub fn configure_listening(socket: SockRef<'_>, options: &Options) -> io::Result<()> {
+    socket.set_keepalive(false)?;
+    socket.set_tcp_user_timeout(None)?;
+    configure(socket, options)
 }
 
-/// Sets the options on a connection to a backend that it needs from the start. Those that watch over a silent peer are
-/// for connections that live for [`LATER`]: most do not, and each option is a system call.
+/// Sets the options on a connection that it needs from the start. Those that watch over a silent peer are for
+/// connections that live for [`LATER`]: most do not, and each is a system call, or a timer of the kernel's.
 ///
 /// # Errors
 /// When the kernel refuses one.
-pub(crate) fn configure_dialled(socket: SockRef<'_>, options: &Options) -> io::Result<()> {
+pub(crate) fn configure(socket: SockRef<'_>, options: &Options) -> io::Result<()> {
+    socket.set_tcp_nodelay(options.nodelay)?;
     if options.user_timeout < LATER && !options.user_timeout.is_zero() {
-        return configure(socket, options);
+        watch_over(socket, options)?;
     }
-    socket.set_tcp_nodelay(options.nodelay)
+    Ok(())
 }
 
 /// Sets the options that watch over a silent peer.

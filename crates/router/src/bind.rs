@@ -5,7 +5,7 @@ use crate::plan::{Address, Listener, Plan};
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::sync::Arc;
-use weir_core::socket::configure;
+use weir_core::socket::configure_listening;
 
 /// A listening socket, and where it listens.
 #[derive(Debug)]
@@ -86,7 +86,7 @@ fn bind(address: Address, shared: bool, listener: &Listener) -> io::Result<socke
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    configure(SockRef::from(&socket), &listener.tcp.options)?;
+    configure_listening(SockRef::from(&socket), &listener.tcp.options)?;
     socket.bind(&address.socket.into())?;
     if !shared {
         // Binding alone does not meet a listening socket of a process that set SO_REUSEADDR; listening does.

@@ -30,7 +30,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use weir_core::access::Opening;
 use weir_core::limits::{Pending, Permit, Permits};
-use weir_core::socket::{canonical, configure};
+use weir_core::socket::{canonical, configure_listening};
 
 /// Accepts on `socket` until the node drains or `stop` is cancelled; those that wait in the backlog then are accepted
 /// still.
@@ -156,7 +156,7 @@ impl Lane {
         let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
         // Accepted sockets inherit these; a second listen(2) changes the backlog alone.
         if let Err(error) =
-            configure(SockRef::from(socket), &tcp.options).and_then(|()| socket.listen(backlog))
+            configure_listening(SockRef::from(socket), &tcp.options).and_then(|()| socket.listen(backlog))
         {
             tracing::warn!(listener = %now.listener.name, %error, "cannot change the options of a listening socket");
         }

@@ -34,7 +34,7 @@ pub struct Rules {
 pub struct Terms<'a> {
     /// Its deadlines, and what a truncation becomes.
     pub rules: Rules,
-    /// What the backend's socket is set to, once the relay has lived for a while.
+    /// What both sockets are set to, once the relay has lived for a while.
     pub options: &'a Options,
     /// The worker's buffer and pipes.
     pub memory: &'a Memory,

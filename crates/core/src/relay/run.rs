@@ -197,10 +197,12 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             if let Some(gone) = self.reset_unseen() {
                 return Poll::Ready(gone);
             }
-            if young.take_if(|grown| now >= *grown).is_some()
-                && let Err(error) = socket::watch_over(SockRef::from(self.backend.tcp()), self.terms.options)
-            {
-                tracing::debug!(%error, "cannot set the options of a backend's socket");
+            if young.take_if(|grown| now >= *grown).is_some() {
+                for socket in [self.client.tcp(), self.backend.tcp()] {
+                    if let Err(error) = socket::watch_over(SockRef::from(socket), self.terms.options) {
+                        tracing::debug!(%error, "cannot set the options of a socket");
+                    }
+                }
             }
             if self.client.holds_back() {
                 // A backend that is slow to speak: what was to go with its first bytes goes alone. That it cannot go now

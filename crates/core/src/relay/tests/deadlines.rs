@@ -141,17 +141,19 @@ async fn the_switch_ends_an_idle_connection_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_backend_is_watched_over_once_the_relay_has_lived_for_a_while() {
+async fn both_sides_are_watched_over_once_the_relay_has_lived_for_a_while() {
     let Sides { client, front, back, backend } = sides().await;
     let rig = rig();
-    let watched = SockRef::from(&back).try_clone().unwrap();
+    let both = [&front, &back].map(|side| SockRef::from(side).try_clone().unwrap());
     let talk = async {
         sleep(LATER - TICK).await;
-        assert!(!watched.keepalive().unwrap());
+        assert!(both.iter().all(|watched| !watched.keepalive().unwrap()));
         sleep(2 * TICK).await;
-        assert_eq!(watched.tcp_keepalive_time().unwrap(), OPTIONS.keepalive);
-        assert_eq!(watched.tcp_user_timeout().unwrap(), Some(OPTIONS.user_timeout));
-        assert!(watched.keepalive().unwrap());
+        for watched in both {
+            assert_eq!(watched.tcp_keepalive_time().unwrap(), OPTIONS.keepalive);
+            assert_eq!(watched.tcp_user_timeout().unwrap(), Some(OPTIONS.user_timeout));
+            assert!(watched.keepalive().unwrap());
+        }
         drop((client, backend));
     };
     let (ended, ()) = tokio::join!(rig.run(front, back, b""), talk);
