@@ -1,7 +1,8 @@
 //! weir-core: what the road of a connection is built of, in road order.
 //!
 //! - [`hello`] pure: bytes → partial, hello, not TLS, or malformed.
-//! - [`memory`] what a worker's connections share: its read buffer and its pipes.
+//! - [`memory`] what a worker's connections share: its read buffer, its pipes, and the bound on what they keep.
+//! - [`peek`] reads the first bytes of a client and keeps them for replay.
 //! - [`alert`] refuses a client in its own language, before any TLS session exists.
 //! - [`route`] pure: SNI, ALPN, source → route; the most specific wins.
 //! - [`pick`] pure: which backend next; one file a policy.

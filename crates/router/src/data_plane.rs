@@ -272,8 +272,8 @@ async fn drained(phase: &mut watch::Receiver<Phase>) -> (Instant, Instant) {
 }
 
 /// How often a worker's clock ticks when nothing happens. A timer that is set to run out before all others wakes the
-/// runtime, a system call to itself and one more turn; with this one always before them, those of connections do not:
-/// the shortest is half a second.
+/// runtime, a system call to itself and one more turn; with this one before them, those of connections do not: the shortest that
+/// most have is half a second.
 const BEAT: Duration = Duration::from_millis(400);
 /// Every so many beats a worker looks what it holds and does not need.
 const HOUSEKEEPING: u64 = 12;

@@ -172,12 +172,13 @@ async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
     waited.await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
 }
 
-/// Waits until the upload has begun and nothing has moved for a while: all buffers on the way are full. How much went.
-async fn stalled(rig: &Rig) -> u64 {
+/// Waits until bytes have begun to go, by the count that `gone` gives, and nothing has moved for a while: all buffers on
+/// the way are full. How much went.
+async fn stalled(gone: impl Fn() -> u64) -> u64 {
     let mut before = 0;
-    eventually("the upload begins", || rig.listener.up.get() > 0).await;
-    while rig.listener.up.get() != before {
-        before = rig.listener.up.get();
+    eventually("bytes begin to go", || gone() > 0).await;
+    while gone() != before {
+        before = gone();
         sleep(Duration::from_millis(50)).await;
     }
     before

@@ -304,7 +304,7 @@ async fn a_large_hello_that_a_backend_does_not_read_is_given_back_whole() {
             if read_first {
                 backend.read_exact(&mut [0; 5000]).await.unwrap();
             }
-            let went = stalled(&rig).await;
+            let went = stalled(|| rig.listener.up.get()).await;
             assert!(went > 0 && went < hello.len() as u64, "{went}");
             reset_now(backend);
         };

@@ -121,8 +121,23 @@ fn assert_truncated(ended: &Ended, side: Side) {
 
 #[tokio::test]
 async fn bulk_passes_both_ways_at_once() {
-    let Bridging { client, front, back, backend } = bridging().await;
+    passes_both_ways(&Rig::new(2)).await;
+}
+
+/// As small as reads become, a whole record fits into one.
+#[tokio::test]
+async fn bulk_passes_where_a_worker_keeps_much() {
     let rig = Rig::new(2);
+    let usual = rig.memory.at_once();
+    let kept: Vec<_> = (0..4).map(|_| rig.memory.keep(&vec![0; 1 << 20])).collect();
+    assert!(rig.memory.at_once() < usual);
+    passes_both_ways(&rig).await;
+    drop(kept);
+    assert_eq!(rig.memory.at_once(), usual);
+}
+
+async fn passes_both_ways(rig: &Rig) {
+    let Bridging { client, front, back, backend } = bridging().await;
     let (up, down) = (payload(1, 3 << 20), payload(2, 3 << 20));
     let (mut from_weir, mut to_weir) = tokio::io::split(client);
     let (mut at_backend, mut of_backend) = tokio::io::split(backend);
@@ -332,7 +347,7 @@ async fn a_tls_client_s_reset_met_while_reading_is_still_a_reset() {
         reader.read_exact(&mut question).await.unwrap();
         tokio::select! {
             _ = writer.write_all(&answer) => panic!("all of it fits into the kernel's buffers"),
-            moved = stalled_down(&rig) => assert!(moved > 0),
+            moved = stalled(|| rig.listener.down.get()) => assert!(moved > 0),
         }
         client.write_all(b"upload").await.unwrap();
         abort(client.into_inner().0).await;
@@ -341,17 +356,6 @@ async fn a_tls_client_s_reset_met_while_reading_is_still_a_reset() {
     };
     let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
     assert_broken(&ended, Side::Client);
-}
-
-/// Waits until nothing goes down any more.
-async fn stalled_down(rig: &Rig) -> u64 {
-    let mut before = 0;
-    eventually("the download begins", || rig.listener.down.get() > 0).await;
-    while rig.listener.down.get() != before {
-        before = rig.listener.down.get();
-        sleep(Duration::from_millis(50)).await;
-    }
-    before
 }
 
 /// The end of a drain is announced: the client can tell it from a cut wire.
