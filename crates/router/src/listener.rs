@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 use tokio::task::yield_now;
@@ -196,12 +195,10 @@ impl Lane {
         let Some((other, to)) = lighter.and_then(|other| Some((other, self.others.get(other)?))) else {
             return self.keep(stream, client, permits);
         };
-        match to.try_send(Handed { stream, client, permits, seat: crew.seat(other) }) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(back) | TrySendError::Closed(back)) => {
-                self.keep(back.stream, client, back.permits)
-            }
-        }
+        // Room first: a seat that is given back would still count among those that the other has had.
+        let Ok(room) = to.try_reserve() else { return self.keep(stream, client, permits) };
+        room.send(Handed { stream, client, permits, seat: crew.seat(other) });
+        Ok(())
     }
 
     /// Serves what other workers hand over, until no more can come.
