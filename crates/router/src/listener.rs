@@ -93,26 +93,26 @@ struct Held {
 
 impl Lane {
     async fn accept_on(&self, fd: &AsyncFd<socket2::Socket>) {
-        loop {
+        'nobody: loop {
             // The runtime's own descriptor is all that can fail here.
             let Ok(mut ready) = fd.readable().await else { return };
             self.follow(fd.get_ref());
             for _ in 0..BATCH {
                 let permits = match self.permits_now() {
                     Some(permits) => permits,
-                    None if !somebody_waits(fd.get_ref()) => {
-                        ready.clear_ready();
-                        break;
-                    }
                     None => self.permits().await,
                 };
                 let taken = match ready.try_io(|fd| take(fd.get_ref())) {
                     Ok(taken) => taken,
-                    Err(_would_block) => break,
+                    Err(_would_block) => continue 'nobody,
                 };
                 if let Err(error) = taken.and_then(|(stream, client)| self.share_out(stream, client, permits))
                 {
                     wait_out(error, self).await;
+                }
+                if !somebody_waits(fd.get_ref()) {
+                    ready.clear_ready();
+                    continue 'nobody;
                 }
             }
             yield_now().await;
@@ -250,7 +250,8 @@ impl Lane {
     }
 }
 
-/// Is there a connection in the backlog?
+/// Is there a connection in the backlog? An accept(2) that finds none has made a socket and a file before it looks, and
+/// costs nearly as much as one that does.
 fn somebody_waits(socket: &socket2::Socket) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&Timespec::default())), Ok(n) if n > 0)
