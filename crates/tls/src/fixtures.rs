@@ -17,7 +17,10 @@ use crate::kept::Sessions;
 use crate::provider::{MinVersion, provider};
 use crate::resolver::UnknownSni;
 use crate::server::{ServerProfile, ServerSettings};
+use crate::stream::Transport;
 use crate::warning::Warning;
+
+impl Transport for DuplexStream {}
 
 /// A folder of certificates that is gone with the test.
 pub(crate) struct Pki {

@@ -13,6 +13,8 @@ use tokio::task::coop::has_budget_remaining;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Open,
+    /// Reading from its source failed: what had come before that still goes, then the fault is told.
+    Failed(Fault),
     /// Its source broke: what had come before that still goes, and no end is told.
     Broken,
     /// As far as a broken source goes, everything has gone.
@@ -22,8 +24,10 @@ enum Stage {
     Done,
 }
 
-/// Reads that one direction may do before the other one has its turn.
+/// Times that one direction may fill the buffer before the other one has its turn.
 const TURN: usize = 16;
+/// Room without which nothing more is read: a TLS session must be able to decrypt a whole record (RFC 8446 §5.2).
+const ENOUGH: usize = 17 * 1024;
 
 /// One direction.
 #[derive(Debug)]
@@ -88,9 +92,22 @@ impl Flow {
         self.last = done;
     }
 
-    /// Its source has ended (and perhaps its destination does not know yet).
+    /// Its source has ended, and nothing of what it said is left here (and perhaps its destination does not know yet).
     pub(super) fn has_ended(&self) -> bool {
-        self.stage != Stage::Open
+        !matches!(self.stage, Stage::Open | Stage::Failed(_)) && !self.has_left()
+    }
+
+    /// How reading from its source failed, while what had come before that is still to go.
+    pub(super) fn failed_source(&self) -> Option<io::ErrorKind> {
+        match self.stage {
+            Stage::Failed(Fault::Source(kind)) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// All that its destination still misses is to be told of the end.
+    pub(super) fn has_only_its_end_left(&self) -> bool {
+        matches!(self.stage, Stage::Finishing(_)) && !self.has_left() && !self.unflushed
     }
 
     /// Its destination has been told of the end.
@@ -110,6 +127,7 @@ impl Flow {
 
     /// Ends the direction here: what was read still goes, then the destination is told of a clean end.
     pub(super) fn finish(&mut self) {
+        self.last = false; // It is waited for.
         if self.stage == Stage::Open {
             self.stage = Stage::Finishing(Finish::Clean);
         }
@@ -117,19 +135,22 @@ impl Flow {
 
     /// Notes that the source broke, unless it had ended before.
     pub(super) fn source_broke(&mut self) {
-        if self.stage == Stage::Open {
-            self.stage = Stage::Broken;
+        self.last = false; // It is waited for.
+        match self.stage {
+            Stage::Open => self.stage = Stage::Broken,
+            Stage::Failed(_) => self.stage = Stage::Over,
+            _ => {}
         }
     }
 
     /// The destination is gone, but had ended its own stream before, and has got everything but the end: that
     /// is no fault. True where it applies.
     pub(super) fn excuse(&mut self) -> bool {
-        let finishing = matches!(self.stage, Stage::Finishing(_)) && !self.has_left();
-        if finishing {
+        let excused = self.has_only_its_end_left();
+        if excused {
             self.stage = Stage::Done;
         }
-        finishing
+        excused
     }
 
     /// Moves what can be moved now. `sent` grows by the bytes that the destination took.
@@ -146,6 +167,10 @@ impl Flow {
             match self.stage {
                 Stage::Open | Stage::Broken => {}
                 Stage::Done | Stage::Over => return Poll::Ready(Ok(())),
+                Stage::Failed(fault) => {
+                    ready!(self.poll_flush(cx, to))?;
+                    return Poll::Ready(Err(fault));
+                }
                 Stage::Finishing(_) if self.fresh && self.holds_end => return Poll::Pending,
                 Stage::Finishing(finish) => {
                     if let Some(to) = to.bare() {
@@ -157,10 +182,7 @@ impl Flow {
                     continue;
                 }
             }
-            if self.unflushed {
-                ready!(to.poll_flush(cx)).map_err(|e| Fault::Destination(e.kind()))?;
-                self.unflushed = false;
-            }
+            ready!(self.poll_flush(cx, to))?;
             if self.bulk.is_on()
                 && let (Some(from), Some(to)) = (from.bare(), to.bare())
             {
@@ -174,7 +196,8 @@ impl Flow {
         Poll::Pending
     }
 
-    /// One read through the worker's buffer, and its writes.
+    /// Reads what has come through the worker's buffer, and writes it. Where its end has come with it, both are given
+    /// to the destination together, which may send them together.
     fn poll_copy<R: Wire, W: Wire>(
         &mut self,
         cx: &mut Context<'_>,
@@ -185,58 +208,77 @@ impl Flow {
     ) -> Poll<Result<(), Fault>> {
         let mut scratch = memory.scratch();
         let room = memory.at_once().min(scratch.len());
-        let read = from.poll_read(cx, scratch.get_mut(..room).unwrap_or_default(), memory);
-        if read.is_pending() && self.stage == Stage::Broken && has_budget_remaining() && from.bare().is_none()
-        {
+        let (n, next) = read_on(cx, from, scratch.get_mut(..room).unwrap_or_default(), memory);
+        let read = scratch.get(..n).unwrap_or_default();
+        let waits = next.is_pending();
+        let then = match next {
+            Poll::Pending if n > 0 || self.stage != Stage::Broken => self.stage,
             // A TLS session that broke over a living socket has nothing more to say, but waits. Without budget
             // it may be the runtime that waits. A bare socket is dead: where it waits, the runtime has not heard
             // of that yet, and what came before may still be in it.
-            self.stage = Stage::Over;
-            return Poll::Ready(Ok(()));
-        }
-        match ready!(read) {
-            Ok(0) => self.ended(Finish::Clean),
-            Ok(n) => {
-                self.go_on();
-                self.bulk.saw_read(n);
-                self.unflushed = W::BUFFERS;
-                let read = scratch.get(..n).unwrap_or_default();
-                let mut at = 0;
-                while let Some(rest) = read.get(at..).filter(|r| !r.is_empty()) {
-                    match to.poll_write(cx, rest, memory) {
-                        Poll::Ready(Ok(0)) => {
-                            return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
-                        }
-                        Poll::Ready(Ok(n)) => {
-                            at += n;
-                            *sent += n;
-                        }
-                        Poll::Ready(Err(e)) => return Poll::Ready(Err(Fault::Destination(e.kind()))),
-                        Poll::Pending => {
-                            self.kept = Some(memory.keep(rest));
-                            return Poll::Pending;
-                        }
+            Poll::Pending if has_budget_remaining() && from.bare().is_none() => Stage::Over,
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok(0)) => self.ended(Finish::Clean),
+            Poll::Ready(Ok(_)) => self.stage,
+            Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => self.truncation(),
+            Poll::Ready(Err(e)) => self.failed(Fault::Source(e.kind())),
+        };
+        if !read.is_empty() {
+            self.go_on();
+            self.bulk.saw_read(n);
+            self.unflushed = W::BUFFERS;
+            let end = if let Stage::Finishing(finish) = then { Some(finish) } else { None };
+            let mut at = 0;
+            while let Some(rest) = read.get(at..).filter(|r| !r.is_empty()) {
+                match to.poll_write(cx, rest, end, memory) {
+                    Poll::Ready(Ok(0)) => {
+                        return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
+                    }
+                    Poll::Ready(Ok(n)) => {
+                        at += n;
+                        *sent += n;
+                    }
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(Fault::Destination(e.kind()))),
+                    Poll::Pending => {
+                        self.kept = Some(memory.keep(rest));
+                        self.stage = then;
+                        return Poll::Pending;
                     }
                 }
             }
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => return Poll::Ready(self.truncation()),
-            Err(e) => return Poll::Ready(Err(Fault::Source(e.kind()))),
+        }
+        self.stage = then;
+        if waits && self.stage == Stage::Open {
+            ready!(self.poll_flush(cx, to))?;
+            return Poll::Pending; // And not asked again: the source has said so.
         }
         Poll::Ready(Ok(()))
     }
 
-    fn truncation(&mut self) -> Result<(), Fault> {
+    /// What becomes of a direction whose source ended TLS without close_notify.
+    fn truncation(&mut self) -> Stage {
         self.truncated = true;
         match self.on_truncation {
-            OnTruncation::Reset => return Err(Fault::Truncated),
+            OnTruncation::Reset => self.failed(Fault::Truncated),
             OnTruncation::Finish => self.ended(Finish::Clean),
             OnTruncation::PassOn => self.ended(Finish::Bare),
         }
-        Ok(())
     }
 
-    fn ended(&mut self, finish: Finish) {
-        self.stage = if self.stage == Stage::Broken { Stage::Over } else { Stage::Finishing(finish) };
+    fn ended(&self, finish: Finish) -> Stage {
+        if self.stage == Stage::Broken { Stage::Over } else { Stage::Finishing(finish) }
+    }
+
+    fn failed(&self, fault: Fault) -> Stage {
+        if self.stage == Stage::Broken { Stage::Over } else { Stage::Failed(fault) }
+    }
+
+    fn poll_flush<W: Wire>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), Fault>> {
+        if self.unflushed {
+            ready!(to.poll_flush(cx)).map_err(|e| Fault::Destination(e.kind()))?;
+            self.unflushed = false;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn poll_kept<W: Wire>(
@@ -248,7 +290,7 @@ impl Flow {
     ) -> Poll<Result<(), Fault>> {
         while let Some(kept) = self.kept.as_mut().filter(|kept| !kept.left().is_empty()) {
             let n =
-                ready!(to.poll_write(cx, kept.left(), memory)).map_err(|e| Fault::Destination(e.kind()))?;
+                ready!(to.poll_write(cx, kept.left(), None, memory)).map_err(|e| Fault::Destination(e.kind()))?;
             if n == 0 {
                 return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
             }
@@ -272,5 +314,25 @@ impl Flow {
         if !self.has_left() {
             self.kept = None;
         }
+    }
+}
+
+/// Reads until the source waits or has ended, or `buf` is nearly full. How many bytes came, and what the last read said.
+fn read_on<R: Wire>(
+    cx: &mut Context<'_>,
+    from: &mut R,
+    buf: &mut [u8],
+    memory: &Memory,
+) -> (usize, Poll<io::Result<usize>>) {
+    let mut n = 0;
+    loop {
+        let read = from.poll_read(cx, buf.get_mut(n..).unwrap_or_default(), memory);
+        if let Poll::Ready(Ok(more @ 1..)) = read {
+            n += more;
+            if buf.len() - n >= ENOUGH {
+                continue;
+            }
+        }
+        return (n, read);
     }
 }

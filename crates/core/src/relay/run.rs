@@ -97,7 +97,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         self.keep_or_go_on();
         // A socket tells of its reset once: a write that has met it leaves the next read nothing but an end that
         // looks clean. So nothing more is read until it is known what the failure means.
-        let broke = matches!(up, Poll::Ready(Err(_))) && !self.up.has_ended();
+        let broke = matches!(up, Poll::Ready(Err(_))) && !self.up.has_only_its_end_left();
         let down = if broke {
             Poll::Pending
         } else {
@@ -216,18 +216,15 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
 
     /// A reset of a side that is not being read from.
     fn reset_unseen(&self) -> Option<End> {
-        let error = |tcp: &TcpStream| tcp.take_error().ok().flatten();
-        if (self.up.has_ended() || self.up.is_blocked())
-            && let Some(e) = error(self.client.tcp())
-        {
-            return Some(End::Gone(Side::Client, e.kind()));
-        }
-        if (self.down.has_ended() || self.down.is_blocked())
-            && let Some(e) = error(self.backend.tcp())
-        {
-            return Some(End::Gone(Side::Backend, e.kind()));
-        }
-        None
+        let error = |flow: &Flow, tcp: &TcpStream| {
+            let unread = flow.has_ended() || flow.is_blocked();
+            let error = || tcp.take_error().ok().flatten().map(|e| e.kind());
+            flow.failed_source().or_else(|| unread.then(error).flatten())
+        };
+        let gone = |side| move |kind| End::Gone(side, kind);
+        error(&self.up, self.client.tcp())
+            .map(gone(Side::Client))
+            .or_else(|| error(&self.down, self.backend.tcp()).map(gone(Side::Backend)))
     }
 }
 

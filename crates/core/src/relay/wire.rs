@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use weir_tls::{Side, TlsStream};
+use weir_tls::{Side, TlsStream, Transport};
 
 /// A TLS session as a side of a relay.
 #[derive(Debug)]
@@ -32,8 +32,15 @@ pub trait Wire {
     /// Reads into `buf`; 0 is a clean end, [`io::ErrorKind::UnexpectedEof`] one that TLS did not announce.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8], memory: &Memory)
     -> Poll<io::Result<usize>>;
-    /// Writes a part of `bytes`.
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], memory: &Memory) -> Poll<io::Result<usize>>;
+    /// Writes a part of `bytes`. With an `end`, nothing comes after them but that: once they are all taken,
+    /// [`poll_finish`](Self::poll_finish) follows at once, and until then the last of them may be held back.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        end: Option<Finish>,
+        memory: &Memory,
+    ) -> Poll<io::Result<usize>>;
     /// Sends what is held back.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// It holds something back that may go with what is written next: a flush sends it alone.
@@ -60,8 +67,17 @@ impl Wire for TcpStream {
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], _: &Memory) -> Poll<io::Result<usize>> {
-        Pin::new(self).poll_write(cx, bytes)
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        end: Option<Finish>,
+        _: &Memory,
+    ) -> Poll<io::Result<usize>> {
+        match end {
+            Some(_) => self.poll_write_last(cx, bytes),
+            None => Pin::new(self).poll_write(cx, bytes),
+        }
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -94,8 +110,17 @@ impl<S: Side> Wire for Tls<S> {
         self.0.poll_read(cx, buf, &memory.tls)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], memory: &Memory) -> Poll<io::Result<usize>> {
-        self.0.poll_write(cx, bytes, &memory.tls)
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        end: Option<Finish>,
+        memory: &Memory,
+    ) -> Poll<io::Result<usize>> {
+        match end {
+            Some(Finish::Clean) => self.0.poll_write_last(cx, bytes, &memory.tls),
+            Some(Finish::Bare) | None => self.0.poll_write(cx, bytes, &memory.tls),
+        }
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -17,7 +17,6 @@ use std::sync::Arc;
 use rustls::client::{ClientSessionMemoryCache, Resumption, UnbufferedClientConnection};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, CommonState};
-use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use error::BackendTlsError;
 pub use probe::{Presented, Probe, ProbeStream};
@@ -26,7 +25,7 @@ use crate::agreed::{Resumed, Session};
 use crate::failure::HandshakeError;
 use crate::kept::{BackendSessions, Print, Sessions};
 use crate::provider::{MinVersion, provider, versions};
-use crate::stream::{AsClient, Scratch, Side, TlsStream, handshake};
+use crate::stream::{AsClient, Scratch, Side, TlsStream, Transport, handshake};
 use crate::verify::Verifier;
 use crate::warning::Warning;
 use roots::Trust;
@@ -213,7 +212,7 @@ impl BackendClient {
         negotiated: Option<&[u8]>,
     ) -> Result<(Box<BackendStream<IO>>, Session), HandshakeError>
     where
-        IO: AsyncRead + AsyncWrite + Unpin,
+        IO: Transport,
     {
         let name = self.shared.name(sni, host).ok_or_else(HandshakeError::bad_name)?;
         let protocols = self.shared.alpn(negotiated);

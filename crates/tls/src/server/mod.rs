@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::server::UnbufferedServerConnection;
-use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::agreed::Session;
 use crate::certificate::{self, CertificateError, CertificateFacts, CertificateFiles, Served};
@@ -23,7 +22,7 @@ use crate::provider::{MinVersion, provider, versions};
 use crate::resolver::{Resolver, UnknownSni};
 use crate::resumption::Watched;
 use crate::sessions::session_store;
-use crate::stream::{AsServer, Scratch, Side, TlsStream, handshake};
+use crate::stream::{AsServer, Scratch, Side, TlsStream, Transport, handshake};
 use crate::tickets::{Lifetime, Scope, Tickets, unix_now};
 use crate::warning::Warning;
 
@@ -108,7 +107,7 @@ impl ServerProfile {
         scratch: &Scratch,
     ) -> Result<(Box<ClientTls<IO>>, Session), FailedHandshake<IO>>
     where
-        IO: AsyncRead + AsyncWrite + Unpin,
+        IO: Transport,
     {
         let side = match UnbufferedServerConnection::new(Arc::clone(&self.config)) {
             Ok(connection) => AsServer(connection),

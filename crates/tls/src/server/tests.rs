@@ -6,7 +6,7 @@ use rustls::client::{Resumption, Tls12Resumption};
 use rustls::pki_types::ServerName;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, SupportedProtocolVersion};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufStream, DuplexStream};
 use tokio_rustls::TlsConnector;
 
 use super::*;
@@ -296,6 +296,8 @@ async fn rsa_and_ecdsa_are_chosen_by_the_client() {
     let rsa = session(&profile, &Arc::new(with_provider(&pki, provider)), NAME).await;
     assert!(rsa.cipher.contains("_RSA_"), "{}", rsa.cipher);
 }
+
+impl Transport for BufStream<DuplexStream> {}
 
 #[tokio::test]
 async fn what_is_not_tls_is_a_protocol_error_and_gets_an_alert_even_through_a_buffer() {

@@ -1,6 +1,6 @@
 //! A TLS stream for whoever reads and writes by [`AsyncRead`] and [`AsyncWrite`].
 
-use super::{AT_ONCE, Scratch, Side, TlsStream};
+use super::{AT_ONCE, Scratch, Side, TlsStream, Transport};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -38,7 +38,7 @@ impl<S, IO> Buffered<S, IO> {
     }
 }
 
-impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Buffered<S, IO> {
+impl<S: Side, IO: Transport> AsyncRead for Buffered<S, IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.at == this.plain.len() {
@@ -58,7 +58,7 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Buffered<S, IO> 
     }
 }
 
-impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Buffered<S, IO> {
+impl<S: Side, IO: Transport> AsyncWrite for Buffered<S, IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.stream.poll_write(cx, buf, &this.scratch)

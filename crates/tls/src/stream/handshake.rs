@@ -1,12 +1,12 @@
 //! The handshake of a [`TlsStream`].
 
-use super::{ONE_RECORD, Reading, Scratch, Side, TlsStream, broken};
+use super::{ONE_RECORD, Reading, Scratch, Side, TlsStream, Transport, broken};
 use rustls::ProtocolVersion;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 /// Runs a handshake over `io`, of which `ahead` has been read already.
 ///
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping the future drops `io` in the middle of the handshake.
-pub(crate) async fn handshake<S: Side, IO: AsyncRead + AsyncWrite + Unpin>(
+pub(crate) async fn handshake<S: Side, IO: Transport>(
     side: S,
     io: IO,
     ahead: Vec<u8>,
@@ -33,7 +33,7 @@ pub(crate) async fn handshake<S: Side, IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
+impl<S: Side, IO: Transport> TlsStream<S, IO> {
     fn poll_handshake(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<io::Result<()>> {
         loop {
             self.work_through_the_handshake()?;

@@ -11,10 +11,12 @@ mod buffered;
 mod handshake;
 mod scratch;
 mod side;
+mod transport;
 
 pub use buffered::Buffered;
 pub use scratch::{AT_ONCE, Scratch};
 pub use side::{AsClient, AsServer, Side};
+pub use transport::Transport;
 
 pub(crate) use handshake::handshake;
 
@@ -23,7 +25,7 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::ReadBuf;
 
 /// A TLS stream over `IO`.
 pub struct TlsStream<S, IO> {
@@ -108,7 +110,7 @@ const LONG_TICKET: usize = 4 * 1024;
 /// Answers to a peer that asks and asks and takes nothing, as far as they are kept.
 const ANSWERS: usize = 64 * 1024;
 
-impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
+impl<S: Side, IO: Transport> TlsStream<S, IO> {
     fn new(side: S, io: IO, ahead: Vec<u8>) -> Self {
         Self {
             side,
@@ -304,24 +306,56 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
         plain: &[u8],
         scratch: &Scratch,
     ) -> Poll<io::Result<usize>> {
+        self.poll_seal(cx, plain, scratch, false)
+    }
+
+    /// The same for the last of it: [`Self::poll_close_notify`] and the end of the stream below follow at once. With the
+    /// end of `plain` goes close_notify.
+    ///
+    /// # Errors
+    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session.
+    pub fn poll_write_last(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &[u8],
+        scratch: &Scratch,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_seal(cx, plain, scratch, true)
+    }
+
+    fn poll_seal(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &[u8],
+        scratch: &Scratch,
+        last: bool,
+    ) -> Poll<io::Result<usize>> {
         if !self.may_wait || self.unsent.len() > LONG_TICKET {
             ready!(self.poll_flush(cx))?;
         }
         if self.reading == Reading::Failed {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
+        let last = last && plain.len() <= self.writes.bytes();
         let plain = plain.get(..self.writes.bytes()).unwrap_or(plain);
         let mut output = scratch.borrow();
         let ticket = self.unsent.len();
         if let Some(front) = output.get_mut(..ticket) {
             front.copy_from_slice(&self.unsent);
         }
-        let encrypted = self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default())?;
+        let mut end = ticket + self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default())?;
         (self.unsent, self.sent, self.may_wait) = (Vec::new(), 0, false);
-        let output = output.get(..ticket + encrypted).unwrap_or_default();
+        if last && !std::mem::replace(&mut self.said_goodbye, true) {
+            self.queue_close_notify();
+            let goodbye = std::mem::take(&mut self.unsent);
+            let room = output.get_mut(end..end + goodbye.len()).ok_or(io::ErrorKind::WriteZero)?;
+            room.copy_from_slice(&goodbye);
+            end += goodbye.len();
+        }
+        let output = output.get(..end).unwrap_or_default();
         let mut at = 0;
         while let Some(rest) = output.get(at..).filter(|rest| !rest.is_empty()) {
-            match Pin::new(&mut self.io).poll_write(cx, rest) {
+            match send(&mut self.io, cx, rest, last) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => at += n,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
@@ -360,9 +394,14 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
     /// # Errors
     /// Those of the socket.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_unsent(cx, false)
+    }
+
+    fn poll_unsent(&mut self, cx: &mut Context<'_>, last: bool) -> Poll<io::Result<()>> {
         self.may_wait = false;
-        while let Some(rest) = self.unsent.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
+        while self.sent < self.unsent.len() {
+            let unsent = self.unsent.get(self.sent..).unwrap_or_default();
+            match ready!(send(&mut self.io, cx, unsent, last)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(n) => self.sent += n,
                 Err(error) => {
@@ -394,7 +433,8 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    /// The same, but leaves the socket as it is.
+    /// Sends close_notify after all that was written. A shutdown of the stream below, or its close, follows at once: the
+    /// last bytes may be held back until then.
     ///
     /// # Errors
     /// Those of the socket.
@@ -403,7 +443,7 @@ impl<S: Side, IO: AsyncRead + AsyncWrite + Unpin> TlsStream<S, IO> {
             self.said_goodbye = true;
             self.queue_close_notify();
         }
-        self.poll_flush(cx)
+        self.poll_unsent(cx, true)
     }
 
     fn queue_close_notify(&mut self) {
@@ -438,6 +478,15 @@ impl<S, IO> fmt::Debug for TlsStream<S, IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsStream").field("reading", &self.reading).finish_non_exhaustive()
     }
+}
+
+fn send(
+    io: &mut impl Transport,
+    cx: &mut Context<'_>,
+    bytes: &[u8],
+    last: bool,
+) -> Poll<io::Result<usize>> {
+    if last { io.poll_write_last(cx, bytes) } else { Pin::new(io).poll_write(cx, bytes) }
 }
 
 /// Appends what rustls wants to be sent.

@@ -10,7 +10,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const NAME: &str = "www.example.com";
@@ -62,6 +62,8 @@ impl AsyncWrite for Choppy {
     }
 }
 
+impl Transport for Choppy {}
+
 /// Configurations of both ends for one version.
 #[derive(Clone)]
 struct World {
@@ -76,7 +78,7 @@ impl World {
         Self { server: Arc::new(server), client: Arc::new(pki.client(&[version])) }
     }
 
-    async fn accept<IO: AsyncRead + AsyncWrite + Unpin>(
+    async fn accept<IO: Transport>(
         &self,
         io: IO,
     ) -> Result<Buffered<AsServer, IO>, (io::Error, IO)> {
@@ -85,7 +87,7 @@ impl World {
         Ok(Buffered::new(handshake(side, io, Vec::new(), &scratch).await?))
     }
 
-    async fn connect<IO: AsyncRead + AsyncWrite + Unpin>(
+    async fn connect<IO: Transport>(
         &self,
         io: IO,
     ) -> Result<Buffered<AsClient, IO>, (io::Error, IO)> {
@@ -94,7 +96,7 @@ impl World {
         Ok(Buffered::new(handshake(AsClient(connection), io, Vec::new(), &scratch).await?))
     }
 
-    async fn their_accept<IO: AsyncRead + AsyncWrite + Unpin>(
+    async fn their_accept<IO: Transport>(
         &self,
         io: IO,
     ) -> tokio_rustls::server::TlsStream<IO> {

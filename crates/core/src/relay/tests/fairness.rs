@@ -29,7 +29,13 @@ impl Wire for Torrent<'_> {
         Poll::Ready(Ok(n))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], _: &Memory) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        _: Option<Finish>,
+        _: &Memory,
+    ) -> Poll<io::Result<usize>> {
         std::task::ready!(poll_proceed(cx)).made_progress();
         self.left_at_answer.set(Some(self.left));
         Poll::Ready(Ok(bytes.len()))
@@ -63,7 +69,13 @@ impl Wire for Word {
         Poll::Ready(Ok(n))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], _: &Memory) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        _: Option<Finish>,
+        _: &Memory,
+    ) -> Poll<io::Result<usize>> {
         std::task::ready!(poll_proceed(cx)).made_progress();
         Poll::Ready(Ok(bytes.len()))
     }

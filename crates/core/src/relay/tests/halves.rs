@@ -51,6 +51,29 @@ async fn both_may_finish_at_once() {
     assert_eq!(read_out(&mut client).await.0, b"down");
 }
 
+/// Both ways the last bytes and their FIN are there when the relay looks, and go together.
+#[tokio::test]
+async fn last_bytes_that_go_with_their_end_do_not_wait() {
+    let talk = async || {
+        let Sides { mut client, front, back, mut backend } = sides().await;
+        let rig = Rig::new(1);
+        let started = Instant::now();
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        let answering = async {
+            assert_eq!(read_out(&mut backend).await.0, b"question");
+            backend.write_all(b"answer").await.unwrap();
+            backend.shutdown().await.unwrap();
+            assert_eq!(read_out(&mut client).await.0, b"answer");
+        };
+        let (ended, ()) = tokio::join!(rig.run(front, back, b""), answering);
+        assert_clean(&ended, Side::Client, How::Fin);
+        started.elapsed()
+    };
+    let took = soonest(talk).await;
+    assert!(took < HELD_BACK, "{took:?}");
+}
+
 /// The client's FIN cannot be told to a backend that has sent its own and is gone: nobody misses anything.
 #[tokio::test]
 async fn an_end_that_cannot_be_told_any_more_is_no_fault() {

@@ -79,6 +79,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const HALF_CLOSED: Duration = Duration::from_secs(30);
 /// What the ends that are not clean may take on top: a side that does not take its end is waited for a second.
 const ENDING: Duration = Duration::from_millis(1_010);
+/// How often a side that is stuck is looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// A timer of the relay that would hide a lost wake-up is not due before this.
 const SLACK: Duration = Duration::from_millis(100);
 
@@ -91,6 +93,7 @@ struct Way<'a> {
     heard: &'a [u8],
     held: usize,
     fate: Fate,
+    promised: Option<Finish>,
     told: Option<Finish>,
     destination_was_reset: bool,
     /// It has broken, as a source or as a destination: there is nobody to tell.
@@ -145,6 +148,9 @@ impl Way<'_> {
             }
             _ => {}
         }
+        if self.promised.is_some() {
+            assert!(self.told.is_some() || self.destination_is_gone, "{what}: its last bytes may be held back still");
+        }
         // Nobody is left without an end, but for who is gone.
         assert!(
             self.told.is_some() || self.destination_was_reset || self.destination_is_gone,
@@ -175,6 +181,10 @@ impl Verdicts {
                 certain = true;
             } else if way.sticks() || way.last == Last::Silence {
                 verdicts.deadline = true;
+                // Unless its reset has come with the last of what it says, and is known.
+                if way.last == Last::Reset {
+                    verdicts.broken.push(from);
+                }
             } else if way.last == Last::Reset {
                 verdicts.broken.push(from);
                 certain = true;
@@ -268,6 +278,8 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
         Err(ConnError::IdleTimeout) => IDLE + ENDING,
         Err(ConnError::HalfClosedTimeout) => HALF_CLOSED + ENDING,
         Ok(_) => Duration::ZERO,
+        // Where a side sticks, the other one's reset is noticed by looking.
+        Err(ConnError::Broken(..)) if up.sticks() || down.sticks() => LOOK_AGAIN + ENDING,
         Err(_) => ENDING,
     };
     assert!(took <= slept + patience + SLACK, "{took:?} for {slept:?} of pauses: {end:?}");
@@ -295,6 +307,7 @@ fn way<'a, const S: bool, const D: bool>(
         heard: &destination.heard,
         held: destination.held.get(),
         fate: destination.script.fate,
+        promised: destination.promised,
         told: destination.told,
         destination_was_reset: destination.was_reset(),
         destination_is_gone: destination.failed || broke,

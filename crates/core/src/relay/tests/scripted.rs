@@ -122,6 +122,8 @@ pub(super) struct Scripted<const BUFFERS: bool> {
     pub(super) heard: Vec<u8>,
     /// So much of it has not left yet, where it buffers.
     pub(super) held: Rc<Cell<usize>>,
+    /// The end that was to follow at once what it took last.
+    pub(super) promised: Option<Finish>,
     /// The end that it was told.
     pub(super) told: Option<Finish>,
     /// Its own end has been read.
@@ -154,6 +156,7 @@ impl<const BUFFERS: bool> Scripted<BUFFERS> {
             takes: 0,
             heard: Vec::new(),
             held: Rc::default(),
+            promised: None,
             told: None,
             ended: false,
             failed: false,
@@ -240,9 +243,16 @@ impl<const BUFFERS: bool> Wire for Scripted<BUFFERS> {
         Poll::Ready(Ok(n))
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], _: &Memory) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        end: Option<Finish>,
+        _: &Memory,
+    ) -> Poll<io::Result<usize>> {
         ready!(self.question(cx));
         assert_eq!(self.told, None, "written to after it was told of the end");
+        assert_eq!(self.promised, None, "written to after what was to be the last");
         assert!(!bytes.is_empty(), "a write of nothing");
         let taken = self.heard.len();
         let room = match self.script.fate {
@@ -271,6 +281,7 @@ impl<const BUFFERS: bool> Wire for Scripted<BUFFERS> {
         if BUFFERS {
             self.held.set(self.held.get() + n);
         }
+        self.promised = end.filter(|_| n == bytes.len());
         Poll::Ready(Ok(n))
     }
 
@@ -285,9 +296,11 @@ impl<const BUFFERS: bool> Wire for Scripted<BUFFERS> {
         ready!(self.question(cx));
         assert!(self.ended || !last, "closed with its own stream not read to its end");
         assert_eq!(self.told, None, "told of the end twice");
+        assert_eq!(self.promised.unwrap_or(how), how, "another end than the one that was to follow");
+        let had_all = self.held.get() == 0;
         ready!(self.poll_flushed(cx));
         if self.script.fate == Fate::FailsAtTheEnd || self.failed {
-            self.excused = !self.failed && self.ended && self.script.last == Last::Clean;
+            self.excused = had_all && !self.failed && self.ended && self.script.last == Last::Clean;
             self.failed = true;
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }

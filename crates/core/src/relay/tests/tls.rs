@@ -218,6 +218,30 @@ async fn bridging_passes_close_notify_on_each_way() {
     assert_clean(&ended, Side::Client, How::CloseNotify);
 }
 
+/// Bytes, close_notify and FIN go together where they come together, and are not held back for more.
+#[tokio::test]
+async fn last_bytes_that_go_with_their_close_notify_do_not_wait() {
+    let talk = async || {
+        let Bridging { mut client, front, back, mut backend } = bridging().await;
+        let rig = Rig::new(1);
+        let started = Instant::now();
+        client.write_all(b"question").await.unwrap();
+        client.shutdown().await.unwrap();
+        let answering = async {
+            assert_eq!(read_out(&mut backend).await.0, b"question");
+            backend.write_all(b"answer").await.unwrap();
+            backend.shutdown().await.unwrap();
+            let (got, end) = read_out(&mut client).await;
+            assert_eq!((got.as_slice(), kind(&end)), (&b"answer"[..], None));
+        };
+        let (ended, ()) = tokio::join!(rig.run(front, back, b""), answering);
+        assert_clean(&ended, Side::Client, How::CloseNotify);
+        started.elapsed()
+    };
+    let took = soonest(talk).await;
+    assert!(took < HELD_BACK, "{took:?}");
+}
+
 #[tokio::test]
 async fn a_client_s_truncation_resets_the_backend_behind_the_bytes() {
     let Offload { mut client, front, back, mut backend } = offload().await;
