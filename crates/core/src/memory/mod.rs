@@ -7,7 +7,6 @@ pub(crate) use kept::Kept;
 pub use pipes::Budget;
 pub(crate) use pipes::Pipe;
 
-use kept::Ledger;
 use pipes::Pipes;
 use std::cell::{RefCell, RefMut};
 use std::future::poll_fn;
@@ -26,11 +25,13 @@ pub struct Memory {
     /// Where records stand while they are encrypted or decrypted.
     pub tls: Scratch,
     pub(crate) pipes: Pipes,
-    ledger: Ledger,
 }
 
 /// One read: large enough that bulk takes few calls, small enough to stay in the processor's cache.
 const SCRATCH: usize = AT_ONCE;
+/// A read where flows keep much: as small as one TLS record allows, which with all that is around it must come in one
+/// read (RFC 8446 §5.2).
+const SMALL: usize = 20 << 10;
 
 impl Memory {
     /// A read buffer, and pipes within `budget`.
@@ -39,7 +40,6 @@ impl Memory {
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             tls: Scratch::default(),
             pipes: Pipes::new(budget, SCRATCH + Scratch::BYTES, metrics),
-            ledger: Ledger::default(),
         }
     }
 
@@ -50,12 +50,12 @@ impl Memory {
 
     /// Keeps what could not be written.
     pub(crate) fn keep(&self, rest: &[u8]) -> Box<Kept> {
-        self.ledger.keep(rest)
+        Kept::rest(rest.to_vec(), self.tls.ledger.enter(rest.len()))
     }
 
     /// Most bytes that a flow is to read at once: fewer where many flows could not write what they had read.
     pub(crate) fn at_once(&self) -> usize {
-        self.ledger.at_once()
+        if self.tls.ledger.is_full() { SMALL } else { SCRATCH }
     }
 
     /// Reads once through the buffer, at most `limit` bytes, and shows them to `see`. 0 bytes is the end.

@@ -289,8 +289,8 @@ impl Flow {
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
         while let Some(kept) = self.kept.as_mut().filter(|kept| !kept.left().is_empty()) {
-            let n =
-                ready!(to.poll_write(cx, kept.left(), None, memory)).map_err(|e| Fault::Destination(e.kind()))?;
+            let n = ready!(to.poll_write(cx, kept.left(), None, memory))
+                .map_err(|e| Fault::Destination(e.kind()))?;
             if n == 0 {
                 return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
             }

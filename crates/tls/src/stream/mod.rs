@@ -9,11 +9,13 @@
 
 mod buffered;
 mod handshake;
+mod ledger;
 mod scratch;
 mod side;
 mod transport;
 
 pub use buffered::Buffered;
+pub use ledger::{Entry, Ledger};
 pub use scratch::{AT_ONCE, Scratch};
 pub use side::{AsClient, AsServer, Side};
 pub use transport::Transport;
@@ -38,6 +40,8 @@ pub struct TlsStream<S, IO> {
     /// Records that are to be sent, from `sent` on.
     unsent: Vec<u8>,
     sent: usize,
+    /// Counts them where they are more than an answer.
+    counted: Option<Entry>,
     /// What is to be sent may wait for what is written next: it is a ticket.
     may_wait: bool,
     reading: Reading,
@@ -119,6 +123,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             partial: ahead,
             unsent: Vec::new(),
             sent: 0,
+            counted: None,
             may_wait: false,
             reading: Reading::Open,
             broke: None,
@@ -336,15 +341,17 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         if self.reading == Reading::Failed {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
-        let last = last && plain.len() <= self.writes.bytes();
-        let plain = plain.get(..self.writes.bytes()).unwrap_or(plain);
+        let most = if scratch.ledger.is_full() { ONE_RECORD } else { self.writes.bytes() };
+        let last = last && plain.len() <= most;
+        let plain = plain.get(..most).unwrap_or(plain);
         let mut output = scratch.borrow();
         let ticket = self.unsent.len();
         if let Some(front) = output.get_mut(..ticket) {
             front.copy_from_slice(&self.unsent);
         }
         let mut end = ticket + self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default())?;
-        (self.unsent, self.sent, self.may_wait) = (Vec::new(), 0, false);
+        self.all_gone();
+        self.may_wait = false;
         if last && !std::mem::replace(&mut self.said_goodbye, true) {
             self.queue_close_notify();
             let goodbye = std::mem::take(&mut self.unsent);
@@ -361,6 +368,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
                     self.unsent = rest.to_vec();
+                    self.counted = Some(scratch.ledger.enter(rest.len()));
                     self.writes.stalled();
                     return Poll::Ready(Ok(plain.len()));
                 }
@@ -411,9 +419,14 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             }
         }
         if self.sent > 0 {
-            (self.unsent, self.sent) = (Vec::new(), 0);
+            self.all_gone();
         }
         Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Nothing is to be sent any more: its memory is given back.
+    fn all_gone(&mut self) {
+        (self.unsent, self.sent, self.counted) = (Vec::new(), 0, None);
     }
 
     /// Sends what the session has to say by itself. That it cannot be sent now is no reason not to read.
@@ -480,12 +493,7 @@ impl<S, IO> fmt::Debug for TlsStream<S, IO> {
     }
 }
 
-fn send(
-    io: &mut impl Transport,
-    cx: &mut Context<'_>,
-    bytes: &[u8],
-    last: bool,
-) -> Poll<io::Result<usize>> {
+fn send(io: &mut impl Transport, cx: &mut Context<'_>, bytes: &[u8], last: bool) -> Poll<io::Result<usize>> {
     if last { io.poll_write_last(cx, bytes) } else { Pin::new(io).poll_write(cx, bytes) }
 }
 

@@ -1,11 +1,16 @@
 //! The buffer that a worker's TLS streams encrypt into and decrypt from.
 
+use super::Ledger;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Where records stand while they are being worked on; a worker's streams share one, and none holds it across a wait.
 /// The lock is for streams that move between threads: a worker's own never wait for it.
 #[derive(Debug)]
-pub struct Scratch(Mutex<Box<[u8]>>);
+pub struct Scratch {
+    room: Mutex<Box<[u8]>>,
+    /// What its streams keep, and whoever else counts there.
+    pub ledger: Ledger,
+}
 
 /// Plaintext that is encrypted at a time, and the most ciphertext that is read at a time.
 pub const AT_ONCE: usize = 128 * 1024;
@@ -14,7 +19,7 @@ const AROUND: usize = 8 * 1024;
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self(Mutex::new(vec![0; Self::BYTES].into_boxed_slice()))
+        Self { room: Mutex::new(vec![0; Self::BYTES].into_boxed_slice()), ledger: Ledger::default() }
     }
 }
 
@@ -24,6 +29,6 @@ impl Scratch {
 
     pub(crate) fn borrow(&self) -> MutexGuard<'_, Box<[u8]>> {
         // Whatever stood there when somebody panicked is overwritten.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.room.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

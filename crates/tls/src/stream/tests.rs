@@ -8,6 +8,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
@@ -78,28 +79,19 @@ impl World {
         Self { server: Arc::new(server), client: Arc::new(pki.client(&[version])) }
     }
 
-    async fn accept<IO: Transport>(
-        &self,
-        io: IO,
-    ) -> Result<Buffered<AsServer, IO>, (io::Error, IO)> {
+    async fn accept<IO: Transport>(&self, io: IO) -> Result<Buffered<AsServer, IO>, (io::Error, IO)> {
         let scratch = Scratch::default();
         let side = AsServer(UnbufferedServerConnection::new(Arc::clone(&self.server)).expect("a server"));
         Ok(Buffered::new(handshake(side, io, Vec::new(), &scratch).await?))
     }
 
-    async fn connect<IO: Transport>(
-        &self,
-        io: IO,
-    ) -> Result<Buffered<AsClient, IO>, (io::Error, IO)> {
+    async fn connect<IO: Transport>(&self, io: IO) -> Result<Buffered<AsClient, IO>, (io::Error, IO)> {
         let scratch = Scratch::default();
         let connection = UnbufferedClientConnection::new(Arc::clone(&self.client), name()).expect("a client");
         Ok(Buffered::new(handshake(AsClient(connection), io, Vec::new(), &scratch).await?))
     }
 
-    async fn their_accept<IO: Transport>(
-        &self,
-        io: IO,
-    ) -> tokio_rustls::server::TlsStream<IO> {
+    async fn their_accept<IO: Transport>(&self, io: IO) -> tokio_rustls::server::TlsStream<IO> {
         TlsAcceptor::from(Arc::clone(&self.server)).accept(io).await.expect("their server")
     }
 
@@ -126,6 +118,30 @@ fn why<IO>((error, _): (io::Error, IO)) -> io::Error {
 
 fn name() -> ServerName<'static> {
     ServerName::try_from(NAME).expect("a name")
+}
+
+#[tokio::test]
+async fn what_the_socket_does_not_take_is_counted_until_it_has_gone() {
+    let (ours, mut theirs) = ours_and_theirs(&World::new(&TLS13)).await;
+    let (mut ours, scratch, plain) = (ours.into_inner(), Scratch::default(), vec![7; AT_ONCE]);
+    let mut pieces = Vec::new();
+    poll_fn(|cx| {
+        while let Poll::Ready(taken) = ours.poll_write(cx, &plain, &scratch) {
+            pieces.push(taken.expect("a piece"));
+        }
+        Poll::Ready(())
+    })
+    .await;
+    assert_eq!(*pieces.last().unwrap(), AT_ONCE, "as much as it may be, while all goes");
+    assert!(ours.counted.is_some());
+    let mut left = vec![0; pieces.iter().sum()];
+    let (flushed, read) = tokio::join!(poll_fn(|cx| ours.poll_flush(cx)), theirs.read_exact(&mut left));
+    flushed.and(read.map(drop)).expect("all of it");
+    assert!(ours.counted.is_none());
+    // Where others keep much, it works in small pieces.
+    let _much = scratch.ledger.enter(1 << 30);
+    let taken = poll_fn(|cx| ours.poll_write(cx, &plain, &scratch)).await.expect("a piece");
+    assert_eq!(taken, ONE_RECORD);
 }
 
 /// Says `size` bytes in pieces, ends, and gives what the other side said to its end.

@@ -149,7 +149,10 @@ impl Way<'_> {
             _ => {}
         }
         if self.promised.is_some() {
-            assert!(self.told.is_some() || self.destination_is_gone, "{what}: its last bytes may be held back still");
+            assert!(
+                self.told.is_some() || self.destination_is_gone,
+                "{what}: its last bytes may be held back still"
+            );
         }
         // Nobody is left without an end, but for who is gone.
         assert!(
