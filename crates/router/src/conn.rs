@@ -44,25 +44,35 @@ pub struct Accepted {
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection; the record then says `internal`.
-pub async fn serve(mut accepted: Box<Accepted>, worker: Rc<Worker>) {
+pub fn serve(mut accepted: Box<Accepted>, worker: Rc<Worker>) -> impl Future<Output = ()> {
     let listener = &accepted.listener;
+    // Made before the future, as the futures of a connection are: what one is called with it would keep twice.
     let mut record = Record::open(listener.mode, Arc::clone(&listener.metrics), accepted.draft.take());
-    let end = carry(accepted, &worker, &mut record).await;
-    if let Err(error) = &end {
-        tracing::debug!(stage = ?error.stage(), %error, "a connection ended early");
+    async move {
+        let end = carry(accepted, &worker, &mut record).await;
+        if let Err(error) = &end {
+            tracing::debug!(stage = ?error.stage(), %error, "a connection ended early");
+        }
+        record.close(&end);
     }
-    record.close(&end);
 }
 
-async fn carry(accepted: Box<Accepted>, worker: &Worker, record: &mut Record) -> Result<Finished, ConnError> {
-    // By a call: a box of which the parts are taken here would keep its memory until the connection ends.
-    let Accepted { mut stream, client, listener, switch, unfinished, permits: _held, draft: _ } =
+async fn carry(
+    mut accepted: Box<Accepted>,
+    worker: &Worker,
+    record: &mut Record,
+) -> Result<Finished, ConnError> {
+    let first = first_bytes(&mut accepted, worker, record).await;
+    // By a call: a box of which the parts are taken here would keep its memory until the connection ends. And now: what
+    // has been borrowed as a variable of its own would be kept beside what it goes into.
+    let Accepted { stream, client, listener, switch, unfinished, permits: _held, draft: _ } =
         unboxed(accepted);
-    let (mut hello, bytes) = match first_bytes(&mut stream, &listener, &switch, worker, record).await {
+    let (mut hello, bytes) = match first {
         Ok(first) => first,
         Err(error) => return refuse(stream, error, None, worker).await,
     };
-    let Some(route) = listener.choose(hello.as_deref(), client.ip()) else {
+    let ip = { client }.ip();
+    let Some(route) = listener.choose(hello.as_deref(), ip) else {
         return refuse(stream, ConnError::NoRoute, hello.as_deref(), worker).await;
     };
     record.routed(route.mode.label(), &route.pool.name);
@@ -94,12 +104,11 @@ fn unboxed<T>(boxed: Box<T>) -> T {
 
 /// The hello and what was read with it; no hello where the listener lets other bytes pass.
 async fn first_bytes(
-    stream: &mut TcpStream,
-    listener: &Listener,
-    switch: &Switch,
+    accepted: &mut Accepted,
     worker: &Worker,
     record: &mut Record,
 ) -> Result<(Option<Box<Hello>>, Vec<u8>), ConnError> {
+    let Accepted { stream, listener, switch, .. } = accepted;
     let Some(peek) = &listener.peek else { return Ok((None, Vec::new())) };
     let deadline = record.opened() + listener.timeouts.client_hello;
     let reading = pin!(peek::client_hello(stream, peek.ceiling, deadline, &worker.memory, &listener.metrics));
