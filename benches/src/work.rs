@@ -144,8 +144,8 @@ impl Work {
 
 /// Everything that is measured, in the order of reports.
 pub const ALL: &[Work] = &[
-    work("passthrough-down", "passthrough, bulk download", Mode::Passthrough, Kind::Down(1536)),
-    work("passthrough-up", "passthrough, bulk upload", Mode::Passthrough, Kind::Up(1536)),
+    work("passthrough-down", "passthrough, bulk download", Mode::Passthrough, Kind::Down(3072)),
+    work("passthrough-up", "passthrough, bulk upload", Mode::Passthrough, Kind::Up(3072)),
     work("offload-down", "offload, bulk download", Mode::Offload, Kind::Down(640)),
     work("offload-up", "offload, bulk upload", Mode::Offload, Kind::Up(640)),
     work("bridging-down", "bridging, bulk download", Mode::Bridging, Kind::Down(512)),
