@@ -94,7 +94,12 @@ impl Flow {
 
     /// Its source has ended, and nothing of what it said is left here (and perhaps its destination does not know yet).
     pub(super) fn has_ended(&self) -> bool {
-        !matches!(self.stage, Stage::Open | Stage::Failed(_)) && !self.has_left()
+        self.has_read_all() && !self.has_left()
+    }
+
+    /// Its source has ended, and has been read to that end.
+    pub(super) fn has_read_all(&self) -> bool {
+        !matches!(self.stage, Stage::Open | Stage::Failed(_))
     }
 
     /// How reading from its source failed, while what had come before that is still to go.

@@ -231,7 +231,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
 /// A destination that cannot be told of the end any more, because it has gone after its own clean end, is no fault.
 fn excused(polled: Poll<Result<(), Fault>>, flow: &mut Flow, opposite: &Flow) -> Poll<Result<(), Fault>> {
     match polled {
-        Poll::Ready(Err(Fault::Destination(_))) if opposite.has_ended() && flow.excuse() => {
+        Poll::Ready(Err(Fault::Destination(_))) if opposite.has_read_all() && flow.excuse() => {
             Poll::Ready(Ok(()))
         }
         other => other,

@@ -131,12 +131,14 @@ impl<S: Side> Wire for Tls<S> {
         self.0.holds_back()
     }
 
-    fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish, last: bool) -> Poll<io::Result<()>> {
+    fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish, _: bool) -> Poll<io::Result<()>> {
         match how {
             Finish::Clean => ready!(self.0.poll_close_notify(cx))?,
             Finish::Bare => ready!(self.0.poll_flush(cx))?,
         }
-        self.0.get_mut().poll_finish(cx, how, last)
+        // Also at the last: the session has been read to its end, not the socket. Whatever came behind a close_notify
+        // would make the close a reset, and that would take with it what waits for the FIN.
+        self.0.get_mut().poll_finish(cx, how, false)
     }
 
     fn tcp(&self) -> &TcpStream {

@@ -183,6 +183,28 @@ async fn close_notify_ends_one_direction_alone() {
     assert_clean(&ended, Side::Client, How::CloseNotify);
 }
 
+/// What comes behind a close_notify is nobody's. Closing a socket with it unread resets it, and a reset takes with it
+/// whatever waits to be sent.
+#[tokio::test]
+async fn a_client_that_talks_on_behind_its_close_notify_still_gets_its_answer() {
+    let Offload { mut client, front, back, mut backend } = offload().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        client.write_all(b"question").await.unwrap();
+        client.get_mut().1.send_close_notify();
+        client.flush().await.unwrap();
+        assert_eq!(read_out(&mut backend).await.0, b"question");
+        client.get_mut().0.write_all(b"and another thing").await.unwrap();
+        arrived(client.get_ref().0).await;
+        backend.write_all(b"an answer").await.unwrap();
+        backend.shutdown().await.unwrap();
+        let (answer, end) = read_out(&mut client).await;
+        assert_eq!((answer.as_slice(), kind(&end)), (&b"an answer"[..], None));
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Client, How::CloseNotify);
+}
+
 #[tokio::test]
 async fn a_backend_s_fin_becomes_close_notify_and_the_client_goes_on() {
     let Offload { mut client, front, back, mut backend } = offload().await;
