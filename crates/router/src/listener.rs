@@ -100,6 +100,11 @@ impl Lane {
             for _ in 0..BATCH {
                 let permits = match self.permits_now() {
                     Some(permits) => permits,
+                    // Readiness of before the last wait for room may be left over: nobody is to wait for nobody.
+                    None if !somebody_waits(fd.get_ref()) => {
+                        ready.clear_ready();
+                        continue 'nobody;
+                    }
                     None => self.permits().await,
                 };
                 let taken = match ready.try_io(|fd| take(fd.get_ref())) {

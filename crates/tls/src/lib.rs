@@ -46,5 +46,7 @@ pub use kept::Sessions;
 pub use provider::{MinVersion, TlsError};
 pub use resolver::UnknownSni;
 pub use server::{ClientTls, ServerProfile, ServerSettings};
-pub use stream::{AT_ONCE, AsClient, AsServer, Buffered, Entry, Ledger, Scratch, Side, TlsStream, Transport};
+pub use stream::{
+    AT_ONCE, AsClient, AsServer, Buffered, Entry, LEAST_ROOM, Ledger, Scratch, Side, TlsStream, Transport,
+};
 pub use warning::Warning;

@@ -16,7 +16,7 @@ use std::task::ready;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
 use weir_metrics::WorkerMetrics;
-use weir_tls::{AT_ONCE, Scratch};
+use weir_tls::{AT_ONCE, LEAST_ROOM, Scratch};
 
 /// A worker's scratch memory. Used only while a read is being handled, never across a wait.
 #[derive(Debug)]
@@ -29,9 +29,8 @@ pub struct Memory {
 
 /// One read: large enough that bulk takes few calls, small enough to stay in the processor's cache.
 const SCRATCH: usize = AT_ONCE;
-/// A read where flows keep much: as small as one TLS record allows, which with all that is around it must come in one
-/// read (RFC 8446 §5.2).
-const SMALL: usize = 20 << 10;
+/// A read where flows keep much: as small as TLS allows.
+const SMALL: usize = LEAST_ROOM;
 
 impl Memory {
     /// A read buffer, and pipes within `budget`.

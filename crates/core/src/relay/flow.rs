@@ -8,6 +8,7 @@ use crate::memory::{Kept, Memory};
 use std::io;
 use std::task::{Context, Poll, ready};
 use tokio::task::coop::has_budget_remaining;
+use weir_tls::LEAST_ROOM;
 
 /// Where a direction is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ enum Stage {
     Failed(Fault),
     /// Its source broke: what had come before that still goes, and no end is told.
     Broken,
-    /// As far as a broken source goes, everything has gone.
+    /// A broken source has been read to its end: what it said still goes, and no end is told.
     Over,
     /// Its source has ended; the destination is still to be told so.
     Finishing(Finish),
@@ -26,8 +27,6 @@ enum Stage {
 
 /// Times that one direction may fill the buffer before the other one has its turn.
 const TURN: usize = 16;
-/// Room without which nothing more is read: a TLS session must be able to decrypt a whole record (RFC 8446 §5.2).
-const ENOUGH: usize = 17 * 1024;
 
 /// One direction.
 #[derive(Debug)]
@@ -94,7 +93,11 @@ impl Flow {
 
     /// Its source has ended, and nothing of what it said is left here (and perhaps its destination does not know yet).
     pub(super) fn has_ended(&self) -> bool {
-        self.has_read_all() && !self.has_left()
+        match self.stage {
+            Stage::Open | Stage::Failed(_) => false,
+            Stage::Finishing(_) => self.has_only_its_end_left(),
+            Stage::Broken | Stage::Over | Stage::Done => true,
+        }
     }
 
     /// Its source has ended, and has been read to that end.
@@ -171,7 +174,8 @@ impl Flow {
             ready!(self.poll_kept(cx, to, memory, sent))?;
             match self.stage {
                 Stage::Open | Stage::Broken => {}
-                Stage::Done | Stage::Over => return Poll::Ready(Ok(())),
+                Stage::Done => return Poll::Ready(Ok(())),
+                Stage::Over => return self.poll_flush(cx, to),
                 Stage::Failed(fault) => {
                     ready!(self.poll_flush(cx, to))?;
                     return Poll::Ready(Err(fault));
@@ -183,7 +187,7 @@ impl Flow {
                     }
                     ready!(to.poll_finish(cx, finish, self.last))
                         .map_err(|e| Fault::Destination(e.kind()))?;
-                    self.stage = Stage::Done;
+                    (self.stage, self.unflushed) = (Stage::Done, false);
                     continue;
                 }
             }
@@ -334,7 +338,7 @@ fn read_on<R: Wire>(
         let read = from.poll_read(cx, buf.get_mut(n..).unwrap_or_default(), memory);
         if let Poll::Ready(Ok(more @ 1..)) = read {
             n += more;
-            if buf.len() - n >= ENOUGH {
+            if buf.len() - n >= LEAST_ROOM {
                 continue;
             }
         }

@@ -109,6 +109,11 @@ impl Pace {
 
 /// A record is at most a little longer than this.
 const ONE_RECORD: usize = 16 * 1024;
+/// What rustls takes for a record at most, its header with it: TLS 1.2 allows that much expansion (RFC 5246 §6.2.3).
+const LONGEST_RECORD: usize = 5 + (16 << 10) + (2 << 10);
+/// The least room for plaintext that a read may be given: that of a record whose beginning came with an earlier read, and
+/// of something new.
+pub const LEAST_ROOM: usize = 20 << 10;
 /// A ticket longer than this, by the client's certificates in it, is sent by itself.
 const LONG_TICKET: usize = 4 * 1024;
 /// Answers to a peer that asks and asks and takes nothing, as far as they are kept.
@@ -163,7 +168,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         self.side.common().peer_certificates()?.first().map(AsRef::as_ref)
     }
 
-    /// Reads plaintext into `plain`, which has room for [`AT_ONCE`] bytes. 0 is the end that the peer told.
+    /// Reads plaintext into `plain`, which has room for [`LEAST_ROOM`] bytes. 0 is the end that the peer told.
     ///
     /// # Errors
     /// [`io::ErrorKind::UnexpectedEof`] for an end without close_notify; [`io::ErrorKind::InvalidData`] where the peer
@@ -194,12 +199,13 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
                 return Poll::Pending; // `answer` waits for the socket.
             }
             let mut input = scratch.borrow();
-            // A partial record is shorter than one record: there is always room for its rest.
             let before = self.partial.len();
-            let most = (before + self.reads.bytes()).min(plain.len()).min(AT_ONCE);
+            // Plaintext is shorter than its records: the one that has begun, and what comes now. What else there may be is
+            // a message of several records (a long ticket), of which rustls bounds the length.
+            let plain_of_new = plain.len().saturating_sub(before.min(LONGEST_RECORD));
+            let most = (before + self.reads.bytes().min(plain_of_new)).min(AT_ONCE);
             let room = input.get_mut(before..most).unwrap_or_default();
             if room.is_empty() {
-                // Of messages that no peer sends: longer than any that TLS has after the handshake.
                 self.reading = Reading::Failed;
                 continue;
             }

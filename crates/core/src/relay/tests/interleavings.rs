@@ -154,6 +154,13 @@ impl Way<'_> {
                 "{what}: its last bytes may be held back still"
             );
         }
+        // Those who pass an end on wait a second, and no flush here takes as long: nothing that was taken stays behind.
+        assert!(
+            cut || self.destination_is_gone || matches!(self.fate, Fate::SticksAt(_)) || self.held == 0,
+            "{what}: {} of {} never left",
+            self.held,
+            given.len()
+        );
         // Nobody is left without an end, but for who is gone.
         assert!(
             self.told.is_some() || self.destination_was_reset || self.destination_is_gone,

@@ -10,6 +10,7 @@ mod bulk;
 mod bytes;
 mod deadlines;
 mod fairness;
+mod flushes;
 mod halves;
 mod interleavings;
 mod replay;

@@ -1,0 +1,51 @@
+//! What a TLS session has taken and not sent yet is not forgotten, whatever becomes of the side that it came from.
+
+use super::scripted::{Fate, Last, Say, Script, Scripted};
+use super::*;
+
+/// How much the backend says.
+const ANSWER: usize = 1_000;
+
+/// A client whose flushes take `flush` milliseconds, and who says nothing for a while.
+fn client(silent: u64, last: Last, flush: u64) -> Script {
+    Script { says: vec![Say::Pause(silent)], last, takes: Vec::new(), fate: Fate::Well, flush: Some(flush) }
+}
+
+/// A backend that answers at once, and ends with that.
+fn backend(last: Last, fate: Fate) -> Script {
+    Script { says: vec![Say::Bytes(ANSWER)], last, takes: Vec::new(), fate, flush: None }
+}
+
+/// What the relay comes to; all of the answer has left for the client.
+async fn delivered(client: Script, backend: Script) -> Result<Finished, ConnError> {
+    let rig = Rig::new(0);
+    let mut client = Scripted::<true>::new(client, 1).await;
+    let mut backend = Scripted::<false>::new(backend, 2).await;
+    let mut record = rig.record();
+    let end = relay(&mut client, &mut backend, payload(3, 100), rig.terms(), &mut record.traffic).await;
+    assert_eq!((client.heard.len(), client.held.get()), (ANSWER, 0), "{end:?}");
+    end
+}
+
+/// The backend answers and resets, and it is the client's write to it that meets the reset.
+#[tokio::test(start_paused = true)]
+async fn an_answer_leaves_before_a_reset_that_a_write_has_met() {
+    let end = delivered(client(60_000, Last::Silence, 100), backend(Last::Reset, Fate::FailsAt(0))).await;
+    assert!(matches!(end, Err(ConnError::Broken(Side::Backend, _))), "{end:?}");
+}
+
+/// The answer and the reset are read together.
+#[tokio::test(start_paused = true)]
+async fn an_answer_leaves_before_the_reset_that_came_with_it() {
+    let end = delivered(client(60_000, Last::Silence, 800), backend(Last::Reset, Fate::Well)).await;
+    assert!(matches!(end, Err(ConnError::Broken(Side::Backend, _))), "{end:?}");
+}
+
+/// A connection is half-closed when the answer has left: until then it is a slow reader's, and `idle` bounds it.
+#[tokio::test(start_paused = true)]
+async fn an_answer_and_its_end_may_leave_slowly() {
+    let rules = Rig::new(0).rules;
+    let slow = 1_000 * (rules.half_closed + (rules.idle - rules.half_closed) / 3).as_secs();
+    let end = delivered(client(slow + 5_000, Last::Clean, slow), backend(Last::Clean, Fate::Well)).await;
+    assert!(end.is_ok(), "{end:?}");
+}
