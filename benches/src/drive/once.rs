@@ -235,9 +235,11 @@ mod tests {
             let (_, tiny) = task(work, 1e-6);
             assert!(tiny > 0 && tiny < usual, "{}: {tiny} of {usual}", work.name);
         }
-        let (task, units) = task(ALL.iter().find(|work| work.name == "passthrough-down").unwrap(), 0.5);
+        let down = ALL.iter().find(|work| work.name == "passthrough-down").unwrap();
+        let Kind::Down(mib) = down.kind else { panic!("{:?}", down.kind) };
+        let (task, units) = task(down, 0.5);
         assert!(
-            matches!(task, Task::Bulk { bytes, connections: 8, .. } if bytes == units && bytes == 768 << 20)
+            matches!(task, Task::Bulk { bytes, connections: 8, .. } if bytes == units && bytes == mib << 19)
         );
     }
 
