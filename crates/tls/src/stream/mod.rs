@@ -13,6 +13,7 @@ mod ledger;
 mod scratch;
 mod side;
 mod transport;
+mod write;
 
 pub use buffered::Buffered;
 pub use ledger::{Entry, Ledger};
@@ -22,7 +23,7 @@ pub use transport::Transport;
 
 pub(crate) use handshake::handshake;
 
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
@@ -114,8 +115,6 @@ const LONGEST_RECORD: usize = 5 + (16 << 10) + (2 << 10);
 /// The least room for plaintext that a read may be given: that of a record whose beginning came with an earlier read, and
 /// of something new.
 pub const LEAST_ROOM: usize = 20 << 10;
-/// A ticket longer than this, by the client's certificates in it, is sent by itself.
-const LONG_TICKET: usize = 4 * 1024;
 /// Answers to a peer that asks and asks and takes nothing, as far as they are kept.
 const ANSWERS: usize = 64 * 1024;
 
@@ -306,201 +305,12 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         };
         (discard, step)
     }
-
-    /// Takes a part of `plain`, and sends what the socket takes of it; the rest is kept for [`Self::poll_flush`].
-    ///
-    /// # Errors
-    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session.
-    pub fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        plain: &[u8],
-        scratch: &Scratch,
-    ) -> Poll<io::Result<usize>> {
-        self.poll_seal(cx, plain, scratch, false)
-    }
-
-    /// The same for the last of it: [`Self::poll_close_notify`] and the end of the stream below follow at once. With the
-    /// end of `plain` goes close_notify.
-    ///
-    /// # Errors
-    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session.
-    pub fn poll_write_last(
-        &mut self,
-        cx: &mut Context<'_>,
-        plain: &[u8],
-        scratch: &Scratch,
-    ) -> Poll<io::Result<usize>> {
-        self.poll_seal(cx, plain, scratch, true)
-    }
-
-    fn poll_seal(
-        &mut self,
-        cx: &mut Context<'_>,
-        plain: &[u8],
-        scratch: &Scratch,
-        last: bool,
-    ) -> Poll<io::Result<usize>> {
-        if !self.may_wait || self.unsent.len() > LONG_TICKET {
-            ready!(self.poll_flush(cx))?;
-        }
-        if self.reading == Reading::Failed {
-            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        }
-        let most = if scratch.ledger.is_full() { ONE_RECORD } else { self.writes.bytes() };
-        let last = last && plain.len() <= most;
-        let plain = plain.get(..most).unwrap_or(plain);
-        let mut output = scratch.borrow();
-        let ticket = self.unsent.len();
-        if let Some(front) = output.get_mut(..ticket) {
-            front.copy_from_slice(&self.unsent);
-        }
-        let mut end = ticket + self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default())?;
-        self.all_gone();
-        self.may_wait = false;
-        if last && !std::mem::replace(&mut self.said_goodbye, true) {
-            self.queue_close_notify();
-            let goodbye = std::mem::take(&mut self.unsent);
-            let room = output.get_mut(end..end + goodbye.len()).ok_or(io::ErrorKind::WriteZero)?;
-            room.copy_from_slice(&goodbye);
-            end += goodbye.len();
-        }
-        let output = output.get(..end).unwrap_or_default();
-        let mut at = 0;
-        while let Some(rest) = output.get(at..).filter(|rest| !rest.is_empty()) {
-            match send(&mut self.io, cx, rest, last) {
-                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Poll::Ready(Ok(n)) => at += n,
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
-                Poll::Pending => {
-                    self.unsent = rest.to_vec();
-                    self.counted = Some(scratch.ledger.enter(rest.len()));
-                    self.writes.stalled();
-                    return Poll::Ready(Ok(plain.len()));
-                }
-            }
-        }
-        self.writes.saw(plain.len() >= self.writes.bytes());
-        Poll::Ready(Ok(plain.len()))
-    }
-
-    fn encrypt(&mut self, plain: &[u8], output: &mut [u8]) -> io::Result<usize> {
-        let mut at = 0;
-        loop {
-            // A beginning of a record is nothing that a step can be done with, so nothing is discarded.
-            let state = self.side.process(&mut self.partial).state;
-            let room = output.get_mut(at..).unwrap_or_default();
-            match state.map_err(broken)? {
-                ConnectionState::WriteTraffic(mut traffic) => {
-                    return Ok(at + traffic.encrypt(plain, room).map_err(exhausted)?);
-                }
-                ConnectionState::EncodeTlsData(mut data) => {
-                    at += data.encode(room).map_err(|error| io::Error::other(error.to_string()))?;
-                }
-                ConnectionState::TransmitTlsData(data) => data.done(),
-                _ => return Err(io::ErrorKind::InvalidData.into()),
-            }
-        }
-    }
-
-    /// Sends what is to be sent.
-    ///
-    /// # Errors
-    /// Those of the socket.
-    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_unsent(cx, false)
-    }
-
-    fn poll_unsent(&mut self, cx: &mut Context<'_>, last: bool) -> Poll<io::Result<()>> {
-        self.may_wait = false;
-        while self.sent < self.unsent.len() {
-            let unsent = self.unsent.get(self.sent..).unwrap_or_default();
-            match ready!(send(&mut self.io, cx, unsent, last)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(n) => self.sent += n,
-                Err(error) => {
-                    self.broke.get_or_insert(error.kind());
-                    return Poll::Ready(Err(error));
-                }
-            }
-        }
-        if self.sent > 0 {
-            self.all_gone();
-        }
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    /// Nothing is to be sent any more: its memory is given back.
-    fn all_gone(&mut self) {
-        (self.unsent, self.sent, self.counted) = (Vec::new(), 0, None);
-    }
-
-    /// Sends what the session has to say by itself. That it cannot be sent now is no reason not to read.
-    fn answer(&mut self, cx: &mut Context<'_>) {
-        if !self.may_wait && !self.unsent.is_empty() {
-            // Nor is that it can never be sent: what has come is there to be read, and behind it `broke` tells.
-            let _sent: Poll<io::Result<()>> = self.poll_flush(cx);
-        }
-    }
-
-    /// Sends close_notify after all that was written, then a FIN.
-    ///
-    /// # Errors
-    /// Those of the socket.
-    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(self.poll_close_notify(cx))?;
-        Pin::new(&mut self.io).poll_shutdown(cx)
-    }
-
-    /// Sends close_notify after all that was written. A shutdown of the stream below, or its close, follows at once: the
-    /// last bytes may be held back until then.
-    ///
-    /// # Errors
-    /// Those of the socket.
-    pub fn poll_close_notify(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.said_goodbye {
-            self.said_goodbye = true;
-            self.queue_close_notify();
-        }
-        self.poll_unsent(cx, true)
-    }
-
-    fn queue_close_notify(&mut self) {
-        if self.reading == Reading::Failed {
-            return; // It has said its last word.
-        }
-        loop {
-            match self.side.process(&mut self.partial).state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
-                    let mut alert = [0; CLOSE_NOTIFY];
-                    match traffic.queue_close_notify(&mut alert) {
-                        Ok(n) => self.unsent.extend(alert.iter().take(n)),
-                        // More is to be sent before it than a close_notify: it is queued, and comes out by steps.
-                        Err(EncryptError::InsufficientSize(_)) => continue,
-                        Err(EncryptError::EncryptExhausted) => {}
-                    }
-                    return;
-                }
-                Ok(ConnectionState::EncodeTlsData(data)) => {
-                    if encode(data, &mut self.unsent).is_err() {
-                        return;
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                _ => return,
-            }
-        }
-    }
 }
 
 impl<S, IO> fmt::Debug for TlsStream<S, IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsStream").field("reading", &self.reading).finish_non_exhaustive()
     }
-}
-
-fn send(io: &mut impl Transport, cx: &mut Context<'_>, bytes: &[u8], last: bool) -> Poll<io::Result<usize>> {
-    if last { io.poll_write_last(cx, bytes) } else { Pin::new(io).poll_write(cx, bytes) }
 }
 
 /// Appends what rustls wants to be sent.
@@ -520,13 +330,6 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, to: &mut Vec<u8>) -> Result<(), rus
 fn broken(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
-
-fn exhausted(error: EncryptError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
-}
-
-/// A header, an alert, and what encryption adds to it.
-const CLOSE_NOTIFY: usize = 128;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,207 @@
+//! The sending half of a [`TlsStream`]: what is written, what is held back, and the end of both.
+
+use super::{ONE_RECORD, Reading, Scratch, Side, TlsStream, Transport, broken, encode};
+use rustls::unbuffered::{ConnectionState, EncryptError};
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+/// A ticket longer than this, by the client's certificates in it, is sent by itself.
+const LONG_TICKET: usize = 4 * 1024;
+/// A header, an alert, and what encryption adds to it.
+const CLOSE_NOTIFY: usize = 128;
+
+impl<S: Side, IO: Transport> TlsStream<S, IO> {
+    /// Takes a part of `plain`, and sends what the socket takes of it; the rest is kept for [`Self::poll_flush`].
+    ///
+    /// # Errors
+    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session.
+    pub fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &[u8],
+        scratch: &Scratch,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_seal(cx, plain, scratch, false)
+    }
+
+    /// The same for the last of it: [`Self::poll_close_notify`] and the end of the stream below follow at once. With the
+    /// end of `plain` goes close_notify.
+    ///
+    /// # Errors
+    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session.
+    pub fn poll_write_last(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &[u8],
+        scratch: &Scratch,
+    ) -> Poll<io::Result<usize>> {
+        self.poll_seal(cx, plain, scratch, true)
+    }
+
+    fn poll_seal(
+        &mut self,
+        cx: &mut Context<'_>,
+        plain: &[u8],
+        scratch: &Scratch,
+        last: bool,
+    ) -> Poll<io::Result<usize>> {
+        if !self.may_wait || self.unsent.len() > LONG_TICKET {
+            ready!(self.poll_flush(cx))?;
+        }
+        if self.reading == Reading::Failed {
+            return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        }
+        let most = if scratch.ledger.is_full() { ONE_RECORD } else { self.writes.bytes() };
+        let last = last && plain.len() <= most;
+        let plain = plain.get(..most).unwrap_or(plain);
+        let mut output = scratch.borrow();
+        let ticket = self.unsent.len();
+        if let Some(front) = output.get_mut(..ticket) {
+            front.copy_from_slice(&self.unsent);
+        }
+        let mut end = ticket + self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default())?;
+        self.all_gone();
+        self.may_wait = false;
+        if last && !std::mem::replace(&mut self.said_goodbye, true) {
+            self.queue_close_notify();
+            let goodbye = std::mem::take(&mut self.unsent);
+            let room = output.get_mut(end..end + goodbye.len()).ok_or(io::ErrorKind::WriteZero)?;
+            room.copy_from_slice(&goodbye);
+            end += goodbye.len();
+        }
+        let output = output.get(..end).unwrap_or_default();
+        let mut at = 0;
+        while let Some(rest) = output.get(at..).filter(|rest| !rest.is_empty()) {
+            match send(&mut self.io, cx, rest, last) {
+                Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Poll::Ready(Ok(n)) => at += n,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    self.unsent = rest.to_vec();
+                    self.counted = Some(scratch.ledger.enter(rest.len()));
+                    self.writes.stalled();
+                    return Poll::Ready(Ok(plain.len()));
+                }
+            }
+        }
+        self.writes.saw(plain.len() >= self.writes.bytes());
+        Poll::Ready(Ok(plain.len()))
+    }
+
+    fn encrypt(&mut self, plain: &[u8], output: &mut [u8]) -> io::Result<usize> {
+        let mut at = 0;
+        loop {
+            // A beginning of a record is nothing that a step can be done with, so nothing is discarded.
+            let state = self.side.process(&mut self.partial).state;
+            let room = output.get_mut(at..).unwrap_or_default();
+            match state.map_err(broken)? {
+                ConnectionState::WriteTraffic(mut traffic) => {
+                    return Ok(at + traffic.encrypt(plain, room).map_err(exhausted)?);
+                }
+                ConnectionState::EncodeTlsData(mut data) => {
+                    at += data.encode(room).map_err(|error| io::Error::other(error.to_string()))?;
+                }
+                ConnectionState::TransmitTlsData(data) => data.done(),
+                _ => return Err(io::ErrorKind::InvalidData.into()),
+            }
+        }
+    }
+
+    /// Sends what is to be sent.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_unsent(cx, false)
+    }
+
+    fn poll_unsent(&mut self, cx: &mut Context<'_>, last: bool) -> Poll<io::Result<()>> {
+        self.may_wait = false;
+        while self.sent < self.unsent.len() {
+            let unsent = self.unsent.get(self.sent..).unwrap_or_default();
+            match ready!(send(&mut self.io, cx, unsent, last)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(n) => self.sent += n,
+                Err(error) => {
+                    self.broke.get_or_insert(error.kind());
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        if self.sent > 0 {
+            self.all_gone();
+        }
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    /// Nothing is to be sent any more: its memory is given back.
+    fn all_gone(&mut self) {
+        (self.unsent, self.sent, self.counted) = (Vec::new(), 0, None);
+    }
+
+    /// Sends what the session has to say by itself. That it cannot be sent now is no reason not to read.
+    pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
+        if !self.may_wait && !self.unsent.is_empty() {
+            // Nor is that it can never be sent: what has come is there to be read, and behind it `broke` tells.
+            let _sent: Poll<io::Result<()>> = self.poll_flush(cx);
+        }
+    }
+
+    /// Sends close_notify after all that was written, then a FIN.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_close_notify(cx))?;
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    /// Sends close_notify after all that was written. A shutdown of the stream below, or its close, follows at once: the
+    /// last bytes may be held back until then.
+    ///
+    /// # Errors
+    /// Those of the socket.
+    pub fn poll_close_notify(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.said_goodbye {
+            self.said_goodbye = true;
+            self.queue_close_notify();
+        }
+        self.poll_unsent(cx, true)
+    }
+
+    fn queue_close_notify(&mut self) {
+        if self.reading == Reading::Failed {
+            return; // It has said its last word.
+        }
+        loop {
+            match self.side.process(&mut self.partial).state {
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => {
+                    let mut alert = [0; CLOSE_NOTIFY];
+                    match traffic.queue_close_notify(&mut alert) {
+                        Ok(n) => self.unsent.extend(alert.iter().take(n)),
+                        // More is to be sent before it than a close_notify: it is queued, and comes out by steps.
+                        Err(EncryptError::InsufficientSize(_)) => continue,
+                        Err(EncryptError::EncryptExhausted) => {}
+                    }
+                    return;
+                }
+                Ok(ConnectionState::EncodeTlsData(data)) => {
+                    if encode(data, &mut self.unsent).is_err() {
+                        return;
+                    }
+                }
+                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
+                _ => return,
+            }
+        }
+    }
+}
+
+fn send(io: &mut impl Transport, cx: &mut Context<'_>, bytes: &[u8], last: bool) -> Poll<io::Result<usize>> {
+    if last { io.poll_write_last(cx, bytes) } else { Pin::new(io).poll_write(cx, bytes) }
+}
+
+fn exhausted(error: EncryptError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+}
