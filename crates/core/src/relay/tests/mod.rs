@@ -32,7 +32,7 @@ use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, sleep, timeout};
 use weir_metrics::{ListenerMetrics, Metrics, WorkerMetrics};
@@ -140,7 +140,7 @@ fn payload(seed: u64, length: usize) -> Vec<u8> {
 }
 
 /// Reads to the end: the bytes, and how it came.
-async fn read_out<S: tokio::io::AsyncRead + Unpin>(stream: &mut S) -> (Vec<u8>, io::Result<()>) {
+async fn read_out<S: AsyncRead + Unpin>(stream: &mut S) -> (Vec<u8>, io::Result<()>) {
     let mut bytes = Vec::new();
     let end = stream.read_to_end(&mut bytes).await.map(drop);
     (bytes, end)
@@ -189,6 +189,22 @@ async fn stalled(gone: impl Fn() -> u64) -> u64 {
 async fn within<F: Future>(work: F) -> F::Output {
     timeout(PATIENCE, work).await.expect("done in time")
 }
+
+/// Each side says a word and ends, and gets the other one's whole: the client first, the backend when it has heard it.
+async fn ask_and_answer(client: &mut (impl Duplex + Unpin), backend: &mut (impl Duplex + Unpin)) {
+    client.write_all(b"question").await.unwrap();
+    client.shutdown().await.unwrap();
+    let (got, end) = read_out(backend).await;
+    assert_eq!((got.as_slice(), kind(&end)), (&b"question"[..], None));
+    backend.write_all(b"an answer").await.unwrap();
+    backend.shutdown().await.unwrap();
+    let (got, end) = read_out(client).await;
+    assert_eq!((got.as_slice(), kind(&end)), (&b"an answer"[..], None));
+}
+
+/// Either end of a connection, with TLS or without.
+trait Duplex: AsyncRead + AsyncWrite {}
+impl<S: AsyncRead + AsyncWrite> Duplex for S {}
 
 /// The shortest of a few runs: what all of them wait for is not the machine's doing.
 async fn soonest(run: impl AsyncFn() -> Duration) -> Duration {

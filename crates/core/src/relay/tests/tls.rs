@@ -166,6 +166,18 @@ async fn passes_both_ways(rig: &Rig) {
 
 #[tokio::test]
 async fn close_notify_ends_one_direction_alone() {
+    answers_behind_close_notify(b"").await;
+}
+
+/// What comes behind a close_notify is nobody's. Closing a socket with it unread resets it, and a reset takes with it
+/// whatever waits to be sent.
+#[tokio::test]
+async fn a_client_that_talks_on_behind_its_close_notify_still_gets_its_answer() {
+    answers_behind_close_notify(b"and another thing").await;
+}
+
+/// The client says close_notify, and `behind` once that has been heard; then it is answered.
+async fn answers_behind_close_notify(behind: &[u8]) {
     let Offload { mut client, front, back, mut backend } = offload().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -174,32 +186,12 @@ async fn close_notify_ends_one_direction_alone() {
         client.get_mut().1.send_close_notify();
         client.flush().await.unwrap();
         assert_eq!(read_out(&mut backend).await.0, b"question");
-        backend.write_all(b"an answer").await.unwrap();
-        backend.shutdown().await.unwrap();
-        let (answer, end) = read_out(&mut client).await;
-        assert_eq!((answer.as_slice(), kind(&end)), (&b"an answer"[..], None), "with a close_notify");
-    };
-    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
-    assert_clean(&ended, Side::Client, How::CloseNotify);
-}
-
-/// What comes behind a close_notify is nobody's. Closing a socket with it unread resets it, and a reset takes with it
-/// whatever waits to be sent.
-#[tokio::test]
-async fn a_client_that_talks_on_behind_its_close_notify_still_gets_its_answer() {
-    let Offload { mut client, front, back, mut backend } = offload().await;
-    let rig = Rig::new(1);
-    let talk = async {
-        client.write_all(b"question").await.unwrap();
-        client.get_mut().1.send_close_notify();
-        client.flush().await.unwrap();
-        assert_eq!(read_out(&mut backend).await.0, b"question");
-        client.get_mut().0.write_all(b"and another thing").await.unwrap();
+        client.get_mut().0.write_all(behind).await.unwrap();
         arrived(client.get_ref().0).await;
         backend.write_all(b"an answer").await.unwrap();
         backend.shutdown().await.unwrap();
         let (answer, end) = read_out(&mut client).await;
-        assert_eq!((answer.as_slice(), kind(&end)), (&b"an answer"[..], None));
+        assert_eq!((answer.as_slice(), kind(&end)), (&b"an answer"[..], None), "with a close_notify");
     };
     let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
     assert_clean(&ended, Side::Client, How::CloseNotify);
@@ -226,16 +218,7 @@ async fn a_backend_s_fin_becomes_close_notify_and_the_client_goes_on() {
 async fn bridging_passes_close_notify_on_each_way() {
     let Bridging { mut client, front, back, mut backend } = bridging().await;
     let rig = Rig::new(1);
-    let talk = async {
-        client.write_all(b"question").await.unwrap();
-        client.shutdown().await.unwrap();
-        let (got, end) = read_out(&mut backend).await;
-        assert_eq!((got.as_slice(), kind(&end)), (&b"question"[..], None));
-        backend.write_all(b"an answer").await.unwrap();
-        backend.shutdown().await.unwrap();
-        let (got, end) = read_out(&mut client).await;
-        assert_eq!((got.as_slice(), kind(&end)), (&b"an answer"[..], None));
-    };
+    let talk = ask_and_answer(&mut client, &mut backend);
     let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
     assert_clean(&ended, Side::Client, How::CloseNotify);
 }
@@ -247,16 +230,7 @@ async fn last_bytes_that_go_with_their_close_notify_do_not_wait() {
         let Bridging { mut client, front, back, mut backend } = bridging().await;
         let rig = Rig::new(1);
         let started = Instant::now();
-        client.write_all(b"question").await.unwrap();
-        client.shutdown().await.unwrap();
-        let answering = async {
-            assert_eq!(read_out(&mut backend).await.0, b"question");
-            backend.write_all(b"answer").await.unwrap();
-            backend.shutdown().await.unwrap();
-            let (got, end) = read_out(&mut client).await;
-            assert_eq!((got.as_slice(), kind(&end)), (&b"answer"[..], None));
-        };
-        let (ended, ()) = tokio::join!(rig.run(front, back, b""), answering);
+        let ((), ended) = tokio::join!(ask_and_answer(&mut client, &mut backend), rig.run(front, back, b""));
         assert_clean(&ended, Side::Client, How::CloseNotify);
         started.elapsed()
     };
