@@ -30,6 +30,8 @@ pub struct DataPlane {
     node: Arc<Node>,
     threads: Vec<JoinHandle<()>>,
     orders: Orders,
+    /// Cancelled by the first worker that ends.
+    lost: CancellationToken,
 }
 
 /// What the control plane tells all workers to do.
@@ -110,19 +112,24 @@ impl DataPlane {
         let mut threads = Vec::with_capacity(lanes.len());
         let mut senders = Vec::with_capacity(lanes.len());
         let (started, running) = sync_channel(lanes.len());
+        let lost = CancellationToken::new();
         for (number, sockets) in lanes.into_iter().enumerate() {
             let (sender, orders) = channel(ORDERS);
             senders.push(sender);
             let (node, access, pins) = (Arc::clone(&node), access.cloned(), pins.clone());
             let seed = Seed { number, node, pins, budget, access, sockets, orders };
-            let started = started.clone();
+            let (started, lost) = (started.clone(), lost.clone());
             let thread = thread::Builder::new().name(format!("weir-worker-{number}"));
-            threads.push(thread.spawn(move || work(seed, started))?);
+            threads.push(thread.spawn(move || {
+                // By a panic too.
+                let _told = lost.drop_guard();
+                work(seed, started);
+            })?);
         }
         drop(started);
         // Ends when every thread has said how it went.
         running.iter().collect::<io::Result<()>>()?;
-        Ok(Self { node, threads, orders: Orders(senders) })
+        Ok(Self { node, threads, orders: Orders(senders), lost })
     }
 
     /// How to tell the workers what to do.
@@ -144,9 +151,12 @@ impl DataPlane {
         if ends.iter().all(Result::is_ok) { Ok(()) } else { Err(WorkerPanicked) }
     }
 
-    /// True once a worker has ended, which before a drain none should.
-    pub fn has_lost_a_worker(&self) -> bool {
-        self.threads.iter().any(JoinHandle::is_finished)
+    /// Ready once a worker has ended, which before a drain none should.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn a_worker_is_lost(&self) {
+        self.lost.cancelled().await;
     }
 }
 
@@ -292,5 +302,25 @@ async fn keep_house(worker: Rc<Worker>) {
             generation = plan.generation;
             worker.cursors.borrow_mut().retain(|id| plan.pools.iter().any(|p| p.id == id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::tests::plan;
+    use tokio::time::timeout;
+    use weir_metrics::Metrics;
+
+    #[tokio::test]
+    async fn tells_of_a_worker_that_has_ended() {
+        let metrics = Metrics::new("0", "r", "c").unwrap();
+        let node = Node::new(plan(&metrics, 1, &[]), metrics, 1);
+        let plane = DataPlane::start(Arc::clone(&node), vec![Vec::new(), Vec::new()], None).unwrap();
+        assert!(timeout(Duration::from_millis(50), plane.a_worker_is_lost()).await.is_err());
+        let now = Instant::now();
+        node.enter(Phase::Draining { since: now, over: now });
+        timeout(Duration::from_secs(10), plane.a_worker_is_lost()).await.unwrap();
+        plane.drain(Duration::ZERO).unwrap();
     }
 }

@@ -186,7 +186,7 @@ impl Node {
     }
 
     /// Tells of every plan that is put in force.
-    pub(crate) fn plans(&self) -> watch::Receiver<u64> {
+    pub fn plans(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
@@ -274,7 +274,7 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, Shared>, past: &mut Past) ->
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::plan::{Log, LogFormat, PASSTHROUGH, Runtime, Tcp, Timeouts};
     use weir_core::route::Table;
@@ -282,7 +282,7 @@ mod tests {
 
     const NONE: Duration = Duration::ZERO;
 
-    fn plan(metrics: &Metrics, generation: u64, names: &[&str]) -> Arc<Plan> {
+    pub(crate) fn plan(metrics: &Metrics, generation: u64, names: &[&str]) -> Arc<Plan> {
         let (client_hello, handshake, connect, idle, half_closed) = (NONE, NONE, NONE, NONE, NONE);
         let listeners = (1..).zip(names).map(|(port, name)| Listener {
             name: Arc::from(*name),

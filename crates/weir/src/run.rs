@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
-use tokio::time::{interval, sleep};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_admin::Admin;
@@ -160,15 +160,14 @@ impl Running {
 
     /// Waits for a signal, then drains. A second signal ends it at once.
     async fn until_told(self, mut signals: Signals) -> Result<ExitCode> {
-        let mut look = interval(WORKERS_LIVE);
         let reload = Arc::clone(&self.reload);
         let signal = loop {
             tokio::select! {
                 signal = signals.end(&reload) => break signal,
                 () = self.leave.notified() => break "POST /api/v1/drain",
-                _ = look.tick() => if self.data_plane.has_lost_a_worker() {
+                () = self.data_plane.a_worker_is_lost() => {
                     return Err(anyhow!("a worker ended by itself; see the log"));
-                },
+                }
             }
         };
         let drain_timeout = self.node.plan().runtime.drain_timeout;
@@ -228,8 +227,6 @@ async fn names(
     Ok(names)
 }
 
-/// How often it is looked whether all workers live.
-const WORKERS_LIVE: Duration = Duration::from_secs(1);
 /// How long the control plane's own connections may hold up the end.
 const CONTROL_ENDS: Duration = Duration::from_millis(500);
 

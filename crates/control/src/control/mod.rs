@@ -122,7 +122,6 @@ impl Control {
     pub async fn keep(&self) {
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut number = 0u64;
         loop {
             tick.tick().await;
             let plan = self.node.plan();
@@ -130,11 +129,8 @@ impl Control {
                 // Also where nobody is ejected any more: an earlier plan may have done it.
                 pool.end_ejections(Instant::now());
             }
-            number += 1;
             // Not while a plan is being made, whose pools nobody has yet.
-            if number.is_multiple_of(SWEEP)
-                && let Ok(_alone) = self.checks.try_lock()
-            {
+            if let Ok(_alone) = self.checks.try_lock() {
                 self.node.sweep();
                 let names: HashSet<&str> = plan.pools.iter().map(|p| &*p.name).collect();
                 self.workshop.lives.sweep(&names);
@@ -173,7 +169,6 @@ fn targets(plan: &Plan) -> impl Iterator<Item = Target> {
 
 /// How long a plan waits for names that were never asked for. What has not come by then comes later.
 const NAMES_WITHIN: Duration = Duration::from_secs(2);
-/// How often it is looked for ejections that are over.
-const LOOK: Duration = Duration::from_millis(200);
-/// So many looks to a sweep.
-const SWEEP: u64 = 5;
+/// How often it is looked for ejections that are over: one may last so much longer. A wake-up of its own takes
+/// processor time, and caches, from connections.
+const LOOK: Duration = Duration::from_secs(1);

@@ -14,12 +14,16 @@ impl Control {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn watch_files(&self, tell: &Notify) {
+        let mut plans = self.node.plans();
         let mut seen: Option<Look> = None;
         loop {
             sleep(WATCH).await;
-            if !self.node.plan().runtime.watch {
+            while !self.node.plan().runtime.watch {
                 seen = None;
-                continue;
+                // No node, no files.
+                if plans.changed().await.is_err() {
+                    return;
+                }
             }
             let last = self.look.load_full();
             let before = seen.take().filter(|seen| seen.patterns == last.patterns);
