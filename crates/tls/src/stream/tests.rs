@@ -5,7 +5,7 @@ use crate::fixtures::{Pki, plain_server, tls_error};
 use proptest::prelude::*;
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::server::UnbufferedServerConnection;
+use rustls::server::{ProducesTickets, UnbufferedServerConnection};
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig, SupportedProtocolVersion};
 use std::future::poll_fn;
@@ -328,6 +328,68 @@ async fn a_ticket_goes_with_the_first_bytes() {
     let (near, far) = duplex(1 << 20);
     let (_ours, theirs) = tokio::join!(world.accept(near), world.their_connect(far));
     assert_eq!(theirs.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Resumed));
+}
+
+/// A ticket of many records.
+#[derive(Debug)]
+struct LongTickets;
+
+impl ProducesTickets for LongTickets {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        3600
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        Some(vec![7; 60_000])
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+#[test]
+fn the_least_room_takes_what_stands_behind_a_message_of_many_records() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    let pki = Pki::new();
+    let mut server = plain_server(&pki.issue("a", &[NAME]), 2);
+    server.ticketer = Arc::new(LongTickets);
+    let world = World { server: Arc::new(server), client: Arc::new(pki.client(&[&TLS13])) };
+    for seed in 0..40 {
+        let (near, far) = duplex(1 << 20);
+        let far = Choppy { io: far, random: fastrand::Rng::with_seed(seed) };
+        let said = bytes(150_000, seed);
+        let say = async {
+            let mut theirs = world.their_accept(near).await;
+            theirs.write_all(&said).await.expect("it writes");
+            theirs.shutdown().await.expect("it ends");
+            theirs
+        };
+        let hear = async {
+            let mut ours = world.connect(far).await.map_err(why).expect("a handshake").into_inner();
+            let (scratch, mut room, mut heard, mut most) =
+                (Scratch::default(), vec![0; LEAST_ROOM], Vec::new(), 0);
+            loop {
+                let read = poll_fn(|cx| {
+                    let read = ours.poll_read(cx, &mut room, &scratch);
+                    most = most.max(ours.partial.len());
+                    read
+                });
+                let n = read.await.expect("it reads");
+                if n == 0 {
+                    return (heard, most);
+                }
+                heard.extend_from_slice(&room[..n]);
+            }
+        };
+        let (_theirs, (heard, most)) = runtime.block_on(async { tokio::join!(say, hear) });
+        assert!(most > LONGEST_RECORD, "the message came in parts: {most}");
+        assert!(heard == said, "{} of {} bytes, seed {seed}", heard.len(), said.len());
+    }
 }
 
 #[tokio::test]
