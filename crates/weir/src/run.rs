@@ -161,13 +161,11 @@ impl Running {
     /// Waits for a signal, then drains. A second signal ends it at once.
     async fn until_told(self, mut signals: Signals) -> Result<ExitCode> {
         let reload = Arc::clone(&self.reload);
-        let signal = loop {
-            tokio::select! {
-                signal = signals.end(&reload) => break signal,
-                () = self.leave.notified() => break "POST /api/v1/drain",
-                () = self.data_plane.a_worker_is_lost() => {
-                    return Err(anyhow!("a worker ended by itself; see the log"));
-                }
+        let signal = tokio::select! {
+            signal = signals.end(&reload) => signal,
+            () = self.leave.notified() => "POST /api/v1/drain",
+            () = self.data_plane.a_worker_is_lost() => {
+                return Err(anyhow!("a worker ended by itself; see the log"));
             }
         };
         let drain_timeout = self.node.plan().runtime.drain_timeout;
