@@ -52,7 +52,10 @@ async fn a_flapping_backend_costs_few_lines_no_storm_of_checks_and_no_client() {
     let check = "health_check: {type: http, interval: 50ms, timeout: 2s, rise: 2, fall: 2}";
     let began = Instant::now();
     let world = over(&[a.entry(""), b.entry("")]).pool(check).start().await;
-    let before = told(&world.weir).len();
+    let runs = || told(&world.weir).iter().position(|line| line["message"] == "weir runs");
+    // It serves before all that it has said of its start has been read.
+    eventually_true(PATIENCE, "the start is told", || runs().is_some()).await;
+    let before = 1 + runs().unwrap();
     // It ends well.
     for flip in 0..FLIPS {
         b.be(flip % 2 == 1);
