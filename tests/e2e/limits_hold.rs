@@ -10,6 +10,9 @@ use weir_tests::stream::{End, Stream};
 use weir_tests::weir::Launch;
 use weir_tests::world::{Identities, Mode, NAME, World};
 
+/// Longer than anything here takes, also with both cores busy.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 #[tokio::test]
 async fn above_pending_the_oldest_goes() {
     for mode in [Mode::Passthrough, Mode::Offload] {
@@ -87,6 +90,39 @@ async fn at_max_connections_the_next_waits() {
     drop((second, third));
     let metrics = world.weir.settle().await;
     assert!(metrics.count("weir_limited_total", &[("reason", "max_connections")]) >= 1, "{}", metrics.text);
+}
+
+/// Whoever comes while another one waits for room leaves the socket readable for longer than anybody waits there.
+#[tokio::test]
+async fn at_max_connections_nobody_is_counted_who_is_not_there() {
+    let listener = "limits: {max_connections: 1}";
+    let world = World::of(Mode::Passthrough).plain().runtime("workers: 1").listener(listener).start().await;
+    let limited = async || {
+        let metrics = world.weir.metrics().await;
+        metrics.count("weir_limited_total", &[("reason", "max_connections")])
+    };
+    let mut inside = world.connect().await;
+    inside.send(b"x").await.unwrap();
+    inside.exactly(1).await.unwrap();
+    let second = world.connect().await;
+    eventually(PATIENCE, "the second waits", async || match limited().await {
+        1 => Ok(()),
+        other => Err(other.to_string()),
+    })
+    .await;
+    let third = world.connect().await;
+    for mut next in [second, third] {
+        inside.finish().await;
+        assert_eq!(inside.rest().await.1, End::Clean);
+        next.send(b"x").await.unwrap();
+        next.exactly(1).await.unwrap();
+        inside = next;
+    }
+    // The third is in, and nobody waits.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(limited().await, 2);
+    drop(inside);
+    world.weir.settle().await;
 }
 
 #[tokio::test]
