@@ -117,10 +117,7 @@ impl<S: Side> Wire for Tls<S> {
         end: Option<Finish>,
         memory: &Memory,
     ) -> Poll<io::Result<usize>> {
-        match end {
-            Some(Finish::Clean) => self.0.poll_write_last(cx, bytes, &memory.tls),
-            Some(Finish::Bare) | None => self.0.poll_write(cx, bytes, &memory.tls),
-        }
+        self.0.poll_write(cx, bytes, end == Some(Finish::Clean), &memory.tls)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -61,7 +61,7 @@ impl<S: Side, IO: Transport> AsyncRead for Buffered<S, IO> {
 impl<S: Side, IO: Transport> AsyncWrite for Buffered<S, IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
-        this.stream.poll_write(cx, buf, &this.scratch)
+        this.stream.poll_write(cx, buf, false, &this.scratch)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

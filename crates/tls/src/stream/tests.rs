@@ -126,7 +126,7 @@ async fn what_the_socket_does_not_take_is_counted_until_it_has_gone() {
     let (mut ours, scratch, plain) = (ours.into_inner(), Scratch::default(), vec![7; AT_ONCE]);
     let mut pieces = Vec::new();
     poll_fn(|cx| {
-        while let Poll::Ready(taken) = ours.poll_write(cx, &plain, &scratch) {
+        while let Poll::Ready(taken) = ours.poll_write(cx, &plain, false, &scratch) {
             pieces.push(taken.expect("a piece"));
         }
         Poll::Ready(())
@@ -140,7 +140,7 @@ async fn what_the_socket_does_not_take_is_counted_until_it_has_gone() {
     assert!(ours.counted.is_none());
     // Where others keep much, it works in small pieces.
     let _much = scratch.ledger.enter(1 << 30);
-    let taken = poll_fn(|cx| ours.poll_write(cx, &plain, &scratch)).await.expect("a piece");
+    let taken = poll_fn(|cx| ours.poll_write(cx, &plain, false, &scratch)).await.expect("a piece");
     assert_eq!(taken, ONE_RECORD);
 }
 

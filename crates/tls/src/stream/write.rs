@@ -14,37 +14,17 @@ const CLOSE_NOTIFY: usize = 128;
 impl<S: Side, IO: Transport> TlsStream<S, IO> {
     /// Takes a part of `plain`, and sends what the socket takes of it; the rest is kept for [`Self::poll_flush`].
     ///
+    /// `last`: nothing comes behind `plain`, and [`Self::poll_close_notify`] and the end of the stream below follow at
+    /// once. With the end of `plain` goes close_notify.
+    ///
     /// # Errors
     /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
         plain: &[u8],
-        scratch: &Scratch,
-    ) -> Poll<io::Result<usize>> {
-        self.poll_seal(cx, plain, scratch, false)
-    }
-
-    /// The same for the last of it: [`Self::poll_close_notify`] and the end of the stream below follow at once. With the
-    /// end of `plain` goes close_notify.
-    ///
-    /// # Errors
-    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session.
-    pub fn poll_write_last(
-        &mut self,
-        cx: &mut Context<'_>,
-        plain: &[u8],
-        scratch: &Scratch,
-    ) -> Poll<io::Result<usize>> {
-        self.poll_seal(cx, plain, scratch, true)
-    }
-
-    fn poll_seal(
-        &mut self,
-        cx: &mut Context<'_>,
-        plain: &[u8],
-        scratch: &Scratch,
         last: bool,
+        scratch: &Scratch,
     ) -> Poll<io::Result<usize>> {
         if !self.may_wait || self.unsent.len() > LONG_TICKET {
             ready!(self.poll_flush(cx))?;
