@@ -42,6 +42,7 @@ mod explain_tells_the_truth;
 mod health_checks_decide;
 mod idle_connections_are_cheap;
 mod limits_hold;
+mod nagle_clients_do_not_wait;
 mod names_are_followed;
 mod offload_decrypts;
 mod operators_can_see;

@@ -57,6 +57,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             if buf.filled().is_empty() || self.reading == Reading::Ended {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
+            self.unacknowledged = true;
             self.partial.extend_from_slice(buf.filled());
         }
     }

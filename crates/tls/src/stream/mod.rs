@@ -45,6 +45,8 @@ pub struct TlsStream<S, IO> {
     counted: Option<Entry>,
     /// What is to be sent may wait for what is written next: it is a ticket.
     may_wait: bool,
+    /// A handshake message of the peer's has been read, and nothing has been sent since that would acknowledge it.
+    unacknowledged: bool,
     reading: Reading,
     /// A flush failed, and whoever asked for it may not have looked: the socket tells of that once, and what it reads
     /// then looks like an end.
@@ -129,6 +131,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             sent: 0,
             counted: None,
             may_wait: false,
+            unacknowledged: false,
             reading: Reading::Open,
             broke: None,
             said_goodbye: false,
@@ -209,7 +212,12 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
                 continue;
             }
             let mut buf = ReadBuf::new(room);
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            let polled = Pin::new(&mut self.io).poll_read(cx, &mut buf);
+            if polled.is_pending() && std::mem::take(&mut self.unacknowledged) {
+                // Only now: most clients' first bytes are there already, and are acknowledged with the answer.
+                self.io.acknowledge();
+            }
+            ready!(polled)?;
             let read = buf.filled().len();
             self.reads.saw(buf.remaining() == 0);
             if read == 0 {
@@ -241,6 +249,8 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             if filled > 0 {
                 return Poll::Ready(Ok(filled));
             }
+            // Tickets: a backend's first answer may wait for their acknowledgement.
+            self.unacknowledged = self.partial.is_empty();
         }
     }
 

@@ -1,6 +1,6 @@
 //! What a TLS stream stands on.
 
-use rustix::net::{SendFlags, send};
+use rustix::net::{SendFlags, send, sockopt};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -14,6 +14,10 @@ pub trait Transport: AsyncRead + AsyncWrite + Unpin {
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(self).poll_write(cx, bytes)
     }
+
+    /// Acknowledges what has been read now, where the system waits for something to send it with. A peer that leaves
+    /// Nagle's algorithm on (RFC 9293 §3.7.4) sends nothing small until then.
+    fn acknowledge(&self) {}
 }
 
 impl Transport for TcpStream {
@@ -28,5 +32,10 @@ impl Transport for TcpStream {
                 sent => return Poll::Ready(sent),
             }
         }
+    }
+
+    fn acknowledge(&self) {
+        // `TCP_QUICKACK`, tcp(7). A socket that takes no option is gone, and the next read says so.
+        let _gone: Result<(), _> = sockopt::set_tcp_quickack(self, true);
     }
 }

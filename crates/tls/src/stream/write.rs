@@ -42,7 +42,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         }
         let mut end = ticket + self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default())?;
         self.all_gone();
-        self.may_wait = false;
+        (self.may_wait, self.unacknowledged) = (false, false);
         if last && !std::mem::replace(&mut self.said_goodbye, true) {
             self.queue_close_notify();
             let goodbye = std::mem::take(&mut self.unsent);
@@ -102,7 +102,10 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             let unsent = self.unsent.get(self.sent..).unwrap_or_default();
             match ready!(send(&mut self.io, cx, unsent, last)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(n) => self.sent += n,
+                Ok(n) => {
+                    self.sent += n;
+                    self.unacknowledged = false;
+                }
                 Err(error) => {
                     self.broke.get_or_insert(error.kind());
                     return Poll::Ready(Err(error));
