@@ -54,6 +54,7 @@ mod reloads;
 mod routes_choose_the_backend;
 mod sessions_are_resumed;
 mod splice_moves_bulk_alone;
+mod strangers_pages_reach_no_admin_server;
 mod the_configuration_is_found;
 mod the_demo_shows_three_modes;
 mod the_drain_finishes_what_runs;

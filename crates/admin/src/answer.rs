@@ -1,7 +1,8 @@
 //! A path → an answer. What changes something is a POST, and stands in `change`.
 
+use crate::origin::{Transport, asked_by_loopback};
 use crate::ready::{Pools, ready};
-use crate::reply::{Answer, answer, json, text};
+use crate::reply::{Answer, answer, json, refuse, text};
 use crate::status::status;
 use hyper::body::Body;
 use hyper::header::{ALLOW, HeaderValue};
@@ -36,11 +37,18 @@ const INDEX: &str = "weir\n\n\
     POST /api/v1/pools/POOL/backends/BACKEND/drain, /ready, /weight\n";
 
 impl Admin {
-    /// Answers one request.
+    /// Answers one request, unless it was asked under a name that is not this machine's (403).
     pub(crate) async fn answer<B: Body<Error: Error + Send + Sync + 'static>>(
         &self,
         request: Request<B>,
+        transport: Transport,
     ) -> Answer {
+        if let Err(why) = asked_by_loopback(&request, transport) {
+            return match request.uri().path().starts_with("/api/") {
+                true => refuse(StatusCode::FORBIDDEN, why),
+                false => text(StatusCode::FORBIDDEN, format!("{why}\n")),
+            };
+        }
         match *request.method() {
             Method::GET | Method::HEAD => self.show(&request),
             Method::POST => self.change(request).await,

@@ -1,20 +1,15 @@
 //! What changes something: reload, drain, and what is set by hand.
-//!
-//! The admin server listens on loopback or on a Unix socket alone. A browser on the same machine could still be made
-//! to send a POST by any page that it shows, so one that comes from another origin, or under a name that is not
-//! loopback's, is refused.
 
 use crate::answer::Admin;
-use crate::reply::{Answer, json};
+use crate::origin::sent_by_no_other_page;
+use crate::reply::{Answer, json, refuse};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
-use hyper::header::{HOST, HeaderMap, ORIGIN};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{Request, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde_json::json;
 use std::error::Error;
-use std::net::IpAddr;
 use std::sync::Arc;
 use weir_control::control::reload::ReloadError;
 
@@ -34,7 +29,7 @@ impl Admin {
         &self,
         request: Request<B>,
     ) -> Answer {
-        if let Err(why) = from_here(request.headers()) {
+        if let Err(why) = sent_by_no_other_page(request.headers()) {
             return refuse(StatusCode::FORBIDDEN, why);
         }
         let path = request.uri().path().to_owned();
@@ -145,37 +140,9 @@ async fn weight<B: Body<Error: Error + Send + Sync + 'static>>(request: Request<
     Ok(weight)
 }
 
-/// Is the request from this machine's own tools, or a page of its own?
-fn from_here(headers: &HeaderMap) -> Result<(), &'static str> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    if text("sec-fetch-site").is_some_and(|site| !matches!(site, "same-origin" | "none")) {
-        return Err("a page of another site may not change anything");
-    }
-    let host = text(HOST.as_str());
-    let same = |origin: &str| origin.strip_prefix("http://").is_some_and(|rest| Some(rest) == host);
-    if text(ORIGIN.as_str()).is_some_and(|origin| !same(origin)) {
-        return Err("a page of another origin may not change anything");
-    }
-    // A name of a stranger's that resolves to loopback makes his page same-origin (DNS rebinding).
-    let named = host.and_then(|host| host.parse::<Uri>().ok()?.host().map(str::to_owned));
-    let loopback = named.is_none_or(|host| {
-        let ip: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
-        host == "localhost" || ip.is_some_and(|ip| ip.is_loopback())
-    });
-    if loopback { Ok(()) } else { Err("the Host is not this machine's loopback") }
-}
-
-fn refuse(status: StatusCode, why: &str) -> Answer {
-    json(status, &json!({ "error": why }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn headers(list: &[(&'static str, &'static str)]) -> HeaderMap {
-        list.iter().map(|(n, v)| (n.parse().unwrap(), v.parse().unwrap())).collect()
-    }
 
     #[test]
     fn names_in_paths_are_decoded() {
@@ -185,31 +152,6 @@ mod tests {
             ["/api/v1/pools/a/backends/b", "/api/v1/pools/a/backends/b/kill", "/api/v1/pools/a/b/c/drain"]
         {
             assert_eq!(by_hand(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn pages_of_others_change_nothing() {
-        for good in [
-            &[("host", "127.0.0.1:9901")][..],
-            &[
-                ("host", "localhost:9901"),
-                ("origin", "http://localhost:9901"),
-                ("sec-fetch-site", "same-origin"),
-            ],
-            &[("host", "[::1]:9901")],
-            &[],
-        ] {
-            assert_eq!(from_here(&headers(good)), Ok(()), "{good:?}");
-        }
-        for bad in [
-            &[("host", "127.0.0.1:9901"), ("origin", "http://evil.example")][..],
-            &[("host", "127.0.0.1:9901"), ("origin", "null")],
-            &[("host", "127.0.0.1:9901"), ("sec-fetch-site", "cross-site")],
-            &[("host", "evil.example:9901")],
-            &[("host", "evil.example:9901"), ("origin", "http://evil.example:9901")],
-        ] {
-            assert!(from_here(&headers(bad)).is_err(), "{bad:?}");
         }
     }
 }

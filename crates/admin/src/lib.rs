@@ -2,11 +2,13 @@
 //!
 //! - [`server`] binds, accepts, bounds.
 //! - [`answer`] a path → an answer; `change` those that change something; `reply` how answers look.
+//! - `origin` which requests are a web page's, and refused.
 //! - [`status`] the state of the process as JSON.
 //! - [`ready`] may traffic come?
 
 pub mod answer;
 mod change;
+mod origin;
 pub mod ready;
 mod reply;
 pub mod server;

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::{Response, StatusCode};
+use serde_json::json;
 
 /// What a caller gets.
 pub(crate) type Answer = Response<Full<Bytes>>;
@@ -16,6 +17,11 @@ pub(crate) fn json(status: StatusCode, value: &impl serde::Serialize) -> Answer 
         Ok(body) => answer(status, JSON, body + "\n"),
         Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
+}
+
+/// A refusal, as the API words it.
+pub(crate) fn refuse(status: StatusCode, why: &str) -> Answer {
+    json(status, &json!({ "error": why }))
 }
 
 pub(crate) fn text(status: StatusCode, body: String) -> Answer {

@@ -1,6 +1,7 @@
 //! Binds the admin address, accepts, and bounds what a caller can cost.
 
 use crate::answer::Admin;
+use crate::origin::Transport;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -67,12 +68,14 @@ pub async fn serve(bound: &Bound, admin: Arc<Admin>, tasks: &TaskTracker) {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let admin = Arc::clone(&admin);
         let accepted = match bound {
-            Bound::Tcp(listener) => {
-                listener.accept().await.map(|(s, _)| tasks.spawn(held(permit, converse(s, admin))))
-            }
-            Bound::Unix(listener, _) => {
-                listener.accept().await.map(|(s, _)| tasks.spawn(held(permit, converse(s, admin))))
-            }
+            Bound::Tcp(listener) => listener
+                .accept()
+                .await
+                .map(|(s, _)| tasks.spawn(held(permit, converse(s, Transport::Tcp, admin)))),
+            Bound::Unix(listener, _) => listener
+                .accept()
+                .await
+                .map(|(s, _)| tasks.spawn(held(permit, converse(s, Transport::Unix, admin)))),
         };
         if let Err(error) = accepted {
             tracing::debug!(%error, "cannot accept an admin connection");
@@ -86,10 +89,10 @@ async fn held<T>(permit: T, work: impl Future<Output = ()>) {
     drop(permit);
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, admin: Arc<Admin>) {
+async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, transport: Transport, admin: Arc<Admin>) {
     let service = service_fn(|request| {
         let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(admin.answer(request).await) }
+        async move { Ok::<_, Infallible>(admin.answer(request, transport).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(REQUEST_MAX);

@@ -1,0 +1,271 @@
+//! Does a request come from this machine's own tools, or from a web page?
+//!
+//! The admin server listens on loopback or on a Unix socket alone, but a browser on the same machine reaches loopback
+//! too, for any page that it shows. So two things are checked, and what cannot be read is refused:
+//!
+//! - **the name** by which weir is asked, for every method: a page of a stranger whose own name resolves to loopback
+//!   (DNS rebinding) is same-origin to the browser, and only the `Host` tells. `/healthz` and `/readyz` are answered
+//!   under any name, since probes send the name or address that they know, and the answers hold no secret;
+//! - **the page** that a request which changes something was sent by.
+//!
+//! No browser reaches a Unix socket, so there the name does not matter.
+
+use hyper::header::{HOST, HeaderMap, HeaderValue, ORIGIN};
+use hyper::{Method, Request, Version};
+use std::net::IpAddr;
+use url::Host;
+
+/// What a request came in by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// TCP on loopback.
+    Tcp,
+    /// A Unix socket.
+    Unix,
+}
+
+/// May this request be answered, whatever it asks?
+///
+/// # Errors
+/// Why not, in one line.
+pub(crate) fn asked_by_loopback<B>(request: &Request<B>, transport: Transport) -> Result<(), &'static str> {
+    if transport == Transport::Unix || is_probe(request) {
+        return Ok(());
+    }
+    // A target in absolute form (`GET http://host/path`) names a host of its own, beside the header.
+    if request.uri().authority().is_some_and(|target| !is_loopback(target.as_str())) {
+        return Err("the target's host is not this machine's loopback");
+    }
+    let mut hosts = request.headers().get_all(HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        // HTTP/1.0 has no Host, and no browser speaks it.
+        (None, _) if request.version() <= Version::HTTP_10 => Ok(()),
+        (None, _) => Err("there is no Host"),
+        (Some(host), None) if host.to_str().is_ok_and(is_loopback) => Ok(()),
+        (Some(_), None) => {
+            Err("the Host is not this machine's loopback: ask for 127.0.0.1, [::1] or localhost")
+        }
+        (Some(_), Some(_)) => Err("there is more than one Host"),
+    }
+}
+
+fn is_probe<B>(request: &Request<B>) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+        && matches!(request.uri().path(), "/healthz" | "/readyz")
+}
+
+/// May this request change something? [`asked_by_loopback`] has let it pass.
+///
+/// # Errors
+/// Why not, in one line.
+pub(crate) fn sent_by_no_other_page(headers: &HeaderMap) -> Result<(), &'static str> {
+    let all = |name: &str, good: &dyn Fn(&HeaderValue) -> bool| headers.get_all(name).iter().all(good);
+    if !all("sec-fetch-site", &|site| site == "same-origin" || site == "none") {
+        return Err("a page of another site may not change anything");
+    }
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    let same = |origin: &HeaderValue| {
+        origin.as_bytes().strip_prefix(b"http://").is_some_and(|rest| Some(rest) == host)
+    };
+    if !all(ORIGIN.as_str(), &same) {
+        return Err("a page of another origin may not change anything");
+    }
+    Ok(())
+}
+
+/// Is this `host` or `host:port` loopback? What cannot be read is not.
+fn is_loopback(authority: &str) -> bool {
+    let (host, port) = match authority.rsplit_once(':') {
+        // The colons in brackets are those of an IPv6 address.
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (authority, ""),
+    };
+    let a_port = port.is_empty() || port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+    // The parser undoes percent-encoding, which no Host has.
+    if !a_port || host.contains('%') {
+        return false;
+    }
+    match Host::parse(host) {
+        Ok(Host::Ipv4(ip)) => ip.is_loopback(),
+        Ok(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
+        Ok(Host::Domain(name)) => name.strip_suffix('.').unwrap_or(&name) == "localhost",
+        Err(_unreadable) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(method: Method, target: &str, version: Version, headers: &[(&str, &str)]) -> Request<()> {
+        let mut request = Request::builder().method(method).uri(target).version(version);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap()
+    }
+
+    /// Is `GET /metrics` with this Host answered?
+    fn passes(host: &str) -> bool {
+        let asked = request(Method::GET, "/metrics", Version::HTTP_11, &[("host", host)]);
+        asked_by_loopback(&asked, Transport::Tcp).is_ok()
+    }
+
+    #[test]
+    fn loopback_passes_in_every_notation() {
+        for host in [
+            "127.0.0.1:9901",
+            "127.0.0.1",
+            "127.255.0.9:1",
+            "127.0.0.1.:9901",
+            "127.1:9901",
+            "0x7f.0.0.1",
+            "2130706433:9901",
+            "[::1]:9901",
+            "[::1]",
+            "[0:0:0:0:0:0:0:1]:9901",
+            "[::ffff:127.0.0.1]:9901",
+            "[::FFFF:7f00:2]",
+            "localhost",
+            "localhost:9901",
+            "LocalHost:9901",
+            "localhost.:9901",
+            "LOCALHOST.",
+            "localhost:",
+        ] {
+            assert!(passes(host), "{host} is refused");
+        }
+    }
+
+    #[test]
+    fn any_other_host_is_refused_and_so_is_one_that_cannot_be_read() {
+        for host in [
+            "evil.example:9901",
+            "evil.example",
+            "a{b.example",
+            "a{b.example:9901",
+            "a b.example",
+            "",
+            ":9901",
+            "128.0.0.1:9901",
+            "0.0.0.0:9901",
+            "10.0.0.1",
+            "[::]:9901",
+            "[::2]",
+            "[fe80::1%25lo]",
+            "[::ffff:10.0.0.1]:9901",
+            "::1",
+            "[::1",
+            "[::1]x",
+            "[::1]]:9901",
+            "localhost.evil.example",
+            "127.0.0.1.evil.example",
+            "evil.localhost",
+            "localhost..",
+            "localhost:x",
+            "localhost:+1",
+            "localhost:99999",
+            "localhost:9901:1",
+            "evil@localhost:9901",
+            "localhost@evil.example",
+            "localhost:9901@evil.example",
+            "localhost/evil.example",
+            "localhost,evil.example",
+            "localhost#evil.example",
+            "%6cocalhost:9901",
+            "http://localhost:9901",
+        ] {
+            assert!(!passes(host), "{host} passes");
+        }
+        let mut bytes = request(Method::GET, "/metrics", Version::HTTP_11, &[]);
+        bytes.headers_mut().insert(HOST, HeaderValue::from_bytes(b"localhost\xe9").unwrap());
+        assert!(asked_by_loopback(&bytes, Transport::Tcp).is_err(), "a Host that is no ASCII passes");
+    }
+
+    #[test]
+    fn every_method_and_path_is_guarded_but_for_probes() {
+        let stranger = [("host", "evil.example")];
+        for method in [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS]
+        {
+            for path in ["/", "/metrics", "/api/v1/status", "/api/v1/config", "/healthz/", "/nowhere"] {
+                let asked = request(method.clone(), path, Version::HTTP_11, &stranger);
+                assert!(asked_by_loopback(&asked, Transport::Tcp).is_err(), "{method} {path}");
+                assert!(asked_by_loopback(&asked, Transport::Unix).is_ok(), "{method} {path} on a socket");
+            }
+        }
+        for (method, path, passes) in [
+            (Method::GET, "/healthz", true),
+            (Method::HEAD, "/readyz", true),
+            (Method::GET, "/readyz?pools=ignore", true),
+            (Method::POST, "/healthz", false),
+        ] {
+            let asked = request(method.clone(), path, Version::HTTP_11, &stranger);
+            assert_eq!(asked_by_loopback(&asked, Transport::Tcp).is_ok(), passes, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn only_http_1_0_may_come_without_a_host() {
+        let asked = |version, headers: &[(&str, &str)]| {
+            asked_by_loopback(&request(Method::GET, "/metrics", version, headers), Transport::Tcp)
+        };
+        assert_eq!(asked(Version::HTTP_10, &[]), Ok(()));
+        assert!(asked(Version::HTTP_11, &[]).is_err());
+        assert!(asked(Version::HTTP_10, &[("host", "evil.example")]).is_err());
+    }
+
+    #[test]
+    fn there_is_one_host_and_the_target_has_no_other() {
+        let asked = |target, headers: &[(&str, &str)]| {
+            asked_by_loopback(&request(Method::GET, target, Version::HTTP_11, headers), Transport::Tcp)
+        };
+        for second in ["localhost", "evil.example"] {
+            assert!(asked("/metrics", &[("host", "localhost"), ("host", second)]).is_err(), "{second}");
+        }
+        let host = [("host", "localhost:9901")];
+        assert_eq!(asked("http://localhost:9901/metrics", &host), Ok(()));
+        for target in [
+            "http://evil.example/metrics",
+            "http://evil@localhost:9901/metrics",
+            "http://localhost@evil.example/metrics",
+            "evil.example:9901",
+        ] {
+            assert!(asked(target, &host).is_err(), "{target}");
+        }
+        assert!(asked("http://localhost:9901/metrics", &[("host", "evil.example")]).is_err());
+    }
+
+    #[test]
+    fn pages_of_others_change_nothing() {
+        let sent = |list: &[(&str, &str)]| {
+            let request = request(Method::POST, "/api/v1/reload", Version::HTTP_11, list);
+            sent_by_no_other_page(request.headers())
+        };
+        for good in [
+            &[("host", "127.0.0.1:9901")][..],
+            &[
+                ("host", "localhost:9901"),
+                ("origin", "http://localhost:9901"),
+                ("sec-fetch-site", "same-origin"),
+            ],
+            &[("host", "localhost:9901"), ("sec-fetch-site", "none")],
+            &[],
+        ] {
+            assert_eq!(sent(good), Ok(()), "{good:?}");
+        }
+        for bad in [
+            &[("host", "127.0.0.1:9901"), ("origin", "http://evil.example")][..],
+            &[("host", "127.0.0.1:9901"), ("origin", "null")],
+            &[("origin", "http://")],
+            &[
+                ("host", "127.0.0.1:9901"),
+                ("origin", "http://127.0.0.1:9901"),
+                ("origin", "http://evil.example"),
+            ],
+            &[("host", "127.0.0.1:9901"), ("sec-fetch-site", "cross-site")],
+            &[("host", "127.0.0.1:9901"), ("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")],
+        ] {
+            assert!(sent(bad).is_err(), "{bad:?}");
+        }
+    }
+}
