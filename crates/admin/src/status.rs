@@ -2,11 +2,12 @@
 
 use serde::Serialize;
 use std::sync::Arc;
+use tokio::time::Instant;
 use weir_control::Control;
 use weir_control::discovery::Names;
 use weir_core::pool::names::Target;
 use weir_core::pool::{Backend, Pool};
-use weir_router::node::Phase;
+use weir_router::node::{Node, Phase};
 use weir_router::plan::Listener;
 
 /// The whole of it.
@@ -16,6 +17,8 @@ pub struct Status {
     /// serving, leaving (not ready any more, still accepting) or draining.
     phase: &'static str,
     uptime_seconds: u64,
+    /// `null` while it serves.
+    draining: Option<DrainingStatus>,
     generation: u64,
     /// Open connections by the generation of the configuration that they began with.
     generations: Vec<GenerationStatus>,
@@ -24,6 +27,16 @@ pub struct Status {
     listeners: Vec<ListenerStatus>,
     pools: Vec<PoolStatus>,
     certificates: Vec<CertificateStatus>,
+}
+
+/// How far the end of the process is.
+#[derive(Debug, Serialize)]
+struct DrainingStatus {
+    /// When it was told to end, RFC 3339.
+    since: String,
+    seconds: u64,
+    /// When connections that are open then are closed; `null` while it still accepts.
+    ends_in_seconds: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -54,6 +67,8 @@ struct ListenerStatus {
 struct PoolStatus {
     name: Arc<str>,
     usable: usize,
+    /// In service, whether or not they are at their `max_connections`.
+    healthy: usize,
     /// Which backend is next.
     balance: &'static str,
     /// Are so few in service that health is ignored?
@@ -92,8 +107,21 @@ struct BackendStatus {
     last_check_seconds_ago: Option<f64>,
     /// Why the last failed check failed; kept after recovery.
     last_failure: Option<String>,
+    /// The last connections that could not be made; `null` before the first.
+    dial_failures: Option<DialFailuresStatus>,
     /// `null` before a check over TLS has seen it.
     certificate: Option<SeenCertificate>,
+}
+
+/// Connections that could not be made, with five minutes at most between one and the next.
+#[derive(Debug, Serialize)]
+struct DialFailuresStatus {
+    count: u64,
+    /// Why the last one failed.
+    last: String,
+    last_seconds_ago: f64,
+    /// When the first of them failed.
+    since_seconds_ago: f64,
 }
 
 /// What a check saw of a backend's certificate.
@@ -101,6 +129,8 @@ struct BackendStatus {
 struct SeenCertificate {
     /// RFC 3339; `null` where it could not be read.
     not_after: Option<String>,
+    /// Whole days until then; negative once it has ended.
+    days_left: Option<i64>,
     /// `ok`, or why it does not convince; `null` where there is nobody to judge by.
     verdict: Option<&'static str>,
 }
@@ -112,6 +142,8 @@ struct CertificateStatus {
     names: Vec<String>,
     /// RFC 3339.
     not_after: String,
+    /// Whole days until then; negative once it has ended.
+    days_left: i64,
 }
 
 /// Reads the state now.
@@ -126,6 +158,7 @@ pub fn status(control: &Control, version: &'static str) -> Status {
             Phase::Draining { .. } => "draining",
         },
         uptime_seconds: node.started.elapsed().as_secs(),
+        draining: draining(node),
         generation: plan.generation,
         generations: node
             .generations()
@@ -140,6 +173,16 @@ pub fn status(control: &Control, version: &'static str) -> Status {
         pools: plan.pools.iter().map(|p| pool(p, control.names())).collect(),
         certificates: plan.listeners.iter().flat_map(|l| certificates(l)).collect(),
     }
+}
+
+fn draining(node: &Node) -> Option<DrainingStatus> {
+    let lasted = node.leaving_since()?.elapsed();
+    let ends_in_seconds = match node.phase() {
+        Phase::Draining { over, .. } => Some(over.saturating_duration_since(Instant::now()).as_secs()),
+        Phase::Serving | Phase::Leaving => None,
+    };
+    let since = rfc3339(now().saturating_sub_unsigned(lasted.as_secs()));
+    Some(DrainingStatus { since, seconds: lasted.as_secs(), ends_in_seconds })
 }
 
 fn listener(l: &Listener) -> ListenerStatus {
@@ -163,6 +206,7 @@ fn pool(p: &Pool, names: &Names) -> PoolStatus {
     PoolStatus {
         name: Arc::clone(&p.name),
         usable: p.usable(),
+        healthy: p.healthy(),
         balance: p.settings.balance.label(),
         panic: p.is_in_panic(),
         health_check: p.settings.health_check.kind.label(),
@@ -195,11 +239,17 @@ fn backend(b: &Backend, backup: bool) -> BackendStatus {
         connections: b.live.metrics.reached(),
         last_check_seconds_ago: last.at.map(|at| at.elapsed().as_secs_f64()),
         last_failure: last.failure,
-        certificate: b
-            .live
-            .metrics
-            .certificate()
-            .map(|seen| SeenCertificate { not_after: seen.not_after.map(rfc3339), verdict: seen.verdict }),
+        dial_failures: b.live.dial_failures().map(|dials| DialFailuresStatus {
+            count: dials.count,
+            last: dials.why,
+            last_seconds_ago: dials.at.elapsed().as_secs_f64(),
+            since_seconds_ago: dials.since.elapsed().as_secs_f64(),
+        }),
+        certificate: b.live.metrics.certificate().map(|seen| SeenCertificate {
+            not_after: seen.not_after.map(rfc3339),
+            days_left: seen.not_after.map(days_left),
+            verdict: seen.verdict,
+        }),
     }
 }
 
@@ -211,11 +261,36 @@ fn certificates(l: &Listener) -> Vec<CertificateStatus> {
             file: c.file.clone(),
             names: c.names.clone(),
             not_after: rfc3339(c.not_after),
+            days_left: days_left(c.not_after),
         })
         .collect()
+}
+
+/// Whole days until a time in seconds since 1970; negative once it is past.
+fn days_left(end: i64) -> i64 {
+    end.saturating_sub(now()).div_euclid(24 * 60 * 60)
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
 }
 
 /// A time in seconds since 1970; empty where no calendar has it.
 fn rfc3339(seconds: i64) -> String {
     jiff::Timestamp::from_second(seconds).map(|t| t.to_string()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_whole_and_negative_once_they_are_past() {
+        let day = 24 * 60 * 60;
+        for (seconds, days) in [(day * 3 + 60, 3), (60, 0), (-60, -1), (-day - 60, -2)] {
+            assert_eq!(days_left(now() + seconds), days, "{seconds}");
+        }
+        assert!(days_left(i64::MIN) < 0 && days_left(i64::MAX) > 0);
+    }
 }

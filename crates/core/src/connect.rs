@@ -93,6 +93,10 @@ impl<'a> Dialling<'a> {
                 }
                 Err(error) => {
                     backend.live.metrics.connection(error.label());
+                    // What this machine lacks is told by the connection's own record.
+                    if !matches!(error, ConnectError::Local(_)) {
+                        backend.live.note_dial_failure(Instant::now(), &error);
+                    }
                     if error.is_the_backends_own() {
                         self.pool.failed(backend, error.label());
                     }

@@ -63,7 +63,7 @@ pub enum ConnectError {
     #[error("no local resource for a connection: {0}")]
     Local(#[source] io::Error),
     /// Its TLS handshake failed.
-    #[error("TLS handshake failed: {reason:?}")]
+    #[error("TLS handshake failed: {}", reason.label())]
     Tls {
         /// Why.
         reason: Reason,
@@ -228,6 +228,46 @@ impl From<Stop> for ConnError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The words in the first column of the table under a heading of docs/operations.md.
+    fn documented(heading: &str) -> Vec<String> {
+        let page = include_str!("../../../docs/operations.md");
+        let (_, section) = page.split_once(&format!("\n## {heading}\n")).unwrap();
+        let rows = section
+            .lines()
+            .take_while(|line| !line.starts_with("## "))
+            .filter(|line| line.starts_with("| `"));
+        let first = rows.filter_map(|row| row.split('|').nth(1));
+        first.flat_map(|cell| cell.split('`').skip(1).step_by(2).map(str::to_owned)).collect()
+    }
+
+    #[test]
+    fn every_reason_is_documented_and_no_other_is() {
+        let mut handshakes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.label()).collect();
+        let mut told = documented("Why a TLS handshake failed");
+        handshakes.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(told, handshakes);
+
+        let io = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let mut others: Vec<&str> = [
+            ConnError::Hello(Fault::Malformed),
+            ConnError::Hello(Fault::BadSni),
+            ConnError::Hello(Fault::TooLarge),
+            ConnError::Connect(ConnectError::Failed(io())),
+            ConnError::Connect(ConnectError::Local(io())),
+            ConnError::Connect(ConnectError::TimedOut),
+            ConnError::Broken(Side::Client, io::ErrorKind::InvalidData),
+            ConnError::Stopped(Stop::Pending),
+        ]
+        .iter()
+        .filter_map(ConnError::reason)
+        .collect();
+        let mut told = documented("Other reasons");
+        others.sort_unstable();
+        told.sort_unstable();
+        assert_eq!(told, others);
+    }
 
     #[test]
     fn what_a_client_can_cause_speaks_against_no_backend() {

@@ -6,7 +6,7 @@ use crate::plan::{Address, Listener, Plan};
 use arc_swap::{ArcSwap, Guard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -33,6 +33,8 @@ pub struct Node {
     /// Tells of every plan.
     generation: watch::Sender<u64>,
     phase: watch::Sender<Phase>,
+    /// When the first phase after [`Phase::Serving`] began.
+    leaving: OnceLock<Instant>,
     boot: u128,
 }
 
@@ -147,6 +149,7 @@ impl Node {
             past: Mutex::new(past),
             generation,
             phase: watch::Sender::new(Phase::Serving),
+            leaving: OnceLock::new(),
             boot: u128::from(since_1970.as_secs() & 0xffff_ffff),
         })
     }
@@ -232,8 +235,21 @@ impl Node {
         self.phase.subscribe()
     }
 
+    /// When the process was told to end, once it was.
+    pub fn leaving_since(&self) -> Option<Instant> {
+        self.leaving.get().copied()
+    }
+
+    /// Client connections that are open now.
+    pub fn open(&self) -> usize {
+        self.generations().iter().map(|(_, open)| open).sum()
+    }
+
     /// Moves on in the process's life.
     pub fn enter(&self, phase: Phase) {
+        if phase != Phase::Serving {
+            self.leaving.get_or_init(Instant::now);
+        }
         self.phase.send_replace(phase);
     }
 

@@ -7,6 +7,7 @@ use crate::pick::Share;
 use crate::pool::load::Load;
 use crate::pool::passive::Failures;
 use crate::pool::settings::PassiveCheck;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +42,7 @@ struct Notes {
     checked: bool,
     recovered: Option<Instant>,
     failures: Failures,
+    dials: Option<DialFailures>,
 }
 
 /// Why a backend is out of service; each is a bit.
@@ -76,6 +78,23 @@ pub struct LastCheck {
     /// Why the last failed one failed. Kept after recovery, for whoever asks what was wrong.
     pub failure: Option<String>,
 }
+
+/// Connections that could not be made, as far as no more than [`APART`] lies between one and the next. For the status API:
+/// nothing is decided by it, and nothing is written where connections succeed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DialFailures {
+    /// When the first of them failed.
+    pub since: Instant,
+    /// When the last one did.
+    pub at: Instant,
+    /// How many they are.
+    pub count: u64,
+    /// Why the last one failed.
+    pub why: String,
+}
+
+/// Failures with more time than this between them have nothing to do with each other.
+const APART: Duration = Duration::from_secs(300);
 
 impl Live {
     /// In service, until something says otherwise.
@@ -236,6 +255,20 @@ impl Live {
     /// Notes why it is out of service, without a check.
     pub(crate) fn note_failure(&self, failure: String) {
         self.notes().last.failure = Some(failure);
+    }
+
+    /// Notes that a connection could not be made.
+    pub(crate) fn note_dial_failure(&self, now: Instant, why: &dyn Display) {
+        let why = why.to_string();
+        let mut notes = self.notes();
+        let goes_on = notes.dials.as_ref().filter(|dials| now.duration_since(dials.at) <= APART);
+        let (since, count) = goes_on.map_or((now, 1), |dials| (dials.since, dials.count.saturating_add(1)));
+        notes.dials = Some(DialFailures { since, at: now, count, why });
+    }
+
+    /// The last connections that could not be made.
+    pub fn dial_failures(&self) -> Option<DialFailures> {
+        self.notes().dials.clone()
     }
 
     /// Notes a failure of real traffic. `Some` when that ejects it: for how long. `may_eject` is asked last, and says

@@ -19,7 +19,7 @@ mod load;
 mod passive;
 
 pub use backend::{Backend, Reserved};
-pub use live::{LastCheck, Live, Reason};
+pub use live::{DialFailures, LastCheck, Live, Reason};
 pub use lives::Lives;
 pub(crate) use load::Load;
 pub use settings::{Balance, CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};

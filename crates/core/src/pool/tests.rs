@@ -285,3 +285,20 @@ fn the_last_judgement_is_by_the_newest_state() {
     });
     assert_eq!(wrong, 0, "of {ROUNDS}");
 }
+
+#[test]
+fn failed_dials_belong_together_while_little_time_lies_between_them() {
+    let b = all(&scene().pool(vec![at("127.0.0.1:1")])).remove(0);
+    assert_eq!(b.live.dial_failures(), None);
+    let start = Instant::now();
+    let minutes = |n: u64| start + Duration::from_secs(60 * n);
+    for (at, why) in [(0, "refused"), (4, "refused"), (9, "timed out")] {
+        b.live.note_dial_failure(minutes(at), &why);
+    }
+    let told = b.live.dial_failures().unwrap();
+    assert_eq!((told.since, told.at, told.count, &*told.why), (start, minutes(9), 3, "timed out"));
+    // A quarter of an hour without one: what comes then is another trouble.
+    b.live.note_dial_failure(minutes(24), &"refused");
+    let told = b.live.dial_failures().unwrap();
+    assert_eq!((told.since, told.count), (minutes(24), 1));
+}
