@@ -123,6 +123,50 @@ async fn a_client_without_a_hello_does_not_hold_it_up() {
 }
 
 #[tokio::test]
+async fn the_log_and_the_status_say_how_far_it_is() {
+    let mut world = World::of(Mode::Passthrough).runtime("workers: 2, drain_timeout: 10s").start().await;
+    let mut streams = Vec::new();
+    for _ in 0..3 {
+        let mut stream = world.connect().await;
+        stream.send(b"x").await.unwrap();
+        stream.exactly(1).await.unwrap();
+        streams.push(stream);
+    }
+    assert!(world.weir.ask("/api/v1/status").await.body.contains("\"draining\": null"));
+    world.weir.signal(Signal::TERM);
+    let log = |world: &World, what: &str| {
+        let all = world.weir.program.stderr.all();
+        let lines =
+            all.iter().filter(|line| line.contains(what)).filter_map(|line| serde_json::from_str(line).ok());
+        lines.collect::<Vec<serde_json::Value>>()
+    };
+    eventually(Duration::from_secs(5), "it says how many are left", async || {
+        let told = log(&world, "still draining");
+        if told.iter().any(|line| line["connections"] == 3) { Ok(()) } else { Err(format!("{told:?}")) }
+    })
+    .await;
+    assert_eq!(log(&world, "draining; a second signal")[0]["connections"], 3);
+    let status: serde_json::Value =
+        serde_json::from_str(&world.weir.ask("/api/v1/status").await.body).unwrap();
+    let draining = &status["draining"];
+    assert!((1..9).contains(&draining["seconds"].as_u64().unwrap()), "{draining}");
+    assert!((1..=9).contains(&draining["ends_in_seconds"].as_u64().unwrap()), "{draining}");
+    let since: jiff::Timestamp = draining["since"].as_str().unwrap().parse().unwrap();
+    assert!((jiff::Timestamp::now().as_second() - since.as_second()) < 15, "{draining}");
+    let mut verb =
+        weir_tests::weir::command(&["status", "--admin", &format!("http://{}", world.weir.admin())]);
+    verb.kill_on_drop(true);
+    let told = weir_tests::program::run(verb, b"", Duration::from_secs(10)).await;
+    assert!(told.stdout.contains("draining for ") && told.stdout.contains(", since 2"), "{}", told.both());
+
+    drop(streams.pop());
+    assert_eq!(world.weir.program.wait(Duration::from_secs(20)).await.code(), Some(0));
+    let cut = log(&world, "closing the connections that are left");
+    assert!(cut.len() == 1 && cut[0]["level"] == "WARN" && cut[0]["connections"] == 2, "{cut:?}");
+    drop(streams);
+}
+
+#[tokio::test]
 async fn a_second_signal_ends_at_once() {
     let mut world = World::of(Mode::Passthrough).runtime("workers: 1, drain_timeout: 60s").start().await;
     let mut stream = world.connect().await;
@@ -134,6 +178,9 @@ async fn a_second_signal_ends_at_once() {
     world.weir.signal(Signal::TERM);
     world.weir.program.wait(Duration::from_secs(5)).await;
     assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+    let log = world.weir.program.stderr.all();
+    let cut = log.iter().find(|line| line.contains("ended at once")).unwrap_or_else(|| panic!("{log:#?}"));
+    assert!(cut.contains("\"connections\":1"), "{cut}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use crate::outcome::{How, Outcome, Side};
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -29,6 +29,16 @@ pub struct Opening {
     pub local: SocketAddr,
     /// The generation of the plan that it goes by.
     pub generation: u64,
+}
+
+/// A connection's number as text, the same in its record and in the log.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionId(pub u128);
+
+impl fmt::Display for ConnectionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:020x}", self.0)
+    }
 }
 
 /// A record that is not complete yet, and where it will go.
@@ -100,7 +110,7 @@ impl Entry {
         Line {
             ts: timestamp(self.ended),
             event: "close",
-            id: format!("{:020x}", self.opening.id),
+            id: ConnectionId(self.opening.id).to_string(),
             listener: &self.opening.listener,
             mode: self.mode,
             client: self.opening.client,

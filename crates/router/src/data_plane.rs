@@ -5,6 +5,7 @@ use crate::listener;
 use crate::node::{Node, Phase};
 use crate::pin::Pins;
 use crate::plan::Address;
+pub use crate::worker::closing_after;
 use crate::worker::{Whose, Worker};
 use std::collections::HashMap;
 use std::convert::Infallible;

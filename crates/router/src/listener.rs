@@ -27,7 +27,9 @@ use tokio::sync::watch;
 use tokio::task::yield_now;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use weir_core::access::Opening;
+use tracing::Instrument;
+use tracing::level_filters::LevelFilter;
+use weir_core::access::{ConnectionId, Opening};
 use weir_core::limits::{Pending, Permit, Permits};
 use weir_core::socket::{canonical, configure_listening};
 
@@ -228,9 +230,10 @@ impl Lane {
         let held = self.held.borrow();
         let shared = &held.shared;
         let (number, switch, live) = worker.enter(shared, seat);
+        let id = worker.node.connection_id(worker.number, number);
         let draft = worker.access.as_ref().filter(|_| shared.recorded).map(|log| {
             log.draft(Opening {
-                id: worker.node.connection_id(worker.number, number),
+                id,
                 listener: Arc::clone(&shared.listener.name),
                 client,
                 local: self.local(&stream),
@@ -242,11 +245,19 @@ impl Lane {
         // Boxed: a future keeps the room of what it was called with, also once that has been taken apart.
         let accepted = Box::new(Accepted { stream, client, listener, switch, unfinished, permits, draft });
         let tasks = worker.tasks.clone();
-        tasks.spawn_local(async move {
+        let serving = async move {
             conn::serve(accepted, worker).await;
             // A variable of its own would be kept beside what the block has captured.
             drop(live);
-        });
+        };
+        // A span costs each connection memory, and each of its turns time: only for lines that it may stand in.
+        if LevelFilter::current() < LevelFilter::DEBUG {
+            tasks.spawn_local(serving);
+        } else {
+            // At the highest level, so that it is there whichever of weir's rooms the filter lets speak.
+            let span = tracing::error_span!("connection", id = %ConnectionId(id));
+            tasks.spawn_local(serving.instrument(span));
+        }
     }
 
     /// The address that the client reached; asked of the kernel only where the plan does not say it.

@@ -164,7 +164,7 @@ impl Worker {
     /// instant.
     pub(crate) async fn close_spread(&self, whose: Whose, since: Instant, over: Instant) {
         let spread = (over - since) / LAST_PART;
-        let Some(whose) = whose.at(over - spread).await else { return };
+        let Some(whose) = whose.at(since + closing_after(over - since)).await else { return };
         let left = self.of(&whose);
         let pause = spread / u32::try_from(left.len().max(1)).unwrap_or(u32::MAX);
         // Steps are counted from the start: a timer is never finer than a millisecond, and lags would add up.
@@ -192,3 +192,8 @@ impl Worker {
 
 /// The part of a drain in which what is left is closed: a tenth.
 const LAST_PART: u32 = 10;
+
+/// After how much of a drain's `whole` time what is left begins to be closed.
+pub fn closing_after(whole: Duration) -> Duration {
+    whole - whole / LAST_PART
+}

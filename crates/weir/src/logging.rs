@@ -63,7 +63,7 @@ fn filter(log: &Log) -> Result<EnvFilter> {
 fn lines(log: &Log) -> Lines {
     let lines = fmt::layer().with_writer(io::stderr);
     if is_json(log.format, &io::stderr()) {
-        Box::new(lines.json().flatten_event(true).with_current_span(false).with_span_list(false))
+        Box::new(lines.json().flatten_event(true).with_current_span(true).with_span_list(false))
     } else {
         Box::new(lines.with_ansi(io::stderr().is_terminal()))
     }

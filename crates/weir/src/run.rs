@@ -6,13 +6,13 @@ use crate::signals::Signals;
 use crate::version::{CRYPTO, RUSTC, VERSION};
 use anyhow::{Context, Result, anyhow};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_admin::Admin;
@@ -25,7 +25,7 @@ use weir_core::access;
 use weir_core::pool::{CheckKind, Lives, Pool};
 use weir_metrics::Metrics;
 use weir_router::bind::{self, Socket};
-use weir_router::data_plane::DataPlane;
+use weir_router::data_plane::{self, DataPlane};
 use weir_router::node::{Node, Phase};
 use weir_router::plan::Plan;
 use weir_tls::Sessions;
@@ -169,11 +169,17 @@ impl Running {
             }
         };
         let drain_timeout = self.node.plan().runtime.drain_timeout;
-        tracing::info!(signal, ?drain_timeout, "draining; a second signal ends at once");
+        let node = Arc::clone(&self.node);
+        tracing::info!(
+            signal,
+            ?drain_timeout,
+            connections = node.open(),
+            "draining; a second signal ends at once"
+        );
         tokio::select! {
             ended = self.drain() => ended,
             signal = signals.end(&reload) => {
-                tracing::warn!(signal, "ended at once, open connections were cut");
+                tracing::warn!(signal, connections = node.open(), "ended at once, these connections were cut");
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -187,7 +193,8 @@ impl Running {
         self.node.enter(Phase::Leaving);
         sleep(self.node.plan().runtime.shutdown_delay).await;
         let (data_plane, timeout) = (self.data_plane, self.node.plan().runtime.drain_timeout);
-        let drained = tokio::task::spawn_blocking(move || data_plane.drain(timeout)).await;
+        let drained = tokio::task::spawn_blocking(move || data_plane.drain(timeout));
+        let drained = report_drain(&self.node, timeout, drained).await;
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(CONTROL_ENDS, self.tasks.wait()).await.is_err() {
@@ -199,6 +206,38 @@ impl Running {
         Ok(ExitCode::SUCCESS)
     }
 }
+
+/// Waits for the end of a drain. Says now and then how many connections are left, and how many have to be closed.
+///
+/// # Cancel safety
+/// Cancel safe as `drained` is.
+async fn report_drain<T>(node: &Node, timeout: Duration, drained: impl Future<Output = T>) -> T {
+    let mut drained = pin!(drained);
+    let begun = Instant::now();
+    let every = (timeout / LINES).clamp(Duration::from_secs(1), Duration::from_secs(30));
+    let (mut next, mut closing) = (begun + every, Some(begun + data_plane::closing_after(timeout)));
+    loop {
+        tokio::select! {
+            ended = &mut drained => return ended,
+            () = sleep_until(next) => {
+                next += every;
+                tracing::info!(connections = node.open(), "still draining");
+            }
+            () = sleep_until(closing.unwrap_or(begun)), if closing.is_some() => {
+                closing = None;
+                match node.open() {
+                    0 => {}
+                    connections => {
+                        tracing::warn!(connections, "the drain takes too long: closing the connections that are left");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// About so many lines tell of a drain that takes all its time.
+const LINES: u32 = 10;
 
 /// What a reload changes of the process itself: its log, its records, its room for connections.
 fn apply(log: Logging, records: &access::Log, allowed: usize) -> Box<Apply> {
