@@ -38,4 +38,16 @@ impl Signals {
             }
         }
     }
+
+    /// Waits for a signal to end, and gives its name; a hangup is one too: the terminal is gone.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn end_or_hangup(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.hangup.recv() => "SIGHUP",
+        }
+    }
 }

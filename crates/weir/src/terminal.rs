@@ -1,15 +1,49 @@
-//! What a command says to whoever called it.
+//! What a command says to its caller, and the exit code of what was said.
 
-use std::io::{self, Write};
+use anyhow::{Context, Result};
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
 
-/// Writes to stdout. A reader that has gone (`weir … | head`) is no reason to complain.
-pub(crate) fn say(text: &str) {
+/// Writes to stdout. A reader that has gone (`weir … | head`) is no failure.
+///
+/// # Errors
+/// When it cannot be written: a full disk. Then the command has failed, whatever it has found out.
+pub(crate) fn say(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    drop(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush()));
+    let written =
+        out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")).and_then(|()| out.flush());
+    unless_gone(written)
 }
 
-/// Writes to stderr.
+/// What became of a write to stdout, when a reader that has gone does not count.
+///
+/// # Errors
+/// What else went wrong.
+pub(crate) fn unless_gone(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("cannot write to stdout"),
+    }
+}
+
+/// Writes to stderr. Where that fails there is no other place to say so.
 pub(crate) fn complain(text: &str) {
     let mut out = io::stderr().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")));
+}
+
+/// Says a command's answer on stdout and gives exit code 0; or why there is none on stderr, and 1.
+pub(crate) fn end(answered: Result<String>) -> ExitCode {
+    ended(answered.and_then(|text| say(&text)))
+}
+
+/// The exit code of what was said already; complains where it could not be.
+pub(crate) fn ended(said: Result<()>) -> ExitCode {
+    match said {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }

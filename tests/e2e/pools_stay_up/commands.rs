@@ -49,6 +49,51 @@ async fn the_status_says_who_is_down_and_why() {
 }
 
 #[tokio::test]
+async fn the_status_says_why_traffic_fails_and_leaves_out_what_is_well() {
+    let [a] = Patient::several(["a"]).await;
+    let dead = Port::free().addr();
+    let world = over(&[a.entry(""), format!("{{address: \"{dead}\"}}")])
+        .pool("health_check: {type: none}")
+        .pool("passive_check: null")
+        .start()
+        .await;
+    assert!(!done(&world.weir, &["status"]).await.contains("failed"));
+    assert_eq!(served_by(&world, 8).await, "a");
+    let status = done(&world.weir, &["status"]).await;
+    let words = status.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("connections failed in") && words.contains("Connection refused"), "{status}");
+    assert!(status.lines().all(|line| line.chars().count() <= 80), "{status}");
+    let json: Value =
+        serde_json::from_str(&done(&world.weir, &["status", "--format", "json"]).await).unwrap();
+    let [well, ill] = [0, 1].map(|n| &json["pools"][0]["backends"][n]["dial_failures"]);
+    assert_eq!(well, &Value::Null);
+    assert!((4..=8).contains(&ill["count"].as_u64().unwrap()), "{ill}");
+    assert!(ill["since_seconds_ago"].as_f64() >= ill["last_seconds_ago"].as_f64(), "{ill}");
+
+    assert!(done(&world.weir, &["status", "--down"]).await.contains("no backend is out of service"));
+    let address = a.backend.addr.to_string();
+    done(&world.weir, &["backend", "drain", "main", &address]).await;
+    let down = done(&world.weir, &["status", "--down", "--pool", "main"]).await;
+    assert!(down.contains(&address) && !down.contains(&dead.to_string()), "{down}");
+    let unknown = tell(&world.weir, &["status", "--pool", "mian"]).await;
+    assert_eq!(unknown.code, Some(1));
+    assert!(unknown.stderr.contains("did you mean `main`?"), "{}", unknown.stderr);
+}
+
+#[tokio::test]
+async fn the_status_says_how_long_certificates_are_good() {
+    let world = World::of(Mode::Offload).start().await;
+    let status = done(&world.weir, &["status"]).await;
+    let line = status.lines().find(|line| line.contains("weir.pem")).unwrap_or_else(|| panic!("{status}"));
+    let json: Value =
+        serde_json::from_str(&done(&world.weir, &["status", "--format", "json"]).await).unwrap();
+    let days = json["certificates"][0]["days_left"].as_i64().unwrap();
+    let end: jiff::Timestamp = json["certificates"][0]["not_after"].as_str().unwrap().parse().unwrap();
+    assert_eq!(days, (end.as_second() - jiff::Timestamp::now().as_second()).div_euclid(86_400));
+    assert!(line.contains("edge") && line.contains(&format!(" {days} ")), "{status}");
+}
+
+#[tokio::test]
 async fn a_backend_is_drained_weighed_and_made_ready_from_the_command_line() {
     let [a, b] = Patient::several(["a", "b"]).await;
     let world = over(&[a.entry(""), b.entry("")]).pool("drain_timeout: 60s").start().await;

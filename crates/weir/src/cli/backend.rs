@@ -1,7 +1,7 @@
 //! `weir backend`: takes a backend out of service and back, or sets its weight, by hand.
 
 use super::admin::{Server, encoded};
-use crate::terminal::{complain, say};
+use crate::terminal::end;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::Deserialize;
@@ -60,16 +60,7 @@ impl Backend {
             Err(code) => return code,
         };
         let done: Result<Done> = client.post(&path, body.as_ref()).and_then(|answer| answer.read());
-        match done {
-            Ok(done) => {
-                say(&done.message);
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                complain(&format!("error: {error:#}"));
-                ExitCode::FAILURE
-            }
-        }
+        end(done.map(|done| done.message))
     }
 }
 

@@ -1,21 +1,20 @@
 //! `weir check`: is this configuration sound?
 
-use super::configuration::configuration;
+use super::configuration::Named;
 use super::format::Format;
 use crate::run;
-use crate::terminal::{complain, say};
+use crate::terminal::{complain, ended, say};
+use anyhow::Result;
 use clap::Args;
 use serde_json::json;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use weir_config::{Diagnostic, Rejected};
 
 /// Loads a configuration with its certificates and keys, and reports everything that is wrong. Opens no socket.
 #[derive(Debug, Args)]
 pub(super) struct Check {
-    /// The configuration; without it ./weir.yaml, then /etc/weir/weir.yaml
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: Named,
     /// How findings are written
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
@@ -23,7 +22,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn execute(&self) -> ExitCode {
-        let path = match configuration(self.config.as_deref()) {
+        let path = match self.configuration.find() {
             Ok(path) => path,
             Err(code) => return code,
         };
@@ -38,15 +37,15 @@ impl Check {
             Ok(compiled) => (true, compiled.warnings),
             Err(Rejected(errors)) => (false, errors),
         };
-        match self.format {
+        let said = ended(match self.format {
             Format::Text => tell(&path.display().to_string(), sound, &findings),
             Format::Json => say(&json!({ "ok": sound, "findings": findings }).to_string()),
-        }
-        if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        });
+        if sound { said } else { ExitCode::FAILURE }
     }
 }
 
-fn tell(path: &str, sound: bool, findings: &[Diagnostic]) {
+fn tell(path: &str, sound: bool, findings: &[Diagnostic]) -> Result<()> {
     for finding in findings {
         complain(&format!("{}\n", finding.render()));
     }
@@ -57,6 +56,9 @@ fn tell(path: &str, sound: bool, findings: &[Diagnostic]) {
     match (sound, findings.is_empty()) {
         (true, true) => say(&format!("{path}: ok")),
         (true, false) => say(&format!("{path}: ok, with {count}")),
-        (false, _) => complain(&format!("{path}: refused, {count}")),
+        (false, _) => {
+            complain(&format!("{path}: refused, {count}"));
+            Ok(())
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Which configuration a verb works on.
 
 use crate::terminal::complain;
+use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -9,6 +10,24 @@ const PLACES: [&str; 2] = ["./weir.yaml", "/etc/weir/weir.yaml"];
 
 /// The exit code of wrong usage.
 pub(super) const WRONG_USAGE: u8 = 2;
+
+/// The configuration of a verb that reads one: behind the verb, or by `-c`.
+#[derive(Debug, Args)]
+pub(super) struct Named {
+    /// The configuration; without it ./weir.yaml, then /etc/weir/weir.yaml
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The same, as an option
+    #[arg(short, long, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
+}
+
+impl Named {
+    /// The configuration to use, as [`configuration`] has it.
+    pub(super) fn find(&self) -> Result<PathBuf, ExitCode> {
+        configuration(self.file.as_deref().or(self.config.as_deref()))
+    }
+}
 
 /// The configuration to use: the one that was named, or the first that exists.
 pub(super) fn configuration(named: Option<&Path>) -> Result<PathBuf, ExitCode> {

@@ -1,7 +1,7 @@
 //! `weir demo`: the three modes on this machine.
 
 use crate::demo;
-use crate::terminal::complain;
+use crate::terminal::end;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -26,12 +26,6 @@ impl Demo {
         } else {
             demo::stay()
         };
-        match done {
-            Ok(code) => code,
-            Err(error) => {
-                complain(&format!("error: {error:#}"));
-                ExitCode::FAILURE
-            }
-        }
+        done.unwrap_or_else(|error| end(Err(error)))
     }
 }

@@ -9,6 +9,7 @@ mod configuration;
 mod demo;
 mod explain;
 mod format;
+mod health;
 mod plan;
 mod reload;
 mod run;
@@ -16,16 +17,19 @@ mod running;
 mod schema;
 mod status;
 mod table;
+mod version;
 
+use crate::terminal::{ended, unless_gone};
 use crate::version::VERSION;
 use clap::{Parser, Subcommand};
 use configuration::WRONG_USAGE;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// A layer-4 load balancer: passthrough, TLS offload and TLS bridging.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version = VERSION, about, max_term_width = 100, after_help = EXAMPLES)]
-#[command(arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,
@@ -41,6 +45,8 @@ enum Verb {
     Explain(explain::Explain),
     /// Show what the running weir is doing
     Status(status::Status),
+    /// Say whether the running weir works, for probes: by the exit code
+    Health(health::Health),
     /// Show what a reload would change, and how many connections it would touch
     Plan(plan::Plan),
     /// Have the running weir read its configuration anew
@@ -51,17 +57,19 @@ enum Verb {
     Schema(schema::Schema),
     /// Show the three modes on this machine, with made-up certificates and backends
     Demo(demo::Demo),
+    /// Print the version
+    Version(version::Version),
 }
 
 const EXAMPLES: &str = "\
 Examples:
   weir demo                              see it work, without a configuration
-  weir check -c weir.yaml                what is wrong with it, all at once
+  weir check weir.yaml                   what is wrong with it, all at once
   weir run -c /etc/weir/weir.yaml        run it; SIGTERM drains and ends
-  weir check -c weir.yaml --format json  for editors and pipelines
+  weir check weir.yaml --format json     for editors and pipelines
   weir explain --sni www.example.com     where such a client goes, and why there
   weir status                            what the running one does, and which backends are down
-  weir plan -c weir.yaml                 what a reload would change, and whose connections it would end
+  weir plan weir.yaml                    what a reload would change, and whose connections it would end
   weir reload                            take the changed configuration; nothing happens to a wrong one
   weir backend drain web 10.0.0.11:8080  no new connections to this one";
 
@@ -72,16 +80,18 @@ pub(crate) fn main() -> ExitCode {
             Verb::Check(verb) => verb.execute(),
             Verb::Explain(verb) => verb.execute(),
             Verb::Status(verb) => verb.execute(),
+            Verb::Health(verb) => verb.execute(),
             Verb::Plan(verb) => verb.execute(),
             Verb::Reload(verb) => verb.execute(),
             Verb::Backend(verb) => verb.execute(),
             Verb::Schema(verb) => verb.execute(),
             Verb::Demo(verb) => verb.execute(),
+            Verb::Version(verb) => verb.execute(),
         },
         Err(error) => {
             // Help and version go to stdout and are no failure; everything else is wrong usage.
-            let shown = error.print();
-            if error.use_stderr() || shown.is_err() { ExitCode::from(WRONG_USAGE) } else { ExitCode::SUCCESS }
+            let shown = error.print().and_then(|()| io::stdout().flush());
+            if error.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ended(unless_gone(shown)) }
         }
     }
 }

@@ -1,16 +1,16 @@
 //! `weir plan`: what a reload would change, and which connections it would touch.
 
 use super::admin::Server;
-use super::configuration::configuration;
+use super::configuration::Named;
 use super::format::Format;
 use super::running::{Pool, Running};
 use super::table::counted;
 use crate::run;
-use crate::terminal::{complain, say};
+use crate::terminal::{complain, end, say};
 use clap::Args;
 use serde::Serialize;
 use serde_json::json;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use weir_config::difference::{Kind, What};
 use weir_config::{Change, Diagnostic, Difference, Rejected, difference};
@@ -19,9 +19,8 @@ use weir_config::{Change, Diagnostic, Difference, Rejected, difference};
 /// connections that would drain. Changes nothing.
 #[derive(Debug, Args)]
 pub(super) struct Plan {
-    /// The new configuration; without it ./weir.yaml, then /etc/weir/weir.yaml
-    #[arg(short, long, value_name = "NEW")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: Named,
     #[command(flatten)]
     server: Server,
     /// How it is written
@@ -49,7 +48,7 @@ struct PlannedChange<'p> {
 
 impl Plan {
     pub(super) fn execute(&self) -> ExitCode {
-        let path = match configuration(self.config.as_deref()) {
+        let path = match self.configuration.find() {
             Ok(path) => path,
             Err(code) => return code,
         };
@@ -57,10 +56,9 @@ impl Plan {
         let new = match run::compile(&path) {
             Ok(Ok(compiled)) => compiled,
             Ok(Err(rejected)) => {
-                self.refuse(&path, &rejected);
-                return ExitCode::FAILURE;
+                return self.refuse(&path, &rejected);
             }
-            Err(error) => return failed(&error),
+            Err(error) => return end(Err(error)),
         };
         if matches!(self.format, Format::Text) {
             for warning in &new.warnings {
@@ -79,33 +77,27 @@ impl Plan {
                 Format::Json => serde_json::to_string(&planned(&found, &running, &new.warnings))?,
             })
         });
-        match planned {
-            Ok(text) => {
-                say(&text);
-                ExitCode::SUCCESS
-            }
-            Err(error) => failed(&error),
-        }
+        end(planned)
     }
 
     /// Says what is wrong with the new configuration, in the words in which a reload would.
-    fn refuse(&self, path: &Path, rejected: &Rejected) {
-        match self.format {
+    fn refuse(&self, path: &Path, rejected: &Rejected) -> ExitCode {
+        let said = match self.format {
             Format::Text => {
                 let count = counted(rejected.0.len(), "error");
                 complain(&format!("{rejected}\n\n{}: refused, {count}", path.display()));
+                Ok(())
             }
             Format::Json => {
                 let errors: Vec<String> = rejected.0.iter().map(Diagnostic::render).collect();
-                say(&json!({ "errors": errors }).to_string());
+                say(&json!({ "errors": errors }).to_string())
             }
+        };
+        if let Err(error) = said {
+            complain(&format!("error: {error:#}"));
         }
+        ExitCode::FAILURE
     }
-}
-
-fn failed(error: &anyhow::Error) -> ExitCode {
-    complain(&format!("error: {error:#}"));
-    ExitCode::FAILURE
 }
 
 fn planned<'p>(found: &'p Difference, running: &Running, warnings: &[Diagnostic]) -> Planned<'p> {

@@ -2,7 +2,7 @@
 
 use super::admin::{Answer, Server};
 use super::table::counted;
-use crate::terminal::{complain, say};
+use crate::terminal::{complain, end};
 use anyhow::Result;
 use clap::Args;
 use hyper::StatusCode;
@@ -44,10 +44,7 @@ impl Reload {
             Err(code) => return code,
         };
         let told = client.post("/api/v1/reload", None).and_then(|answer| tell(&answer));
-        told.unwrap_or_else(|error| {
-            complain(&format!("error: {error:#}"));
-            ExitCode::FAILURE
-        })
+        told.unwrap_or_else(|error| end(Err(error)))
     }
 }
 
@@ -65,8 +62,7 @@ fn tell(answer: &Answer) -> Result<ExitCode> {
     for warning in &warnings {
         complain(&format!("{warning}\n"));
     }
-    say(&report(generation, &changes));
-    Ok(ExitCode::SUCCESS)
+    Ok(end(Ok(report(generation, &changes))))
 }
 
 /// The changes, a line each, and a last line that sums up.

@@ -1,23 +1,21 @@
 //! `weir run`: runs a configuration until told to stop.
 
-use super::configuration::configuration;
+use super::configuration::Named;
 use crate::run;
 use crate::terminal::complain;
 use clap::Args;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Runs a configuration in the foreground. SIGTERM and SIGINT drain and end with 0; a second one ends at once.
 #[derive(Debug, Args)]
 pub(super) struct Run {
-    /// The configuration; without it ./weir.yaml, then /etc/weir/weir.yaml
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: Named,
 }
 
 impl Run {
     pub(super) fn execute(&self) -> ExitCode {
-        let path = match configuration(self.config.as_deref()) {
+        let path = match self.configuration.find() {
             Ok(path) => path,
             Err(code) => return code,
         };

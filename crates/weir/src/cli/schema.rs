@@ -1,6 +1,6 @@
 //! `weir schema`: what editors need to complete and check a weir.yaml.
 
-use crate::terminal::{complain, say};
+use crate::terminal::end;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -11,16 +11,7 @@ pub(super) struct Schema {}
 
 impl Schema {
     pub(super) fn execute(&self) -> ExitCode {
-        match text() {
-            Ok(schema) => {
-                say(&schema);
-                ExitCode::SUCCESS
-            }
-            Err(error) => {
-                complain(&format!("error: {error}"));
-                ExitCode::FAILURE
-            }
-        }
+        end(text().map_err(Into::into))
     }
 }
 

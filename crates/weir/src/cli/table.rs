@@ -1,39 +1,146 @@
 //! Columns and counts for people.
 
-use std::fmt;
+use std::{fmt, io};
+use terminal_size::{Width, terminal_size_of};
 
-/// Rows of text under a head. Prints a line each, the columns as wide as they must be, nothing behind the last.
+/// Rows of text under a head, as wide as a terminal: what does not fit its column goes on in the next line.
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
+    head: [&'static str; N],
     rows: Vec<[String; N]>,
 }
 
 impl<const N: usize> Table<N> {
-    pub(super) fn new(head: [&str; N]) -> Self {
-        Self { rows: vec![head.map(str::to_owned)] }
+    pub(super) fn new(head: [&'static str; N]) -> Self {
+        Self { head, rows: Vec::new() }
     }
 
     pub(super) fn row(&mut self, cells: [String; N]) {
         self.rows.push(cells.map(|cell| printable(&cell)));
     }
+
+    /// The table in lines of at most `width` characters. Columns are as wide as they must be, and one that is empty is
+    /// left out. What stands in the last one is prose: it gets what the others leave, or lines of its own below.
+    pub(super) fn fit(&self, width: usize) -> String {
+        let empty = |n: &usize| !self.rows.is_empty() && self.rows.iter().all(|row| cell(row, *n).is_empty());
+        self.lines((0..N).filter(|n| !empty(n)).collect(), width).join("\n")
+    }
+
+    /// The columns that are `shown`, in lines of at most `width` characters.
+    fn lines(&self, mut shown: Vec<usize>, width: usize) -> Vec<String> {
+        let natural = |n: usize| {
+            let cells = self.rows.iter().map(|row| cell(row, n));
+            cells.chain([cell(&self.head, n)]).map(|text| text.chars().count()).max().unwrap_or(0)
+        };
+        let Some(last) = shown.pop() else { return Vec::new() };
+        let mut widths: Vec<usize> = shown.iter().map(|n| natural(*n)).collect();
+        shrink(&mut widths, width);
+        let left = width.saturating_sub(taken(&widths) + if widths.is_empty() { 0 } else { GAP.len() });
+        let prose = natural(last).min(left);
+        let beside = natural(last) <= left || left >= BESIDE;
+        let mut lines = Vec::new();
+        let mut add = |texts: &dyn Fn(usize) -> String, below: bool| {
+            let mut cells: Vec<Vec<String>> =
+                shown.iter().zip(&widths).map(|(n, width)| wrapped(&texts(*n), *width)).collect();
+            let mut widths = widths.clone();
+            if beside {
+                cells.push(wrapped(&texts(last), prose));
+                widths.push(prose);
+            }
+            let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+            for line in 0..height {
+                let padded = cells.iter().zip(&widths).map(|(cell, width)| {
+                    let text = cell.get(line).map_or("", String::as_str);
+                    format!("{text:width$}")
+                });
+                lines.push(padded.collect::<Vec<_>>().join(GAP).trim_end().to_owned());
+            }
+            if below {
+                let below = wrapped(&texts(last), width.saturating_sub(INDENT.len()));
+                lines.extend(
+                    below.iter().filter(|text| !text.is_empty()).map(|text| format!("{INDENT}{text}")),
+                );
+            }
+        };
+        add(&|n| cell(&self.head, n).to_owned(), false);
+        for row in &self.rows {
+            add(&|n| cell(row, n).to_owned(), !beside);
+        }
+        lines
+    }
 }
 
+/// All columns, as wide as they must be.
 impl<const N: usize> fmt::Display for Table<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut widths = [0; N];
-        for row in &self.rows {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = cell.chars().count().max(*width);
-            }
-        }
-        for (number, row) in self.rows.iter().enumerate() {
-            let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-            let line = cells.collect::<Vec<_>>().join("  ");
-            let end = if number == 0 { "" } else { "\n" };
-            write!(f, "{end}{}", line.trim_end())?;
-        }
-        Ok(())
+        f.write_str(&self.lines((0..N).collect(), usize::MAX).join("\n"))
     }
+}
+
+/// Between two columns.
+const GAP: &str = "  ";
+/// Before prose that stands below its row.
+const INDENT: &str = "    ";
+/// Prose in a column narrower than this is hard to read.
+const BESIDE: usize = 20;
+/// No column gets narrower than this.
+const NARROWEST: usize = 8;
+/// As wide as a terminal at least is, and as output that goes into no terminal gets.
+const LINE: usize = 80;
+
+fn cell<T: AsRef<str>>(row: &[T], n: usize) -> &str {
+    row.get(n).map_or("", AsRef::as_ref)
+}
+
+fn taken(widths: &[usize]) -> usize {
+    widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
+}
+
+/// Makes the widest columns narrower until all of them fit.
+fn shrink(widths: &mut [usize], width: usize) {
+    while taken(widths) > width {
+        let Some(widest) = widths.iter_mut().max_by_key(|w| **w).filter(|w| **w > NARROWEST) else { return };
+        *widest -= 1;
+    }
+}
+
+/// Lines of at most `width` characters, broken between words, and within a word that is longer than a line.
+pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
+    if text.chars().count() <= width {
+        return vec![text.to_owned()];
+    }
+    let width = width.max(1);
+    let mut lines = Vec::new();
+    let (mut line, mut length) = (String::new(), 0);
+    for word in text.split(' ') {
+        let more = word.chars().count();
+        if length > 0 && length + 1 + more > width {
+            lines.push(std::mem::take(&mut line));
+            length = 0;
+        }
+        if length > 0 {
+            line.push(' ');
+            length += 1;
+        }
+        for c in word.chars() {
+            if length == width {
+                lines.push(std::mem::take(&mut line));
+                length = 0;
+            }
+            line.push(c);
+            length += 1;
+        }
+    }
+    lines.push(line);
+    lines
+}
+
+/// How wide lines on stdout may be: as the terminal is, and 80 where that is narrower or none. `COLUMNS` in the
+/// environment says otherwise for a file or a pipe.
+pub(super) fn line_width() -> usize {
+    let terminal = terminal_size_of(io::stdout()).map(|(Width(columns), _)| usize::from(columns));
+    let told = || std::env::var("COLUMNS").ok()?.parse().ok();
+    terminal.or_else(told).map_or(LINE, |width| width.max(LINE))
 }
 
 /// `1 change`, `2 changes`.
@@ -57,8 +164,39 @@ mod tests {
         table.row(["wide cell".into(), "é".into(), "last".into()]);
         table.row(["x\ny".into(), "\u{1b}[31m".into(), String::new()]);
         assert_eq!(
-            table.to_string(),
+            table.fit(80),
             "A          LONG HEAD   C\nwide cell  é           last\nx\\ny       \\u{1b}[31m"
         );
+    }
+
+    #[test]
+    fn prose_goes_on_beside_its_row_or_below_it() {
+        let mut table = Table::new(["NAME", "STATE", "EMPTY", "WHY"]);
+        table.row(["one".into(), "up".into(), String::new(), String::new()]);
+        table.row(["two".into(), "down".into(), String::new(), "cannot connect: refused, 2s ago".into()]);
+        assert_eq!(
+            table.fit(35),
+            "NAME  STATE  WHY\none   up\ntwo   down   cannot connect:\n             refused, 2s ago"
+        );
+        assert_eq!(
+            table.fit(30),
+            "NAME  STATE\none   up\ntwo   down\n    cannot connect: refused,\n    2s ago"
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_it_may_be() {
+        let mut table =
+            Table::new(["POOL", "BACKEND", "ADDRESS", "STATE", "WEIGHT", "ACTIVE", "TOTAL", "WHY"]);
+        for long in ["x".repeat(70), "word ".repeat(30), "[2001:db8::1]:8443".to_owned()] {
+            let cells = [&long, &long, &long, "ejected", "65535 by hand, backup", "4294967295", "1", &long];
+            table.row(cells.map(|cell: &str| cell.to_owned()));
+        }
+        for width in [80, 100, 200] {
+            let fitted = table.fit(width);
+            assert!(fitted.lines().all(|line| line.chars().count() <= width), "{fitted}");
+            let told: String = fitted.split_whitespace().collect();
+            assert!(told.matches('x').count() >= 70 * 4, "something is left out: {fitted}");
+        }
     }
 }

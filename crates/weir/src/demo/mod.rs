@@ -12,12 +12,13 @@ mod scene;
 
 use crate::run::{self, Running};
 use crate::signals::Signals;
-use crate::terminal::say;
+use crate::terminal::{say, unless_gone};
 use anyhow::{Context, Result, anyhow};
 use scene::Scene;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
+use terminal_size::{Width, terminal_size_of};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::interval;
 
@@ -27,7 +28,7 @@ use tokio::time::interval;
 /// When the folder cannot be made.
 pub(crate) fn print_config() -> Result<ExitCode> {
     let scene = Scene::set()?;
-    say(scene.config.trim_end());
+    say(scene.config.trim_end())?;
     scene.keep();
     Ok(ExitCode::SUCCESS)
 }
@@ -37,10 +38,13 @@ pub(crate) fn print_config() -> Result<ExitCode> {
 /// # Errors
 /// When the demo cannot be set up; a mode that does not do its work is a failure, not an error.
 pub(crate) fn once() -> Result<ExitCode> {
-    play(async |scene, running| {
-        let sound = once::requests(scene).await;
+    play(async |scene, running, mut signals| {
+        let sound = tokio::select! {
+            sound = once::requests(scene) => sound,
+            signal = signals.end_or_hangup() => Err(anyhow!("ended by {signal}")),
+        };
         running.drain().await?;
-        Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if sound? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
 
@@ -49,19 +53,29 @@ pub(crate) fn once() -> Result<ExitCode> {
 /// # Errors
 /// When the demo cannot be set up.
 pub(crate) fn stay() -> Result<ExitCode> {
-    play(async |scene, running| {
-        say(&scene.table());
-        let mut signals = Signals::listen().context("cannot listen to signals")?;
-        let mut tick = interval(if io::stdout().is_terminal() { LIVE } else { LOGGED });
-        loop {
-            tokio::select! {
-                _ = signals.end(&running.reload) => break,
-                _ = tick.tick() => live_line(&running),
-            }
-        }
-        say("\nending, and leaving nothing behind");
-        running.drain().await
+    play(async |scene, running, signals| {
+        let shown = watch(scene, &running, signals).await;
+        let drained = running.drain().await?;
+        shown.map(|()| drained)
     })
+}
+
+/// Shows the table and the live line until told to stop, or until the terminal is gone.
+///
+/// # Errors
+/// When it cannot be written.
+async fn watch(scene: &Scene, running: &Running, mut signals: Signals) -> Result<()> {
+    say(&scene.table())?;
+    let mut tick = interval(if io::stdout().is_terminal() { LIVE } else { LOGGED });
+    loop {
+        tokio::select! {
+            signal = signals.end_or_hangup() => {
+                // After a hangup there is no terminal to write to.
+                return if signal == "SIGHUP" { Ok(()) } else { say("\nending, and leaving nothing behind") };
+            }
+            _ = tick.tick() => live_line(running)?,
+        }
+    }
 }
 
 /// How often the live line is written: on a terminal, and into a file.
@@ -69,37 +83,48 @@ const LIVE: Duration = Duration::from_secs(1);
 const LOGGED: Duration = Duration::from_secs(10);
 
 /// Sets the scene, starts weir in it, and clears everything away afterwards.
-fn play(act: impl AsyncFnOnce(&Scene, Running) -> Result<ExitCode>) -> Result<ExitCode> {
-    let mut scene = Scene::set()?;
+fn play(act: impl AsyncFnOnce(&Scene, Running, Signals) -> Result<ExitCode>) -> Result<ExitCode> {
     let runtime =
         Builder::new_current_thread().enable_all().build().context("cannot start the control plane")?;
     let ended = runtime.block_on(async {
+        // First of all: a signal that ended the process by its default would leave the scene's folder behind.
+        let signals = Signals::listen().context("cannot listen to signals")?;
+        let mut scene = Scene::set()?;
         scene.raise()?;
         let prepared = run::prepare(&scene.path())?.map_err(|rejected| anyhow!("{rejected}"))?;
         let log = crate::logging::start(&prepared.compiled.plan.log)?;
         let running = Running::start(prepared, log).await?;
-        act(&scene, running).await
+        act(&scene, running, signals).await
     });
     Runtime::shutdown_background(runtime);
     ended
 }
 
-fn live_line(running: &Running) {
+/// Writes the counters: into a file a line each time, on a terminal one line over the last one.
+///
+/// # Errors
+/// When it cannot be written.
+fn live_line(running: &Running) -> Result<()> {
     let plan = running.node.plan();
     let parts: Vec<String> = plan
         .listeners
         .iter()
         .map(|l| {
             let (opened, active) = l.metrics.connections();
-            let (up, down) = (l.metrics.up.get(), l.metrics.down.get());
-            format!("{}: {opened} connections ({active} open), {up} B up, {down} B down", l.name)
+            let bytes = l.metrics.up.get() + l.metrics.down.get();
+            format!("{} {opened} ({active} open, {bytes} B)", l.name)
         })
         .collect();
+    let line = format!("connections: {}", parts.join(" | "));
     let mut out = io::stdout().lock();
-    // On a terminal the line is written over the last one.
-    let (before, after) = if out.is_terminal() { ("\r\x1b[2K", "") } else { ("", "\n") };
-    let written = write!(out, "{before}{}{after}", parts.join(" | ")).and_then(|()| out.flush());
-    if let Err(error) = written {
-        tracing::debug!(%error, "nobody reads the live line");
-    }
+    let written = if out.is_terminal() {
+        // Only one line of the screen can be written over: a longer one would push the commands out of sight, by a
+        // line a second. The last column stays free, since some terminals go on to the next line behind it.
+        let columns = terminal_size_of(&out).map_or(80, |(Width(columns), _)| usize::from(columns));
+        let cut: String = line.chars().take(columns.saturating_sub(1)).collect();
+        write!(out, "\r\x1b[2K{cut}")
+    } else {
+        writeln!(out, "{line}")
+    };
+    unless_gone(written.and_then(|()| out.flush()))
 }

@@ -19,25 +19,29 @@ enum Certificate {
 }
 
 /// Makes the requests and prints what came of them; true if every mode did its work.
-pub(super) async fn requests(scene: &Scene) -> bool {
+///
+/// # Errors
+/// When it cannot be printed.
+pub(super) async fn requests(scene: &Scene) -> Result<bool> {
     let mut sound = true;
     for show in &scene.shows {
         let asked = timeout(PATIENCE, ask(scene, show)).await.context("no answer in time").and_then(|r| r);
-        let judged = asked.and_then(|(certificate, body)| {
-            say(&format!("{}\n  client saw   {}", show.mode, describe(certificate)));
-            say(&format!("  backend said {}", body.trim_end()));
-            judge(show.mode, certificate, &body)
-        });
-        match judged {
-            Ok(()) => say("  as it should be\n"),
-            Err(error) => {
-                say(&format!("  WRONG        {}: {error:#}\n", show.mode));
-                sound = false;
+        let judged = match asked {
+            Ok((certificate, body)) => {
+                say(&format!("{}\n  client saw   {}", show.mode, describe(certificate)))?;
+                say(&format!("  backend said {}", body.trim_end()))?;
+                judge(show.mode, certificate, &body)
             }
+            Err(error) => Err(error),
+        };
+        sound &= judged.is_ok();
+        match judged {
+            Ok(()) => say("  as it should be\n")?,
+            Err(error) => say(&format!("  WRONG        {}: {error:#}\n", show.mode))?,
         }
     }
-    say(if sound { "all three modes work" } else { "something is wrong" });
-    sound
+    say(if sound { "all three modes work" } else { "something is wrong" })?;
+    Ok(sound)
 }
 
 /// One request, all of it.

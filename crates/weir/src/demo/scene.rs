@@ -73,7 +73,7 @@ impl Scene {
                 mode: "bridging",
                 name: BRIDGING,
                 address: bridging,
-                what: "weir's certificate; the backend gets a new, verified TLS session",
+                what: "weir's certificate; the backend gets new, verified TLS",
             },
         ];
         let mut scene = Self {
@@ -133,20 +133,13 @@ impl Scene {
         let _path = self.folder.keep();
     }
 
-    /// The modes, each with a command to try it.
+    /// The modes, each with a command to try it: 17 lines on a terminal of 80 columns, where the commands take two each.
     pub(super) fn table(&self) -> String {
         let mut table = format!("weir demo: configuration {}\n", self.path().display());
         for show in &self.shows {
-            table += &format!(
-                "\n  {}  {}\n    you see {}\n    {}\n",
-                show.mode,
-                show.address,
-                show.what,
-                self.curl(show)
-            );
+            table += &format!("\n{}: you see {}\n{}\n", show.mode, show.what, self.curl(show));
         }
-        table += &format!("\n  admin  http://{}/  (metrics, readiness, status)\n", self.admin);
-        table += "\nCtrl-C ends it.\n";
+        table += &format!("\nadmin: http://{}/ (metrics, readiness, status). Ctrl-C ends it.\n", self.admin);
         table
     }
 

@@ -40,7 +40,11 @@ pub(super) struct Server {
 
 /// A running weir's admin server.
 #[derive(Debug)]
-pub(super) struct Client(Address);
+pub(super) struct Client {
+    address: Address,
+    /// How long a question may take; a change has longer.
+    patience: Duration,
+}
 
 /// What it answered.
 #[derive(Debug)]
@@ -54,8 +58,8 @@ impl Server {
     /// When there is none, that has been said.
     pub(super) fn find(&self, config: Option<&Path>) -> Result<Client, ExitCode> {
         match &self.admin {
-            Some(address) => Ok(Client(address.clone())),
-            None => configured(&configuration(config)?).map(Client).map_err(|error| {
+            Some(address) => Ok(Client::new(address.clone())),
+            None => configured(&configuration(config)?).map(Client::new).map_err(|error| {
                 complain(&format!("error: {error:#}"));
                 ExitCode::FAILURE
             }),
@@ -64,12 +68,21 @@ impl Server {
 }
 
 impl Client {
-    /// Asks; within ten seconds there is an answer.
+    fn new(address: Address) -> Self {
+        Self { address, patience: ASKING }
+    }
+
+    /// The same, for callers that wait no longer than this.
+    pub(super) fn patient_for(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Asks; within ten seconds there is an answer, or within what [`Client::patient_for`] says.
     ///
     /// # Errors
     /// When nobody answers, or what answers is no admin server.
     pub(super) fn get(&self, path: &str) -> Result<Answer> {
-        self.ask(Method::GET, path, None, ASKING)
+        self.ask(Method::GET, path, None, self.patience)
     }
 
     /// Asks for a change; within a minute it is done or refused.
@@ -81,7 +94,7 @@ impl Client {
     }
 
     fn ask(&self, method: Method, path: &str, body: Option<&Value>, patience: Duration) -> Result<Answer> {
-        let host = match &self.0 {
+        let host = match &self.address {
             Address::Tcp(authority) => authority,
             Address::Unix(_) => "localhost",
         };
@@ -101,20 +114,21 @@ impl Client {
             match timeout(patience, Box::pin(self.reach(request))).await {
                 Ok(answer) => answer,
                 Err(_elapsed) => {
-                    bail!("no answer from the admin server at {} within {patience:?}", self.0)
+                    bail!("no answer from the admin server at {} within {patience:?}", self.address)
                 }
             }
         })
     }
 
     async fn reach(&self, request: Request<Full<Bytes>>) -> Result<Answer> {
-        let answered = match &self.0 {
+        let answered = match &self.address {
             Address::Tcp(authority) => {
                 exchange(self.reached(TcpStream::connect(authority)).await?, request).await
             }
             Address::Unix(path) => exchange(self.reached(UnixStream::connect(path)).await?, request).await,
         };
-        answered.with_context(|| format!("what listens at {} does not answer as an admin server", self.0))
+        answered
+            .with_context(|| format!("what listens at {} does not answer as an admin server", self.address))
     }
 
     async fn reached<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S> {
@@ -127,7 +141,7 @@ impl Client {
                 }
                 _ => "",
             };
-            anyhow!("cannot reach the admin server at {}: {error}{hint}", self.0)
+            anyhow!("cannot reach the admin server at {}: {error}{hint}", self.address)
         })
     }
 }

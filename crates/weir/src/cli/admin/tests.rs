@@ -26,7 +26,7 @@ fn server(answer: &'static str) -> (Client, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let served = thread::spawn(move || converse(listener.accept().unwrap().0, answer));
-    (Client(Address::Tcp(address)), served)
+    (Client::new(Address::Tcp(address)), served)
 }
 
 fn error(answered: Result<Answer>) -> String {
@@ -53,7 +53,7 @@ fn a_unix_socket_is_as_good() {
             "HTTP/1.1 404 Not Found\r\nconnection: close\r\n\r\n{\"error\": \"no pool\"}",
         )
     });
-    let answer = Client(Address::Unix(path)).get("/api/v1/status").unwrap();
+    let answer = Client::new(Address::Unix(path)).get("/api/v1/status").unwrap();
     assert_eq!(answer.read::<Value>().unwrap_err().to_string(), "no pool");
     assert!(served.join().unwrap().contains("host: localhost\r\n"));
 }
@@ -81,7 +81,7 @@ fn nobody_there_is_said_with_what_to_do() {
     let (none, left) = (folder.path().join("none.sock"), folder.path().join("left.sock"));
     drop(UnixListener::bind(&left).unwrap());
     for (path, why) in [(none, "No such file"), (left, "Connection refused")] {
-        let said = error(Client(Address::Unix(path.clone())).get("/"));
+        let said = error(Client::new(Address::Unix(path.clone())).get("/"));
         assert!(said.contains(&format!("unix:{}: {why}", path.display())), "{said}");
         assert!(said.contains("is weir running"), "{said}");
     }

@@ -15,7 +15,7 @@ use super::configuration::{WRONG_USAGE, configuration};
 use super::table::counted;
 use crate::cli::format::Format;
 use crate::run;
-use crate::terminal::{complain, say};
+use crate::terminal::{complain, end, say};
 use answer::{Sight, answer};
 use asked::First;
 use clap::Args;
@@ -92,9 +92,14 @@ impl Explain {
             Ok(sights) => sights,
             Err(error) => return failed(&error),
         };
-        let told: Vec<bool> =
-            hellos.into_iter().enumerate().map(|(n, hello)| self.tell(n, hello, &sights)).collect();
-        if told.contains(&false) { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        let mut all_are_hellos = true;
+        for (number, hello) in hellos.into_iter().enumerate() {
+            match self.tell(number, hello, &sights) {
+                Ok(a_hello) => all_are_hellos &= a_hello,
+                Err(error) => return end(Err(error)),
+            }
+        }
+        if all_are_hellos { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
     /// The hellos that are asked about; or what is wrong, and the exit code for it.
@@ -135,22 +140,25 @@ impl Explain {
     }
 
     /// Answers to a hello, the `number`th from 0. False where it is none.
-    fn tell(&self, number: usize, hello: First, sights: &[Sight<'_>]) -> bool {
+    ///
+    /// # Errors
+    /// When the answer cannot be written.
+    fn tell(&self, number: usize, hello: First, sights: &[Sight<'_>]) -> anyhow::Result<bool> {
         let line = hello.line;
         match (self.told(hello, sights), self.format) {
-            (Ok(text), Format::Text) if number > 0 => say(&format!("\n{text}")),
-            (Ok(text), _) => say(&text),
+            (Ok(text), Format::Text) if number > 0 => say(&format!("\n{text}"))?,
+            (Ok(text), _) => say(&text)?,
             (Err(error), Format::Json) => {
-                say(&json!({ "line": line, "error": error }).to_string());
-                return false;
+                say(&json!({ "line": line, "error": error }).to_string())?;
+                return Ok(false);
             }
             (Err(error), Format::Text) => {
                 let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
                 complain(&format!("error: {line}{error}"));
-                return false;
+                return Ok(false);
             }
         }
-        true
+        Ok(true)
     }
 
     fn told(&self, First { line, bytes }: First, sights: &[Sight<'_>]) -> Result<String, String> {

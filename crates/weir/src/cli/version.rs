@@ -1,0 +1,16 @@
+//! `weir version`: which weir this is.
+
+use crate::terminal::end;
+use crate::version::VERSION;
+use clap::Args;
+use std::process::ExitCode;
+
+/// Prints the version, as --version does.
+#[derive(Debug, Args)]
+pub(super) struct Version {}
+
+impl Version {
+    pub(super) fn execute(&self) -> ExitCode {
+        end(Ok(format!("weir {VERSION}")))
+    }
+}
