@@ -78,6 +78,25 @@ impl Whose {
         }
     }
 
+    /// Says how many connections of a worker the end of a drain closes. Of all of them the process itself tells.
+    fn announce(&self, worker: usize, connections: usize) {
+        match self {
+            _ if connections == 0 => {}
+            Self::Listener(room) => {
+                let listener = &room.name;
+                tracing::info!(%listener, worker, connections, "the listener's drain takes too long: closing what is left");
+            }
+            Self::Backend { live, drain: Some(_) } => {
+                let (pool, backend) = (&live.pool, &live.backend);
+                tracing::info!(
+                    %pool, %backend, worker, connections,
+                    "the backend's drain takes too long: closing what is left"
+                );
+            }
+            Self::All | Self::Backend { drain: None, .. } => {}
+        }
+    }
+
     /// Waits until `when`; `None` as soon as there is nobody left. What is waited for is not kept: it goes with its last
     /// connection, and its series too, however long its drain might take.
     async fn at(self, when: Instant) -> Option<Self> {
@@ -166,6 +185,7 @@ impl Worker {
         let spread = (over - since) / LAST_PART;
         let Some(whose) = whose.at(since + closing_after(over - since)).await else { return };
         let left = self.of(&whose);
+        whose.announce(self.number, left.len());
         let pause = spread / u32::try_from(left.len().max(1)).unwrap_or(u32::MAX);
         // Steps are counted from the start: a timer is never finer than a millisecond, and lags would add up.
         let begun = Instant::now();

@@ -27,6 +27,12 @@ async fn a_removed_listener_drains_and_the_others_do_not_notice() {
     let record = &weir.some_records(1).await[0];
     record.ended("drained", "weir");
     assert_eq!((record.text("listener"), record.up(), record.down()), ("other", 2, 2));
+    let log = weir.program.stderr.all();
+    let told = log.iter().filter(|line| line.contains("the listener's drain takes too long"));
+    assert!(
+        told.clone().count() == 1 && told.clone().all(|line| line.contains("\"connections\":1")),
+        "{log:#?}"
+    );
     echoes(&mut beside).await;
     echoes(&mut world.connect().await).await;
     eventually(Duration::from_secs(20), "its series are gone", async || {
@@ -116,6 +122,12 @@ async fn a_removed_backend_drains() {
     let (bytes, _) = held.rest().await;
     assert!(bytes.is_empty());
     world.weir.some_records(1).await[0].ended("drained", "weir");
+    let log = world.weir.program.stderr.all();
+    let told = log.iter().filter(|line| line.contains("the backend's drain takes too long"));
+    assert!(
+        told.clone().count() == 1 && told.clone().all(|line| line.contains("\"connections\":1")),
+        "{log:#?}"
+    );
     eventually(Duration::from_secs(20), "its series are gone", async || {
         match world.weir.metrics().await.values_of("weir_backend_up", "backend") {
             left if left == [new.clone()] => Ok(()),
