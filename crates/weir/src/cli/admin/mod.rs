@@ -16,7 +16,7 @@ use bytes::Bytes;
 use clap::Args;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, USER_AGENT};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -120,10 +120,16 @@ impl Client {
         })
     }
 
-    async fn reach(&self, request: Request<Full<Bytes>>) -> Result<Answer> {
+    async fn reach(&self, mut request: Request<Full<Bytes>>) -> Result<Answer> {
         let answered = match &self.address {
             Address::Tcp(authority) => {
-                exchange(self.reached(TcpStream::connect(authority)).await?, request).await
+                let stream = self.reached(TcpStream::connect(authority)).await?;
+                // Loopback may have other names, which an admin server does not know as such.
+                if let Some(address) = stream.peer_addr().ok().filter(|address| address.ip().is_loopback()) {
+                    let host = HeaderValue::try_from(address.to_string())?;
+                    request.headers_mut().insert(HOST, host);
+                }
+                exchange(stream, request).await
             }
             Address::Unix(path) => exchange(self.reached(UnixStream::connect(path)).await?, request).await,
         };

@@ -59,6 +59,18 @@ fn a_unix_socket_is_as_good() {
 }
 
 #[test]
+fn loopback_is_asked_by_its_address_whatever_its_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = thread::spawn(move || {
+        converse(listener.accept().unwrap().0, "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+    });
+    Client::new(Address::Tcp(format!("localhost:{}", address.port()))).get("/healthz").unwrap();
+    let asked = served.join().unwrap();
+    assert!(asked.contains(&format!("host: {address}\r\n")), "{asked}");
+}
+
+#[test]
 fn what_is_no_admin_server_is_called_so() {
     let (client, served) = server("SSH-2.0-OpenSSH\r\n");
     let said = error(client.get("/"));
