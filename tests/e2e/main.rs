@@ -37,6 +37,7 @@ mod connections_leave_nothing_behind;
 mod connections_take_few_calls;
 mod debug_lines_name_their_connection;
 mod descriptors_may_run_out;
+mod documented_settings_exist;
 mod every_outcome_is_produced;
 mod every_worker_accepts;
 mod examples_run_as_they_stand;
