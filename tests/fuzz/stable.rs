@@ -75,7 +75,7 @@ fn every_prefix_of_a_hello() {
 fn any_bytes_as_a_configuration() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut seeds: Vec<Vec<u8>> = [
-        "listeners:\n  - {name: a, address: \":1\", mode: passthrough, default_pool: p}\npools:\n  - {name: p, backends: [\"127.0.0.1:1\"]}\n",
+        "listeners:\n  - {name: a, address: \":1\", mode: passthrough, default_pool: p}\npools:\n  - {name: p, backends: [\"127.0.0.1:2\"]}\n",
         "x-a: &a {retries: 1}\npools:\n  - {<<: *a, name: p, backends: [{address: \"${NOWHERE:-127.0.0.1:1}\", weight: 2}]}\n",
         "listeners: [\n",
         "a: b: c",

@@ -167,6 +167,38 @@ fn each_mistake_stands_at_its_place_with_a_hint() {
 }
 
 #[test]
+fn weir_is_no_backend_of_its_own() {
+    let admin = "admin: {address: \"127.0.0.1:9901\"}\n";
+    let with = |to: &str| mistake("backends: [\"127.0.0.1:9080\"]", to);
+    let hint = "which never connects to itself";
+    let listener = "it is taken by `127.0.0.1:8443` of the listener `edge`, in line 7";
+    one(&with("backends: [\"127.0.0.1:8443\"]"), &["22:16", listener, hint]);
+    one(&with("backends: [\"[::ffff:127.0.0.1]:8443\"]"), &["22:16", listener]);
+    one(&with("backends: [{address: \"127.0.0.1:8443\"}]"), &["22:26", listener]);
+    let check = "backends: [\"127.0.0.1:9080\", \"127.0.0.1:9081\"]\n    health_check: {port: 8443}";
+    one(&with(check), &["23:26", "`127.0.0.1:8443`", listener]);
+    let by_admin = format!("backends: [\"127.0.0.1:9901\"]\n{admin}");
+    one(&with(&by_admin), &["22:16", "it is taken by the admin server"]);
+    let wildcard = |backend: &str| {
+        let file = GOOD.replace("127.0.0.1:8443", ":8443").replace("127.0.0.1:9080", backend);
+        errors(&Folder::with_certificate("a", &["api.example.com"]), &file)
+    };
+    for own in ["127.0.0.1:8443", "127.8.8.8:8443", "[::1]:8443"] {
+        one(&wildcard(own), &["22:16", "it is taken by `:8443` of the listener `edge`"]);
+    }
+    // Whether this machine has such an address is not for the file to say: the dial will.
+    assert_eq!(wildcard("10.0.0.1:8443"), [""; 0]);
+    for (unfit, why) in [
+        ("0.0.0.0:80", "an unspecified address"),
+        ("[::ffff:0.0.0.0]:80", "an unspecified address"),
+        ("224.0.0.9:80", "a multicast address"),
+        ("255.255.255.255:80", "a broadcast address"),
+    ] {
+        one(&wildcard(unfit), &["22:16", "not an address that can be connected to", why]);
+    }
+}
+
+#[test]
 fn a_required_key_with_nothing_behind_it_is_missing() {
     for (from, to, part) in [
         ("mode: passthrough", "mode:", "has no `mode`"),

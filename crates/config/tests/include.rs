@@ -128,7 +128,7 @@ fn all_mistakes_of_all_files_come_at_once_in_the_order_of_reading() {
         ("conf.d/b.yaml", "pools:\n  - name: b\n    backends: [\"127.0.0.1:0\"]\n    retires: 3\n"),
         (
             "conf.d/a.yaml",
-            "\n\nlisteners:\n  - {name: two, address: \":1\", mode: passthrough, default_pool: wbe}\n",
+            "\n\nlisteners:\n  - {name: two, address: \":7\", mode: passthrough, default_pool: wbe}\n",
         ),
         ("0.yaml", "pools:\n - name: 0\n   backends: [\"127.0.0.1:1\"]\n"),
     ]);
@@ -290,7 +290,7 @@ fn a_path_starts_from_the_folder_of_its_file() {
     }
     let theirs = "tls_profiles: [{name: p, certificates: [{cert: b.pem, key: b.key}]}]
 listeners: [{name: l, address: \":1\", mode: bridging, tls: p, default_pool: b}]
-pools: [{name: b, backends: [\"127.0.0.1:1\"], tls: {ca: b.pem}}]
+pools: [{name: b, backends: [\"127.0.0.1:2\"], tls: {ca: b.pem}}]
 ";
     folder.write("conf.d/a.yaml", theirs);
     assert_eq!(errors(&folder, MAIN), [""; 0]);

@@ -2,18 +2,19 @@
 //!
 //! Each backend has a task of its own, which outlives plans as the backend does: a reload gives it the new settings,
 //! and no storm of checks. The first result decides, then `rise` successes or `fall` failures in a row change the
-//! state. Intervals are jittered by ±10 %, so that checks do not march in step. Changes are logged, at most
-//! [`LINES`] lines in a [`WHILE`] for each backend; the reason of the last failure is kept for the status API.
+//! state. Intervals are jittered by ±10 %, so that checks do not march in step. Changes are logged, a few lines at a time
+//! for each backend ([`LogThrottle`]); the reason of the last failure is kept for the status API.
 
+use crate::log_throttle::LogThrottle;
 use crate::probe::{self, Checked, Failed};
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use weir_core::pool::{Backend, CheckKind, HealthCheck, OnUnhealthy, Pool, Reason};
 use weir_router::data_plane::Orders;
 use weir_router::worker::Whose;
@@ -22,9 +23,16 @@ use weir_router::worker::Whose;
 #[derive(Debug)]
 pub struct Checks {
     tasks: HashMap<Key, watch::Sender<Watched>>,
-    orders: Orders,
-    tracker: TaskTracker,
+    shared: Shared,
     stop: CancellationToken,
+}
+
+/// What all tasks have in common.
+#[derive(Clone, Debug)]
+struct Shared {
+    orders: Orders,
+    not_made: Arc<NotMade>,
+    tracker: TaskTracker,
 }
 
 type Key = (Arc<str>, Arc<str>, SocketAddr);
@@ -39,7 +47,8 @@ struct Watched {
 impl Checks {
     /// None yet. Tasks run among `tracker`'s, until `stop` is cancelled.
     pub fn new(orders: Orders, tracker: &TaskTracker, stop: &CancellationToken) -> Self {
-        Self { tasks: HashMap::new(), orders, tracker: tracker.clone(), stop: stop.clone() }
+        let shared = Shared { orders, not_made: Arc::default(), tracker: tracker.clone() };
+        Self { tasks: HashMap::new(), shared, stop: stop.clone() }
     }
 
     /// Watches every backend of these pools that is to be checked, and no other.
@@ -77,64 +86,106 @@ impl Checks {
 
     fn start(&self, watched: Watched) -> watch::Sender<Watched> {
         let (sender, receiver) = watch::channel(watched);
-        let (orders, stop) = (self.orders.clone(), self.stop.clone());
-        self.tracker.spawn(async move {
+        let (stop, shared) = (self.stop.clone(), self.shared.clone());
+        self.shared.tracker.spawn(async move {
             // Cancelled or finished: both are the end of it.
-            let _ended = stop.run_until_cancelled_owned(watch_over(receiver, orders)).await;
+            let _ended = stop.run_until_cancelled_owned(watch_over(receiver, shared)).await;
         });
         sender
     }
 }
 
-async fn watch_over(mut watched: watch::Receiver<Watched>, orders: Orders) {
+async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
     let interval = watched.borrow().pool.settings.health_check.interval;
     // The first checks are spread a little too, but a dead backend must not serve for long.
     sleep(interval.min(FIRST_WITHIN).mul_f64(fastrand::f64())).await;
     let mut streak = Streak::default();
-    let mut news = News::default();
+    let mut log = HealthLog::default();
     loop {
+        // At most one check of a backend is being left: the next one ends that.
+        let _leaving;
         let ended = {
             let Watched { pool, backend } = watched.borrow_and_update().clone();
             let check = &pool.settings.health_check;
-            let checked = probe::ask(&backend, check).await;
+            let mut checked = probe::ask(&backend, check, pool.own_addresses()).await;
+            _leaving = checked
+                .connection
+                .take()
+                .map(|open| AbortOnDropHandle::new(shared.tracker.spawn(probe::leave(open))));
             if watched.has_changed().is_err() {
                 // Nobody wants it checked any more: this must not be the last word.
-                news.told = 0;
-                news.tell(&pool, &backend);
+                log.hurry();
+                tell_news(&mut log, &pool, &backend);
                 return;
             }
-            let first = note(&backend, check, &checked);
-            let result = checked.result;
-            let decided = streak.after(result.is_ok(), first, check);
-            let changed = decided.is_some_and(|up| pronounce(&pool, &backend, up));
-            if changed {
-                news.note(result.err().map(|why| why.to_string()));
-            }
-            news.tell(&pool, &backend);
-            // Once: what begins later, in a panic, begins with a backend that is known to be ill.
-            if changed && decided == Some(false) && pool.settings.on_unhealthy == OnUnhealthy::Close {
-                let whose = Whose::Backend { live: Arc::clone(&backend.live), drain: None };
-                orders.close(&whose, CLOSED_WITHIN).await;
+            if let Some(decided) = take_up(&mut streak, &pool, &backend, &checked, &shared.not_made)
+                && pronounce(&pool, &backend, decided)
+            {
+                log.note(checked.result.err().map(|why| why.to_string()));
+                tell_news(&mut log, &pool, &backend);
+                // Once: what begins later, in a panic, begins with a backend that is known to be ill.
+                if !decided && pool.settings.on_unhealthy == OnUnhealthy::Close {
+                    let whose = Whose::Backend { live: Arc::clone(&backend.live), drain: None };
+                    shared.orders.close(&whose, CLOSED_WITHIN).await;
+                }
             }
             Instant::now()
         };
         // Nothing of the plan is held while it waits.
-        if !wait(&mut watched, ended, &mut news).await {
-            news.told = 0;
-            news.tell_of(&watched);
+        if !wait(&mut watched, ended, &mut log).await {
+            log.hurry();
+            tell_of(&mut log, &watched);
             return;
+        }
+    }
+}
+
+/// Takes up a finished check. `Some` where it decides whether the backend is well. One that could not be made for want
+/// of something on this machine says nothing: neither for the backend nor against it.
+fn take_up(
+    streak: &mut Streak,
+    pool: &Pool,
+    backend: &Backend,
+    checked: &Checked,
+    not_made: &NotMade,
+) -> Option<bool> {
+    if let Err(why) = &checked.result
+        && why.is_shortage()
+    {
+        backend.live.metrics.health_check(probe::NOT_MADE);
+        not_made.tell(pool, backend, why);
+        return None;
+    }
+    let check = &pool.settings.health_check;
+    let first = note(backend, check, checked);
+    streak.after(checked.result.is_ok(), first, check)
+}
+
+/// Checks that could not be made, of all backends: what this machine lacks concerns each of them.
+#[derive(Debug, Default)]
+struct NotMade(Mutex<LogThrottle<String>>);
+
+impl NotMade {
+    fn tell(&self, pool: &Pool, backend: &Backend, why: &Failed) {
+        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        log.note(why.to_string());
+        if let Some((checks, why)) = log.take() {
+            tracing::warn!(
+                pool = %pool.name, backend = %backend.name, why, checks,
+                "health checks could not be made, and change nothing: this machine lacks something"
+            );
         }
     }
 }
 
 /// Waits for the next check; a new plan may have it earlier or later. Tells news when it is time. False when there is
 /// no next one.
-async fn wait(watched: &mut watch::Receiver<Watched>, ended: Instant, news: &mut News) -> bool {
+async fn wait(watched: &mut watch::Receiver<Watched>, ended: Instant, log: &mut HealthLog) -> bool {
     loop {
         let next = ended + jittered(watched.borrow().pool.settings.health_check.interval);
         tokio::select! {
             () = sleep_until(next) => return true,
-            () = news.time() => news.tell_of(watched),
+            () = log.time() => tell_of(log, watched),
             changed = watched.changed() => if changed.is_err() {
                 return false;
             },
@@ -175,63 +226,18 @@ fn tell(pool: &Pool, backend: &Backend, changes: u32, why: Option<String>) {
     );
 }
 
-/// Changes of a backend's health on their way to the log: one that flaps must not flood it.
-#[derive(Debug, Default)]
-struct News {
-    changes: u32,
-    why: Option<String>,
-    /// When the first of the last lines was written.
-    since: Option<Instant>,
-    /// Lines since then.
-    told: u32,
+/// What a backend's changes have told, and are still to tell: why the last one.
+type HealthLog = LogThrottle<Option<String>>;
+
+fn tell_news(log: &mut HealthLog, pool: &Pool, backend: &Backend) {
+    if let Some((changes, why)) = log.take() {
+        tell(pool, backend, changes, why);
+    }
 }
 
-impl News {
-    /// Takes up a change.
-    fn note(&mut self, why: Option<String>) {
-        self.changes = self.changes.saturating_add(1);
-        self.why = why;
-    }
-
-    /// Gives what is to be told now, if anything is: how many changes, and why the last one.
-    fn take(&mut self) -> Option<(u32, Option<String>)> {
-        let now = Instant::now();
-        if self.changes == 0 || self.quiet_until().is_some_and(|until| now < until) {
-            return None;
-        }
-        if self.since.is_none_or(|since| now >= since + WHILE) {
-            (self.since, self.told) = (Some(now), 0);
-        }
-        self.told += 1;
-        Some((std::mem::take(&mut self.changes), self.why.take()))
-    }
-
-    fn quiet_until(&self) -> Option<Instant> {
-        self.since.filter(|_| self.told >= LINES).map(|since| since + WHILE)
-    }
-
-    /// Waits until there is something to tell.
-    ///
-    /// # Cancel safety
-    /// Cancel safe.
-    async fn time(&self) {
-        match self.quiet_until() {
-            _ if self.changes == 0 => std::future::pending().await,
-            Some(until) => sleep_until(until).await,
-            None => (),
-        }
-    }
-
-    fn tell(&mut self, pool: &Pool, backend: &Backend) {
-        if let Some((changes, why)) = self.take() {
-            tell(pool, backend, changes, why);
-        }
-    }
-
-    fn tell_of(&mut self, watched: &watch::Receiver<Watched>) {
-        let Watched { pool, backend } = watched.borrow().clone();
-        self.tell(&pool, &backend);
-    }
+fn tell_of(log: &mut HealthLog, watched: &watch::Receiver<Watched>) {
+    let Watched { pool, backend } = watched.borrow().clone();
+    tell_news(log, &pool, &backend);
 }
 
 /// Results of one kind in a row.
@@ -251,10 +257,6 @@ impl Streak {
     }
 }
 
-/// So many lines of the log about a backend's health, enough for a restart and its end,
-const LINES: u32 = 4;
-/// in this time.
-const WHILE: Duration = Duration::from_secs(10);
 /// The first check comes within this time of the start.
 const FIRST_WITHIN: Duration = Duration::from_millis(200);
 /// Connections of a backend that fails its checks are closed within this time, where they are to be.
@@ -268,7 +270,6 @@ fn jittered(interval: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::time::timeout;
 
     fn check(rise: u32, fall: u32) -> HealthCheck {
         let second = Duration::from_secs(1);
@@ -284,35 +285,6 @@ mod tests {
             results.iter().enumerate().map(|(n, r)| streak.after(*r, n == 0, &check)).collect();
         let (up, down) = (Some(true), Some(false));
         assert_eq!(decided, [down, None, up, None, None, None, None, None, down, down]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_few_changes_are_told_at_once_and_the_rest_of_a_flood_together() {
-        let began = Instant::now();
-        let mut news = News::default();
-        assert!(timeout(10 * WHILE, news.time()).await.is_err(), "nothing to tell");
-        news.note(Some("first".to_owned()));
-        timeout(Duration::ZERO, news.time()).await.unwrap();
-        assert_eq!(news.take(), Some((1, Some("first".to_owned()))));
-        assert_eq!(began.elapsed(), 10 * WHILE);
-        assert!(timeout(WHILE, news.time()).await.is_err(), "told already");
-
-        // It may be told again by now; of a flood that begins here each while tells a few, and what it held back.
-        let (mut told, mut noted) = (Vec::new(), 0);
-        let end = Instant::now() + 3 * WHILE + WHILE / 2;
-        while Instant::now() < end {
-            news.note(None);
-            noted += 1;
-            told.extend(news.take());
-            sleep(WHILE / 20).await;
-        }
-        let changes: Vec<_> = told.iter().map(|(changes, _)| *changes).collect();
-        assert_eq!(changes, [1, 1, 1, 1, 17, 1, 1, 1, 17, 1, 1, 1, 17, 1, 1, 1]);
-        // The last of them is told although nothing happens any more.
-        timeout(WHILE / 2, news.time()).await.unwrap();
-        let rest = news.take().unwrap().0;
-        assert_eq!(told.iter().map(|(changes, _)| changes).sum::<u32>() + rest, noted);
-        assert_eq!(news.take(), None);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! - [`health`] asks backends whether they are well, and tells the pools.
 //! - [`discovery`] asks DNS for the backends that are names.
 //! - [`workshop`] makes plans.
+//! - `log_throttle` holds lines of the log back where something flaps.
 //! - [`control`] reloads, what is set by hand, and what DNS answers: everything that changes while connections live.
 
 pub mod control;
@@ -11,6 +12,8 @@ pub mod discovery;
 pub mod health;
 pub mod probe;
 pub mod workshop;
+
+mod log_throttle;
 
 pub use control::Control;
 pub use workshop::{Compiled, Look, Workshop};

@@ -1,13 +1,14 @@
 //! What plans are made with, over the life of the process, and how one is made.
 
 use std::fmt;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 use weir_config::{CompileInput, Diagnostic, Fingerprint, Loaded, Pattern, Rejected};
 use weir_core::pool::Lives;
 use weir_core::pool::names::{Found, Target};
 use weir_metrics::Metrics;
-use weir_router::plan::Plan;
+use weir_router::plan::{AdminAddress, Plan};
 use weir_tls::Sessions;
 
 /// What plans are made with, over the life of the process. Cheap to clone.
@@ -83,6 +84,19 @@ impl Workshop {
             Ok(Compiled { plan, warnings, config: weir_config::effective(&file) })
         });
         (look, compiled)
+    }
+
+    /// Has no backend dialled where this plan listens, nor at the admin server, once its sockets are open.
+    pub fn listens_on(&self, plan: &Plan) {
+        let own = &self.lives.own_addresses;
+        if let Some(AdminAddress::Tcp(address)) = plan.admin {
+            own.admin(address);
+        }
+        let addresses = plan.listeners.iter().flat_map(|listener| &listener.addresses);
+        own.listen(addresses.flat_map(|address| {
+            let v4 = address.dual_stack.then(|| (Ipv4Addr::UNSPECIFIED, address.socket.port()).into());
+            std::iter::once(address.socket).chain(v4)
+        }));
     }
 }
 

@@ -6,11 +6,13 @@
 
 use crate::account::Record;
 use crate::cursors::{Asker, Cursors};
+use crate::dialable::{Doubt, Forbidden, OwnAddresses};
 use crate::error::{ConnError, ConnectError};
 use crate::pool::{Backend, Live, Pool, Reserved};
 use crate::socket::{self, Options};
 use std::cell::RefCell;
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
@@ -114,22 +116,64 @@ impl<'a> Dialling<'a> {
         secure: &impl AsyncFn(TcpStream, &Backend) -> Result<S, ConnectError>,
     ) -> Result<S, ConnectError> {
         let started = Instant::now();
-        let stream = dial(backend.address, self.options).await?;
+        let stream = dial(backend.address, self.options, self.pool.own_addresses()).await?;
         self.pool.metrics.connect_duration.observe(started.elapsed().as_secs_f64());
         secure(stream, backend).await
     }
 }
 
-/// Opens a TCP connection.
+/// Opens a TCP connection, but for one to an address that is forbidden or this process's own.
 ///
 /// # Errors
 /// Sorted by whose fault it is.
 ///
 /// # Cancel safety
 /// Dropping the future closes the socket.
-pub async fn dial(address: SocketAddr, options: &Options) -> Result<TcpStream, ConnectError> {
+pub async fn dial(
+    address: SocketAddr,
+    options: &Options,
+    own: &OwnAddresses,
+) -> Result<TcpStream, ConnectError> {
+    let doubt = own.look(address)?.map_err(ConnectError::Local)?;
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
     let socket = socket.map_err(ConnectError::from_dial)?;
     socket::configure((&socket).into(), options).map_err(ConnectError::Local)?;
-    socket.connect(address).await.map_err(ConnectError::from_dial)
+    let stream = socket.connect(address).await.map_err(|error| sorted(error, address))?;
+    match doubt {
+        Doubt { itself: false, own: false } => Ok(stream),
+        doubt => end_of_its_own(stream, address, doubt),
+    }
+}
+
+/// Sorts an error of connect(2). "Cannot assign requested address" means that no port is free, or that this machine has
+/// no address of that kind to come from (`::1` where IPv6 is turned off), which no waiting mends.
+fn sorted(error: io::Error, address: SocketAddr) -> ConnectError {
+    let no_source = error.kind() == io::ErrorKind::AddrNotAvailable && !has_source_for(address);
+    if no_source { ConnectError::Failed(error) } else { ConnectError::from_dial(error) }
+}
+
+/// Whether this machine has an address to reach this one from. Sends nothing: UDP, whose ports are others.
+fn has_source_for(address: SocketAddr) -> bool {
+    let any = if address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+    let Ok(socket) = UdpSocket::bind((any, 0)) else { return true };
+    socket.connect(address).is_ok()
+}
+
+/// Gives the connection back, unless it has this process at its other end: connected to itself (the kernel had chosen
+/// the port that was dialled), or to an own listener.
+fn end_of_its_own(stream: TcpStream, address: SocketAddr, doubt: Doubt) -> Result<TcpStream, ConnectError> {
+    let local = stream.local_addr().map_err(ConnectError::Local)?;
+    if local.ip() != address.ip() {
+        return Ok(stream);
+    }
+    let error = if doubt.itself && local.port() == address.port() {
+        ConnectError::Failed(io::ErrorKind::ConnectionRefused.into())
+    } else if doubt.own {
+        ConnectError::Forbidden(Forbidden::Listener)
+    } else {
+        return Ok(stream);
+    };
+    // A FIN to itself would keep the port in TIME_WAIT, and the backend from binding it.
+    socket::reset(&stream);
+    Err(error)
 }

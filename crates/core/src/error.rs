@@ -1,5 +1,6 @@
 //! Why a connection ended early: at which stage, on whose side, with which outcome.
 
+use crate::dialable::Forbidden;
 use crate::hello::Fault;
 use crate::outcome::{How, Outcome, Side};
 use crate::stop::Stop;
@@ -62,6 +63,9 @@ pub enum ConnectError {
     /// This host has no free port, descriptor or memory for it: says nothing about the backend.
     #[error("no local resource for a connection: {0}")]
     Local(#[source] io::Error),
+    /// Its address is one that weir never connects to.
+    #[error("weir does not connect to this address: {0}")]
+    Forbidden(#[from] Forbidden),
     /// Its TLS handshake failed.
     #[error("TLS handshake failed: {}", reason.label())]
     Tls {
@@ -77,7 +81,7 @@ impl ConnectError {
     /// ejected by asking for names that these do not have.
     pub fn is_the_backends_own(&self) -> bool {
         match self {
-            Self::Failed(_) | Self::TimedOut => true,
+            Self::Failed(_) | Self::TimedOut | Self::Forbidden(_) => true,
             Self::Local(_) => false,
             Self::Tls { reason, clients_name } => match reason {
                 // The client's protocols and versions may be the cause of it.
@@ -91,12 +95,10 @@ impl ConnectError {
 
     /// Sorts an error of connect(2) by whose fault it is.
     pub fn from_dial(error: io::Error) -> Self {
-        use rustix::io::Errno;
-        let local = [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
-        match error.raw_os_error() {
-            Some(code) if local.iter().any(|e| e.raw_os_error() == code) => Self::Local(error),
-            _ if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
-            _ => Self::Failed(error),
+        match error {
+            error if is_shortage(&error) => Self::Local(error),
+            error if error.kind() == io::ErrorKind::TimedOut => Self::TimedOut,
+            error => Self::Failed(error),
         }
     }
 
@@ -106,9 +108,27 @@ impl ConnectError {
             Self::Failed(_) => "failed",
             Self::TimedOut => "timeout",
             Self::Local(_) => "local",
+            Self::Forbidden(_) => "forbidden",
             Self::Tls { .. } => "tls_failed",
         }
     }
+}
+
+/// Whether this machine lacks something for a connection: a port, a descriptor, memory, a place in epoll. That says
+/// nothing about the other end.
+pub fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let local = [
+        Errno::ADDRNOTAVAIL,
+        Errno::AGAIN,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        // Of epoll_ctl(2): `fs.epoll.max_user_watches`.
+        Errno::NOSPC,
+    ];
+    error.raw_os_error().is_some_and(|code| local.iter().any(|e| e.raw_os_error() == code))
 }
 
 /// A stage of the road.
@@ -144,7 +164,7 @@ impl ConnError {
         match self {
             Self::Hello(_) | Self::HelloTimeout | Self::ClientGone(_) => Side::Client,
             Self::ClientTls(_) | Self::ClientTlsTimeout => Side::Client,
-            Self::Connect(ConnectError::Local(_)) => Side::Weir,
+            Self::Connect(ConnectError::Local(_) | ConnectError::Forbidden(_)) => Side::Weir,
             Self::NoBackend | Self::Connect(_) => Side::Backend,
             Self::Broken(side, _) | Self::Truncated(side) => *side,
             _ => Side::Weir,

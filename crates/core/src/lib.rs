@@ -8,6 +8,7 @@
 //! - [`pick`] pure: which backend next; one file a policy.
 //! - [`pool`] backends with live counts and health.
 //! - [`cursors`] picks a backend of a pool, by its policy.
+//! - [`dialable`] which addresses weir never connects to.
 //! - [`connect`] dials, walks the candidates.
 //! - [`relay`] both directions, half-close, resets, idle.
 //! - [`socket`] what every socket of weir is set to.
@@ -23,6 +24,7 @@ pub mod account;
 pub mod alert;
 pub mod connect;
 pub mod cursors;
+pub mod dialable;
 pub mod error;
 pub mod hello;
 pub mod limits;

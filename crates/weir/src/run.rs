@@ -112,6 +112,7 @@ impl Running {
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
         let (lanes, admin) = bind(&plan).await?;
+        workshop.listens_on(&plan);
         let allowed = resources::connections_for(open_files, taken(&plan));
         let max_connections = room(&plan, allowed);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

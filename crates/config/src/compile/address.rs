@@ -1,16 +1,17 @@
 //! Addresses of listeners, backends and the admin server. Pure, and resolves no name.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
+use weir_core::dialable::{Forbidden, forbidden};
 use weir_core::pool::{self, names::Target};
 use weir_router::plan::{Address, AdminAddress};
 
 use super::room::Refusal;
 use crate::diagnostics::Report;
 use crate::place::Place;
-use crate::schema::File;
+use crate::schema::{Backend, File};
 
 /// Reads a listener's address: `:443`, `127.0.0.1:443`, `[::1]:443`.
 pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
@@ -45,10 +46,24 @@ pub(super) fn backend(text: &str) -> Result<pool::Place, Refusal> {
         return Ok(pool::Place::Named(Target::Host { host: host_name(host)?, port }));
     }
     let address = socket(text, "a backend is an IP address or a host name, and a port: \"10.0.0.11:8080\"")?;
-    if address.ip().is_unspecified() {
-        return Err(Refusal::new(format!("`{text}` is not an address that can be connected to")));
+    if let Some(why) = forbidden(address.ip()) {
+        let refusal =
+            Refusal::new(format!("`{text}` is not an address that can be connected to: {}", a(why)));
+        let this_machine = SocketAddr::from((Ipv4Addr::LOCALHOST, address.port()));
+        return Err(match why {
+            Forbidden::Unspecified => {
+                refusal.hint(format!("on this machine it is such as \"{this_machine}\""))
+            }
+            _ => refusal.hint("a backend is one server, at an address of its own"),
+        });
     }
     Ok(pool::Place::Address(address, text.into()))
+}
+
+/// With its article.
+fn a(why: Forbidden) -> String {
+    let article = if why == Forbidden::Unspecified { "an" } else { "a" };
+    format!("{article} {why}")
 }
 
 /// A DNS name, lower-cased and without a dot at its end (RFC 1035 §2.3.4; underscores are fine).
@@ -154,6 +169,72 @@ pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Optio
     }
 }
 
+/// Refuses backends, and ports of health checks, that are weir's own: it never connects to itself. Only what the file
+/// itself tells: a wildcard may be at any address of this machine, but surely is at those of loopback.
+pub(super) fn refuse_own_backends(report: &mut Report<'_>, file: &File, admin: Option<&AdminAddress>) {
+    let own = own_addresses(file, admin);
+    let root = Place::Root;
+    let list = root.key("pools");
+    for (index, pool) in file.pools.iter().enumerate() {
+        let element = list.index(index);
+        let (backends, check) = (element.key("backends"), element.key("health_check"));
+        let check_port = pool.health_check.as_ref().and_then(|check| check.port);
+        let mut check_refused = false;
+        for (number, written) in pool.backends.iter().enumerate() {
+            let (text, entry) = (address_of(written), backends.index(number));
+            let Some(Ok(pool::Place::Address(address, _))) = text.map(backend) else { continue };
+            let owner = |port| own.get(&port).and_then(|on_port| owner_at(on_port, address.ip()));
+            if let Some(owner) = owner(address.port()) {
+                refuse_own(report, file, &entry.key("address"), address, owner);
+            } else if let Some(port) = check_port
+                && !check_refused
+                && let Some(owner) = owner(port)
+            {
+                check_refused = true;
+                refuse_own(report, file, &check.key("port"), SocketAddr::new(address.ip(), port), owner);
+            }
+        }
+    }
+}
+
+fn address_of(backend: &Backend) -> Option<&str> {
+    match backend {
+        Backend::Address(text) => Some(text),
+        Backend::Fields(fields) => fields.address.as_deref(),
+    }
+}
+
+/// The addresses of the listeners and the admin server, by port.
+fn own_addresses(file: &File, admin: Option<&AdminAddress>) -> HashMap<u16, Vec<(IpAddr, Owner)>> {
+    let mut own: HashMap<u16, Vec<(IpAddr, Owner)>> = HashMap::new();
+    if let Some(AdminAddress::Tcp(address)) = admin {
+        own.entry(address.port()).or_default().push((address.ip(), None));
+    }
+    for (index, listener) in file.listeners.iter().enumerate() {
+        for (number, text) in listener.address.iter().flat_map(|texts| &texts.0).enumerate() {
+            let Ok(address) = listening(text) else { continue };
+            let on_port = own.entry(address.socket.port()).or_default();
+            on_port.extend(claims(&address).map(|ip| (ip, Some((index, number)))));
+        }
+    }
+    own
+}
+
+fn owner_at(on_port: &[(IpAddr, Owner)], ip: IpAddr) -> Option<Owner> {
+    let ip = ip.to_canonical();
+    let here = |own: IpAddr| {
+        let own = own.to_canonical();
+        own == ip || (ip.is_loopback() && own.is_unspecified() && own.is_ipv4() == ip.is_ipv4())
+    };
+    on_port.iter().find(|(own, _)| here(*own)).map(|(_, owner)| *owner)
+}
+
+fn refuse_own(report: &mut Report<'_>, file: &File, place: &Place<'_>, address: SocketAddr, owner: Owner) {
+    let owner = owner_in_words(report, file, place, owner);
+    let message = format!("`{address}` is an address of weir itself: it is taken by {owner}");
+    report.error(place, message).hint("a backend is a server behind weir, which never connects to itself");
+}
+
 /// Whose an address is: the number of the listener and of the address in it, or the admin server.
 type Owner = Option<(usize, usize)>;
 
@@ -224,6 +305,13 @@ mod tests {
         assert_eq!(named("srv:_https._tcp.api.internal"), "srv:_https._tcp.api.internal");
         for bad in [
             "0.0.0.0:80",
+            "0.1.2.3:80",
+            "[::]:80",
+            "[::ffff:0.0.0.0]:80",
+            "224.0.0.1:80",
+            "[ff02::1]:80",
+            "[::ffff:239.1.1.1]:80",
+            "255.255.255.255:80",
             "10.0.0.1:0",
             "10.0.0.256:80",
             "a b:80",
@@ -233,6 +321,33 @@ mod tests {
             "x:99999",
         ] {
             assert!(backend(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_is_surely_at_every_loopback_address_of_its_family() {
+        let owner = |own: &str, backend: &str| {
+            let claimed = claims(&listening(own).unwrap()).map(|ip| (ip, Some((0, 0)))).collect::<Vec<_>>();
+            owner_at(&claimed, backend.parse().unwrap()).is_some()
+        };
+        for (own, backend) in [
+            (":80", "127.0.0.1"),
+            (":80", "127.9.9.9"),
+            (":80", "::1"),
+            ("0.0.0.0:80", "::ffff:127.0.0.1"),
+            ("[::]:80", "::1"),
+            ("10.0.0.1:80", "10.0.0.1"),
+            ("10.0.0.1:80", "::ffff:10.0.0.1"),
+        ] {
+            assert!(owner(own, backend), "{own} {backend}");
+        }
+        for (own, backend) in [
+            ("0.0.0.0:80", "::1"),
+            ("[::]:80", "127.0.0.1"),
+            (":80", "10.0.0.1"),
+            ("127.0.0.1:80", "127.0.0.2"),
+        ] {
+            assert!(!owner(own, backend), "{own} {backend}");
         }
     }
 

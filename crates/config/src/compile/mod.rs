@@ -51,6 +51,7 @@ pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<D
     let pools = pools::draft(&mut room, file);
     let listeners = listeners::draft(&mut room, file, &Known { pools: &pools, profiles: &profiles });
     address::refuse_overlaps(&mut room.report, file, admin.as_ref());
+    address::refuse_own_backends(&mut room.report, file, admin.as_ref());
     warn_of_unused(&mut room.report, &pools, &profiles);
 
     let findings = room.report.finish();

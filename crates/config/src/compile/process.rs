@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use weir_core::dialable::forbidden;
 use weir_router::plan;
 
 use super::address;
@@ -58,7 +59,7 @@ fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
         return Err(Refusal::new(format!("`{text}` has no port")).hint(format!("such as \"{whole}\"")));
     }
     match text.parse::<SocketAddr>() {
-        Ok(address) if address.port() == 0 || address.ip().is_unspecified() => {
+        Ok(address) if address.port() == 0 || forbidden(address.ip()).is_some() => {
             Err(Refusal::new(format!("`{text}` is not an address that can be asked")))
         }
         Ok(address) => Ok(address),
@@ -135,7 +136,9 @@ mod tests {
         assert!(resolver("10.0.0.53:53").is_ok() && resolver("[fd00::53]:5353").is_ok());
         assert_eq!(resolver("10.0.0.53").unwrap_err().hint.unwrap(), "such as \"10.0.0.53:53\"");
         assert_eq!(resolver("fd00::53").unwrap_err().hint.unwrap(), "such as \"[fd00::53]:53\"");
-        for bad in ["", "dns.example.com:53", "10.0.0.53:0", "0.0.0.0:53", "10.0.0.53:99999", "53"] {
+        for bad in
+            ["", "dns.example.com:53", "10.0.0.53:0", "0.0.0.0:53", "224.0.0.1:53", "10.0.0.53:99999", "53"]
+        {
             assert!(resolver(bad).is_err(), "{bad}");
         }
     }

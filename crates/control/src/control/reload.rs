@@ -105,6 +105,7 @@ impl Control {
         let changes = weir_config::difference(&self.config(), &config);
 
         let plan = Arc::new(plan);
+        self.workshop.listens_on(&plan);
         let dropped = self.node.install(Arc::clone(&plan));
         self.config.store(Arc::new(config.to_string()));
         self.orders.listen(lanes).await;

@@ -29,8 +29,12 @@ pub struct Backend {
 impl Backend {
     /// In service, with a weight, and below its cap. In a panic its health is ignored.
     pub fn is_usable(&self, panic: bool) -> bool {
-        let serves = if panic { self.live.is_in_service_but_for_health() } else { self.live.is_in_service() };
-        self.weight > 0 && serves && self.max_connections.is_none_or(|cap| self.active() < cap)
+        self.weight > 0 && self.serves(panic) && self.max_connections.is_none_or(|cap| self.active() < cap)
+    }
+
+    /// In service. In a panic its health is ignored.
+    pub(crate) fn serves(&self, panic: bool) -> bool {
+        if panic { self.live.is_in_service_but_for_health() } else { self.live.is_in_service() }
     }
 
     /// In service and with a weight, whether or not it is at its cap.

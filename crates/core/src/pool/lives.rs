@@ -1,5 +1,6 @@
 //! Every live state of the process, by pool, backend and address: where a new plan finds what it keeps.
 
+use crate::dialable::OwnAddresses;
 use crate::pool::live::Live;
 use crate::pool::load::Loads;
 use std::collections::{HashMap, HashSet};
@@ -12,6 +13,8 @@ use weir_metrics::Metrics;
 /// its series with it.
 #[derive(Debug)]
 pub struct Lives {
+    /// The addresses on which the process listens.
+    pub own_addresses: OwnAddresses,
     metrics: Arc<Metrics>,
     inner: Mutex<Inner>,
     versions: AtomicU64,
@@ -29,7 +32,12 @@ type Key = (Arc<str>, Arc<str>, SocketAddr);
 impl Lives {
     /// None yet. Backends get their counters from `metrics`.
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { metrics, inner: Mutex::default(), versions: AtomicU64::new(1) })
+        Arc::new(Self {
+            own_addresses: OwnAddresses::default(),
+            metrics,
+            inner: Mutex::default(),
+            versions: AtomicU64::new(1),
+        })
     }
 
     /// The live state of a backend: the one that there is, or a new one.

@@ -24,6 +24,7 @@ pub use lives::Lives;
 pub(crate) use load::Load;
 pub use settings::{Balance, CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
 
+use crate::dialable::OwnAddresses;
 use crate::pick::Maglev;
 use arc_swap::{ArcSwap, Guard};
 use names::{Found, Target};
@@ -159,6 +160,11 @@ impl Pool {
         self.members.load()
     }
 
+    /// The addresses on which the process listens, and which it never dials.
+    pub fn own_addresses(&self) -> &OwnAddresses {
+        &self.lives.own_addresses
+    }
+
     /// The names among its backends.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         self.entries.iter().filter_map(|e| match &e.place {
@@ -261,6 +267,12 @@ impl Pool {
     /// Backends that are well, whether or not they are at their caps.
     pub fn healthy(&self) -> usize {
         self.members().all().filter(|b| b.is_healthy()).count()
+    }
+
+    /// Whether any backend may take connections, at its cap or not.
+    pub fn can_serve(&self) -> bool {
+        let panic = self.is_in_panic();
+        self.members().all().any(|b| b.weight > 0 && b.serves(panic))
     }
 
     /// Are so few primaries in service, and no backup, that health is ignored?

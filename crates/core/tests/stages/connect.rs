@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 use weir_core::account::Record;
 use weir_core::connect::{Dialling, Reached, dial};
 use weir_core::cursors::{Asker, Cursors};
+use weir_core::dialable::{Forbidden, OwnAddresses};
 use weir_core::error::{ConnError, ConnectError};
 use weir_core::outcome::{Outcome, Side};
 use weir_core::pool::{
@@ -29,6 +30,7 @@ const SHORT: Duration = Duration::from_millis(80);
 /// A pool of backends b0, b1, … and a worker that dials them in this order.
 struct Rig {
     metrics: Arc<Metrics>,
+    lives: Arc<Lives>,
     pool: Pool,
     cursors: RefCell<Cursors>,
     deadline: Duration,
@@ -80,7 +82,8 @@ impl Rig {
             tls: None,
             metrics: metrics.pool("web"),
         };
-        let pool = Pool::new(parts, &Lives::new(Arc::clone(&metrics)), &|_| Vec::new());
+        let lives = Lives::new(Arc::clone(&metrics));
+        let pool = Pool::new(parts, &lives, &|_| Vec::new());
         // Where a rotation begins is chance: one that begins with b0.
         let in_order = |seed: &u64| {
             let order = Cursors::seeded(*seed).order(&pool, &ASKER);
@@ -88,7 +91,7 @@ impl Rig {
         };
         let seed = (0..1000).find(in_order).unwrap();
         let cursors = RefCell::new(Cursors::seeded(seed));
-        Self { metrics, pool, cursors, deadline: Duration::from_secs(5) }
+        Self { metrics, lives, pool, cursors, deadline: Duration::from_secs(5) }
     }
 
     async fn reach(&self) -> Result<Reached<TcpStream>, ConnError> {
@@ -239,8 +242,8 @@ async fn a_dial_that_hangs_ends_at_its_deadline() {
     socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
-    let mut queued = Vec::new();
-    while let Ok(stream) = timeout(SHORT, dial(address, &OPTIONS)).await {
+    let (mut queued, own) = (Vec::new(), OwnAddresses::default());
+    while let Ok(stream) = timeout(SHORT, dial(address, &OPTIONS, &own)).await {
         queued.push(stream.unwrap());
         assert!(queued.len() < 100, "the backlog has no end");
     }
@@ -267,7 +270,16 @@ async fn a_dial_that_is_given_up_gives_its_place_back() {
 #[test]
 fn local_shortage_is_weir_s_own() {
     use rustix::io::Errno;
-    for errno in [Errno::ADDRNOTAVAIL, Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM] {
+    let lacking = [
+        Errno::ADDRNOTAVAIL,
+        Errno::AGAIN,
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOBUFS,
+        Errno::NOMEM,
+        Errno::NOSPC,
+    ];
+    for errno in lacking {
         let error = ConnectError::from_dial(io::Error::from_raw_os_error(errno.raw_os_error()));
         assert!(matches!(&error, ConnectError::Local(_)), "{errno}: {error:?}");
         assert_eq!((error.label(), ConnError::from(error).side()), ("local", Side::Weir));
@@ -283,13 +295,67 @@ fn local_shortage_is_weir_s_own() {
 #[tokio::test]
 async fn a_dialled_socket_has_the_options_that_it_needs_from_the_start() {
     let (_listener, (address, _)) = accepting().await;
-    let stream = dial(address, &OPTIONS).await.unwrap();
+    let own = OwnAddresses::default();
+    let stream = dial(address, &OPTIONS, &own).await.unwrap();
     let socket = socket2::SockRef::from(&stream);
     assert!(socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap(), "the relay sets the rest later");
     let hasty = Options { user_timeout: Duration::from_millis(500), ..OPTIONS };
-    let stream = dial(address, &hasty).await.unwrap();
+    let stream = dial(address, &hasty, &own).await.unwrap();
     let socket = socket2::SockRef::from(&stream);
     assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap(), hasty.keepalive);
     assert_eq!(socket.tcp_user_timeout().unwrap(), Some(hasty.user_timeout));
+}
+
+/// Its own listeners, and addresses that are no one machine's, are passed over like a backend that refuses.
+#[tokio::test]
+async fn own_and_unfit_addresses_are_passed_over_without_a_dial() {
+    let (listener, (own, _)) = accepting().await;
+    let (_other, other) = accepting().await;
+    let unfit = [SocketAddr::from(([0, 0, 0, 0], own.port())), SocketAddr::from(([224, 0, 0, 1], 80))];
+    let mapped = SocketAddr::from((Ipv4Addr::LOCALHOST.to_ipv6_mapped(), own.port()));
+    let told = [own, mapped, unfit[0], unfit[1]].map(|address| (address, None));
+    let rig = Rig::new(4, &[told.as_slice(), &[other]].concat());
+    rig.lives.own_addresses.listen([own]);
+    let reached = rig.reach().await.unwrap();
+    assert_eq!(&*reached.reserved.backend().name, "b4");
+    for backend in ["b0", "b1", "b2", "b3"] {
+        assert_eq!(rig.attempts(backend, "forbidden"), 1, "{backend}");
+    }
+    assert!(timeout(SHORT, listener.accept()).await.is_err(), "the own listener was dialled");
+
+    let alone = Rig::new(0, &[(own, None)]);
+    alone.lives.own_addresses.listen([own]);
+    let error = alone.reach().await.unwrap_err();
+    assert!(matches!(error, ConnError::Connect(ConnectError::Forbidden(Forbidden::Listener))), "{error:?}");
+    assert_eq!((error.outcome(), error.side()), (Outcome::ConnectFailed, Side::Weir));
+    assert_eq!(error.reason(), Some("forbidden"));
+}
+
+/// Where nothing listens, the kernel goes through its free ports from dial to dial. Sooner or later it chooses the very
+/// port that is dialled, and the socket is connected to itself.
+#[tokio::test]
+async fn a_socket_connected_to_itself_is_a_refusal() {
+    let own = OwnAddresses::default();
+    own.listen([]);
+    // Of the ports that outgoing connections get, and of the half of them that the kernel tries first.
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let low: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
+    let bound = |port: &u16| std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let port = (low..).step_by(2).skip(1000).find(bound).unwrap();
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    for _ in 0..200_000 {
+        match dial(address, &OPTIONS, &own).await {
+            Ok(stream) => panic!("{:?} is connected to {:?}", stream.local_addr(), stream.peer_addr()),
+            Err(ConnectError::Failed(error)) => {
+                assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+                // The kernel's own refusal has a number.
+                if error.raw_os_error().is_none() {
+                    return;
+                }
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the kernel never chose port {port}");
 }

@@ -1,0 +1,275 @@
+//! Which addresses weir never connects to, wherever they come from: those that are no one machine's, and its own.
+//!
+//! A connection to an own listener would be accepted, routed and dialled again, until the limits are full; one to the
+//! admin server would give it to strangers.
+
+use arc_swap::ArcSwap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
+use std::sync::OnceLock;
+
+/// Why weir does not connect to an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
+pub enum Forbidden {
+    /// `0.0.0.0/8`, `::`: the kernel takes it for this machine.
+    #[error("unspecified address")]
+    Unspecified,
+    /// `224.0.0.0/4`, `ff00::/8`.
+    #[error("multicast address")]
+    Multicast,
+    /// `255.255.255.255`.
+    #[error("broadcast address")]
+    Broadcast,
+    /// A listener of this weir is there.
+    #[error("weir's own listener")]
+    Listener,
+    /// The admin server of this weir is there.
+    #[error("weir's own admin server")]
+    Admin,
+}
+
+/// Why no backend can be at this address, an IPv4-mapped one included. `None` where one can.
+pub fn forbidden(ip: IpAddr) -> Option<Forbidden> {
+    match ip.to_canonical() {
+        // The whole of 0.0.0.0/8 is "this network" (RFC 1122 §3.2.1.3).
+        IpAddr::V4(ip) if ip.octets().first() == Some(&0) => Some(Forbidden::Unspecified),
+        IpAddr::V6(ip) if ip.is_unspecified() => Some(Forbidden::Unspecified),
+        IpAddr::V4(ip) if ip.is_broadcast() => Some(Forbidden::Broadcast),
+        ip if ip.is_multicast() => Some(Forbidden::Multicast),
+        _ => None,
+    }
+}
+
+/// The addresses on which this process listens. Swapped as a whole with each plan.
+#[derive(Debug, Default)]
+pub struct OwnAddresses {
+    listeners: ArcSwap<Listening>,
+    /// Bound once in a process's life.
+    admin: OnceLock<SocketAddr>,
+}
+
+#[derive(Debug, Default)]
+struct Listening {
+    /// Sorted by port.
+    sockets: Vec<(u16, IpAddr)>,
+    system: System,
+}
+
+/// What the system is set to, read anew with each plan.
+#[derive(Debug)]
+struct System {
+    /// Outgoing connections get a port of these.
+    ephemeral: RangeInclusive<u16>,
+    /// May a socket be bound to an address that this machine does not have, IPv4 and IPv6?
+    binds_foreign: [bool; 2],
+}
+
+/// What remains to be looked at once a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Doubt {
+    /// It may have been connected to itself (RFC 9293 §3.5, simultaneous open).
+    pub(crate) itself: bool,
+    /// It may have reached an own listener.
+    pub(crate) own: bool,
+}
+
+impl OwnAddresses {
+    /// Takes the addresses of the listeners of a plan, wildcards as such; a dual-stack one stands for both families.
+    pub fn listen(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        let mut sockets: Vec<_> = addresses.into_iter().map(|a| (a.port(), a.ip().to_canonical())).collect();
+        sockets.sort_unstable();
+        self.listeners.store(Listening { sockets, system: System::read() }.into());
+    }
+
+    /// Takes the address of the admin server. Only the first one counts: it is bound once.
+    pub fn admin(&self, address: SocketAddr) {
+        let _first = self.admin.get_or_init(|| address);
+    }
+
+    /// Looks at an address before it is dialled. Gives what is left to look at when the connection stands.
+    ///
+    /// # Errors
+    /// Why it is not to be dialled; or, in the inner one, what this machine lacks to find out.
+    pub(crate) fn look(&self, address: SocketAddr) -> Result<io::Result<Doubt>, Forbidden> {
+        if let Some(why) = forbidden(address.ip()) {
+            return Err(why);
+        }
+        let at = (address.port(), address.ip().to_canonical());
+        if let Some(admin) = self.admin.get()
+            && (admin.port(), admin.ip().to_canonical()) == at
+        {
+            return Err(Forbidden::Admin);
+        }
+        let listening = self.listeners.load();
+        let itself = listening.system.ephemeral.contains(&address.port());
+        let own = match listening.has(at) {
+            Has::No => false,
+            Has::Yes => return Err(Forbidden::Listener),
+            Has::IfOfThisMachine if listening.system.binds_foreign(at.1) => true,
+            Has::IfOfThisMachine => match is_of_this_machine(address) {
+                Ok(true) => return Err(Forbidden::Listener),
+                Ok(false) => false,
+                Err(error) => return Ok(Err(error)),
+            },
+        };
+        Ok(Ok(Doubt { itself, own }))
+    }
+}
+
+/// Whether an own listener is at an address.
+enum Has {
+    No,
+    Yes,
+    /// A wildcard listener has the port.
+    IfOfThisMachine,
+}
+
+impl Listening {
+    fn has(&self, (port, ip): (u16, IpAddr)) -> Has {
+        let first = self.sockets.partition_point(|(other, _)| *other < port);
+        let mut has = Has::No;
+        for (_, own) in self.sockets.iter().skip(first).take_while(|(other, _)| *other == port) {
+            let wildcard = own.is_unspecified() && own.is_ipv4() == ip.is_ipv4();
+            if *own == ip || (wildcard && ip.is_loopback()) {
+                return Has::Yes;
+            }
+            if wildcard {
+                has = Has::IfOfThisMachine;
+            }
+        }
+        has
+    }
+}
+
+/// Whether an interface of this machine has the address: only then can a socket be bound to it.
+fn is_of_this_machine(mut address: SocketAddr) -> io::Result<bool> {
+    address.set_port(0);
+    match UdpSocket::bind(address) {
+        Ok(_bound) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
+        Err(error) if crate::error::is_shortage(&error) => Err(error),
+        // A link-local address without its interface, a family that is turned off: the dial will say what is wrong.
+        Err(_unfit) => Ok(false),
+    }
+}
+
+impl System {
+    fn read() -> Self {
+        let of = |name: &str| fs::read_to_string(format!("/proc/sys/net/{name}")).unwrap_or_default();
+        let range = of("ipv4/ip_local_port_range");
+        let mut ports = range.split_whitespace().map(str::parse);
+        let ephemeral = match (ports.next(), ports.next()) {
+            (Some(Ok(low)), Some(Ok(high))) => low..=high,
+            _ => 0..=u16::MAX,
+        };
+        let foreign = |family| of(&format!("{family}/ip_nonlocal_bind")).trim() == "1";
+        Self { ephemeral, binds_foreign: [foreign("ipv4"), foreign("ipv6")] }
+    }
+
+    fn binds_foreign(&self, ip: IpAddr) -> bool {
+        let [v4, v6] = self.binds_foreign;
+        if ip.is_ipv4() { v4 } else { v6 }
+    }
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self { ephemeral: 0..=u16::MAX, binds_foreign: [false; 2] }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(listeners: &[&str]) -> OwnAddresses {
+        let own = OwnAddresses::default();
+        own.listen(listeners.iter().map(|a| a.parse().unwrap()));
+        own.admin("127.0.0.1:9901".parse().unwrap());
+        own
+    }
+
+    fn why(own: &OwnAddresses, address: &str) -> Option<Forbidden> {
+        own.look(address.parse().unwrap()).err()
+    }
+
+    #[test]
+    fn addresses_of_no_one_machine_are_forbidden_mapped_or_not() {
+        let cases = [
+            ("0.0.0.0", Some(Forbidden::Unspecified)),
+            ("0.1.2.3", Some(Forbidden::Unspecified)),
+            ("::", Some(Forbidden::Unspecified)),
+            ("::ffff:0.0.0.0", Some(Forbidden::Unspecified)),
+            ("224.0.0.1", Some(Forbidden::Multicast)),
+            ("239.255.255.255", Some(Forbidden::Multicast)),
+            ("ff02::1", Some(Forbidden::Multicast)),
+            ("::ffff:224.0.0.1", Some(Forbidden::Multicast)),
+            ("255.255.255.255", Some(Forbidden::Broadcast)),
+            ("::ffff:255.255.255.255", Some(Forbidden::Broadcast)),
+            ("127.0.0.1", None),
+            ("10.0.0.255", None),
+            ("::1", None),
+            ("fe80::1", None),
+            ("::ffff:10.0.0.1", None),
+        ];
+        for (ip, expected) in cases {
+            assert_eq!(forbidden(ip.parse().unwrap()), expected, "{ip}");
+        }
+    }
+
+    #[test]
+    fn own_listeners_and_the_admin_server_are_never_dialled() {
+        let own = own(&["127.0.0.1:8443", "[::1]:8444", "10.9.8.7:8445"]);
+        let listener = Some(Forbidden::Listener);
+        assert_eq!(why(&own, "127.0.0.1:8443"), listener);
+        assert_eq!(why(&own, "[::ffff:127.0.0.1]:8443"), listener, "mapped");
+        assert_eq!(why(&own, "[::1]:8444"), listener);
+        assert_eq!(why(&own, "10.9.8.7:8445"), listener);
+        assert_eq!(why(&own, "127.0.0.1:9901"), Some(Forbidden::Admin));
+        assert_eq!(why(&own, "[::ffff:127.0.0.1]:9901"), Some(Forbidden::Admin));
+        for other in ["127.0.0.2:8443", "127.0.0.1:8444", "10.9.8.7:8443", "127.0.0.2:9901"] {
+            assert_eq!(why(&own, other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_listener_is_at_every_address_of_this_machine() {
+        let v4 = own(&["0.0.0.0:8443"]);
+        let listener = Some(Forbidden::Listener);
+        for address in ["127.0.0.1:8443", "127.1.2.3:8443", "[::ffff:127.0.0.1]:8443"] {
+            assert_eq!(why(&v4, address), listener, "{address}");
+        }
+        // Documentation addresses (RFC 5737, RFC 3849), which no machine has.
+        for address in ["192.0.2.1:8443", "[2001:db8::1]:8443", "[::1]:8443", "127.0.0.1:8444"] {
+            assert_eq!(why(&v4, address), None, "{address}");
+        }
+        let v6 = own(&["[::]:8443"]);
+        assert_eq!((why(&v6, "[::1]:8443"), why(&v6, "127.0.0.1:8443")), (listener, None));
+    }
+
+    #[test]
+    fn a_later_plan_replaces_the_listeners_and_not_the_admin_server() {
+        let own = own(&["127.0.0.1:8443"]);
+        own.listen(["127.0.0.1:9443".parse().unwrap()]);
+        own.admin("127.0.0.1:9902".parse().unwrap());
+        assert_eq!(why(&own, "127.0.0.1:8443"), None);
+        assert_eq!(why(&own, "127.0.0.1:9443"), Some(Forbidden::Listener));
+        assert_eq!(why(&own, "127.0.0.1:9901"), Some(Forbidden::Admin));
+        assert_eq!(why(&own, "127.0.0.1:9902"), None);
+    }
+
+    #[test]
+    fn only_ports_of_outgoing_connections_can_be_connected_to_themselves() {
+        let own = OwnAddresses::default();
+        let listening = Listening {
+            sockets: Vec::new(),
+            system: System { ephemeral: 32768..=60999, binds_foreign: [false; 2] },
+        };
+        own.listeners.store(listening.into());
+        let doubt = |address: &str| own.look(address.parse().unwrap()).unwrap().unwrap();
+        assert_eq!(doubt("10.0.0.1:443"), Doubt { itself: false, own: false });
+        assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: true, own: false });
+    }
+}
