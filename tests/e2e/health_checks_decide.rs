@@ -84,6 +84,56 @@ async fn without_a_usable_backend_clients_are_reset_and_readiness_fails() {
     assert!(answer.body.contains("main"), "the reason names the pool: {}", answer.body);
     assert_eq!(weir.ask("/readyz?pools=ignore").await.status, 200);
     assert_eq!(weir.ask("/healthz").await.status, 200);
+    // Found within a second, whatever the traffic.
+    let lines = async |what: &str| {
+        eventually(Duration::from_secs(5), what, async || {
+            let text = weir.program.stderr.text();
+            let line = text.lines().find(|line| line.contains(what)).map(str::to_owned);
+            line.ok_or(text)
+        })
+        .await
+    };
+    let told = lines("the pool has no usable backend").await;
+    assert!(told.contains("WARN") && told.contains("main") && told.contains("refused"), "{told}");
+    let addr = dead.addr();
+    drop(dead);
+    let _back = Backend::start(addr, Role::Echo, None).await;
+    let told = lines("the pool has a usable backend again").await;
+    assert!(told.contains("WARN") && told.contains("main"), "{told}");
+    weir.settle().await;
+}
+
+/// For want of a descriptor nothing can be asked: that says nothing about the backends.
+#[tokio::test]
+async fn checks_that_cannot_be_made_change_nothing() {
+    let good = Backend::plain(Role::Echo).await;
+    let (weir, edge) =
+        over(&[good.addr], "{type: tcp, interval: 100ms, timeout: 90ms, fall: 1, rise: 1}").await;
+    usable(&weir, 1, Duration::from_secs(3)).await;
+    let limit = async |most: usize| {
+        let mut set = tokio::process::Command::new("prlimit");
+        // The soft limit alone: it is raised again below.
+        set.args(["--pid", &weir.pid().to_string(), &format!("--nofile={most}:")]);
+        let set = weir_tests::program::run(set, b"", Duration::from_secs(5)).await;
+        assert_eq!(set.code, Some(0), "{}", set.both());
+    };
+    // Below what is open: nothing more can be, and what is open stays.
+    limit(8).await;
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    limit(1024).await;
+    let metrics = weir.metrics().await;
+    let result = |result| metrics.count("weir_backend_health_checks_total", &[("result", result)]);
+    assert!(result("not_made") >= 5, "{}", metrics.text);
+    assert_eq!(result("connect_failed"), 0, "{}", metrics.text);
+    assert_eq!(metrics.count("weir_backend_up", &[]), 1, "{}", metrics.text);
+    let text = weir.program.stderr.text();
+    let warned = text.matches("health checks could not be made").count();
+    assert!((1..=4).contains(&warned), "{warned} lines in two seconds: {text}");
+    assert!(!text.contains("health of a backend changed"), "{text}");
+    let mut stream: Stream = weir_tests::client::tcp(edge.addr()).await;
+    stream.send(b"x").await.unwrap();
+    assert_eq!(stream.exactly(1).await.unwrap(), b"x");
+    drop(stream);
     weir.settle().await;
 }
 
@@ -122,6 +172,11 @@ async fn tls_checks_finish_a_handshake() {
     })
     .await;
     assert_eq!(seen.sni.as_deref(), Some(NAME));
+    eventually(Duration::from_secs(5), "it ends with close_notify", async || {
+        let end = good.visits()[0].end;
+        if end == Some(End::Clean) { Ok(()) } else { Err(format!("{end:?}")) }
+    })
+    .await;
     eventually(Duration::from_secs(5), "the certificate's end is a metric", async || {
         let metrics = weir.metrics().await;
         let end = metrics.sum("weir_certificate_not_after_timestamp_seconds", &[("source", "backend")]);

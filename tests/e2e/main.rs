@@ -64,4 +64,5 @@ mod the_demo_fits_its_terminal;
 mod the_demo_shows_three_modes;
 mod the_drain_finishes_what_runs;
 mod timeouts_hold;
+mod weir_never_dials_itself;
 mod workers_share_evenly;

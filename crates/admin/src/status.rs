@@ -86,6 +86,8 @@ struct PoolStatus {
 struct NameStatus {
     name: String,
     addresses: Vec<String>,
+    /// Addresses that the name has too and weir never connects to, with why.
+    dropped: Vec<String>,
     /// Why it could not be resolved the last time.
     failure: Option<String>,
 }
@@ -221,6 +223,7 @@ fn name(target: &Target, names: &Names) -> NameStatus {
     NameStatus {
         name: target.to_string(),
         addresses: names.found(target).iter().map(|f| f.address.to_string()).collect(),
+        dropped: state.answer.iter().flat_map(|a| &a.dropped).map(ToString::to_string).collect(),
         failure: state.failure,
     }
 }

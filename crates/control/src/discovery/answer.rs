@@ -2,9 +2,11 @@
 
 use super::error::ResolveError;
 use std::cmp::Reverse;
-use std::net::IpAddr;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use weir_core::dialable::{Forbidden, forbidden};
 use weir_core::pool::names::Found;
 
 /// The addresses that a target stands for.
@@ -14,8 +16,25 @@ pub struct Answer {
     pub found: Vec<Found>,
     /// The smallest of the records used, as the server gave it: without floor or ceiling.
     pub ttl: Duration,
+    /// What the name stands for too, and weir never connects to. The first few.
+    pub dropped: Vec<Dropped>,
     /// Which parts could not be had, so that [`Answer::completed_from`] can fill them in.
     pub missing: Vec<Missing>,
+}
+
+/// An address in an answer that no backend can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dropped {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// What is wrong with it.
+    pub why: Forbidden,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.address, self.why)
+    }
 }
 
 /// A part of an answer that failed while others came: of these addresses nothing is known.
@@ -39,10 +58,29 @@ pub enum Family {
 }
 
 impl Answer {
-    /// Puts `found` in order.
+    /// Puts `found` in order, without what weir never connects to.
     pub(super) fn new(mut found: Vec<Found>, ttl: Duration, missing: Vec<Missing>) -> Self {
+        let mut dropped = Vec::new();
+        found.retain(|f| match forbidden(f.address.ip()) {
+            Some(why) => {
+                dropped.push(Dropped { address: f.address, why });
+                false
+            }
+            None => true,
+        });
+        dropped.sort_unstable();
+        dropped.dedup();
+        dropped.truncate(MOST_DROPPED);
         tidy(&mut found);
-        Self { found, ttl, missing }
+        Self { found, dropped, ttl, missing }
+    }
+
+    /// The answer, if it has an address to connect to.
+    pub(super) fn usable(self) -> Result<Self, ResolveError> {
+        match self.dropped.first() {
+            Some(dropped) if self.found.is_empty() => Err(ResolveError::Forbidden(*dropped)),
+            _ => Ok(self),
+        }
     }
 
     /// Takes over from `before` what this answer does not know about: the failure of one question must not
@@ -112,6 +150,8 @@ fn tidy(found: &mut Vec<Found>) {
 
 /// More addresses than this are cut off, backups first. A pick is measured with as many backends as this.
 const CEILING: usize = 1000;
+/// As many as anybody reads.
+const MOST_DROPPED: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -142,6 +182,29 @@ mod tests {
         let cut = answer(all, vec![]).found;
         assert_eq!(cut.len(), CEILING);
         assert_eq!(cut.iter().filter(|f| f.backup).count(), 10);
+    }
+
+    #[test]
+    fn addresses_that_no_backend_can_have_are_dropped_and_told() {
+        let unfit = ["0.0.0.0:80", "[::]:80", "224.0.0.1:80", "255.255.255.255:80", "[::ffff:0.0.0.0]:80"];
+        let good = found("10.0.0.1:80", "a", 1, false);
+        let all = || unfit.iter().map(|a| found(a, "a", 1, false));
+        let answer = answer(all().chain([good.clone()]).chain(all()).collect(), vec![]).usable().unwrap();
+        assert_eq!(answer.found, [good]);
+        let told: Vec<_> = answer.dropped.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "0.0.0.0:80 (unspecified address)",
+                "224.0.0.1:80 (multicast address)",
+                "255.255.255.255:80 (broadcast address)",
+                "[::]:80 (unspecified address)",
+                "[::ffff:0.0.0.0]:80 (unspecified address)",
+            ]
+        );
+        let nothing = Answer::new(all().collect(), Duration::ZERO, vec![]).usable().unwrap_err();
+        assert_eq!(nothing.label(), "error");
+        assert!(nothing.to_string().contains("0.0.0.0:80 (unspecified address)"), "{nothing}");
     }
 
     #[test]

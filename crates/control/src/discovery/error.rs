@@ -1,5 +1,6 @@
 //! Why a name has no addresses. The texts are what the status API shows.
 
+use super::answer::Dropped;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::ProtoError;
 use hickory_resolver::proto::op::ResponseCode;
@@ -29,8 +30,14 @@ pub enum ResolveError {
     #[error("the DNS server refused to answer (REFUSED)")]
     Refused,
     /// Another response code that is no answer.
-    #[error("the DNS server answered: {0}")]
+    #[error("the DNS server answered: {0} (code {code})", code = u16::from(*.0))]
     Code(ResponseCode),
+    /// Addresses, and none that weir connects to.
+    #[error("the name has no address that weir connects to, only such as {0}")]
+    Forbidden(Dropped),
+    /// The answer was cut off, over TCP too.
+    #[error("the DNS server's answer is cut off")]
+    CutOff,
     /// No answer in time.
     #[error("no answer from DNS in time")]
     TimedOut,
@@ -74,6 +81,8 @@ impl ResolveError {
             Self::Name(_)
             | Self::Unreachable(_)
             | Self::Aliases
+            | Self::Forbidden(_)
+            | Self::CutOff
             | Self::Unusable(_)
             | Self::UnreadableFile { .. }
             | Self::UnusableFile { .. } => "error",
@@ -119,7 +128,26 @@ impl From<NetError> for ResolveError {
 }
 
 impl ResolveError {
-    fn from_code(code: ResponseCode) -> Self {
+    /// Its text for people. Some of it may come from the network.
+    pub(super) fn text(&self) -> String {
+        let text = self.to_string();
+        text.chars()
+            .take(LONGEST_TEXT)
+            .flat_map(|c| {
+                let plain = !c.is_control() && !is_invisible(c);
+                let (plain, escaped) = if plain { (Some(c), None) } else { (None, Some(c.escape_unicode())) };
+                plain.into_iter().chain(escaped.into_iter().flatten())
+            })
+            .collect()
+    }
+
+    /// True where a server does not know EDNS, or not the version that it was asked with (RFC 6891 §7).
+    pub(super) fn is_of_edns(&self) -> bool {
+        matches!(self, Self::Code(code) if matches!(u16::from(*code), FORMERR | NOTIMP | BADVERS))
+    }
+
+    /// What a response code says, if that is no answer. A name is known to have nothing by NOERROR and NXDOMAIN alone.
+    pub(super) fn from_code(code: ResponseCode) -> Self {
         match code {
             ResponseCode::NoError => Self::NoData,
             ResponseCode::NXDomain => Self::NoSuchName,
@@ -127,5 +155,29 @@ impl ResolveError {
             ResponseCode::Refused => Self::Refused,
             other => Self::Code(other),
         }
+    }
+}
+
+/// Turns the direction of text, or takes no room in it.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+const FORMERR: u16 = 1;
+const NOTIMP: u16 = 4;
+const BADVERS: u16 = 16;
+/// As much as anybody reads.
+const LONGEST_TEXT: usize = 300;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_the_network_is_escaped_and_cut() {
+        let hostile = format!("a\u{1b}[2J\r\nb\u{202e}c{}", "x".repeat(1000));
+        let text = ResolveError::Unusable(Box::new(NetError::from(hostile))).text();
+        assert!(text.contains("a\\u{1b}[2J\\u{d}\\u{a}b\\u{202e}cxxx"), "{text}");
+        assert!(!text.chars().any(char::is_control) && text.len() < 400, "{text}");
     }
 }

@@ -1,6 +1,6 @@
 //! A DNS server for tests, over UDP and TCP, that answers as it is told to.
 
-use hickory_resolver::proto::op::{Message, OpCode, ResponseCode};
+use hickory_resolver::proto::op::{Edns, Message, OpCode, ResponseCode};
 use hickory_resolver::proto::rr::rdata::{CNAME, SRV};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use std::collections::HashMap;
@@ -18,6 +18,10 @@ pub(super) enum Reply {
     /// As `Records`, but over UDP only that it does not fit.
     TooLarge(Vec<Record>),
     Code(ResponseCode),
+    /// With records all the same.
+    CodeWith(ResponseCode, Vec<Record>),
+    /// As `Records`, but to a question with EDNS this code, or silence.
+    WithoutEdns(Option<ResponseCode>, Vec<Record>),
     Silence,
     Garbage,
 }
@@ -108,10 +112,27 @@ impl Fake {
             });
             let mut message = Message::response(question.id, OpCode::Query);
             message.add_query(query);
+            let reply = match reply {
+                Reply::WithoutEdns(code, _) if question.edns.is_some() => {
+                    code.map_or(Reply::Silence, Reply::Code)
+                }
+                Reply::WithoutEdns(_, records) => Reply::Records(records),
+                reply => reply,
+            };
             match reply {
-                Reply::Silence => return None,
+                Reply::Silence | Reply::WithoutEdns(..) => return None,
                 Reply::Garbage => return Some([&bytes[..2], &[0x80; 9][..]].concat()),
-                Reply::Code(code) => message.metadata.response_code = code,
+                Reply::CodeWith(code, records) => {
+                    message.metadata.response_code = code;
+                    message.add_answers(records);
+                }
+                Reply::Code(code) => {
+                    message.metadata.response_code = code;
+                    if u16::from(code) > 15 {
+                        // The upper bits of the code stand in it.
+                        message.edns = Some(Edns::new());
+                    }
+                }
                 Reply::TooLarge(_) if !tcp => message.metadata.truncation = true,
                 Reply::Records(records) | Reply::TooLarge(records) => {
                     message.add_answers(records);

@@ -80,10 +80,10 @@ impl ResolvConf {
     }
 
     fn parse(path: &Path, text: &[u8]) -> Result<Self, ResolveError> {
-        let mut text = text.to_vec();
+        let mut text = sound_lines(text);
         // As the C library does: without a server, the one on this machine.
-        if !text.split(|b| *b == b'\n').any(|line| line.trim_ascii_start().starts_with(b"nameserver")) {
-            text.extend_from_slice(b"\nnameserver 127.0.0.1\n");
+        if !text.lines().any(|line| line.trim_start().starts_with("nameserver")) {
+            text.push_str("nameserver 127.0.0.1\n");
         }
         let (config, options) = parse_resolv_conf(text).map_err(|error| unusable(path, error))?;
         let servers: Vec<_> = config.name_servers.iter().map(|s| SocketAddr::new(s.ip, 53)).collect();
@@ -93,9 +93,32 @@ impl ResolvConf {
     }
 }
 
+/// The text of resolv.conf, without what would make the library refuse all of it: bytes that are no UTF-8 (a comment in
+/// Latin-1), search domains that are no names.
+fn sound_lines(text: &[u8]) -> String {
+    let mut sound = String::new();
+    for line in String::from_utf8_lossy(text).lines() {
+        let mut words = line.split_whitespace();
+        match words.next() {
+            Some(key @ ("search" | "domain")) => {
+                sound.push_str(key);
+                let domains = words.take_while(|word| !word.starts_with(['#', ';']));
+                for domain in domains.filter(|word| Name::from_str_relaxed(word).is_ok()) {
+                    sound.extend([" ", domain]);
+                }
+            }
+            _ => sound.push_str(line),
+        }
+        sound.push('\n');
+    }
+    sound
+}
+
+/// A byte that is no UTF-8, as in a comment in Latin-1, spoils only the word that it is in.
 fn parse_hosts(path: &Path, text: &[u8]) -> Result<Hosts, ResolveError> {
     let mut hosts = Hosts::default();
-    hosts.read_hosts_conf(text).map_err(|error| unusable(path, error))?;
+    let text = String::from_utf8_lossy(text);
+    hosts.read_hosts_conf(text.as_bytes()).map_err(|error| unusable(path, error))?;
     Ok(hosts)
 }
 
@@ -242,18 +265,46 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_wrong_spoils_no_other() {
+        let (folder, resolv, hosts) = folder("latin");
+        let lines = [
+            b"# caf\xe9\n10.0.0.1 web # \xfcber\n".as_slice(),
+            b"10.0.0.2 caf\xe9 other \xff\xfe\n",
+            b"not-an-address web\n10.0.0 web\n10.0.0.3 a..b last\n\xff\n::9\n",
+        ];
+        fs::write(&hosts, lines.concat()).unwrap();
+        let text = b"# \xe9\nnameserver 10.9.9.9 # caf\xe9\nsearch a..b a.test caf\xe9 b.test\nnonsense\n";
+        fs::write(&resolv, text).unwrap();
+        let system = System::at(resolv, hosts);
+        let found = |name: &str| {
+            let all = system.hosts(&Name::from_ascii(name).unwrap()).unwrap();
+            all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(["web", "other", "last"].map(found), ["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        let conf = system.resolv_conf().unwrap();
+        assert_eq!(format!("{:?}", conf.servers), "[10.9.9.9:53]");
+        assert!(candidates(&conf, "api").starts_with(&["api.a.test.".to_owned()]), "{conf:?}");
+        assert!(candidates(&conf, "api").contains(&"api.b.test.".to_owned()), "{conf:?}");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
     fn a_file_that_cannot_be_used_fails_only_who_asks_and_until_it_can() {
         let (folder, resolv, hosts) = folder("unusable");
         // Not to be read by anyone, the superuser included.
         fs::create_dir(&resolv).unwrap();
-        fs::write(&hosts, b"10.0.0.1 \xff\n").unwrap();
+        fs::create_dir(&hosts).unwrap();
         let system = System::at(resolv.clone(), hosts.clone());
         let error = system.resolv_conf().unwrap_err().to_string();
         assert!(error.starts_with(&format!("cannot read {}: ", resolv.display())), "{error}");
         let name = Name::from_ascii("web").unwrap();
         let error = system.hosts(&name).unwrap_err().to_string();
-        assert!(error.starts_with(&format!("cannot use {}: ", hosts.display())), "{error}");
+        assert!(error.starts_with(&format!("cannot read {}: ", hosts.display())), "{error}");
         fs::remove_dir(&resolv).unwrap();
+        fs::remove_dir(&hosts).unwrap();
+        fs::write(&resolv, "nameserver here\n").unwrap();
+        let error = system.resolv_conf().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot use {}: ", resolv.display())), "{error}");
         fs::write(&resolv, "nameserver 10.9.9.9\n").unwrap();
         fs::write(&hosts, "10.0.0.1 web\n").unwrap();
         assert_eq!(format!("{:?}", system.resolv_conf().unwrap().servers), "[10.9.9.9:53]");

@@ -92,6 +92,7 @@ pub(super) struct Pool {
 pub(super) struct Name {
     pub(super) name: String,
     pub(super) addresses: Vec<String>,
+    pub(super) dropped: Vec<String>,
     pub(super) failure: Option<String>,
 }
 
@@ -181,6 +182,9 @@ impl Pool {
         }
         for name in &self.names {
             notes.extend(name.failure.as_ref().map(|why| format!("cannot resolve {}: {why}", name.name)));
+            if !name.dropped.is_empty() {
+                notes.push(format!("{}: never dialled are {}", name.name, name.dropped.join(", ")));
+            }
         }
         notes.join("; ")
     }

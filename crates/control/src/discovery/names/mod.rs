@@ -5,11 +5,14 @@
 //! and waits on [`Names::changed`]. An answer is kept over failures, however long they last: addresses that
 //! were right yesterday are a better guess than none, and health checks judge them anyway.
 
+mod log;
+
 use super::answer::Answer;
 use super::error::ResolveError;
 use super::pace;
 use super::resolve::Resolver;
 use arc_swap::ArcSwap;
+use log::NameLog;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -60,6 +63,7 @@ struct Known {
     due: Instant,
     /// Not yet told by [`Names::changed`].
     changed: bool,
+    log: NameLog,
     /// Ends the task when dropped; `None` while no plan in force has the target.
     task: Option<DropGuard>,
 }
@@ -172,7 +176,16 @@ impl Names {
 async fn keep(shared: Arc<Shared>, target: Target) {
     loop {
         // The first wait may be over: then it is asked at once.
-        let Some(due) = shared.known().get(&target).map(|one| one.due) else { return };
+        let Some((due, told)) = shared.known().get(&target).map(|one| (one.due, one.log.due())) else {
+            return;
+        };
+        if let Some(told) = told.filter(|told| *told < due) {
+            sleep_until(told).await;
+            if let Some(Known { log, state, .. }) = shared.known().get_mut(&target) {
+                log.tell(&target, state);
+            }
+            continue;
+        }
         sleep_until(due).await;
         shared.refresh(&target).await;
     }
@@ -210,9 +223,7 @@ impl Known {
             Some(before) => answer.completed_from(before),
             None => answer,
         };
-        if self.state.failure.take().is_some() {
-            tracing::info!(name = %target, "a name is resolved again");
-        }
+        self.state.failure = None;
         self.failures = if answer.missing.is_empty() { 0 } else { self.failures.saturating_add(1) };
         let now = Instant::now();
         let wait = pace::after_answer(answer.ttl, fastrand::f64());
@@ -221,11 +232,12 @@ impl Known {
         self.due = now + retry.map_or(wait, |retry| retry.min(wait));
         self.state.at = Some(now);
         if before.as_ref().is_none_or(|before| before.found != answer.found) {
-            log_change(target, before.as_ref().map_or(&[], |b| &b.found), &answer.found);
+            self.log.addresses(before.as_ref().map_or(&[], |b| &b.found), &answer.found);
             // Without a task no plan in force has the target: nobody is to be told.
             self.changed = self.task.is_some();
         }
         self.state.answer = Some(Arc::new(answer));
+        self.log.ended(target, &self.state);
     }
 
     fn failed(&mut self, target: &Target, error: &ResolveError) {
@@ -233,23 +245,22 @@ impl Known {
         let now = Instant::now();
         self.due = now + pace::after_failure(self.failures, fastrand::f64());
         self.state.at = Some(now);
-        let kept = self.state.answer.as_ref().map_or(0, |answer| answer.found.len());
-        if self.state.failure.replace(error.to_string()).is_none() {
-            tracing::warn!(name = %target, why = %error, kept, "a name cannot be resolved");
-        }
+        self.state.failure = Some(error.text());
+        self.log.ended(target, &self.state);
     }
 }
 
 impl Default for Known {
     fn default() -> Self {
-        Self { state: State::default(), failures: 0, due: Instant::now(), changed: false, task: None }
+        Self {
+            state: State::default(),
+            failures: 0,
+            due: Instant::now(),
+            changed: false,
+            log: NameLog::default(),
+            task: None,
+        }
     }
-}
-
-fn log_change(target: &Target, before: &[Found], now: &[Found]) {
-    let lacking = |of: &[Found], from: &[Found]| of.iter().filter(|f| !from.contains(f)).count();
-    let (added, removed) = (lacking(now, before), lacking(before, now));
-    tracing::info!(name = %target, addresses = now.len(), added, removed, "the addresses of a name have changed");
 }
 
 /// Resolutions at once: a thousand names at the start must not be a burst that DNS servers drop.

@@ -38,7 +38,7 @@ impl Resolver {
             Target::Host { host, port } => timeout(WHOLE, Box::pin(self.host(host, *port))).await,
             Target::Srv { name } => timeout(WHOLE, Box::pin(service::resolve(&self.lookup, name))).await,
         };
-        answer.unwrap_or(Err(ResolveError::TimedOut))
+        answer.unwrap_or(Err(ResolveError::TimedOut)).and_then(Answer::usable)
     }
 
     async fn host(&self, host: &Arc<str>, port: u16) -> Result<Answer, ResolveError> {

@@ -2,7 +2,9 @@
 //!
 //! The servers are asked in turn, beginning with the one that answered last, because the library's own way
 //! (all at once, the first reply wins) takes a lame server's SERVFAIL for the answer though the next server
-//! knows better. Over UDP first; a truncated reply is asked for again over TCP. Nothing is cached.
+//! knows better. Over UDP first; a truncated reply is asked for again over TCP. With EDNS, which gives larger replies; a
+//! server that does not know it is asked without (RFC 6891 §7), at once where it says so, else in the next round: some say
+//! nothing, and some answer without the question. Nothing is cached.
 
 use super::error::ResolveError;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
@@ -14,17 +16,23 @@ use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::time::timeout;
 
 /// DNS servers that know the same.
 pub(super) struct Servers {
-    addresses: Vec<SocketAddr>,
+    list: Vec<Server>,
     /// What every question shares with the others.
     shared: Arc<PoolContext>,
     /// Which one answered last.
     preferred: AtomicUsize,
+}
+
+struct Server {
+    address: SocketAddr,
+    /// It has answered without EDNS, and not with it.
+    plain: AtomicBool,
 }
 
 /// Records of one kind.
@@ -42,7 +50,9 @@ impl Servers {
         options.timeout = ONE_TRY;
         let unusable = |error| ResolveError::Unusable(Box::new(error));
         let shared = Arc::new(PoolContext::new(options, TlsConfig::new().map_err(unusable)?));
-        Ok(Self { addresses: addresses.to_vec(), shared, preferred: AtomicUsize::new(0) })
+        let server = |address: &SocketAddr| Server { address: *address, plain: AtomicBool::new(false) };
+        let list = addresses.iter().map(server).collect();
+        Ok(Self { list, shared, preferred: AtomicUsize::new(0) })
     }
 
     /// Every record of `kind` that `name` has, aliases (CNAME) followed.
@@ -78,21 +88,17 @@ impl Servers {
     /// The first server's answer that says something about the name.
     async fn ask(&self, name: &Name, kind: RecordType) -> Result<Message, ResolveError> {
         let mut failure = ResolveError::TimedOut;
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             let first = self.preferred.load(Ordering::Relaxed);
-            let count = self.addresses.len();
-            for (index, address) in self.addresses.iter().enumerate().cycle().skip(first).take(count) {
-                let query = Query::query(name.clone(), kind);
-                let asked = self.exchange(*address).lookup(query, DnsRequestOptions::default());
-                // The library's own deadline covers one exchange; a truncated answer takes two.
-                let answered = timeout(ONE_TRY * 2, asked.first_answer()).await;
-                let error = match answered.map(|answer| answer.map_err(ResolveError::from)) {
-                    Ok(Ok(response)) => {
+            let count = self.list.len();
+            for (index, server) in self.list.iter().enumerate().cycle().skip(first).take(count) {
+                let edns = round == 0 && !server.plain.load(Ordering::Relaxed);
+                let error = match self.ask_one(server, name, kind, edns).await {
+                    Ok(message) => {
                         self.preferred.store(index, Ordering::Relaxed);
-                        return Ok(response.into_message());
+                        return Ok(message);
                     }
-                    Ok(Err(error)) => error,
-                    Err(_elapsed) => ResolveError::TimedOut,
+                    Err(error) => error,
                 };
                 if error.is_negative() {
                     self.preferred.store(index, Ordering::Relaxed);
@@ -107,9 +113,55 @@ impl Servers {
         Err(failure)
     }
 
+    /// One server's answer; one that does not know EDNS is asked again without.
+    async fn ask_one(
+        &self,
+        server: &Server,
+        name: &Name,
+        kind: RecordType,
+        edns: bool,
+    ) -> Result<Message, ResolveError> {
+        let mut answer = self.exchange(server.address, name, kind, edns).await;
+        let again = edns && answer.as_ref().is_err_and(ResolveError::is_of_edns);
+        if again {
+            answer = self.exchange(server.address, name, kind, false).await;
+        }
+        let answered = answer.as_ref().map_or_else(ResolveError::is_negative, |_| true);
+        if answered && (again || !edns) {
+            server.plain.store(true, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// One exchange with one server, and one more where the answer does not fit. Whatever is neither NOERROR nor NXDOMAIN is
+    /// a failure: the library takes codes that it does not know for answers.
+    async fn exchange(
+        &self,
+        address: SocketAddr,
+        name: &Name,
+        kind: RecordType,
+        edns: bool,
+    ) -> Result<Message, ResolveError> {
+        let mut options = DnsRequestOptions::default();
+        options.use_edns = edns;
+        let asked = self.way_to(address).lookup(Query::query(name.clone(), kind), options);
+        // The library's own deadline covers one exchange; a truncated answer takes two.
+        let answered = timeout(ONE_TRY * 2, asked.first_answer()).await;
+        let message = answered.map_err(|_elapsed| ResolveError::TimedOut)??.into_message();
+        match message.response_code {
+            ResponseCode::NoError | ResponseCode::NXDomain
+                if message.truncation && message.answers.is_empty() =>
+            {
+                Err(ResolveError::CutOff)
+            }
+            ResponseCode::NoError | ResponseCode::NXDomain => Ok(message),
+            code => Err(ResolveError::from_code(code)),
+        }
+    }
+
     /// The way to one server, for one question. The library would keep a TCP connection for as long as the
     /// server does; one that serves a connection at a time (dnsmasq in the foreground) then answers nobody else.
-    fn exchange(&self, address: SocketAddr) -> NameServerPool<TokioRuntimeProvider> {
+    fn way_to(&self, address: SocketAddr) -> NameServerPool<TokioRuntimeProvider> {
         let at = |mut connection: ConnectionConfig| {
             connection.port = address.port();
             connection
@@ -122,7 +174,7 @@ impl Servers {
 
 impl fmt::Debug for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.addresses).finish()
+        f.debug_list().entries(self.list.iter().map(|server| server.address)).finish()
     }
 }
 

@@ -72,7 +72,11 @@ async fn each_failure_has_its_name() {
         (ResponseCode::NoError, "no_data"),
         (ResponseCode::ServFail, "server_failure"),
         (ResponseCode::Refused, "server_failure"),
-        (ResponseCode::NotImp, "server_failure"),
+        (ResponseCode::YXDomain, "server_failure"),
+        // DSOTYPENI (RFC 8490) and one that nobody has defined.
+        (ResponseCode::Unknown(11), "server_failure"),
+        (ResponseCode::Unknown(15), "server_failure"),
+        (ResponseCode::Unknown(24), "server_failure"),
     ];
     for (code, label) in codes {
         fake.set("a.test.", RecordType::A, Reply::Code(code));
@@ -81,6 +85,42 @@ async fn each_failure_has_its_name() {
     assert_eq!(fake.asked().len(), codes.len(), "a failure that was told is not asked for again");
     fake.set("a.test.", RecordType::A, Reply::Garbage);
     assert_eq!(ask(&[&fake], "a.test.").await, Err("error"));
+    // What stands behind such a code counts for nothing.
+    let records = vec![record("a.test.", TTL, ip("10.0.0.1"))];
+    fake.set("a.test.", RecordType::A, Reply::CodeWith(ResponseCode::Unknown(11), records));
+    assert_eq!(ask(&[&fake], "a.test.").await, Err("server_failure"));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_edns_is_asked_without() {
+    let records = || vec![record("a.test.", TTL, ip("10.0.0.1"))];
+    for code in [ResponseCode::FormErr, ResponseCode::NotImp, ResponseCode::BADVERS] {
+        let fake = Fake::start().await;
+        fake.set("a.test.", RecordType::A, Reply::WithoutEdns(Some(code), records()));
+        let servers = Servers::new(&[fake.address]).unwrap();
+        for _ in 0..3 {
+            assert_eq!(servers.records(name("a.test."), RecordType::A).await.unwrap().data, [ip("10.0.0.1")]);
+        }
+        assert_eq!(fake.asked().len(), 4, "{code}: it is known from then on");
+        let other = servers.records(name("b.test."), RecordType::A).await;
+        assert!(matches!(other, Err(ResolveError::NoSuchName)), "{other:?}");
+        // A server that refuses without EDNS too has failed.
+        fake.set("a.test.", RecordType::A, Reply::Code(code));
+        assert_eq!(ask(&[&fake], "a.test.").await, Err("server_failure"), "{code}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_to_edns_is_asked_without() {
+    let fake = Fake::start().await;
+    let records = vec![record("a.test.", TTL, ip("10.0.0.1"))];
+    fake.set("a.test.", RecordType::A, Reply::WithoutEdns(None, records));
+    let servers = Servers::new(&[fake.address]).unwrap();
+    let begin = Instant::now();
+    for _ in 0..3 {
+        assert!(servers.records(name("a.test."), RecordType::A).await.is_ok());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(6), "once, and not again: {:?}", begin.elapsed());
 }
 
 #[tokio::test]
