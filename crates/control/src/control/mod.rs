@@ -4,12 +4,14 @@
 //! - [`watch`] tells when the files of the configuration have changed.
 //! - [`by_hand`] is what an operator asks for: drain, ready, weight.
 //! - [`follow`] takes what DNS answers.
+//! - [`outages`] tells of pools without a usable backend.
 //!
 //! What changes the members of pools holds [`Control::checks`] while it does: a plan, an answer, a word by hand, one
 //! after the other.
 
 pub mod by_hand;
 mod follow;
+mod outages;
 pub mod reload;
 mod watch;
 
@@ -17,6 +19,7 @@ use crate::discovery::Names;
 use crate::health::Checks;
 use crate::workshop::{Look, Workshop};
 use arc_swap::ArcSwap;
+use outages::Outages;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -115,13 +118,15 @@ impl Control {
         }
     }
 
-    /// Ends ejections whose time is over, and forgets what nobody has any more. For ever.
+    /// Ends ejections whose time is over, tells of pools that have lost their last backend, and forgets what nobody has any
+    /// more. For ever.
     ///
     /// # Cancel safety
     /// Cancel safe.
     pub async fn keep(&self) {
         let mut tick = interval(LOOK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut outages = Outages::default();
         loop {
             tick.tick().await;
             let plan = self.node.plan();
@@ -129,6 +134,7 @@ impl Control {
                 // Also where nobody is ejected any more: an earlier plan may have done it.
                 pool.end_ejections(Instant::now());
             }
+            outages.look(&plan.pools);
             // Not while a plan is being made, whose pools nobody has yet.
             if let Ok(_alone) = self.checks.try_lock() {
                 self.node.sweep();

@@ -1,0 +1,98 @@
+//! Tells of pools without a usable backend, and of their recovery.
+
+use crate::log_throttle::LogThrottle;
+use std::collections::HashMap;
+use std::sync::Arc;
+use weir_core::pool::Pool;
+
+/// What has been told of each pool, by name: it outlives plans, so that a reload repeats nothing.
+#[derive(Debug, Default)]
+pub(super) struct Outages(HashMap<Arc<str>, Outage>);
+
+#[derive(Debug, Default)]
+struct Outage {
+    out: bool,
+    told_out: bool,
+    log: LogThrottle<()>,
+}
+
+impl Outages {
+    /// Looks at the pools in force, and tells of what has changed since the last look.
+    pub(super) fn look(&mut self, pools: &[Arc<Pool>]) {
+        if self.0.len() > pools.len() {
+            self.0.retain(|name, _| pools.iter().any(|pool| pool.name == *name));
+        }
+        for pool in pools {
+            let out = !pool.can_serve();
+            match self.0.get_mut(&pool.name) {
+                Some(outage) => outage.seen(out),
+                None => self.0.entry(Arc::clone(&pool.name)).or_default().seen(out),
+            }
+            if let Some(outage) = self.0.get_mut(&pool.name)
+                && let Some(changes) = outage.news()
+            {
+                tell(pool, out, changes);
+            }
+        }
+    }
+}
+
+impl Outage {
+    fn seen(&mut self, out: bool) {
+        if out != self.out {
+            self.out = out;
+            self.log.note(());
+        }
+    }
+
+    /// How often it has changed since it was told of, where it is to be told of now.
+    fn news(&mut self) -> Option<u32> {
+        let (changes, ()) = self.log.take()?;
+        // One that was out for a moment while lines were held back is as it was told.
+        (std::mem::replace(&mut self.told_out, self.out) != self.out).then_some(changes)
+    }
+}
+
+fn tell(pool: &Pool, out: bool, changes: u32) {
+    let members = pool.members();
+    let backends = members.all().count();
+    if out {
+        let why = members.all().find_map(|backend| backend.live.last().failure);
+        tracing::warn!(
+            pool = %pool.name, backends, why, changes,
+            "the pool has no usable backend: its connections end with no_backend"
+        );
+    } else {
+        tracing::warn!(
+            pool = %pool.name, backends, usable = pool.usable(), changes,
+            "the pool has a usable backend again"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+    use tokio::time::sleep;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flapping_pool_is_told_of_a_few_times_and_its_last_state_later() {
+        let mut outage = Outage::default();
+        outage.seen(false);
+        assert_eq!(outage.news(), None, "all is well from the start");
+        let mut told = Vec::new();
+        for second in 0..9 {
+            outage.seen(second % 2 == 0);
+            told.extend(outage.news().map(|changes| (second, changes)));
+            sleep(Duration::from_secs(1)).await;
+        }
+        assert_eq!(told, [(0, 1), (1, 1), (2, 1), (3, 1)]);
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(outage.news(), Some(5), "it is out since the last change");
+        assert!(outage.told_out);
+        outage.seen(false);
+        outage.seen(true);
+        assert_eq!(outage.news(), None, "a moment between two looks");
+    }
+}
