@@ -5,7 +5,7 @@ use crate::plan::ClientTls;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use weir_core::account::Record;
-use weir_core::error::{ConnError, ConnectError};
+use weir_core::error::{ConnError, ConnectError, is_shortage};
 use weir_core::memory::Memory;
 use weir_core::outcome::Finished;
 use weir_core::pool::Backend;
@@ -74,6 +74,9 @@ impl Wish<'_> {
             Err(error) => {
                 self.metrics.handshake_failed("backend", error.reason.label());
                 tracing::debug!(backend = %backend.name, %error, "TLS handshake with a backend failed");
+                if is_shortage(&error.source) {
+                    return Err(ConnectError::Local(error.source));
+                }
                 Err(ConnectError::Tls { reason: error.reason, clients_name: client.asks_for(self.sni) })
             }
         }
