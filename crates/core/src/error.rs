@@ -276,6 +276,7 @@ mod tests {
             ConnError::Hello(Fault::TooLarge),
             ConnError::Connect(ConnectError::Failed(io())),
             ConnError::Connect(ConnectError::Local(io())),
+            ConnError::Connect(ConnectError::Forbidden(Forbidden::Listener)),
             ConnError::Connect(ConnectError::TimedOut),
             ConnError::Broken(Side::Client, io::ErrorKind::InvalidData),
             ConnError::Stopped(Stop::Pending),
