@@ -31,8 +31,13 @@ fn complete(name: &str, section: &mut Value) {
     let Some(properties) = section.get_mut("properties").and_then(Value::as_object_mut) else { return };
     properties.retain(|_, own| own["title"] != NOT_YET);
     for (key, own) in properties {
-        if required.as_array().is_some_and(|all| all.iter().any(|one| one == key)) {
-            refuse_null(own);
+        match required.as_array().is_some_and(|all| all.iter().any(|one| one == key)) {
+            true => refuse_null(own),
+            // Nothing behind the colon is an empty list.
+            false if own["type"] == "array" && !matches!(key.as_str(), "listeners" | "pools") => {
+                own["type"] = json!(["array", "null"]);
+            }
+            false => {}
         }
         front(own, "title", json!(key.replace('_', " ")));
         if let Some(default) = default_of(name, key)
@@ -70,9 +75,11 @@ fn accept_variables(schema: &mut Value) {
                     choice["type"].to_string().contains("\"string\"") && choice.get("const").is_none()
                 });
                 let numbers = choices.iter().any(|choice| choice["type"] == "integer");
+                let switches = choices.iter().any(|choice| choice["const"].is_boolean());
                 if words && !texts && !numbers {
-                    choices
-                        .push(json!({"type": "string", "pattern": VARIABLE, "description": FROM_VARIABLE}));
+                    let pattern =
+                        if switches { format!("^(true|false)$|{VARIABLE}") } else { VARIABLE.to_owned() };
+                    choices.push(json!({"type": "string", "pattern": pattern, "description": FROM_VARIABLE}));
                 }
             }
             fields
