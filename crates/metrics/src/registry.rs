@@ -8,6 +8,7 @@ use crate::forget::forget;
 use crate::handles::{BackendMetrics, ListenerMetrics, PoolMetrics, WorkerMetrics};
 use crate::names;
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -77,12 +78,16 @@ impl Metrics {
     }
 
     /// Notes all certificates that a listener serves: the name of each one's file, and when it ends, in seconds since
-    /// 1970. Those that it served before go. Those of backends are noted by [`BackendMetrics::saw`].
+    /// 1970. Of several files of the same name the one that ends first is told. Those that it served before go. Those of backends are noted by [`BackendMetrics::saw`].
     pub fn served(&self, listener: &str, certificates: &[(&str, i64)]) {
         forget(&self.families.not_after, &[("listener", listener), ("source", "served")]);
+        let mut first: BTreeMap<&str, i64> = BTreeMap::new();
         for (file, not_after) in certificates {
+            first.entry(file).and_modify(|end| *end = (*end).min(*not_after)).or_insert(*not_after);
+        }
+        for (file, not_after) in first {
             #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double for ages")]
-            self.families.not_after.with_label_values(&[listener, file, "served"]).set(*not_after as f64);
+            self.families.not_after.with_label_values(&[listener, file, "served"]).set(not_after as f64);
         }
     }
 
@@ -201,6 +206,19 @@ mod tests {
         l.closed("offload", "ok", "client", 0.1);
         l.closed("passthrough", "client_reset", "client", 0.1);
         assert!(m.scrape().unwrap().contains("weir_connections_active{listener=\"edge\"} 0"));
+    }
+
+    #[test]
+    fn of_files_of_one_name_the_first_to_end_is_told() {
+        let m = Metrics::new("0", "r", "c").unwrap();
+        m.served(
+            "edge",
+            &[("fullchain.pem", 20), ("fullchain.pem", 10), ("fullchain.pem", 30), ("old.pem", 5)],
+        );
+        let text = m.scrape().unwrap();
+        let of = |file: &str| format!("certificate=\"{file}\",listener=\"edge\",source=\"served\"}} ");
+        assert!(text.contains(&(of("fullchain.pem") + "10\n")), "{text}");
+        assert!(text.contains(&(of("old.pem") + "5\n")), "{text}");
     }
 
     #[test]
