@@ -28,7 +28,7 @@ pub(super) fn draft(
             schema::Balance::SourceIp => Balance::SourceIp,
             schema::Balance::Sni => Balance::Sni,
         },
-        bounded_load: bounded_load(report, place, pool, balance),
+        bounded_load: bounded_load(report, &place.key("bounded_load"), pool, balance),
         retries: usize::try_from(pool.retries.unwrap_or(defaults::RETRIES)).unwrap_or(usize::MAX),
         hello_replay: match pool.hello_replay.unwrap_or(defaults::HELLO_REPLAY) {
             schema::HelloReplay::Always => HelloReplay::OnAnyEnd,
@@ -50,12 +50,11 @@ pub(super) fn draft(
 
 fn bounded_load(
     report: &mut Report<'_>,
-    pool_place: &Place<'_>,
+    place: &Place<'_>,
     pool: &schema::Pool,
     balance: schema::Balance,
 ) -> Option<u32> {
     let Share(percent) = pool.bounded_load?;
-    let place = &pool_place.key("bounded_load");
     if percent < 100 {
         report
             .error(
@@ -64,9 +63,7 @@ fn bounded_load(
             )
             .hint("such as 125%");
     }
-    // A policy that was refused may be one of them.
-    let known = pool.balance.is_some() || !report.mentions(&pool_place.key("balance"));
-    if known && !matches!(balance, schema::Balance::SourceIp | schema::Balance::Sni) {
+    if !matches!(balance, schema::Balance::SourceIp | schema::Balance::Sni) {
         report.error_at_key(place, "`bounded_load` needs `balance: source_ip` or `balance: sni`");
     }
     Some(percent)

@@ -28,7 +28,7 @@ use std::process::ExitCode;
 
 /// A layer-4 load balancer: passthrough, TLS offload and TLS bridging.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version = VERSION, about, max_term_width = 100, after_help = EXAMPLES)]
+#[command(name = "weir", version = VERSION, about, max_term_width = 80, after_help = EXAMPLES)]
 #[command(arg_required_else_help = true)]
 struct Cli {
     #[command(subcommand)]
@@ -65,12 +65,13 @@ const EXAMPLES: &str = "\
 Examples:
   weir demo                              see it work, without a configuration
   weir check weir.yaml                   what is wrong with it, all at once
-  weir run -c /etc/weir/weir.yaml        run it; SIGTERM drains and ends
+  weir run /etc/weir/weir.yaml           run it; SIGTERM drains and ends
   weir check weir.yaml --format json     for editors and pipelines
-  weir explain --sni www.example.com     where such a client goes, and why there
-  weir status                            what the running one does, and which backends are down
-  weir plan weir.yaml                    what a reload would change, and whose connections it would end
-  weir reload                            take the changed configuration; nothing happens to a wrong one
+  weir explain --sni www.example.com     where such a client goes, and why
+  weir status --down                     which backends are down, and why
+  weir health --ready                    exit code 0 if traffic may come
+  weir plan weir.yaml                    what a reload would change
+  weir reload                            take the changed configuration
   weir backend drain web 10.0.0.11:8080  no new connections to this one";
 
 pub(crate) fn main() -> ExitCode {
@@ -104,5 +105,22 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    fn fits(command: &mut clap::Command) {
+        let help = command.render_long_help().to_string();
+        let long = help.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(long, None, "{}", command.get_name());
+        command.get_subcommands_mut().for_each(fits);
+    }
+
+    #[test]
+    fn every_help_fits_80_columns() {
+        let mut command = Cli::command();
+        command.build();
+        fits(&mut command);
+        let broken = command.render_long_help().to_string();
+        let examples = broken.split_once("Examples:\n").unwrap().1;
+        assert!(examples.lines().all(|line| line.starts_with("  weir ")), "{examples}");
     }
 }

@@ -167,9 +167,11 @@ impl Running {
     /// The certificates that end first, each with the listeners that show it.
     fn certificates_table(&self) -> Option<Table<5>> {
         let mut files: Vec<(&Certificate, Vec<&str>)> = Vec::new();
-        let mut places: HashMap<&str, usize> = HashMap::new();
+        // Not by the file's name alone: many folders may have a fullchain.pem.
+        let mut places: HashMap<(&str, &str, &[String]), usize> = HashMap::new();
         for shown in &self.certificates {
-            let place = *places.entry(&shown.file).or_insert(files.len());
+            let same = (&*shown.file, &*shown.not_after, &*shown.names);
+            let place = *places.entry(same).or_insert(files.len());
             match files.get_mut(place) {
                 Some((_, listeners)) if listeners.contains(&shown.listener.as_str()) => {}
                 Some((_, listeners)) => listeners.push(&shown.listener),
@@ -421,6 +423,20 @@ web   three    10.0.0.3:80  drained  2, backup  0       0
         let last = told.lines().last().unwrap();
         assert!(last.starts_with("4980 more ") && last.ends_with(" later"), "{told}");
         assert_eq!(told.matches("2030-01-01").count(), 20, "{told}");
+    }
+
+    #[test]
+    fn certificates_in_files_of_the_same_name_are_told_apart() {
+        let mut all = answer();
+        all["certificates"] = ["a.example.com", "b.example.com"]
+            .map(|name| {
+                json!({"listener": "edge", "file": "fullchain.pem", "names": [name],
+                       "not_after": "2030-01-01T00:00:00Z", "days_left": 9})
+            })
+            .into_iter()
+            .collect();
+        let told = status(&[]).report(serde_json::from_value(all).unwrap(), 80);
+        assert!(told.contains("a.example.com") && told.contains("b.example.com"), "{told}");
     }
 
     #[test]
