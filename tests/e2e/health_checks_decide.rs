@@ -221,3 +221,35 @@ async fn a_check_may_use_another_port() {
     assert_eq!(reached(&edge, 1).await, ["one"]);
     weir.settle().await;
 }
+
+/// Interim answers without end: each check is given up after a few, and costs next to nothing.
+#[tokio::test]
+async fn an_endless_interim_answer_costs_nothing() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let endless = tokio::spawn(async move {
+        let mut answers = tokio::task::JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            answers.spawn(async move {
+                let many = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(1000);
+                while tokio::io::AsyncWriteExt::write_all(&mut stream, &many).await.is_ok() {}
+            });
+        }
+    });
+    let check = "{type: http, interval: 2s, timeout: 1s, fall: 1}";
+    let (weir, _edge) = over(&[addr; 1], check).await;
+    usable(&weir, 0, Duration::from_secs(5)).await;
+    let before = weir.cpu();
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(4) {
+        assert_eq!(weir.ask("/healthz").await.status, 200);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let spent = weir.cpu() - before;
+    assert!(spent < Duration::from_secs(1), "{spent:?} of CPU in four seconds");
+    let metrics = weir.metrics().await;
+    let result = |result| metrics.count("weir_backend_health_checks_total", &[("result", result)]);
+    assert!(result("http_failed") >= 2 && result("timeout") == 0, "{}", metrics.text);
+    endless.abort();
+}

@@ -175,3 +175,29 @@ async fn unspecified_addresses_are_left_out_of_answers_and_told() {
     }
     weir.settle().await;
 }
+
+/// What is its own follows the plan: a listener that comes is not dialled any more, and one that goes may be a backend.
+#[tokio::test]
+async fn own_addresses_follow_a_reload() {
+    let dns = Dnsmasq::start("127.0.0.1 api.test\n", &[]).await;
+    let (edge, other) = (Port::free(), Port::free());
+    let backend = format!("\"api.test:{other}\"");
+    let weir = over(&dns, &edge.addr().to_string(), &backend, "health_check: {type: none}").await;
+    let file = weir.folder().join("weir.yaml");
+    let one = std::fs::read_to_string(&file).unwrap();
+    let address = format!("address: \"{}\", mode", edge.addr());
+    let two = one.replace(&address, &format!("address: [\"{}\", \":{other}\"], mode", edge.addr()));
+    assert_ne!(one, two);
+    let mut reasons = Vec::new();
+    for (count, text) in [&one, &two, &one].into_iter().enumerate() {
+        std::fs::write(&file, text).unwrap();
+        let answer = weir_tests::http::request(weir.admin(), "POST", "/api/v1/reload").await.unwrap();
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert_eq!(fate(edge.addr()).await, (Vec::new(), End::Reset));
+        let records = weir.some_records(count + 1).await;
+        assert_eq!(records.len(), count + 1, "one connection a client: {records:#?}");
+        reasons.push(records[count].text("reason").to_owned());
+    }
+    assert_eq!(reasons, ["failed", "forbidden", "failed"]);
+    weir.settle().await;
+}

@@ -62,8 +62,8 @@ struct Listening {
 struct System {
     /// Outgoing connections get a port of these.
     ephemeral: RangeInclusive<u16>,
-    /// May a socket be bound to an address that this machine does not have, IPv4 and IPv6?
-    binds_foreign: [bool; 2],
+    /// May a socket be bound to an IPv6 address that this machine does not have?
+    binds_foreign: bool,
 }
 
 /// What remains to be looked at once a connection stands.
@@ -107,7 +107,7 @@ impl OwnAddresses {
         let own = match listening.has(at) {
             Has::No => false,
             Has::Yes => return Err(Forbidden::Listener),
-            Has::IfOfThisMachine if listening.system.binds_foreign(at.1) => true,
+            Has::IfOfThisMachine if at.1.is_ipv6() && listening.system.binds_foreign => true,
             Has::IfOfThisMachine => match is_of_this_machine(address) {
                 Ok(true) => return Err(Forbidden::Listener),
                 Ok(false) => false,
@@ -143,11 +143,16 @@ impl Listening {
     }
 }
 
-/// Whether an interface of this machine has the address: only then can a socket be bound to it.
-fn is_of_this_machine(mut address: SocketAddr) -> io::Result<bool> {
-    address.set_port(0);
-    match UdpSocket::bind(address) {
-        Ok(_bound) => Ok(true),
+/// Whether this machine has the address: only then can a socket be bound to it, and, where `ip_nonlocal_bind` allows more,
+/// be connected from it. For IPv6 the kernel does not look at where a socket is connected from. Sends nothing.
+fn is_of_this_machine(address: SocketAddr) -> io::Result<bool> {
+    let (mut own, ip) = (address, address.ip().to_canonical());
+    if ip.is_ipv4() {
+        own = SocketAddr::new(ip, address.port());
+    }
+    own.set_port(0);
+    match UdpSocket::bind(own) {
+        Ok(bound) => Ok(ip.is_ipv6() || bound.connect((ip, address.port())).is_ok()),
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
         Err(error) if crate::error::is_shortage(&error) => Err(error),
         // A link-local address without its interface, a family that is turned off: the dial will say what is wrong.
@@ -164,19 +169,13 @@ impl System {
             (Some(Ok(low)), Some(Ok(high))) => low..=high,
             _ => 0..=u16::MAX,
         };
-        let foreign = |family| of(&format!("{family}/ip_nonlocal_bind")).trim() == "1";
-        Self { ephemeral, binds_foreign: [foreign("ipv4"), foreign("ipv6")] }
-    }
-
-    fn binds_foreign(&self, ip: IpAddr) -> bool {
-        let [v4, v6] = self.binds_foreign;
-        if ip.is_ipv4() { v4 } else { v6 }
+        Self { ephemeral, binds_foreign: of("ipv6/ip_nonlocal_bind").trim() == "1" }
     }
 }
 
 impl Default for System {
     fn default() -> Self {
-        Self { ephemeral: 0..=u16::MAX, binds_foreign: [false; 2] }
+        Self { ephemeral: 0..=u16::MAX, binds_foreign: false }
     }
 }
 
@@ -242,7 +241,7 @@ mod tests {
             assert_eq!(why(&v4, address), listener, "{address}");
         }
         // Documentation addresses (RFC 5737, RFC 3849), which no machine has.
-        for address in ["192.0.2.1:8443", "[2001:db8::1]:8443", "[::1]:8443", "127.0.0.1:8444"] {
+        for address in ["198.51.100.77:8443", "[2001:db8::77]:8443", "[::1]:8443", "127.0.0.1:8444"] {
             assert_eq!(why(&v4, address), None, "{address}");
         }
         let v6 = own(&["[::]:8443"]);
@@ -265,7 +264,7 @@ mod tests {
         let own = OwnAddresses::default();
         let listening = Listening {
             sockets: Vec::new(),
-            system: System { ephemeral: 32768..=60999, binds_foreign: [false; 2] },
+            system: System { ephemeral: 32768..=60999, binds_foreign: false },
         };
         own.listeners.store(listening.into());
         let doubt = |address: &str| own.look(address.parse().unwrap()).unwrap().unwrap();

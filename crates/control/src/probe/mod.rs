@@ -192,7 +192,9 @@ impl Asking<'_> {
 
 /// The Host field where the configuration has none: the backend's name or address, with its port.
 fn authority(address: SocketAddr, host: &str) -> String {
-    if host.parse::<std::net::IpAddr>().is_ok() {
+    // A name from an SRV record may hold anything: nothing of it must end the line.
+    let unfit = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_' | b'.');
+    if host.parse::<std::net::IpAddr>().is_ok() || host.bytes().any(unfit) {
         address.to_string()
     } else {
         format!("{host}:{}", address.port())
@@ -207,3 +209,37 @@ pub(crate) const NOT_MADE: &str = "not_made";
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 /// Reads of 4 KiB at most until then; what comes behind them is cut off.
 const FAREWELL_READS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_from_dns_cannot_carry_a_second_request() {
+        let address = "10.0.0.1:8080".parse().unwrap();
+        let six = "[fd00::1]:8080".parse().unwrap();
+        assert_eq!(authority(address, "api_1.Internal"), "api_1.Internal:8080");
+        assert_eq!(authority(address, "10.0.0.1"), "10.0.0.1:8080");
+        assert_eq!(authority(six, "fd00::1"), "[fd00::1]:8080");
+        for hostile in ["a\r\nx: y", "a b", "a\\010b", "\u{fc}.test", "a/b", "a@b"] {
+            assert_eq!(authority(address, hostile), "10.0.0.1:8080");
+        }
+    }
+
+    #[test]
+    fn a_shortage_of_this_machine_is_no_word_about_the_backend() {
+        use rustix::io::Errno;
+        let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
+        let lacking =
+            [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL, Errno::AGAIN];
+        for errno in lacking {
+            assert!(Failed::from(ConnectError::from_dial(error(errno))).is_shortage(), "{errno}");
+            assert!(Failed::from(HandshakeError::from(error(errno))).is_shortage(), "{errno}");
+            assert!(Failed::from(NoAnswer::from(error(errno))).is_shortage(), "{errno}");
+        }
+        for errno in [Errno::CONNREFUSED, Errno::HOSTUNREACH, Errno::CONNRESET, Errno::PIPE] {
+            assert!(!Failed::from(ConnectError::from_dial(error(errno))).is_shortage(), "{errno}");
+            assert!(!Failed::from(NoAnswer::from(error(errno))).is_shortage(), "{errno}");
+        }
+    }
+}
