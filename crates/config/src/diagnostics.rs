@@ -190,6 +190,24 @@ impl<'s> Report<'s> {
         self.push(Severity::Warning, self.tree.position(place), place, message.into())
     }
 
+    /// A warning at a position.
+    pub(crate) fn warning_at(&mut self, at: Position, message: impl Into<String>) -> &mut Diagnostic {
+        self.push(Severity::Warning, at, &Place::Root, message.into())
+    }
+
+    /// Gives the errors at a position another hint. Whether there are any.
+    pub(crate) fn hint_errors_at(&mut self, at: Position, hint: &str) -> bool {
+        let mut any = false;
+        let here = |found: &&mut Diagnostic| {
+            (found.number, found.line, found.column) == (at.file, at.line, at.column)
+        };
+        for found in self.found.iter_mut().filter(here).filter(|found| found.severity == Severity::Error) {
+            found.hint(hint);
+            any = true;
+        }
+        any
+    }
+
     fn push(
         &mut self,
         severity: Severity,

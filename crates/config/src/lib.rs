@@ -8,6 +8,7 @@
 //!   word that was meant. None knows another.
 //! - `schema`, `defaults`: what may be written, and what an absent key means.
 //! - `finding`, `tree`: a mistake, and the values of the file, each with its position.
+//! - `ranges`, `shape`, `words`: how large values may be, what may stand where, and what others call it.
 //! - `decode`, `diagnostics`: the tree into the schema; findings into what people and programs read.
 //! - `substitute`, `load`: variables; bytes into the tree and the schema.
 //! - `compile`: the schema into the plan.
@@ -25,9 +26,12 @@ mod decode;
 mod finding;
 mod nearest;
 mod place;
+mod ranges;
+mod shape;
 mod source;
 mod substitute;
 mod tree;
+mod words;
 
 pub use compile::{CompileInput, check, compile};
 pub use defaults::{admin_address, effective};

@@ -16,6 +16,8 @@ pub(crate) struct Node {
     pub(crate) at: Position,
     pub(crate) value: Value,
     refused: Cell<bool>,
+    /// The key that must have been meant by the unknown one in front of it.
+    meant: Cell<Option<&'static str>>,
     /// Of a list: nothing in it is refused. Looked at once, when the first place is asked for, and by then all that is
     /// refused has been: else a list of 10,000 routes would be walked for each of them.
     intact: OnceCell<bool>,
@@ -49,9 +51,21 @@ pub(crate) struct Entry {
     pub(crate) node: Node,
 }
 
+impl Entry {
+    /// The key, or what must have been meant by it.
+    pub(crate) fn name(&self) -> &str {
+        self.node.meant.get().unwrap_or(&self.key)
+    }
+
+    /// Says which key must have been meant.
+    pub(crate) fn mean(&self, key: &'static str) {
+        self.node.meant.set(Some(key));
+    }
+}
+
 impl Node {
     pub(crate) fn new(at: Position, value: Value) -> Self {
-        Self { at, value, refused: Cell::new(false), intact: OnceCell::new() }
+        Self { at, value, refused: Cell::new(false), meant: Cell::new(None), intact: OnceCell::new() }
     }
 
     pub(crate) fn refuse(&self) {
@@ -73,10 +87,11 @@ impl Node {
         found.key.unwrap_or(found.node.at)
     }
 
-    /// Is there a value at this place, refused or not? `key: null` is no value.
+    /// Is there a value at this place, refused or not? `key: null` is no value. What was refused as a whole may have
+    /// had one.
     pub(crate) fn mentions(&self, place: &Place<'_>) -> bool {
         let found = self.find(place);
-        found.exact && (found.node.is_refused() || !matches!(found.node.value, Value::Null))
+        found.node.is_refused() || found.exact && !matches!(found.node.value, Value::Null)
     }
 
     /// Is the list or section at this place in the file, with nothing in it refused? Else what seems to be missing
@@ -108,7 +123,7 @@ impl Node {
         let found = match (&parent.node.value, child) {
             (Value::Map(entries), Child::Key(key)) => entries
                 .iter()
-                .find(|entry| entry.key == key)
+                .find(|entry| entry.name() == key)
                 .map(|entry| Found { node: &entry.node, key: Some(entry.at), exact: true }),
             (Value::List(nodes), Child::Index(index)) => match parent.node.has_all(nodes) {
                 true => nodes.get(index),

@@ -29,9 +29,21 @@ pub enum UnitError {
     /// No digits at the start.
     #[error("it does not begin with a whole number")]
     NoNumber,
+    /// Less than nothing.
+    #[error("it is below zero")]
+    Negative,
     /// Digits, and nothing behind them.
     #[error("a bare number has no unit")]
     NoUnit,
+    /// A point, and more digits.
+    #[error("it is not a whole number")]
+    NotWhole,
+    /// Digits, a unit, and digits again.
+    #[error("it has more than one unit")]
+    Compound,
+    /// A blank between the digits and the unit.
+    #[error("a blank stands before its unit")]
+    Blank,
     /// Something behind the digits that is no unit.
     #[error("its unit is unknown")]
     UnknownUnit,
@@ -109,8 +121,12 @@ fn split(text: &str) -> Result<(u64, &str), UnitError> {
     if digits.is_empty() {
         return Err(UnitError::NoNumber);
     }
-    if unit.is_empty() {
-        return Err(UnitError::NoUnit);
+    match unit.chars().next() {
+        None => return Err(UnitError::NoUnit),
+        Some('.' | ',') => return Err(UnitError::NotWhole),
+        Some(c) if c.is_whitespace() => return Err(UnitError::Blank),
+        Some(_) if unit.contains(|c: char| c.is_ascii_digit()) => return Err(UnitError::Compound),
+        Some(_) => {}
     }
     // Only overflow can fail here: the text is digits alone.
     let number = digits.parse().map_err(|_overflow| UnitError::TooLarge)?;
@@ -150,14 +166,11 @@ impl fmt::Display for Share {
 /// What all kinds have in common, so that one visitor reads them.
 trait Unit: Sized {
     const EXPECTED: &'static str;
-    /// Numbers with units, for hints.
-    const EXAMPLES: [&'static str; 3];
     fn read(text: &str) -> Result<Self, UnitError>;
 }
 
 impl Unit for Time {
     const EXPECTED: &'static str = "a duration";
-    const EXAMPLES: [&'static str; 3] = ["ms", "s", "m"];
     fn read(text: &str) -> Result<Self, UnitError> {
         Self::parse(text)
     }
@@ -165,7 +178,6 @@ impl Unit for Time {
 
 impl Unit for Size {
     const EXPECTED: &'static str = "a size";
-    const EXAMPLES: [&'static str; 3] = ["B", "KiB", "MiB"];
     fn read(text: &str) -> Result<Self, UnitError> {
         Self::parse(text)
     }
@@ -173,7 +185,6 @@ impl Unit for Size {
 
 impl Unit for Share {
     const EXPECTED: &'static str = "a share";
-    const EXAMPLES: [&'static str; 3] = ["%", "0%", "5%"];
     fn read(text: &str) -> Result<Self, UnitError> {
         Self::parse(text)
     }
@@ -182,18 +193,9 @@ impl Unit for Share {
 struct UnitVisitor<T>(std::marker::PhantomData<T>);
 
 impl<T: Unit> UnitVisitor<T> {
+    /// How to write it is said by `decode`, which knows what the key takes.
     fn refuse<E: Error>(found: &dyn fmt::Display, why: UnitError) -> E {
-        let [small, middle, large] = T::EXAMPLES;
-        let example = match why {
-            // The number as it stands, so that the hint can be copied.
-            UnitError::NoUnit => found.to_string(),
-            UnitError::NoNumber | UnitError::UnknownUnit | UnitError::TooLarge => "5".to_owned(),
-        };
-        // The second line is the hint (see `decode`).
-        E::custom(format!(
-            "`{found}` is not {}: {why}\nwrite it with its unit, such as {example}{small}, {example}{middle} or {example}{large}",
-            T::EXPECTED
-        ))
+        E::custom(format!("`{found}` is not {}: {why}", T::EXPECTED))
     }
 }
 
@@ -201,12 +203,12 @@ impl<T: Unit> Visitor<'_> for UnitVisitor<T> {
     type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [small, middle, large] = T::EXAMPLES;
-        write!(f, "{} with its unit, such as 5{small}, 5{middle} or 5{large}", T::EXPECTED)
+        f.write_str(T::EXPECTED)
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        T::read(text).map_err(|why| Self::refuse(&text, why))
+        let shown: String = text.chars().take(LONGEST_SHOWN).collect();
+        T::read(text).map_err(|why| Self::refuse(&shown, why))
     }
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
@@ -214,11 +216,17 @@ impl<T: Unit> Visitor<'_> for UnitVisitor<T> {
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-        Err(Self::refuse(&number, UnitError::NoNumber))
+        Err(Self::refuse(&number, UnitError::Negative))
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
-        Err(Self::refuse(&number, UnitError::NoUnit))
+        match number {
+            _ if number.is_nan() => Err(Self::refuse(&".nan", UnitError::NoNumber)),
+            _ if number.is_infinite() && number > 0.0 => Err(Self::refuse(&".inf", UnitError::NoNumber)),
+            _ if number.is_infinite() => Err(Self::refuse(&"-.inf", UnitError::NoNumber)),
+            _ if number < 0.0 => Err(Self::refuse(&number, UnitError::Negative)),
+            _ => Err(Self::refuse(&number, UnitError::NoUnit)),
+        }
     }
 }
 
@@ -246,7 +254,10 @@ impl JsonSchema for Share {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^[0-9]+%$"})
+        json_schema!({
+            "type": "string", "pattern": "^[0-9]+%$|\\$\\{", "examples": ["50%", "125%"],
+            "description": "A share, in whole percent: 50%."
+        })
     }
 }
 
@@ -274,7 +285,11 @@ impl JsonSchema for Time {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$|\\$\\{", "examples": ["500ms", "5s", "10m", "12h", "7d"]})
+        json_schema!({
+            "type": "string", "pattern": "^[0-9]+(ms|s|m|h|d)$|\\$\\{",
+            "examples": ["500ms", "5s", "10m", "12h", "7d"],
+            "description": "A whole number with its unit: ms, s, m, h or d."
+        })
     }
 }
 
@@ -284,13 +299,19 @@ impl JsonSchema for Size {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$|\\$\\{", "examples": ["64KiB", "1MiB"]})
+        json_schema!({
+            "type": "string", "pattern": "^[0-9]+(B|KiB|MiB|GiB)$|\\$\\{", "examples": ["64KiB", "1MiB"],
+            "description": "A whole number with its unit: B, KiB, MiB or GiB."
+        })
     }
 }
 
 /// The longest time accepted: about ten years. Timers take any `Duration` and add it to now; this stays far from
 /// overflow, and a longer one is surely a slip.
 pub const LONGEST_TIME: Duration = Duration::from_secs(3_650 * 86_400);
+
+/// Characters of a text that are repeated in a message.
+const LONGEST_SHOWN: usize = 60;
 
 #[cfg(test)]
 mod tests {
@@ -324,8 +345,10 @@ mod tests {
         assert_eq!(Time::parse("5"), Err(UnitError::NoUnit));
         assert_eq!(Time::parse(""), Err(UnitError::NoNumber));
         assert_eq!(Time::parse("-5s"), Err(UnitError::NoNumber));
-        assert_eq!(Time::parse("1.5s"), Err(UnitError::UnknownUnit));
-        assert_eq!(Time::parse("5 s"), Err(UnitError::UnknownUnit));
+        assert_eq!(Time::parse("1.5s"), Err(UnitError::NotWhole));
+        assert_eq!(Time::parse("5 s"), Err(UnitError::Blank));
+        assert_eq!(Time::parse("1h30m"), Err(UnitError::Compound));
+        assert_eq!(Share::parse("50.5%"), Err(UnitError::NotWhole));
         assert_eq!(Time::parse("5S"), Err(UnitError::UnknownUnit));
         assert_eq!(Time::parse("99999999999999999999s"), Err(UnitError::TooLarge));
         assert_eq!(Time::parse("4000d"), Err(UnitError::TooLarge));

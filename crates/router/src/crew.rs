@@ -9,7 +9,7 @@
 use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use weir_core::limits::Permit;
 
@@ -26,6 +26,8 @@ struct Burden {
     open: AtomicUsize,
     /// Connections so far.
     so_far: AtomicU64,
+    /// It has hardly slept of late: few connections keep it as busy as it can be.
+    saturated: AtomicBool,
 }
 
 /// A connection's place at a worker, left when dropped.
@@ -53,18 +55,28 @@ impl Crew {
         Seat(burden)
     }
 
+    /// Says of a worker that it was busy for this share of its time, from 0 to 1. Called now and then, by the worker itself.
+    pub(crate) fn was_busy(&self, worker: usize, share: f64) {
+        if let Some(burden) = self.0.get(worker) {
+            burden.saturated.store(share >= SATURATED, Ordering::Relaxed);
+        }
+    }
+
     /// Who is to have the connection that worker `own` has accepted as its `turn`-th: another that has clearly fewer
-    /// open ones, or one that has had clearly fewer so far and not clearly more open ones. Else `None`: it stays. Not all are
-    /// asked where there are many; `turn` says whose turn it is.
+    /// open ones, or one that has had clearly fewer so far and not clearly more open ones. Else `None`: it stays. A saturated
+    /// worker gets nothing, however few it has, unless `own` is saturated too. Not all are asked where there are many;
+    /// `turn` says whose turn it is.
     pub(crate) fn lighter_than(&self, own: usize, turn: u64) -> Option<usize> {
         let mine = self.0.get(own)?;
         let (open, so_far) = (mine.open.load(Ordering::Relaxed), mine.so_far.load(Ordering::Relaxed));
+        let takes_more = |its: &Burden| !its.saturated.load(Ordering::Relaxed);
+        let any = !takes_more(mine);
         let others = self.0.len() - 1;
         let first = usize::try_from(turn).unwrap_or(0) % others.max(1);
         let mut found = None;
         for step in 0..others.min(ASKED) {
             let other = (own + 1 + (first + step) % others) % self.0.len();
-            let Some(its) = self.0.get(other) else { continue };
+            let Some(its) = self.0.get(other).filter(|its| any || takes_more(its)) else { continue };
             let (its_open, its_so_far) =
                 (its.open.load(Ordering::Relaxed), its.so_far.load(Ordering::Relaxed));
             let more_open = open > its_open + noise(its_open);
@@ -81,6 +93,8 @@ impl Crew {
 
 /// Others that a worker looks at for one connection: each may be a cache line that has to come from another CPU.
 const ASKED: usize = 4;
+/// Busy for so much of its time a worker has nothing left for another connection.
+const SATURATED: f64 = 0.95;
 /// A part of what another has had: so much more is even enough, well within the tenth that is promised.
 const PART: u64 = 32;
 /// How many more where there have been few.
@@ -131,8 +145,11 @@ mod tests {
     use super::*;
 
     fn crew(burdens: &[(usize, u64)]) -> Crew {
-        let burden =
-            |(open, so_far): &(usize, u64)| Burden { open: (*open).into(), so_far: (*so_far).into() };
+        let burden = |(open, so_far): &(usize, u64)| Burden {
+            open: (*open).into(),
+            so_far: (*so_far).into(),
+            saturated: false.into(),
+        };
         Crew(burdens.iter().map(burden).map(Arc::new).collect())
     }
 
@@ -158,6 +175,21 @@ mod tests {
         assert_eq!(crew(&[(4, 100), (8, 90)]).lighter_than(0, 0), None);
         assert_eq!(crew(&[(9, 10), (4, 90)]).lighter_than(0, 0), Some(1));
         assert_eq!(crew(&[(4, 90), (9, 10)]).lighter_than(0, 0), None);
+    }
+
+    #[test]
+    fn a_saturated_worker_gets_nothing_however_few_it_has() {
+        let crew = crew(&[(90, 90), (0, 0), (50, 50)]);
+        assert_eq!(crew.lighter_than(0, 0), Some(1));
+        crew.was_busy(1, 0.99);
+        assert_eq!(crew.lighter_than(0, 0), Some(2));
+        crew.was_busy(2, 1.0);
+        assert_eq!(crew.lighter_than(0, 0), None);
+        crew.was_busy(0, 1.0);
+        assert_eq!(crew.lighter_than(0, 0), Some(1), "all are saturated: by their numbers");
+        crew.was_busy(0, 0.5);
+        crew.was_busy(1, 0.5);
+        assert_eq!(crew.lighter_than(0, 0), Some(1));
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
-use tokio::runtime::{Builder, LocalOptions};
+use tokio::runtime::{Builder, Handle, LocalOptions};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
 use tokio::task;
@@ -169,6 +169,9 @@ pub struct WorkerPanicked;
 /// Pipes of all workers together: 1 MiB each, below the 64 MiB that the kernel gives an unprivileged user.
 const PIPES: usize = 56;
 
+/// Tasks that may run between two looks at sockets and timers: as many handshakes take some milliseconds.
+const TASKS_BETWEEN_LOOKS: u32 = 16;
+
 /// What a worker is made from, on its own thread.
 struct Seed {
     number: usize,
@@ -185,7 +188,10 @@ fn work(seed: Seed, started: SyncSender<io::Result<()>>) {
     if let Some(pins) = &seed.pins {
         pins.pin(seed.number);
     }
-    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .event_interval(TASKS_BETWEEN_LOOKS)
+        .build_local(LocalOptions::default());
     let (runtime, word) = match runtime {
         Ok(runtime) => (Some(runtime), Ok(())),
         Err(error) => (None, Err(error)),
@@ -206,6 +212,8 @@ async fn live(seed: Seed) {
     let mut doors = Doors { worker: Rc::clone(&worker), phase: phase.clone(), open: HashMap::new() };
     doors.listen(sockets);
     let keeper = task::spawn_local(keep_house(Rc::clone(&worker)));
+    let turns = Rc::clone(&worker);
+    let conductor = task::spawn_local(async move { turns.memory.turns.conduct().await });
     let (since, over) = {
         let mut drain = pin!(drained(&mut phase));
         loop {
@@ -227,6 +235,7 @@ async fn live(seed: Seed) {
         () = worker.close_spread(Whose::All, since, over) => worker.tasks.wait().await,
     }
     keeper.abort();
+    conductor.abort();
 }
 
 /// The sockets that a worker accepts on.
@@ -292,8 +301,18 @@ const HOUSEKEEPING: u64 = 12;
 async fn keep_house(worker: Rc<Worker>) {
     let mut beat = interval(BEAT);
     let mut generation = 0;
+    let runtime = Handle::current().metrics();
+    let busy = || (Instant::now(), runtime.worker_total_busy_duration(0));
+    let mut before = busy();
     for beats in 0u64.. {
         beat.tick().await;
+        let now = busy();
+        let (time, worked) = (now.0 - before.0, now.1 - before.1);
+        worker
+            .node
+            .crew
+            .was_busy(worker.number, worked.as_secs_f64() / time.as_secs_f64().max(f64::MIN_POSITIVE));
+        before = now;
         if !beats.is_multiple_of(HOUSEKEEPING) {
             continue;
         }

@@ -7,7 +7,7 @@ use weir_tls::BackendTls;
 
 use super::deadline::refuse_zero;
 use super::room::{Refusal, Room, accept};
-use super::routes;
+use super::{misspelt, routes};
 use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;
@@ -23,7 +23,10 @@ pub(super) fn draft(
     let report = &mut room.report;
     let written = pool.health_check.clone().unwrap_or_default();
     let kind = written.kind.unwrap_or(defaults::HEALTH_TYPE);
-    refuse_strays(report, place, &written, kind, pool.tls.is_some());
+    // A type that was refused may be the one that they need.
+    if written.kind.is_some() || !report.mentions(&place.key("type")) {
+        refuse_strays(report, place, &written, kind, pool.tls.is_some());
+    }
     if written.port == Some(0) {
         report.error(&place.key("port"), "port 0 is not a port to connect to");
     }
@@ -134,7 +137,9 @@ fn statuses(text: &str) -> Result<Vec<RangeInclusive<u16>>, Refusal> {
     };
     text.split(',').map(range).collect::<Option<Vec<_>>>().ok_or_else(|| {
         let message = format!("`{}` is not a range of status codes", text.escape_debug());
-        Refusal::new(message).hint("such as 200, 200-399 or 200-299,404")
+        let written = misspelt::statuses(text, &|text| statuses(text).is_ok());
+        Refusal::new(message)
+            .hint(written.unwrap_or_else(|| "such as 200, 200-399 or 200-299,404".to_owned()))
     })
 }
 

@@ -1,7 +1,6 @@
 //! Listeners: addresses, deadlines and ceilings, and the default pool. What their routes need is in `modes`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use weir_core::pool::Pool;
 use weir_core::route::{Ambiguous, Match, Table};
@@ -14,12 +13,13 @@ use super::known::Known;
 use super::modes::{ListenerModes, RouteDraft};
 use super::names::Names;
 use super::room::{Room, accept};
-use super::{address, routes};
+use super::{misspelt, routes};
 use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;
+use crate::ranges;
 use crate::schema::{self, NonTls, Protocol};
-use crate::units::{Size, Time};
+use crate::units::Time;
 
 /// A listener without its counters, and with pools by number.
 pub(super) struct ListenerDraft {
@@ -132,7 +132,7 @@ fn addresses(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::List
     if texts.0.is_empty() && report.is_whole(&key) {
         report.error_at_key(&key, "`address` is empty").hint("such as \":443\"");
     }
-    let read = |(index, text): (usize, &String)| accept(report, &key.index(index), address::listening(text));
+    let read = |(index, text): (usize, &String)| accept(report, &key.index(index), misspelt::listening(text));
     texts.0.iter().enumerate().filter_map(read).collect()
 }
 
@@ -228,9 +228,10 @@ fn limits(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listene
     let max_connections = count("max_connections", written.max_connections, defaults::MAX_CONNECTIONS);
     let pending = count("pending", written.pending, defaults::PENDING);
     let hello = written.client_hello.unwrap_or(defaults::CLIENT_HELLO_SIZE);
-    if hello < SMALLEST_HELLO || hello > LARGEST_HELLO {
+    let (least, most) = ranges::sizes("Limits", "client_hello");
+    if hello < least || hello > most {
         let message = format!("{hello} is not a ceiling for a ClientHello");
-        let hint = format!("from {SMALLEST_HELLO} to {LARGEST_HELLO}");
+        let hint = format!("from {least} to {most}");
         report.error(&place.key("client_hello"), message).hint(hint);
     }
     (max_connections, pending, usize::try_from(hello.0).unwrap_or(usize::MAX))
@@ -242,9 +243,10 @@ fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) 
     if backlog == 0 {
         report.error(&place.key("backlog"), "`backlog` is at least 1");
     }
-    let mut time = |key: &str, value: Time, least: Time, most: Time| {
-        if value != Time(Duration::ZERO) && (value < least || value > most) {
-            let hint = format!("from {least} to {most}, or 0s for none");
+    let mut time = |key: &str, value: Time| {
+        let range = ranges::times("Tcp", key);
+        if !range.contains(value) {
+            let hint = format!("from {} to {}, or 0s for none", range.least, range.most);
             report.error(&place.key(key), format!("the system takes no `{key}` of {value}")).hint(hint);
         }
         value.0
@@ -254,21 +256,9 @@ fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) 
     plan::Tcp {
         options: Options {
             nodelay: written.nodelay.unwrap_or(defaults::NODELAY),
-            keepalive: time("keepalive", keepalive, SECOND, LONGEST_KEEPALIVE),
-            user_timeout: time("user_timeout", user_timeout, MILLISECOND, LONGEST_USER_TIMEOUT),
+            keepalive: time("keepalive", keepalive),
+            user_timeout: time("user_timeout", user_timeout),
         },
         backlog,
     }
 }
-
-/// tcp(7): `TCP_KEEPIDLE` counts whole seconds; the kernel takes no more than 32,767.
-const SECOND: Time = Time(Duration::from_secs(1));
-const LONGEST_KEEPALIVE: Time = Time(Duration::from_secs(32_767));
-/// tcp(7): `TCP_USER_TIMEOUT` is an int of milliseconds, not quite 25 days.
-const MILLISECOND: Time = Time(Duration::from_millis(1));
-const LONGEST_USER_TIMEOUT: Time = Time(Duration::from_secs(24 * 60 * 60 * 24));
-
-/// Browsers send 1.5 to 2 KiB today; below half a KiB not even the smallest TLS 1.3 hello fits.
-const SMALLEST_HELLO: Size = Size(512);
-/// What rustls itself takes at most.
-const LARGEST_HELLO: Size = Size(64 << 10);

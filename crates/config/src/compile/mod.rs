@@ -6,15 +6,17 @@
 //! the second step alone, so that a refused configuration leaves no series. Certificates and keys are read here,
 //! through weir-tls; no socket is opened.
 //!
-//! A part uses only what stands before it here: `input`, `room` and `deadline` (what all share), `names`, `address`, `profiles`,
-//! `process`, `routes`, `health`, `serving`, `pools`, `known` (what listeners may refer to), `modes`, `listeners`.
+//! A part uses only what stands before it here: `input`, `room` and `deadline` (what all share), `names`, `address`, `misspelt`, `profiles`,
+//! `process`, `routes`, `health`, `serving`, `pools`, `known` (what listeners may refer to), `modes`, `listeners`; `dollar` looks at what they found.
 
 mod address;
 mod deadline;
+mod dollar;
 mod health;
 mod input;
 mod known;
 mod listeners;
+mod misspelt;
 mod modes;
 mod names;
 mod pools;
@@ -53,6 +55,8 @@ pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<D
     address::refuse_overlaps(&mut room.report, file, admin.as_ref());
     address::refuse_own_backends(&mut room.report, file, admin.as_ref());
     warn_of_unused(&mut room.report, &pools, &profiles);
+
+    dollar::point_out(&mut room.report, &loaded.tree);
 
     let findings = room.report.finish();
     if !findings.errors.is_empty() {

@@ -9,7 +9,7 @@ use weir_tls::{BackendAlpn, BackendSettings, BackendTls, ServerNameFrom};
 use super::input::CompileInput;
 use super::names::{self, Names};
 use super::room::{Room, accept};
-use super::{address, health, profiles, serving};
+use super::{health, misspelt, profiles, serving};
 use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;
@@ -129,7 +129,7 @@ fn entry(report: &mut Report<'_>, element: &Place<'_>, fields: &schema::BackendF
         return None;
     };
     // A backend that is one text has no `address` key; the report falls back to the text itself.
-    let address = accept(report, &place, address::backend(text))?;
+    let address = accept(report, &place, misspelt::backend(text))?;
     if let Some(name) = &fields.name {
         accept(report, &element.key("name"), names::check("backend", name));
     }

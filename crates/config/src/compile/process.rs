@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 use weir_core::dialable::forbidden;
 use weir_router::plan;
 
-use super::address;
+use super::misspelt;
 use super::room::{Refusal, Room, accept};
 use crate::defaults;
 use crate::nearest::nearest;
 use crate::place::Place;
 use crate::schema::{Access, Auto, File, LogFormat};
+use crate::words;
 
 pub(super) fn draft(
     room: &mut Room<'_>,
@@ -39,7 +40,9 @@ fn runtime(room: &mut Room<'_>, file: &File, cpus: usize) -> plan::Runtime {
     };
     let written_resolvers = written.resolvers.unwrap_or_default().0;
     let list = section.key("resolvers");
-    let read = |(index, text): (usize, &String)| accept(&mut room.report, &list.index(index), resolver(text));
+    let read = |(index, text): (usize, &String)| {
+        accept(&mut room.report, &list.index(index), misspelt::resolver(text, resolver))
+    };
     let resolvers = written_resolvers.iter().enumerate().filter_map(read).collect();
     plan::Runtime {
         workers,
@@ -92,11 +95,14 @@ fn check_level(text: &str) -> Result<(), Refusal> {
     for part in text.split(',').map(str::trim) {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
         if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-            let hint = match nearest(level, LEVELS) {
-                Some(near) => format!("did you mean `{near}`?"),
+            let meant = words::value("level", level).or_else(|| nearest(level, LEVELS));
+            let hint = match meant {
+                // The rest of a filter stays as it is.
+                Some(meant) if part != text => format!("write `\"{}\"`", text.replacen(level, meant, 1)),
+                Some(meant) => format!("did you mean `{}`?", part.replacen(level, meant, 1)),
                 None => format!("one of: {}; or a filter such as info,weir_core=debug", LEVELS.join(", ")),
             };
-            return Err(Refusal::new(format!("`{level}` is not a log level")).hint(hint));
+            return Err(Refusal::new(format!("`{}` is not a log level", words::shown(level))).hint(hint));
         }
     }
     Ok(())
@@ -109,7 +115,7 @@ fn admin(room: &mut Room<'_>, file: &File) -> Option<plan::AdminAddress> {
     let place = section.key("address");
     match &written.address {
         Some(text) => {
-            let address = address::admin(text, room.report.folder(&place));
+            let address = misspelt::admin(text, room.report.folder(&place));
             accept(&mut room.report, &place, address)
         }
         None => {

@@ -11,6 +11,7 @@ use super::room::{Refusal, Room};
 use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;
+use crate::ranges;
 use crate::schema;
 use crate::units::Time;
 
@@ -139,11 +140,12 @@ fn certificate_files(
 fn sessions(report: &mut Report<'_>, place: &Place<'_>, profile: &schema::Profile) -> (bool, Time, usize) {
     let written = profile.sessions.clone().unwrap_or_default();
     let lifetime = written.ticket_lifetime.unwrap_or(defaults::TICKET_LIFETIME);
-    if lifetime < SHORTEST_LIFETIME || lifetime > LONGEST_LIFETIME {
+    let range = ranges::times("Sessions", "ticket_lifetime");
+    if !range.contains(lifetime) {
         let section = place.key("sessions");
         report
             .error(&section.key("ticket_lifetime"), format!("a ticket cannot live for {lifetime}"))
-            .hint(format!("from {SHORTEST_LIFETIME} to {LONGEST_LIFETIME}"));
+            .hint(format!("from {} to {}", range.least, range.most));
     }
     let cache = usize::try_from(written.cache.unwrap_or(defaults::SESSION_CACHE)).unwrap_or(usize::MAX);
     (written.tickets.unwrap_or(defaults::TICKETS), lifetime, cache)
@@ -170,8 +172,5 @@ pub(super) fn min_version(written: Option<schema::MinVersion>) -> MinVersion {
     }
 }
 
-const SHORTEST_LIFETIME: Time = Time::from_secs(1);
-/// RFC 8446 §4.6.1: no longer than seven days.
-const LONGEST_LIFETIME: Time = Time::from_secs(7 * 86_400);
 /// One length byte (RFC 7301 §3.1).
 const LONGEST_PROTOCOL: usize = 255;

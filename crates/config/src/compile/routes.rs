@@ -4,8 +4,8 @@ use ipnet::IpNet;
 use std::net::IpAddr;
 use weir_core::route::{Match, NamePattern};
 
-use super::profiles;
 use super::room::{Refusal, accept};
+use super::{misspelt, profiles};
 use crate::diagnostics::Report;
 use crate::place::Place;
 use crate::schema;
@@ -20,7 +20,9 @@ pub(super) fn conditions(
     let mut conditions = Match::default();
     let sni = place.key("sni");
     for (index, text) in written.sni.iter().flat_map(|texts| &texts.0).enumerate() {
-        conditions.names.extend(accept(report, &sni.index(index), name_pattern(text)));
+        let pattern = name_pattern(text)
+            .map_err(|refusal| misspelt::name(text, &|text| name_pattern(text).is_ok()).unwrap_or(refusal));
+        conditions.names.extend(accept(report, &sni.index(index), pattern));
     }
     if let Some(alpn) = &written.alpn {
         conditions.alpn = profiles::alpn(report, &place.key("alpn"), &alpn.0);
@@ -28,7 +30,9 @@ pub(super) fn conditions(
     let source = place.key("source");
     for (index, text) in written.source.iter().flat_map(|texts| &texts.0).enumerate() {
         let place = source.index(index);
-        let Some(network) = accept(report, &place, network(text)) else { continue };
+        let read = network(text)
+            .map_err(|refusal| misspelt::network(text, &|text| network(text).is_ok()).unwrap_or(refusal));
+        let Some(network) = accept(report, &place, read) else { continue };
         if network.addr() != network.network() {
             report.warning(&place, format!("`{text}` means the whole network {}", network.trunc()));
         }
@@ -67,7 +71,8 @@ pub(super) fn exact_name(text: &str) -> Result<String, Refusal> {
         return Err(Refusal::new(message).hint("write the name as clients send it, in punycode: xn--…"));
     }
     if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-        return Err(Refusal::new(format!("`{shown}` is an IP address, which no client sends as SNI")));
+        let refusal = Refusal::new(format!("`{shown}` is an IP address, which no client sends as SNI"));
+        return Err(refusal.hint("a client's own address is matched by `source`; by name: www.example.com"));
     }
     let label = |label: &str| {
         (1..=LONGEST_LABEL).contains(&label.len())

@@ -28,7 +28,7 @@ pub(super) fn draft(
             schema::Balance::SourceIp => Balance::SourceIp,
             schema::Balance::Sni => Balance::Sni,
         },
-        bounded_load: bounded_load(report, &place.key("bounded_load"), pool, balance),
+        bounded_load: bounded_load(report, place, pool, balance),
         retries: usize::try_from(pool.retries.unwrap_or(defaults::RETRIES)).unwrap_or(usize::MAX),
         hello_replay: match pool.hello_replay.unwrap_or(defaults::HELLO_REPLAY) {
             schema::HelloReplay::Always => HelloReplay::OnAnyEnd,
@@ -50,11 +50,12 @@ pub(super) fn draft(
 
 fn bounded_load(
     report: &mut Report<'_>,
-    place: &Place<'_>,
+    pool_place: &Place<'_>,
     pool: &schema::Pool,
     balance: schema::Balance,
 ) -> Option<u32> {
     let Share(percent) = pool.bounded_load?;
+    let place = &pool_place.key("bounded_load");
     if percent < 100 {
         report
             .error(
@@ -63,7 +64,9 @@ fn bounded_load(
             )
             .hint("such as 125%");
     }
-    if !matches!(balance, schema::Balance::SourceIp | schema::Balance::Sni) {
+    // A policy that was refused may be one of them.
+    let known = pool.balance.is_some() || !report.mentions(&pool_place.key("balance"));
+    if known && !matches!(balance, schema::Balance::SourceIp | schema::Balance::Sni) {
         report.error_at_key(place, "`bounded_load` needs `balance: source_ip` or `balance: sni`");
     }
     Some(percent)

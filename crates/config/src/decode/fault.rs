@@ -5,9 +5,9 @@ use std::fmt;
 use serde::de::{self, Expected, Unexpected};
 
 use crate::finding::Finding;
-use crate::nearest::nearest;
 use crate::schema::NOT_YET;
 use crate::tree::{Entry, Node, Value};
+use crate::words::shown;
 
 /// An error of serde, in words for the user.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -15,6 +15,8 @@ use crate::tree::{Entry, Node, Value};
 pub(super) struct Fault {
     pub(super) message: String,
     pub(super) hint: Option<String>,
+    /// The words of the closed set that the value is not of, or the keys that the section may have.
+    pub(super) known: &'static [&'static str],
     /// The message needs the key's name in front to be understood.
     pub(super) names_key: bool,
     /// It is in the list already.
@@ -23,28 +25,35 @@ pub(super) struct Fault {
 
 impl Fault {
     fn new(message: String, hint: Option<String>, names_key: bool) -> Self {
-        Self { message, hint, names_key, pinned: false }
+        Self { message, hint, known: &[], names_key, pinned: false }
     }
 
-    /// The finding at a value, and the key it stands behind.
-    pub(super) fn at_value(&self, node: &Node, key: Option<&Entry>) -> Finding {
-        let (message, hint) = (self.message.as_str(), self.hint.clone());
+    /// The finding at a value, the key it stands behind, and what to do about it.
+    pub(super) fn at_value(&self, node: &Node, key: Option<&Entry>, advice: Option<String>) -> Finding {
+        let message = self.message.as_str();
         match key {
             Some(entry) if message == NOT_YET => Finding {
                 at: entry.at,
-                message: format!("`{}` is not supported yet", entry.key),
-                hint: Some("remove this key; a later version of weir will know it".to_owned()),
+                message: format!("`{}` is not supported yet", shown(&entry.key)),
+                hint: Some(later(&entry.key).to_owned()),
             },
             Some(entry) if self.names_key => {
-                Finding { at: node.at, message: format!("`{}`: {message}", entry.key), hint }
+                Finding { at: node.at, message: format!("`{}`: {message}", shown(&entry.key)), hint: advice }
             }
-            _ => Finding { at: node.at, message: message.to_owned(), hint },
+            _ => Finding {
+                at: node.at,
+                message: message.to_owned(),
+                hint: advice.or_else(|| self.hint.clone()),
+            },
         }
     }
+}
 
-    /// The finding at a key that is wrong itself.
-    pub(super) fn at_key(&self, entry: &Entry) -> Finding {
-        Finding { at: entry.at, message: self.message.clone(), hint: self.hint.clone() }
+/// What to do about a key that is not supported yet.
+fn later(key: &str) -> &'static str {
+    match key {
+        "host" => "remove this key; the name in the ClientHello is matched by `sni`",
+        _ => "remove this key; a later version of weir will know it",
     }
 }
 
@@ -59,15 +68,7 @@ impl de::Error for Fault {
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        let hint = match found {
-            Unexpected::Unsigned(_) | Unexpected::Signed(_) | Unexpected::Float(_) | Unexpected::Bool(_)
-                if expected.to_string() == "a string" =>
-            {
-                Some("write it in quotes".to_owned())
-            }
-            _ => None,
-        };
-        Self::new(format!("expected {}, found {}", plain(expected), plainly(found)), hint, true)
+        Self::new(format!("expected {}, found {}", plain(expected), plainly(found)), None, true)
     }
 
     fn invalid_value(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -76,19 +77,14 @@ impl de::Error for Fault {
 
     fn unknown_variant(wrong: &str, known: &'static [&'static str]) -> Self {
         let choices = format!("one of: {}", known.join(", "));
-        let hint = match nearest(wrong, known.iter().copied()) {
-            Some(word) => format!("did you mean `{word}`? {choices}"),
-            None => choices,
-        };
-        Self::new(format!("`{wrong}` is not a value of this key"), Some(hint), false)
+        Self {
+            known,
+            ..Self::new(format!("`{}` is not a value of this key", shown(wrong)), Some(choices), false)
+        }
     }
 
     fn unknown_field(wrong: &str, known: &'static [&'static str]) -> Self {
-        let hint = match nearest(wrong, known.iter().copied()) {
-            Some(word) => format!("did you mean `{word}`?"),
-            None => format!("known here: {}", known.join(", ")),
-        };
-        Self::new(format!("unknown key `{wrong}`"), Some(hint), false)
+        Self { known, ..Self::new(format!("unknown key `{}`", shown(wrong)), None, false) }
     }
 }
 
@@ -133,11 +129,21 @@ fn plainly(found: Unexpected<'_>) -> String {
         Unexpected::Bool(value) => format!("the switch {value}"),
         Unexpected::Unsigned(value) => format!("the number {value}"),
         Unexpected::Signed(value) => format!("the number {value}"),
-        Unexpected::Float(value) => format!("the number {value}"),
-        Unexpected::Str(text) => format!("the text \"{}\"", text.escape_debug()),
+        Unexpected::Float(value) => format!("the number {}", number(value)),
+        Unexpected::Str(text) => format!("the text \"{}\"", shown(&text.escape_debug().to_string())),
         Unexpected::Unit => "nothing".to_owned(),
         Unexpected::Seq => "a list".to_owned(),
         Unexpected::Map => "a section".to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// A float as YAML writes it.
+fn number(value: f64) -> String {
+    match value {
+        _ if value.is_nan() => ".nan".to_owned(),
+        _ if value.is_infinite() && value > 0.0 => ".inf".to_owned(),
+        _ if value.is_infinite() => "-.inf".to_owned(),
+        _ => value.to_string(),
     }
 }

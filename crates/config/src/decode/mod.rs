@@ -2,8 +2,10 @@
 //!
 //! In: the tree. Out: the schema, and a finding for each key or value that does not fit. serde stops at the first
 //! error; so the node where it happened is marked as refused and the walk begins anew without it, until a walk comes
-//! through. Every error is pinned to the innermost node that was being read.
+//! through. Every error is pinned to the innermost node that was being read. What to do about it is said by `advice`.
+//! An unknown key that must have been meant as another one is read as that, so that one mistake gives one error.
 
+mod advice;
 mod fault;
 
 use std::cell::RefCell;
@@ -13,18 +15,21 @@ use serde::de::value::{StrDeserializer, StringDeserializer};
 use serde::de::{self, DeserializeSeed, IntoDeserializer, Unexpected, Visitor};
 
 use crate::finding::{Finding, MOST_ERRORS};
+use crate::shape::ROOT;
 use crate::tree::{Entry, Node, Value};
 
+use advice::Spot;
 use fault::{Fault, OneOf, unexpected};
 
 /// Reads `T` from the tree. What does not fit is refused in the tree and listed.
 pub(crate) fn decode<'t, T: Deserialize<'t> + Default>(root: &'t Node) -> (T, Vec<Finding>) {
     let found = RefCell::new(Vec::new());
     loop {
-        let walk = Walk { node: root, key: None, found: &found };
+        let walk = Walk { root, node: root, key: None, at: None, found: &found };
         match T::deserialize(walk) {
             Ok(value) => return (value, found.into_inner()),
-            // Each failed walk has refused one more node, so this ends; the ceiling bounds it for hopeless files.
+            // Each failed walk has refused one more node, or renamed one more key, so this ends; the ceiling bounds it
+            // for hopeless files.
             Err(_pinned) if root.is_refused() || found.borrow().len() >= MOST_ERRORS => {
                 return (T::default(), found.into_inner());
             }
@@ -33,27 +38,34 @@ pub(crate) fn decode<'t, T: Deserialize<'t> + Default>(root: &'t Node) -> (T, Ve
     }
 }
 
-/// The finding for a value that is none of what has to stand there: `a sequence`, `struct …` in serde's words.
+/// The finding for a value behind a key at the top of a file that is none of what has to stand there: `a sequence`,
+/// `struct …` in serde's words.
 pub(crate) fn wrong_kind(node: &Node, key: Option<&Entry>, expected: &'static str) -> Finding {
     let fault: Fault = de::Error::invalid_type(unexpected(&node.value), &expected);
-    fault.at_value(node, key)
+    let spot = key.map(|entry| Spot { root: node, section: ROOT, key: &entry.key, element: false, node });
+    fault.at_value(node, key, spot.and_then(|spot| advice::value(spot, fault.known)))
 }
 
-/// The finding for a key that is none of the known ones.
-pub(crate) fn unknown_key(entry: &Entry, known: &'static [&'static str]) -> Finding {
+/// The finding for a key at the top of a file that is none of the known ones; `siblings` are those beside it.
+pub(crate) fn unknown_key(entry: &Entry, siblings: &[&str], known: &'static [&'static str]) -> Finding {
     let fault: Fault = de::Error::unknown_field(&entry.key, known);
-    fault.at_key(entry)
+    let advice = advice::unknown_key(&entry.node, ROOT, entry, siblings, known);
+    Finding { at: entry.at, message: fault.message, hint: Some(advice.hint) }
 }
 
-/// A value being read, and the key it stands behind.
+/// A value being read, and where it stands.
 #[derive(Clone, Copy)]
 struct Walk<'t, 'f> {
+    root: &'t Node,
     node: &'t Node,
+    /// The key in front of it; none for elements of lists.
     key: Option<&'t Entry>,
+    /// The section and the key that it stands behind, be it as an element.
+    at: Option<(&'static str, &'t str)>,
     found: &'f RefCell<Vec<Finding>>,
 }
 
-impl<'t> Walk<'t, '_> {
+impl<'t, 'f> Walk<'t, 'f> {
     /// Pins an error that came out of this node to it, unless a node further in already has it.
     fn pin<T>(self, result: Result<T, Fault>) -> Result<T, Fault> {
         let fault = match result {
@@ -61,8 +73,27 @@ impl<'t> Walk<'t, '_> {
             other => return other,
         };
         self.node.refuse();
-        self.found.borrow_mut().push(fault.at_value(self.node, self.key));
+        let spot = self.at.map(|(section, key)| Spot {
+            root: self.root,
+            section,
+            key,
+            element: self.key.is_none(),
+            node: self.node,
+        });
+        let advice = match spot {
+            Some(spot) => advice::value(spot, fault.known),
+            None => Some("a configuration is keys and values: `listeners:` and `pools:`".to_owned()),
+        };
+        self.found.borrow_mut().push(fault.at_value(self.node, self.key, advice));
         Err(Fault { pinned: true, ..fault })
+    }
+
+    fn list(self, nodes: &'t [Node]) -> List<'t, 'f> {
+        List { walk: self, nodes: nodes.iter() }
+    }
+
+    fn section(self, name: &'static str, entries: &'t [Entry]) -> Map<'t, 'f> {
+        Map { walk: self, name, all: entries, entries: entries.iter(), value: None }
     }
 
     fn visit<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -73,16 +104,14 @@ impl<'t> Walk<'t, '_> {
             Value::Signed(value) => visitor.visit_i64(*value),
             Value::Float(value) => visitor.visit_f64(*value),
             Value::Text { text, .. } => visitor.visit_borrowed_str(text),
-            Value::List(nodes) => visitor.visit_seq(List { nodes: nodes.iter(), found: self.found }),
-            Value::Map(entries) => {
-                visitor.visit_map(Map { entries: entries.iter(), value: None, found: self.found })
-            }
+            Value::List(nodes) => visitor.visit_seq(self.list(nodes)),
+            Value::Map(entries) => visitor.visit_map(self.section("", entries)),
         }
     }
 
-    /// A text that came out of a variable may be a number or a switch.
+    /// A number or a switch may come as a text: out of a variable, or in quotes, by which nobody means another thing.
     fn visit_scalar<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
-        if let Value::Text { text, substituted: true } = &self.node.value {
+        if let Value::Text { text, .. } = &self.node.value {
             if let Ok(number) = text.parse() {
                 return visitor.visit_u64(number);
             }
@@ -111,20 +140,21 @@ impl<'t> de::Deserializer<'t> for Walk<'t, '_> {
     fn deserialize_seq<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.node.value {
             // `routes:` with nothing behind it is an empty list.
-            Value::Null => self.pin(visitor.visit_seq(List { nodes: [].iter(), found: self.found })),
+            Value::Null => self.pin(visitor.visit_seq(self.list(&[]))),
             _ => self.deserialize_any(visitor),
         }
     }
 
     fn deserialize_struct<V: Visitor<'t>>(
         self,
-        _: &'static str,
+        name: &'static str,
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        match self.node.value {
+        match &self.node.value {
             // serde would take a list for the fields in their order.
-            Value::List(_) => self.pin(Err(de::Error::invalid_type(Unexpected::Seq, &"struct section"))),
+            Value::List(_) => self.pin(Err(de::Error::invalid_type(Unexpected::Seq, &visitor))),
+            Value::Map(entries) => self.pin(visitor.visit_map(self.section(name, entries))),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -146,7 +176,10 @@ impl<'t> de::Deserializer<'t> for Walk<'t, '_> {
         let word = match &self.node.value {
             Value::Text { text, .. } => text.clone(),
             // YAML reads some of these words as switches; the words are then still what the user wrote.
-            other => return self.pin(Err(de::Error::invalid_type(unexpected(other), &OneOf(variants)))),
+            other => {
+                let fault: Fault = de::Error::invalid_type(unexpected(other), &OneOf(variants));
+                return self.pin(Err(Fault { known: variants, ..fault }));
+            }
         };
         let word: StringDeserializer<Fault> = word.into_deserializer();
         self.pin(visitor.visit_enum(word))
@@ -172,8 +205,9 @@ impl<'t> de::Deserializer<'t> for Walk<'t, '_> {
 }
 
 struct List<'t, 'f> {
+    /// The list itself.
+    walk: Walk<'t, 'f>,
     nodes: std::slice::Iter<'t, Node>,
-    found: &'f RefCell<Vec<Finding>>,
 }
 
 impl<'t> de::SeqAccess<'t> for List<'t, '_> {
@@ -181,14 +215,35 @@ impl<'t> de::SeqAccess<'t> for List<'t, '_> {
 
     fn next_element_seed<T: DeserializeSeed<'t>>(&mut self, seed: T) -> Result<Option<T::Value>, Fault> {
         let Some(node) = self.nodes.find(|node| !node.is_refused()) else { return Ok(None) };
-        seed.deserialize(Walk { node, key: None, found: self.found }).map(Some)
+        seed.deserialize(Walk { node, key: None, ..self.walk }).map(Some)
     }
 }
 
 struct Map<'t, 'f> {
+    /// The section itself.
+    walk: Walk<'t, 'f>,
+    /// What the schema calls it; empty where it may have any keys.
+    name: &'static str,
+    all: &'t [Entry],
     entries: std::slice::Iter<'t, Entry>,
     value: Option<&'t Entry>,
-    found: &'f RefCell<Vec<Finding>>,
+}
+
+impl Map<'_, '_> {
+    /// Lists an unknown key. One that must have been meant as another is read as that from now on, if its value fits.
+    fn refuse(&self, entry: &Entry, fault: &Fault) {
+        let siblings: Vec<&str> =
+            self.all.iter().filter(|other| !std::ptr::eq(*other, entry)).map(Entry::name).collect();
+        let advice = advice::unknown_key(self.walk.root, self.name, entry, &siblings, fault.known);
+        if let Some(meant) = advice.meant {
+            entry.mean(meant);
+        }
+        if !(advice.adopt && advice.meant.is_some()) {
+            entry.node.refuse();
+        }
+        let finding = Finding { at: entry.at, message: fault.message.clone(), hint: Some(advice.hint) };
+        self.walk.found.borrow_mut().push(finding);
+    }
 }
 
 impl<'t> de::MapAccess<'t> for Map<'t, '_> {
@@ -197,12 +252,11 @@ impl<'t> de::MapAccess<'t> for Map<'t, '_> {
     fn next_key_seed<K: DeserializeSeed<'t>>(&mut self, seed: K) -> Result<Option<K::Value>, Fault> {
         let Some(entry) = self.entries.find(|entry| !entry.node.is_refused()) else { return Ok(None) };
         self.value = Some(entry);
-        let key: StrDeserializer<'_, Fault> = entry.key.as_str().into_deserializer();
+        let key: StrDeserializer<'_, Fault> = entry.name().into_deserializer();
         match seed.deserialize(key) {
             Ok(key) => Ok(Some(key)),
             Err(fault) => {
-                entry.node.refuse();
-                self.found.borrow_mut().push(fault.at_key(entry));
+                self.refuse(entry, &fault);
                 Err(Fault { pinned: true, ..fault })
             }
         }
@@ -212,6 +266,7 @@ impl<'t> de::MapAccess<'t> for Map<'t, '_> {
         // serde asks for a value only after a key.
         let entry =
             self.value.take().ok_or_else(|| <Fault as de::Error>::custom("a value without its key"))?;
-        seed.deserialize(Walk { node: &entry.node, key: Some(entry), found: self.found })
+        let at = Some((self.name, entry.name()));
+        seed.deserialize(Walk { node: &entry.node, key: Some(entry), at, ..self.walk })
     }
 }

@@ -15,6 +15,7 @@ use crate::finding::Finding;
 use crate::source::{Position, Source};
 use crate::substitute::substitute;
 use crate::tree::{Entry, Node, Value};
+use crate::words::slips;
 
 /// What a text says.
 pub(super) struct Tree {
@@ -56,6 +57,10 @@ fn yaml_error(source: &Source, file: usize, error: &serde_yaml::Error) -> Findin
         return Finding { at: Position::whole(file), message: format!("not YAML: {text}"), hint: None };
     };
     let at = Position { file, line: location.line(), column: location.column() };
+    if let Some(slip) = slips::at((at.line, at.column), &text, |line| source.line(line)) {
+        let at = Position { file, line: slip.line, column: slip.column };
+        return Finding { at, message: format!("not YAML: {}", slip.message), hint: Some(slip.hint) };
+    }
     // The place is shown by the marker; what else the parser says stays.
     let place = format!(" at line {} column {}", at.line, at.column);
     let hint = if source.line(at.line).contains('\t') {

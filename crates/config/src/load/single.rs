@@ -9,6 +9,8 @@ use std::path::Path;
 
 use crate::finding::Finding;
 use crate::source::{Position, Source};
+use crate::tree::Value;
+use crate::words::programs;
 
 use super::reader::{Tree, read_tree};
 
@@ -43,6 +45,15 @@ pub(super) fn read(
             hint: Some(format!("at most {DEEPEST} open brackets, or {DEEPEST} list dashes in a line")),
         }),
         None => read_tree(&source, number, variable),
+    };
+    // A file of another program has one mistake, and it is none of its lines.
+    let foreign = match &tree {
+        Ok(tree) if matches!(tree.root.value, Value::Map(_) | Value::Null) => programs::of_tree(&tree.root),
+        _ => programs::of_text(number, &source.text),
+    };
+    let tree = match foreign {
+        Some(foreign) => Err(foreign),
+        None => tree,
     };
     (source, tree)
 }

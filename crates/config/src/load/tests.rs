@@ -117,10 +117,9 @@ fn variables_may_be_numbers_and_switches() {
     assert_eq!(listener.peek, Some(true));
     assert_eq!(listener.address.as_ref().unwrap().0, ["[::1]:8443"]);
     assert_eq!(listener.limits.as_ref().unwrap().pending, Some(40));
-    assert!(
-        found("log: {level: \"4\"}\nlisteners: [{peek: \"true\"}]")[0].contains("`peek`"),
-        "quoted is text"
-    );
+    let quoted = "listeners:\n- peek: \"true\"\n  limits: {pending: \"7\"}\npools: [{retries: \"3\"}]\n";
+    assert_eq!(found(quoted), [""; 0], "nobody means another thing by the quotes");
+    assert!(found("listeners: [{limits: {pending: \"many\"}}]")[0].contains("`pending`"));
 }
 
 #[test]

@@ -113,9 +113,30 @@ pub enum LogFormat {
 }
 
 /// A level's name or a filter for several parts; `compile` checks it.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct LogLevel(pub String);
+
+impl JsonSchema for LogLevel {
+    fn schema_name() -> Cow<'static, str> {
+        "LogLevel".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                {"const": "error", "description": "What weir cannot do."},
+                {"const": "warn", "description": "Somebody should look."},
+                {"const": "info", "description": "What changes: start, reloads, the health of backends."},
+                {"const": "debug", "description": "Each connection that ends early, and why."},
+                {"const": "trace", "description": "Everything."},
+                {"const": "off", "description": "Nothing."},
+                {"type": "string", "description": "A filter for parts of weir: info,weir_core=debug."}
+            ],
+            "description": "A level's name, or a filter for several parts."
+        })
+    }
+}
 
 /// The oldest TLS version that is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -163,6 +184,14 @@ impl JsonSchema for MinVersion {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"enum": ["1.2", "1.3", 1.2, 1.3]})
+        json_schema!({
+            "oneOf": [
+                {"const": "1.2", "description": "TLS 1.2 and 1.3."},
+                {"const": "1.3", "description": "TLS 1.3 alone."},
+                {"const": 1.2, "description": "TLS 1.2 and 1.3."},
+                {"const": 1.3, "description": "TLS 1.3 alone."}
+            ],
+            "description": "The oldest TLS version that is spoken."
+        })
     }
 }

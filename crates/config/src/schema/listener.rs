@@ -12,15 +12,13 @@ use crate::units::{Size, Time};
 /// Where weir accepts connections, and what it does with them.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["name", "address", "mode"]))]
 pub struct Listener {
     /// Its name, in logs and metrics.
-    #[schemars(required)]
     pub name: Option<String>,
     /// One address or a list: `":443"` (every address, IPv4 and IPv6), `"127.0.0.1:443"`, `"[::1]:443"`.
-    #[schemars(required)]
     pub address: Option<Texts>,
     /// What it does with TLS.
-    #[schemars(required)]
     pub mode: Option<Mode>,
     /// What is balanced.
     pub protocol: Option<Protocol>,
@@ -65,13 +63,12 @@ pub struct Listener {
 /// Where matching connections go.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["match", "pool"]))]
 pub struct Route {
     /// What a connection must show; all that is given must hold.
     #[serde(rename = "match")]
-    #[schemars(required)]
     pub matches: Option<Match>,
     /// Where it goes.
-    #[schemars(required)]
     pub pool: Option<String>,
     /// Overrides the listener's mode.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,8 +138,10 @@ pub struct Timeouts {
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Connections; at the limit new ones wait in the kernel's backlog.
+    #[schemars(range(min = 1))]
     pub max_connections: Option<u32>,
     /// Connections without a complete hello or handshake; above it the oldest is closed.
+    #[schemars(range(min = 1))]
     pub pending: Option<u32>,
     /// A longer hello is refused.
     pub client_hello: Option<Size>,
@@ -168,5 +167,6 @@ pub struct Tcp {
     /// How long sent data may stay unacknowledged; 0s: the kernel decides.
     pub user_timeout: Option<Time>,
     /// Connections that wait to be accepted.
+    #[schemars(range(min = 1))]
     pub backlog: Option<u32>,
 }

@@ -8,6 +8,7 @@ mod choices;
 mod later;
 mod listener;
 mod pool;
+mod published;
 mod scalars;
 mod tls;
 
@@ -104,16 +105,22 @@ pub struct Log {
 /// The admin server.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
 pub struct Admin {
     /// A loopback address and port.
-    #[schemars(required)]
     pub address: Option<String>,
     /// A TLS profile for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Later>,
 }
 
-/// The JSON Schema of weir.yaml, draft 7: the newest that the YAML language servers of editors read.
+/// The JSON Schema of weir.yaml, draft 7: the newest that the YAML language servers of editors read. Keys that are
+/// not supported yet are not in it, so that no editor offers them.
 pub fn json_schema() -> serde_json::Value {
+    published::publish(with_later_keys())
+}
+
+/// All keys that weir knows, those too that it refuses as not supported yet: their title says so.
+pub fn with_later_keys() -> serde_json::Value {
     SchemaSettings::draft07().into_generator().into_root_schema_for::<File>().to_value()
 }

@@ -78,9 +78,9 @@ pub enum Backend {
 /// One member with what belongs to it.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
 pub struct BackendFields {
     /// IP address or host name, and port; or srv:NAME.
-    #[schemars(required)]
     pub address: Option<String>,
     /// Its name, in logs and metrics; default: its address.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +90,7 @@ pub struct BackendFields {
     pub weight: Option<u16>,
     /// Connections at once.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub max_connections: Option<u32>,
     /// Used when no other is usable.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +102,7 @@ pub struct BackendFields {
 #[serde(deny_unknown_fields)]
 pub struct PassiveCheck {
     /// So many failures.
+    #[schemars(range(min = 1, max = 10_000))]
     pub failures: Option<u32>,
     /// Within this time.
     pub window: Option<Time>,
@@ -138,14 +140,17 @@ pub struct HealthCheck {
     pub server_name: Option<String>,
     /// Another port than the backend's own.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
     pub port: Option<u16>,
     /// Time between two checks.
     pub interval: Option<Time>,
     /// Time one check may take.
     pub timeout: Option<Time>,
     /// Successes until healthy.
+    #[schemars(range(min = 1))]
     pub rise: Option<u32>,
     /// Failures until unhealthy.
+    #[schemars(range(min = 1))]
     pub fall: Option<u32>,
 }
 
@@ -186,7 +191,11 @@ impl JsonSchema for StatusText {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 100, "maximum": 599}]})
+        json_schema!({
+            "anyOf": [{"type": "string"}, {"type": "integer", "minimum": 100, "maximum": 599}],
+            "examples": [200, "200-399", "200-299,404"],
+            "description": "Codes and ranges, with commas between."
+        })
     }
 }
 
@@ -234,6 +243,7 @@ impl<'de> Visitor<'de> for BackendVisitor {
 
 impl<'de> Deserialize<'de> for Backend {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(BackendVisitor)
+        // Its name leads `decode` to the keys that it may have.
+        deserializer.deserialize_struct("BackendFields", &[], BackendVisitor)
     }
 }

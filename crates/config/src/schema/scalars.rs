@@ -71,7 +71,10 @@ impl JsonSchema for Texts {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
+        json_schema!({
+            "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+            "description": "One text, or a list of them."
+        })
     }
 }
 
@@ -122,7 +125,13 @@ impl JsonSchema for Auto {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1}]})
+        json_schema!({
+            "anyOf": [
+                {"const": "auto", "description": "weir decides."},
+                {"type": "integer", "minimum": 1, "description": "This many."}
+            ],
+            "description": "A whole number from 1, or `auto`."
+        })
     }
 }
 
@@ -149,7 +158,7 @@ impl<'de> Visitor<'de> for AccessVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Access, A::Error> {
         while map.next_entry::<String, IgnoredAny>()?.is_some() {}
-        Err(A::Error::custom(format!("`access` as a section is {NOT_YET}\nwrite true or false")))
+        Err(A::Error::custom(format!("`access` as a section is {NOT_YET}\nwrite `true` or `false`")))
     }
 }
 
@@ -165,7 +174,7 @@ impl JsonSchema for Access {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "boolean"})
+        json_schema!({"type": "boolean", "description": "Whether each connection leaves a record."})
     }
 }
 
@@ -211,7 +220,13 @@ impl JsonSchema for BackendAlpn {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"anyOf": [{"const": "same"}, {"type": "array", "items": {"type": "string"}}]})
+        json_schema!({
+            "anyOf": [
+                {"const": "same", "description": "What the client and weir agreed on."},
+                {"type": "array", "items": {"type": "string"}, "description": "These, in order."}
+            ],
+            "description": "What is offered to a backend by ALPN."
+        })
     }
 }
 
@@ -271,6 +286,13 @@ impl JsonSchema for HelloReplay {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"enum": [true, false, "reset_only"]})
+        json_schema!({
+            "oneOf": [
+                {"const": true, "description": "After a reset and after a FIN."},
+                {"const": "reset_only", "description": "After a reset alone."},
+                {"const": false, "description": "Never."}
+            ],
+            "description": "Whether a hello may go to another backend."
+        })
     }
 }

@@ -55,12 +55,11 @@ pub struct Profile {
 /// One certificate with its key.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("required" = ["cert", "key"]))]
 pub struct Certificate {
     /// PEM file: the certificate, then its chain.
-    #[schemars(required)]
     pub cert: Option<String>,
     /// PEM file: the private key, in PKCS#8, PKCS#1 or SEC1.
-    #[schemars(required)]
     pub key: Option<String>,
     /// OCSP response to staple.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -109,6 +108,7 @@ impl<'de> Visitor<'de> for TlsChoiceVisitor {
 
 impl<'de> Deserialize<'de> for TlsChoice {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TlsChoiceVisitor)
+        // Its name leads `decode` to the keys that it may have.
+        deserializer.deserialize_struct("Profile", &[], TlsChoiceVisitor)
     }
 }

@@ -1,11 +1,14 @@
-//! What a worker's connections share: its read buffer, its pipes, and the bound on what they keep.
+//! What a worker's connections share: its read buffer, its pipes, the bound on what they keep, and the turns of bulk.
 
 mod kept;
 mod pipes;
+mod turns;
 
 pub(crate) use kept::Kept;
 pub use pipes::Budget;
 pub(crate) use pipes::Pipe;
+pub(crate) use turns::Ticket;
+pub use turns::Turns;
 
 use pipes::Pipes;
 use std::cell::{RefCell, RefMut};
@@ -25,6 +28,8 @@ pub struct Memory {
     /// Where records stand while they are encrypted or decrypted.
     pub tls: Scratch,
     pub(crate) pipes: Pipes,
+    /// How much bulk moves between two looks at sockets and timers.
+    pub turns: Turns,
 }
 
 /// One read: large enough that bulk takes few calls, small enough to stay in the processor's cache.
@@ -39,6 +44,7 @@ impl Memory {
             scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
             tls: Scratch::default(),
             pipes: Pipes::new(budget, SCRATCH + Scratch::BYTES, metrics),
+            turns: Turns::default(),
         }
     }
 

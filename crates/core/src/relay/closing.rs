@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(2);
 
 /// Reads at one look: a peer that never stops sending must not keep the worker.
-const DISCARDS: usize = 16;
+const DISCARDS: usize = 4;
 
 /// One direction, and what its destination took of it at the end.
 #[derive(Debug)]

@@ -4,7 +4,7 @@ use super::fault::Fault;
 use super::rules::OnTruncation;
 use super::splice::{self, Bulk};
 use super::wire::{Finish, Wire};
-use crate::memory::{Kept, Memory};
+use crate::memory::{Kept, Memory, Ticket};
 use std::io;
 use std::task::{Context, Poll, ready};
 use tokio::task::coop::has_budget_remaining;
@@ -25,8 +25,8 @@ enum Stage {
     Done,
 }
 
-/// Times that one direction may fill the buffer before the other one has its turn.
-const TURN: usize = 16;
+/// A flow that moves less than this each time it is polled needs no turn: it costs others no more than a request does.
+const LIGHT: usize = 64 << 10;
 
 /// One direction.
 #[derive(Debug)]
@@ -45,6 +45,10 @@ pub(super) struct Flow {
     unflushed: bool,
     truncated: bool,
     on_truncation: OnTruncation,
+    /// It has moved much lately, or waits for its turn to: it moves nothing more without one.
+    in_bulk: bool,
+    /// Its place in line for a turn, or its turn.
+    turn: Option<Ticket>,
     pub(super) bulk: Bulk,
 }
 
@@ -60,6 +64,8 @@ impl Flow {
             unflushed: false,
             truncated: false,
             on_truncation,
+            in_bulk: false,
+            turn: None,
             bulk: Bulk::default(),
         }
     }
@@ -161,7 +167,7 @@ impl Flow {
         excused
     }
 
-    /// Moves what can be moved now. `sent` grows by the bytes that the destination took.
+    /// Moves what can be moved now, in bulk as far as it has a turn. `sent` grows by the bytes that the destination took.
     pub(super) fn poll<R: Wire, W: Wire>(
         &mut self,
         cx: &mut Context<'_>,
@@ -170,7 +176,23 @@ impl Flow {
         memory: &Memory,
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
-        for _ in 0..TURN {
+        let before = *sent;
+        let polled = self.poll_steps(cx, from, to, memory, sent);
+        memory.turns.pass_on(&mut self.turn);
+        self.in_bulk = *sent - before >= LIGHT || self.turn.is_some();
+        polled
+    }
+
+    fn poll_steps<R: Wire, W: Wire>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        memory: &Memory,
+        sent: &mut usize,
+    ) -> Poll<Result<(), Fault>> {
+        let begun = *sent;
+        loop {
             ready!(self.poll_kept(cx, to, memory, sent))?;
             match self.stage {
                 Stage::Open | Stage::Broken => {}
@@ -182,9 +204,6 @@ impl Flow {
                 }
                 Stage::Finishing(_) if self.fresh && self.holds_end => return Poll::Pending,
                 Stage::Finishing(finish) => {
-                    if let Some(to) = to.bare() {
-                        ready!(splice::poll_drain(&mut self.bulk, cx, to, memory, sent))?;
-                    }
                     ready!(to.poll_finish(cx, finish, self.last))
                         .map_err(|e| Fault::Destination(e.kind()))?;
                     (self.stage, self.unflushed) = (Stage::Done, false);
@@ -192,17 +211,33 @@ impl Flow {
                 }
             }
             ready!(self.poll_flush(cx, to))?;
-            if self.bulk.is_on()
-                && let (Some(from), Some(to)) = (from.bare(), to.bare())
-            {
-                ready!(splice::poll_splice(&mut self.bulk, cx, from, to, memory, sent))?;
-                continue;
+            if self.in_bulk || *sent - begun >= LIGHT {
+                ready!(memory.turns.poll_take(&mut self.turn, cx));
             }
-            ready!(self.poll_copy(cx, from, to, memory, sent))?;
+            let before = *sent;
+            let step = self.poll_step(cx, from, to, memory, sent);
+            if self.turn.is_some() {
+                memory.turns.spend(*sent - before);
+            }
+            ready!(step)?;
         }
-        // The other direction has its turn before this one goes on.
-        cx.waker().wake_by_ref();
-        Poll::Pending
+    }
+
+    /// Moves one read, or one pipe.
+    fn poll_step<R: Wire, W: Wire>(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut R,
+        to: &mut W,
+        memory: &Memory,
+        sent: &mut usize,
+    ) -> Poll<Result<(), Fault>> {
+        if self.bulk.is_on()
+            && let (Some(from), Some(to)) = (from.bare(), to.bare())
+        {
+            return splice::poll_splice(&mut self.bulk, cx, from, to, memory, sent);
+        }
+        self.poll_copy(cx, from, to, memory, sent)
     }
 
     /// Reads what has come through the worker's buffer, and writes it. Where its end has come with it, both are given
@@ -306,6 +341,9 @@ impl Flow {
             kept.gone(n);
             *sent += n;
             self.unflushed = W::BUFFERS;
+        }
+        if let Some(to) = to.bare() {
+            ready!(splice::poll_drain(&mut self.bulk, cx, to, memory, sent))?;
         }
         if !self.fresh {
             self.release();

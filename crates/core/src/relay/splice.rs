@@ -35,8 +35,6 @@ const LARGE: usize = 16 * 1024;
 const TO_SPLICE: u8 = 3;
 /// and so many small ones turn it back.
 const TO_COPY: u8 = 8;
-/// Bytes that one flow may move before the worker's other connections have their turn.
-const TURN: usize = 4 << 20;
 
 impl Bulk {
     /// Notes a read that was copied.
@@ -61,8 +59,7 @@ impl Bulk {
     }
 }
 
-/// Moves bytes until the source has none, the destination takes none, or a turn is used up; Ready when it is back
-/// to copying.
+/// Fills an empty pipe from the source and empties it into the destination; Ready also when the flow goes back to copying.
 pub(super) fn poll_splice(
     bulk: &mut Bulk,
     cx: &mut Context<'_>,
@@ -71,13 +68,7 @@ pub(super) fn poll_splice(
     memory: &Memory,
     sent: &mut usize,
 ) -> Poll<Result<(), Fault>> {
-    let turn = *sent + TURN;
     loop {
-        ready!(poll_drain(bulk, cx, to, memory, sent))?;
-        if *sent >= turn {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
         ready!(from.poll_read_ready(cx)).map_err(|e| Fault::Source(e.kind()))?;
         let Some(pipe) = memory.pipes.take() else {
             bulk.back_to_copying();
@@ -93,11 +84,11 @@ pub(super) fn poll_splice(
             Ok(inside) => {
                 bulk.streak = if inside < LARGE { bulk.streak.saturating_add(1) } else { 0 };
                 bulk.pipe = Some(Box::new(Filled { pipe, inside }));
+                ready!(poll_drain(bulk, cx, to, memory, sent))?;
                 if bulk.streak >= TO_COPY {
-                    ready!(poll_drain(bulk, cx, to, memory, sent))?;
                     bulk.back_to_copying();
-                    return Poll::Ready(Ok(()));
                 }
+                return Poll::Ready(Ok(()));
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => memory.pipes.give(pipe),
             Err(e) => {

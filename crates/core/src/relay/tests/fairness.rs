@@ -2,7 +2,11 @@
 
 use super::*;
 use std::cell::Cell;
+use std::rc::Rc;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::task::JoinSet;
 use tokio::task::coop::poll_proceed;
+use tokio::time::sleep_until;
 
 /// A side that always has more, and always takes more: a peer that is faster than weir.
 struct Torrent<'a> {
@@ -140,4 +144,149 @@ async fn bulk_gives_way_to_the_worker_s_other_tasks() {
     let (_, ()) =
         within(async { tokio::join!(rig.run(torrent, Word { tcp: back, said: true }, b""), other) }).await;
     assert!(turns >= 16, "{turns} turns within {TORRENT} bytes");
+}
+
+/// What the sides in bulk have read.
+#[derive(Default)]
+struct Reads {
+    all: Cell<usize>,
+    /// Those from [`Reads::due`] on.
+    late: Cell<usize>,
+    due: Cell<Option<Instant>>,
+}
+
+impl Reads {
+    fn add(&self) {
+        self.all.set(self.all.get() + 1);
+        if self.due.get().is_some_and(|due| Instant::now() >= due) {
+            self.late.set(self.late.get() + 1);
+        }
+    }
+}
+
+/// A side that always has more and takes everything.
+struct Endless {
+    tcp: TcpStream,
+    reads: Rc<Reads>,
+}
+
+impl Wire for Endless {
+    const BUFFERS: bool = false;
+    const CLEAN_END: How = How::Fin;
+
+    fn poll_read(&mut self, _: &mut Context<'_>, buf: &mut [u8], _: &Memory) -> Poll<io::Result<usize>> {
+        self.reads.add();
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_write(
+        &mut self,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+        _: Option<Finish>,
+        _: &Memory,
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_finish(&mut self, _: &mut Context<'_>, _: Finish, _: bool) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn tcp(&self) -> &TcpStream {
+        &self.tcp
+    }
+
+    fn bare(&self) -> Option<&TcpStream> {
+        None
+    }
+}
+
+/// Spawns a relay with endless bytes both ways; the future of each ends never.
+fn spawn_bulk(tasks: &mut JoinSet<()>, rig: &Rc<Rig>, reads: &Rc<Reads>) {
+    let (rig, reads) = (Rc::clone(rig), Rc::clone(reads));
+    tasks.spawn_local(async move {
+        let Sides { client: _client, front, back, backend: _backend } = sides().await;
+        let side = |tcp| Endless { tcp, reads: Rc::clone(&reads) };
+        let (mut front, mut back, mut record) = (side(front), side(back), rig.record());
+        let end = relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut record.traffic).await;
+        unreachable!("{end:?} of an endless relay");
+    });
+}
+
+/// Runs `work` on a worker's kind of runtime, and gives it the room for tasks, where turns are granted.
+fn on_a_worker<F: Future<Output = ()>>(work: impl FnOnce(Rc<Rig>, JoinSet<()>) -> F) {
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+    runtime.block_on(async {
+        let (rig, mut tasks) = (Rc::new(Rig::new(0)), JoinSet::new());
+        let turns = Rc::clone(&rig);
+        tasks.spawn_local(async move { turns.memory.turns.conduct().await });
+        within(work(rig, tasks)).await;
+    });
+}
+
+/// Runs `others` beside this many connections in bulk.
+fn beside_bulk<F: Future<Output = ()>>(connections: usize, others: impl FnOnce(Rc<Reads>) -> F) {
+    on_a_worker(async |rig, mut tasks| {
+        let reads = Rc::default();
+        (0..connections).for_each(|_| spawn_bulk(&mut tasks, &rig, &reads));
+        eventually("all are in bulk", || reads.all.get() > connections * 200).await;
+        others(reads).await;
+    });
+}
+
+/// Reads of bulk that may lie between an event and the task that waits for it: those of one turn, and some room. Without
+/// turns there were 976 of them, and more where both directions are in bulk.
+const READS_OF_A_TURN: usize = 40;
+
+#[test]
+fn a_socket_waits_for_one_turn_of_bulk() {
+    for connections in [1, 8, 100] {
+        beside_bulk(connections, async |reads| {
+            let (mut near, far) = pair(0).await;
+            for _ in 0..50 {
+                let before = reads.all.get();
+                assert_eq!(SockRef::from(&far).send(b"?").unwrap(), 1);
+                near.read_exact(&mut [0]).await.unwrap();
+                let waited = reads.all.get() - before;
+                assert!(waited <= READS_OF_A_TURN, "{waited} reads of {connections} connections in bulk");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_timer_waits_for_one_turn_of_bulk() {
+    for connections in [1, 8, 100] {
+        beside_bulk(connections, async |reads| {
+            for _ in 0..20 {
+                let due = Instant::now() + Duration::from_millis(2);
+                // The runtime rounds up to the next millisecond.
+                reads.due.set(Some(due + Duration::from_millis(1)));
+                reads.late.set(0);
+                sleep_until(due).await;
+                let late = reads.late.get();
+                assert!(late <= READS_OF_A_TURN, "{late} reads of {connections} connections in bulk");
+            }
+        });
+    }
+}
+
+#[test]
+fn connections_in_bulk_have_equal_shares() {
+    on_a_worker(async |rig, mut tasks| {
+        let counts: Vec<Rc<Reads>> = (0..10).map(|_| Rc::default()).collect();
+        counts.iter().for_each(|reads| spawn_bulk(&mut tasks, &rig, reads));
+        let read = || counts.iter().map(|c| c.all.get()).collect::<Vec<_>>();
+        eventually("all are in bulk", || read().iter().all(|n| *n > 100)).await;
+        let before = read();
+        eventually("bulk moves on", || read()[0] > before[0] + 4000).await;
+        let moved: Vec<_> = read().iter().zip(before).map(|(now, before)| now - before).collect();
+        let (least, most) = (moved.iter().min().unwrap(), moved.iter().max().unwrap());
+        assert!(most - least <= most / 4, "{moved:?} reads");
+    });
 }

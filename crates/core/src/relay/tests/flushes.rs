@@ -22,7 +22,8 @@ async fn delivered(client: Script, backend: Script) -> Result<Finished, ConnErro
     let mut client = Scripted::<true>::new(client, 1).await;
     let mut backend = Scripted::<false>::new(backend, 2).await;
     let mut record = rig.record();
-    let end = relay(&mut client, &mut backend, payload(3, 100), rig.terms(), &mut record.traffic).await;
+    let relaying = relay(&mut client, &mut backend, payload(3, 100), rig.terms(), &mut record.traffic);
+    let end = rig.beside_turns(relaying).await;
     assert_eq!((client.heard.len(), client.held.get()), (ANSWER, 0), "{end:?}");
     end
 }

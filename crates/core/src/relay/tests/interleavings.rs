@@ -262,7 +262,7 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
             assert!(held_back.iter().all(|held| held.get() == 0), "bytes wait for a flush");
             std::future::pending::<()>().await;
         };
-        tokio::select! { end = relaying => end, () = watching => unreachable!("pending") }
+        tokio::select! { end = rig.beside_turns(relaying) => end, () = watching => unreachable!("pending") }
     };
     let took = started.elapsed();
     let given = [&ahead, client.says()].concat();

@@ -84,10 +84,20 @@ impl Rig {
         Record::open("passthrough", Arc::clone(&self.listener), None)
     }
 
+    /// Runs `work` while turns are granted to bulk, as a worker does.
+    async fn beside_turns<F: Future>(&self, work: F) -> F::Output {
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.memory.turns.conduct() => unreachable!("turns are granted without end"),
+        }
+    }
+
     /// Relays until the end, then closes both sides as a mode does.
     async fn run<C: Wire, B: Wire>(&self, mut client: C, mut backend: B, ahead: &[u8]) -> Ended {
         let mut record = self.record();
-        let end = relay(&mut client, &mut backend, ahead.to_vec(), self.terms(), &mut record.traffic).await;
+        let relayed = relay(&mut client, &mut backend, ahead.to_vec(), self.terms(), &mut record.traffic);
+        let end = self.beside_turns(relayed).await;
         Ended { end, up: self.listener.up.get(), down: self.listener.down.get() }
     }
 }

@@ -14,7 +14,7 @@ impl Rig {
     /// Relays a hello until its end, or until it is given back.
     async fn hello(&self, client: &mut TcpStream, mut backend: TcpStream, ahead: Ahead) -> Relayed {
         let mut record = self.record();
-        relay_hello(client, &mut backend, ahead, self.terms(), &mut record.traffic).await
+        self.beside_turns(relay_hello(client, &mut backend, ahead, self.terms(), &mut record.traffic)).await
     }
 }
 

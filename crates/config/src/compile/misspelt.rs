@@ -1,0 +1,225 @@
+//! Addresses, names and codes that are written as other programs write them, or as they stand in a browser.
+//!
+//! In: a text that was refused. Out: what it is, and how it is written here; a hint names only what is accepted. Pure.
+
+use std::net::{Ipv6Addr, SocketAddr};
+use std::path::Path;
+
+use weir_core::pool;
+use weir_router::plan::{Address, AdminAddress};
+
+use super::address;
+use super::room::Refusal;
+use crate::words::shown;
+
+/// Reads a listener's address.
+pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
+    let accepts = |text: &str| address::listening(text).is_ok();
+    address::listening(text)
+        .map_err(|refusal| in_other_words(text, Use::Listener, &accepts).unwrap_or(refusal))
+}
+
+/// Reads a backend's address.
+pub(super) fn backend(text: &str) -> Result<pool::Place, Refusal> {
+    let accepts = |text: &str| address::backend(text).is_ok();
+    address::backend(text).map_err(|refusal| in_other_words(text, Use::Backend, &accepts).unwrap_or(refusal))
+}
+
+/// Reads the admin server's address.
+pub(super) fn admin(text: &str, folder: &Path) -> Result<AdminAddress, Refusal> {
+    let accepts = |text: &str| address::admin(text, folder).is_ok();
+    address::admin(text, folder)
+        .map_err(|refusal| in_other_words(text, Use::Admin, &accepts).unwrap_or(refusal))
+}
+
+/// Reads a DNS server's address, as `read` does.
+pub(super) fn resolver(
+    text: &str,
+    read: impl Fn(&str) -> Result<SocketAddr, Refusal>,
+) -> Result<SocketAddr, Refusal> {
+    let accepts = |text: &str| read(text).is_ok();
+    read(text).map_err(|refusal| in_other_words(text, Use::Resolver, &accepts).unwrap_or(refusal))
+}
+
+/// What an address is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Listener,
+    Backend,
+    Admin,
+    Resolver,
+}
+
+/// What is wrong with an address that `accepts` has refused; `None` where nothing better is known than that.
+fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> Option<Refusal> {
+    let name = shown(&text.escape_debug().to_string());
+    let mended = |message: String, candidates: &[String]| {
+        let refusal = Refusal::new(message);
+        match candidates.iter().find(|candidate| accepts(candidate)) {
+            Some(candidate) => Some(refusal.hint(format!("write `\"{candidate}\"`"))),
+            None => Some(refusal.hint(example(purpose))),
+        }
+    };
+    if text.is_empty() || text.len() > LONGEST {
+        return None;
+    }
+    if text.split([',', ';']).filter(|part| part.contains(':')).count() > 1 {
+        let hint = "each stands in quotes of its own: \"10.0.0.1:80\", \"10.0.0.2:80\"";
+        return Some(Refusal::new(format!("`{name}` is more than one address")).hint(hint));
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+        if scheme == "unix" && purpose == Use::Admin {
+            return mended(format!("`{name}` is a URL, not an address"), &[format!("unix:{rest}")]);
+        }
+        let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let port = if matches!(scheme, "http" | "ws") { 80 } else { 443 };
+        let candidates = [host.to_owned(), local(host), format!("{host}:{port}")];
+        return mended(format!("`{name}` is a URL; an address has no scheme and no path"), &candidates);
+    }
+    if let Some((host, port)) = text.rsplit_once(':') {
+        if matches!(host, "*" | "any" | "all" | "_" | "0") && purpose == Use::Listener {
+            return mended(format!("`{name}`: every address is written without one"), &[format!(":{port}")]);
+        }
+        if host.eq_ignore_ascii_case("localhost") && purpose != Use::Backend {
+            return mended(format!("`{name}` is not an IP address and a port"), &[local(text)]);
+        }
+        let service = match port.to_ascii_lowercase().as_str() {
+            "https" | "tls" => Some(443),
+            "http" => Some(80),
+            _ => None,
+        };
+        if let Some(number) = service {
+            return mended(format!("`{name}`: a port is a number"), &[format!("{host}:{number}")]);
+        }
+        // `::1:443`: what has a port behind it is an address without its brackets.
+        let is_port = port.len() >= 2 && port.parse::<u16>().is_ok_and(|port| port > 0);
+        if is_port && host.parse::<Ipv6Addr>().is_ok() {
+            return mended(
+                format!("`{name}`: an IPv6 address stands in brackets"),
+                &[format!("[{host}]:{port}")],
+            );
+        }
+        if let Some((port, _)) = port.split_once('/').filter(|(port, _)| port.parse::<u16>().is_ok()) {
+            return mended(format!("`{name}`: an address has no path"), &[format!("{host}:{port}")]);
+        }
+    }
+    let mut words = text.split_whitespace();
+    if let (Some(first), Some(second)) = (words.next(), words.next()) {
+        let (joined, every) = (format!("{first}:{second}"), format!(":{first}"));
+        let what = "settings stand beside an address, as keys of their own";
+        return mended(format!("`{name}`: {what}"), &[joined, first.to_owned(), every]);
+    }
+    match text.split_once('/').map_or(text, |(port, _)| port) {
+        port if purpose == Use::Listener && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            mended(format!("`{name}` is a port without an address"), &[format!(":{port}")])
+        }
+        port if purpose == Use::Admin && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            mended(format!("`{name}` is a port without an address"), &[format!("127.0.0.1:{port}")])
+        }
+        name_of_service if name_of_service.starts_with('_') && name_of_service.contains("._tcp.") => {
+            mended(format!("`{name}` is the name of an SRV record"), &[format!("srv:{text}")])
+        }
+        _ => None,
+    }
+}
+
+/// `localhost` as the address that it means.
+fn local(text: &str) -> String {
+    match text.rsplit_once(':') {
+        Some((host, port)) if host.eq_ignore_ascii_case("localhost") => format!("127.0.0.1:{port}"),
+        _ => text.to_owned(),
+    }
+}
+
+fn example(purpose: Use) -> &'static str {
+    match purpose {
+        Use::Listener => "such as \":443\" or \"127.0.0.1:443\"",
+        Use::Backend => "such as \"10.0.0.11:8080\" or \"api.internal:8080\"",
+        Use::Admin => "such as \"127.0.0.1:9901\"",
+        Use::Resolver => "such as \"10.0.0.53:53\"",
+    }
+}
+
+/// What is wrong with a name of a route that `accepts` has refused.
+pub(super) fn name(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<Refusal> {
+    let name = shown(&text.escape_debug().to_string());
+    let mended = |message: String, candidate: String| {
+        accepts(&candidate).then(|| Refusal::new(message).hint(format!("write `\"{candidate}\"`")))
+    };
+    let parts: Vec<&str> = text.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+    if parts.len() > 1 && parts.iter().all(|part| accepts(part)) {
+        let hint = "in a list each stands by itself: [a.example.com, b.example.com]";
+        return Some(Refusal::new(format!("`{name}` is more than one name")).hint(hint));
+    }
+    if let Some(suffix) = text.strip_prefix('.') {
+        return mended(format!("`{name}`: what stands in front of a dot is a `*`"), format!("*.{suffix}"));
+    }
+    if let Some((_, rest)) = text.split_once("://") {
+        let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
+        return mended(format!("`{name}` is a URL, not a name"), host.to_owned());
+    }
+    if let Some((host, port)) = text.rsplit_once(':')
+        && port.bytes().all(|b| b.is_ascii_digit())
+    {
+        return mended(format!("`{name}`: a name has no port"), host.to_owned());
+    }
+    if let Some((host, _)) = text.split_once('/') {
+        return mended(format!("`{name}`: a name has no path"), host.to_owned());
+    }
+    if text.starts_with(['~', '^']) || text.ends_with('$') || text.contains("\\.") || text.contains(".*") {
+        let refusal = Refusal::new(format!("`{name}` is a regular expression"));
+        return Some(refusal.hint("a name stands as it is; a wildcard is \"*.example.com\""));
+    }
+    if let Some(suffix) =
+        text.strip_prefix('*').filter(|suffix| !suffix.starts_with('.') && suffix.contains('.'))
+    {
+        return mended(format!("`{name}`: a dot stands behind the `*`"), format!("*.{suffix}"));
+    }
+    None
+}
+
+/// What is wrong with a network that `accepts` has refused.
+pub(super) fn network(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<Refusal> {
+    let name = shown(&text.escape_debug().to_string());
+    let parts: Vec<&str> = text.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+    if parts.len() > 1 && parts.iter().all(|part| accepts(part)) {
+        let hint = "in a list each stands by itself: [10.0.0.0/8, 192.168.0.0/16]";
+        return Some(Refusal::new(format!("`{name}` is more than one network")).hint(hint));
+    }
+    if matches!(text.to_ascii_lowercase().as_str(), "any" | "all" | "*" | "0") {
+        let hint = "without `source` every client matches; all of IPv4 is \"0.0.0.0/0\"";
+        return Some(Refusal::new(format!("`{name}` is not a network")).hint(hint));
+    }
+    let (address, mask) = text.split_once('/')?;
+    let mask: std::net::Ipv4Addr = mask.parse().ok()?;
+    let bits = u32::from(mask);
+    let candidate = format!("{address}/{}", bits.leading_ones());
+    (bits.leading_ones() + bits.trailing_zeros() >= 32 && accepts(&candidate)).then(|| {
+        Refusal::new(format!("`{name}`: a prefix has to stand behind the `/`"))
+            .hint(format!("write `\"{candidate}\"`"))
+    })
+}
+
+/// How status codes are written that `accepts` has refused: `2xx`, `200 204`, `200..299`.
+pub(super) fn statuses(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<String> {
+    let part = |part: &str| -> String {
+        let lower = part.to_ascii_lowercase();
+        match lower.strip_suffix("xx").or_else(|| lower.strip_suffix("**")).filter(|class| class.len() == 1) {
+            Some(class) => format!("{class}00-{class}99"),
+            None => lower.replace("...", "-").replace("..", "-").replace(':', "-"),
+        }
+    };
+    let parts: Vec<String> =
+        text.split([',', ' ', '|', ';']).filter(|part| !part.is_empty()).take(MOST_CODES).map(part).collect();
+    let all = parts.join(",");
+    (all != text && accepts(&all)).then(|| match parts.len() {
+        1 => format!("write `{all}`"),
+        _ => format!("write `\"{all}\"`"),
+    })
+}
+
+/// Longer addresses are no slip.
+const LONGEST: usize = 300;
+/// Codes and ranges that are looked at.
+const MOST_CODES: usize = 20;

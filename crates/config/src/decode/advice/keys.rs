@@ -1,0 +1,242 @@
+//! Unknown keys: a slip of the hand, another program's word, or a key that stands elsewhere.
+
+use super::write::{flow, scalar};
+use super::{names, refers_to};
+use crate::nearest::nearest;
+use crate::shape::{self, Kind};
+use crate::tree::{Entry, Node, Value};
+use crate::words::{self, Means, squash};
+
+/// What to do about an unknown key.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Advice {
+    pub(crate) hint: String,
+    /// The key that must have been meant: it is not missing, then.
+    pub(crate) meant: Option<&'static str>,
+    /// The value fits that key, so it is read as its value, and mistakes in it come out at the same time.
+    pub(crate) adopt: bool,
+}
+
+/// What to do about a key that the section does not have. `siblings` are the keys beside it, as they are read;
+/// `allowed` is what may stand here, of what the section has.
+pub(crate) fn unknown_key(
+    root: &Node,
+    section: &'static str,
+    wrong: &Entry,
+    siblings: &[&str],
+    allowed: &[&'static str],
+) -> Advice {
+    let known: Vec<&'static str> =
+        shape::keys(section).into_iter().filter(|key| allowed.contains(key)).collect();
+    let free: Vec<&'static str> = known.iter().copied().filter(|key| !siblings.contains(key)).collect();
+    let unknown = Unknown { root, section, wrong, free: &free };
+    if let Some(advice) = unknown.split_address() {
+        return advice;
+    }
+    let word = squash(&wrong.key);
+    let spelt = known.iter().copied().find(|key| squash(key) == word);
+    unknown
+        .meant(spelt.map(Means::Key).or_else(|| words::key(section, &wrong.key)))
+        .or_else(|| unknown.near())
+        .or_else(|| unknown.inside(inner_section_with(section, &wrong.key, &free)?, &wrong.key))
+        .or_else(|| unknown.elsewhere())
+        .unwrap_or_else(|| Advice {
+            hint: format!("known here: {}", known.join(", ")),
+            meant: None,
+            adopt: false,
+        })
+}
+
+struct Unknown<'u> {
+    root: &'u Node,
+    section: &'static str,
+    wrong: &'u Entry,
+    /// The keys of the section that are not there yet.
+    free: &'u [&'static str],
+}
+
+impl Unknown<'_> {
+    fn meant(&self, means: Option<Means>) -> Option<Advice> {
+        match means? {
+            Means::Key(key) if !self.free.contains(&key) => {
+                let refused = shape::keys(self.section).contains(&key);
+                refused.then(|| self.say(format!("weir calls it `{key}`, which stands here already"), None))
+            }
+            Means::Key(key) => Some(self.key(key)),
+            Means::Inside(inner, key) => self.inside(inner, key),
+            Means::Not(key) => {
+                let value = match &self.wrong.node.value {
+                    Value::Bool(value) => Some(*value),
+                    Value::Text { text, .. } if words::YES.contains(&&*squash(text)) => Some(true),
+                    Value::Text { text, .. } if words::NO.contains(&&*squash(text)) => Some(false),
+                    _ => None,
+                };
+                let free = self.free.contains(&key);
+                Some(match value.filter(|_| free) {
+                    Some(value) => self.say(format!("write `{key}: {}`", !value), Some(key)),
+                    None => self.say(format!("weir calls the opposite `{key}`"), Some(key)),
+                })
+            }
+            Means::Note(note) => Some(self.say(note.to_owned(), None)),
+        }
+    }
+
+    /// `10.0.0.1: 80`: with a blank behind its colon an address is a key and a value.
+    fn split_address(&self) -> Option<Advice> {
+        let Value::Unsigned(port) = self.wrong.node.value else { return None };
+        let host = self.wrong.key.as_str();
+        let is_host = host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost");
+        let short = host.len() <= LONGEST_HOST && !host.contains(['"', '\\']);
+        let is_address = self.section == "BackendFields" && is_host && short && port <= u64::from(u16::MAX);
+        is_address.then(|| {
+            self.say(format!("write `\"{host}:{port}\"`: no blank behind the colon"), Some("address"))
+        })
+    }
+
+    /// The hint for a key of this section that was meant.
+    fn key(&self, key: &'static str) -> Advice {
+        let node = &self.wrong.node;
+        if let Some(list) = refers_to(self.section, key) {
+            return self.reference(key, list);
+        }
+        if shape::fits(self.section, key, node) {
+            return Advice { hint: format!("did you mean `{key}`?"), meant: Some(key), adopt: true };
+        }
+        if shape::fits_element(self.section, key, node)
+            && !matches!(node.value, Value::Null)
+            && let Some(text) = flow(node)
+        {
+            return self.say(format!("write `{key}: [{text}]`"), Some(key));
+        }
+        self.say(format!("weir calls it `{key}`: {}", example(self.section, key)), Some(key))
+    }
+
+    /// The hint for a key that names a pool or a profile.
+    fn reference(&self, key: &'static str, list: &str) -> Advice {
+        let text = match &self.wrong.node.value {
+            Value::Text { text, substituted: false } => text.as_str(),
+            // Its keys on the spot.
+            Value::Map(_) if list == "tls_profiles" && shape::fits(self.section, key, &self.wrong.node) => {
+                return Advice { hint: format!("did you mean `{key}`?"), meant: Some(key), adopt: true };
+            }
+            _ => return self.say(format!("weir calls it `{key}`: the name of one of `{list}`"), Some(key)),
+        };
+        let bare = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches([';', '/']);
+        let known = names(self.root, list);
+        if known.contains(&text) || nearest(text, known.iter().copied()).is_some() {
+            return Advice { hint: format!("did you mean `{key}`?"), meant: Some(key), adopt: true };
+        }
+        match known.iter().find(|name| **name == bare) {
+            Some(name) => self.say(format!("write `{key}: {}`", scalar(name)), Some(key)),
+            None => self.say(format!("weir calls it `{key}`: the name of one of `{list}`"), Some(key)),
+        }
+    }
+
+    /// A slip of the hand.
+    fn near(&self) -> Option<Advice> {
+        let fitting = |key: &&&'static str| {
+            shape::fits(self.section, key, &self.wrong.node) || refers_to(self.section, key).is_some()
+        };
+        if let Some(key) = nearest(&self.wrong.key, self.free.iter().filter(fitting).copied()) {
+            return Some(Advice { hint: format!("did you mean `{key}`?"), meant: Some(key), adopt: true });
+        }
+        // A long word that is nearly a key is that key, although something is wrong with its value, too.
+        let key = nearest(&self.wrong.key, self.free.iter().copied().filter(|key| key.len() > SHORT_KEY))?;
+        Some(self.key(key))
+    }
+
+    /// A key of a section within this one.
+    fn inside(&self, inner: &'static str, key: &str) -> Option<Advice> {
+        let name = inner_name(self.section, inner)?;
+        let key = shape::keys(name).into_iter().find(|known| *known == key)?;
+        let fits = shape::fits(name, key, &self.wrong.node) && self.free.contains(&inner);
+        Some(match flow(&self.wrong.node).filter(|_| fits) {
+            Some(text) => self.say(format!("write `{inner}: {{{key}: {text}}}`"), Some(inner)),
+            None if key == self.wrong.key => self.say(format!("`{key}` stands in `{inner}`"), None),
+            None => self.say(format!("weir has it in `{inner}`, as `{key}`"), None),
+        })
+    }
+
+    /// A key of another section.
+    fn elsewhere(&self) -> Option<Advice> {
+        let places = shape::places_of(&self.wrong.key);
+        let shown: Vec<String> = places
+            .iter()
+            .take(MOST_PLACES)
+            .map(
+                |place| {
+                    if place.is_empty() { "the top of the file".to_owned() } else { format!("`{place}`") }
+                },
+            )
+            .collect();
+        // `name` or `tls` may stand in so many places that it tells nothing.
+        let (last, others) = shown.split_last()?;
+        let list = if others.is_empty() { last.clone() } else { format!("{} or {last}", others.join(", ")) };
+        (places.len() <= MOST_PLACES).then(|| self.say(format!("this key stands in {list}"), None))
+    }
+
+    fn say(&self, hint: String, meant: Option<&'static str>) -> Advice {
+        Advice { hint, meant: meant.filter(|key| self.free.contains(key)), adopt: false }
+    }
+}
+
+/// The name of the section behind a key.
+fn inner_name(section: &str, key: &str) -> Option<&'static str> {
+    match shape::kind(section, key)? {
+        Kind::Section(name) => Some(name),
+        Kind::Profile => Some("Profile"),
+        _ => None,
+    }
+}
+
+/// The section within this one that has the key.
+fn inner_section_with(section: &str, key: &str, free: &[&'static str]) -> Option<&'static str> {
+    let mut all = shape::keys(section)
+        .into_iter()
+        .filter(|inner| inner_name(section, inner).is_some_and(|name| shape::keys(name).contains(&key)));
+    let first = all.next()?;
+    // One that is not there yet can be written down as a whole.
+    if free.contains(&first) { Some(first) } else { all.find(|inner| free.contains(inner)).or(Some(first)) }
+}
+
+/// How a key is written that takes more than a word.
+pub(super) fn example(section: &str, key: &str) -> String {
+    let text = match (section, key) {
+        ("File", "listeners") => "[{name: edge, address: \":443\", mode: passthrough, default_pool: web}]",
+        ("File", "pools") => "[{name: web, backends: [\"10.0.0.11:8080\"]}]",
+        ("File", "tls_profiles") => "[{name: public, certificates: [{cert: a.pem, key: a.key}]}]",
+        ("Pool", "backends") => "[\"10.0.0.11:8080\"]",
+        ("Listener", "routes") => "[{match: {sni: www.example.com}, pool: web}]",
+        ("Profile", "certificates") => "[{cert: a.pem, key: a.key}]",
+        ("Profile", "alpn") => "[h2, http/1.1]",
+        ("File", "admin") => "{address: \"127.0.0.1:9901\"}",
+        ("File", "log") => "{level: info}",
+        ("File", "runtime") => "{workers: auto}",
+        ("Route", "match") => "{sni: www.example.com}",
+        ("Pool", "health_check") => "{type: tcp}",
+        ("Pool", "passive_check") => "{failures: 5}",
+        ("Pool", "tls") => "{}",
+        ("Listener", "timeouts") => "{idle: 350s}",
+        ("Listener", "limits") => "{max_connections: 100000}",
+        ("Listener", "tcp") => "{nodelay: true}",
+        ("Profile", "sessions") => "{tickets: true}",
+        _ => match shape::kind(section, key) {
+            Some(Kind::Time) => "5s",
+            Some(Kind::Size) => "16KiB",
+            Some(Kind::Share) if key == "bounded_load" => "125%",
+            Some(Kind::Share) => "50%",
+            Some(Kind::Switch) => "true",
+            Some(Kind::Number | Kind::Count) => "2",
+            Some(Kind::Word) => return "one of its words".to_owned(),
+            _ => return "a text".to_owned(),
+        },
+    };
+    format!("such as `{key}: {text}`")
+}
+
+/// Bytes of a host name (RFC 1035 §2.3.4).
+const LONGEST_HOST: usize = 253;
+/// Places that are listed for a key.
+const MOST_PLACES: usize = 3;
+/// Of keys this long or shorter others are near by chance.
+const SHORT_KEY: usize = 5;

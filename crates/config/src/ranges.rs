@@ -1,0 +1,81 @@
+//! How large values with a unit may be, key by key: `compile` refuses what is outside, and hints stay inside.
+
+use std::time::Duration;
+
+use crate::units::{LONGEST_TIME, Share, Size, Time};
+
+/// Times that a key takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Times {
+    pub(crate) least: Time,
+    pub(crate) most: Time,
+    /// What `0s` means.
+    pub(crate) zero: Zero,
+}
+
+/// What no time at all means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Zero {
+    /// It is refused.
+    Refused,
+    /// At once, or not at all.
+    AtOnce,
+    /// It never ends.
+    Never,
+}
+
+impl Times {
+    /// Whether the key takes this time.
+    pub(crate) fn contains(&self, time: Time) -> bool {
+        match time.0.is_zero() {
+            true => self.zero != Zero::Refused,
+            false => self.least <= time && time <= self.most,
+        }
+    }
+}
+
+/// The times that a key of a section takes.
+pub(crate) fn times(section: &str, key: &str) -> Times {
+    let (least, most, zero) = match (section, key) {
+        ("Tcp", "keepalive") => (SECOND, LONGEST_KEEPALIVE, Zero::Never),
+        ("Tcp", "user_timeout") => (MILLISECOND, LONGEST_USER_TIMEOUT, Zero::Never),
+        ("Sessions", "ticket_lifetime") => (SHORTEST_LIFETIME, LONGEST_LIFETIME, Zero::Refused),
+        (_, "shutdown_delay" | "drain_timeout" | "slow_start") => {
+            (MILLISECOND, Time(LONGEST_TIME), Zero::AtOnce)
+        }
+        _ => (MILLISECOND, Time(LONGEST_TIME), Zero::Refused),
+    };
+    Times { least, most, zero }
+}
+
+/// The least and the largest size that a key takes.
+pub(crate) fn sizes(section: &str, key: &str) -> (Size, Size) {
+    match (section, key) {
+        ("Limits", "client_hello") => (SMALLEST_HELLO, LARGEST_HELLO),
+        _ => (Size(0), Size(i64::MAX.unsigned_abs())),
+    }
+}
+
+/// The least and the largest share that a key takes.
+pub(crate) fn shares(key: &str) -> (Share, Share) {
+    match key {
+        "bounded_load" => (Share(100), Share(u32::MAX)),
+        _ => (Share(0), Share(100)),
+    }
+}
+
+const MILLISECOND: Time = Time::from_millis(1);
+/// tcp(7): `TCP_KEEPIDLE` counts whole seconds; the kernel takes no more than 32,767.
+const SECOND: Time = Time::from_secs(1);
+const LONGEST_KEEPALIVE: Time = Time::from_secs(32_767);
+/// tcp(7): `TCP_USER_TIMEOUT` is an int of milliseconds, not quite 25 days.
+const LONGEST_USER_TIMEOUT: Time = Time(Duration::from_secs(24 * 60 * 60 * 24));
+
+const SHORTEST_LIFETIME: Time = Time::from_secs(1);
+/// RFC 8446 §4.6.1: no longer than seven days.
+const LONGEST_LIFETIME: Time = Time::from_secs(7 * 86_400);
+
+/// Browsers send 1.5 to 2 KiB today; below half a KiB not even the smallest TLS 1.3 hello fits.
+const SMALLEST_HELLO: Size = Size(512);
+/// What rustls itself takes at most.
+const LARGEST_HELLO: Size = Size(64 << 10);

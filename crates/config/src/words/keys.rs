@@ -1,0 +1,222 @@
+//! Keys of other programs, section by section.
+
+/// What a foreign key comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Means {
+    /// This key of the same section.
+    Key(&'static str),
+    /// A key of a section within this one.
+    Inside(&'static str, &'static str),
+    /// This switch, the other way round.
+    Not(&'static str),
+    /// No key: what to do instead.
+    Note(&'static str),
+}
+
+use Means::{Inside, Key, Not, Note};
+
+/// What a key of this section, written in another program's words, is in weir's.
+pub(crate) fn key(section: &str, word: &str) -> Option<Means> {
+    let word = super::squash(word);
+    let mut rows = WORDS.iter().filter(|(of, _, _)| *of == section);
+    rows.find(|(_, words, _)| words.contains(&word.as_str())).map(|(_, _, means)| *means)
+}
+
+/// Section, foreign words without case and separators, what they mean. HAProxy's, nginx's, Envoy's, Traefik's and the
+/// clouds' words, those of earlier drafts of everybody's memory, and the "not" column of docs/LEXICON.md.
+#[rustfmt::skip]
+const WORDS: &[(&str, &[&str], Means)] = &[
+    ("File", &["frontend", "frontends", "bind", "binds", "listen", "listener", "server", "servers", "entrypoint", "entrypoints", "virtualserver", "virtualservers", "virtualhost", "virtualhosts", "ingress", "ports"], Key("listeners")),
+    ("File", &["backend", "backends", "cluster", "clusters", "upstream", "upstreams", "targetgroup", "targetgroups", "service", "services", "pool", "serverpool", "serverpools"], Key("pools")),
+    ("File", &["tls", "ssl", "tlsprofile", "tlscontext", "tlscontexts", "tlsoptions", "certificates", "sslprofiles"], Key("tls_profiles")),
+    ("File", &["global", "process", "settings", "main"], Key("runtime")),
+    ("File", &["logging", "logs", "accesslog", "logger"], Key("log")),
+    ("File", &["stats", "api", "dashboard", "status", "management", "control", "metrics", "prometheus"], Key("admin")),
+    ("File", &["includes", "import", "imports", "includedir", "files"], Key("include")),
+    ("File", &["routes", "route", "routers", "rules", "acl"], Note("routes stand in a listener, each with its `match`")),
+    ("File", &["targets", "hosts", "endpoints", "nodes"], Note("backends stand in one of `pools`")),
+    ("File", &["workers", "threads", "nbthread", "nbproc", "workerprocesses", "concurrency"], Inside("runtime", "workers")),
+    ("File", &["maxconn", "maxconnections", "workerconnections"], Inside("runtime", "max_connections")),
+    ("File", &["resolver", "resolvers", "nameservers", "dns"], Inside("runtime", "resolvers")),
+    ("File", &["loglevel", "verbosity"], Inside("log", "level")),
+    ("File", &["defaults", "default"], Note("there is no section of defaults; an anchor under a key that begins with x- serves several listeners")),
+    ("File", &["stream", "tcp", "udp", "http", "events", "l4"], Note("listeners and pools stand at the top of the file")),
+    ("File", &["version", "apiversion"], Note("weir's file has no version; leave it out")),
+    ("File", &["acme", "letsencrypt"], Note("weir fetches no certificates: `tls_profiles` name their files")),
+
+    ("Runtime", &["threads", "nbthread", "nbproc", "workerprocesses", "workerthreads", "concurrency", "cpus", "numworkers"], Key("workers")),
+    ("Runtime", &["maxconn", "maxconns", "workerconnections", "connections"], Key("max_connections")),
+    ("Runtime", &["cpuaffinity", "cpumap", "pin", "pinning", "workercpuaffinity"], Key("affinity")),
+    ("Runtime", &["resolver", "nameserver", "nameservers", "dns", "dnsservers"], Key("resolvers")),
+    ("Runtime", &["hardstopafter", "grace", "graceful", "gracetimeout", "graceperiod", "gracefultimeout", "drain", "draintime", "shutdowntimeout", "workershutdowntimeout"], Key("drain_timeout")),
+    ("Runtime", &["reload", "autoreload", "hotreload", "watchfiles"], Key("watch")),
+    ("Runtime", &["user", "group", "chroot", "daemon", "pidfile"], Note("the service manager does that: see the systemd unit in operations.md")),
+
+    ("Log", &["loglevel", "verbosity", "severity", "filter"], Key("level")),
+    ("Log", &["accesslog", "accesslogs", "records", "requests"], Key("access")),
+    ("Log", &["logformat", "style"], Key("format")),
+    ("Log", &["file", "path", "output", "target", "errorlog"], Note("the log goes to stderr, access records to stdout")),
+
+    ("Admin", &["bind", "listen", "addr", "socket", "port", "url", "endpoint", "listenaddress"], Key("address")),
+
+    ("Listener", &["bind", "binds", "listen", "addr", "addrs", "addresses", "ip", "port", "ports", "socketaddress", "endpoint", "listenaddress"], Key("address")),
+    ("Listener", &["type", "tlsmode", "sslmode", "tlstermination", "termination"], Key("mode")),
+    ("Listener", &["defaultbackend", "backend", "usebackend", "upstream", "cluster", "proxypass", "pool", "defaultcluster", "defaultupstream", "fallback", "targetgroup", "forwardto", "service", "forward", "target", "destination"], Key("default_pool")),
+    ("Listener", &["rule", "rules", "acl", "acls", "matches", "match", "routers", "filterchains", "locations", "location", "vhosts", "virtualhosts", "hosts", "sni"], Key("routes")),
+    ("Listener", &["tlsprofile", "tlscontext", "ssl", "tlsoptions", "profile"], Key("tls")),
+    ("Listener", &["sslcertificate", "sslcertificatekey", "crt", "cert", "certs", "certificate", "keypair"], Note("certificates stand in `tls`: the name of a TLS profile, or its keys")),
+    ("Listener", &["timeout"], Key("timeouts")),
+    ("Listener", &["limit"], Key("limits")),
+    ("Listener", &["inspect", "inspectdelay", "sslpreread", "sniff", "tlsinspector"], Key("peek")),
+    ("Listener", &["plaintext", "allowplaintext", "nontls"], Key("non_tls")),
+    ("Listener", &["idletimeout", "timeoutclient", "clienttimeout", "timeouttunnel", "proxytimeout"], Inside("timeouts", "idle")),
+    ("Listener", &["connecttimeout", "timeoutconnect", "proxyconnecttimeout"], Inside("timeouts", "connect")),
+    ("Listener", &["handshaketimeout", "sslhandshaketimeout"], Inside("timeouts", "handshake")),
+    ("Listener", &["prereadtimeout", "hellotimeout", "clienthellotimeout"], Inside("timeouts", "client_hello")),
+    ("Listener", &["maxconn", "maxconns", "connectionlimit"], Inside("limits", "max_connections")),
+    ("Listener", &["tcpnodelay"], Inside("tcp", "nodelay")),
+    ("Listener", &["sokeepalive", "tcpkeepalive"], Inside("tcp", "keepalive")),
+    ("Listener", &["backends", "servers", "targets", "endpoints"], Note("backends stand in one of `pools`, which `default_pool` or a route names")),
+
+    ("Route", &["backend", "usebackend", "upstream", "cluster", "proxypass", "target", "targetgroup", "to", "service", "defaultpool", "destination", "forward", "forwardto", "pools"], Key("pool")),
+    ("Route", &["if", "when", "condition", "conditions", "rule", "matches", "filterchainmatch", "acl"], Key("match")),
+    ("Route", &["type", "tlsmode"], Key("mode")),
+    ("Route", &["tlsprofile", "ssl", "tlscontext", "certificate"], Key("tls")),
+    ("Route", &["servername", "servernames", "hostname", "hostnames", "host", "hosts", "domain", "domains", "hostsni", "name"], Inside("match", "sni")),
+    ("Route", &["src", "sourceip", "cidr", "clientip"], Inside("match", "source")),
+    ("Route", &["priority", "weight"], Note("the most specific route wins, wherever it stands")),
+
+    ("Match", &["servername", "servernames", "hostname", "hostnames", "hosts", "domain", "domains", "name", "names", "hostsni", "sslsni", "reqsslsni", "sslprereadservername"], Key("sni")),
+    ("Match", &["src", "sourceip", "sources", "clientip", "client", "ip", "remoteaddr", "remoteaddress", "cidr", "cidrs", "network", "networks", "sourceprefixranges"], Key("source")),
+    ("Match", &["protocol", "protocols", "applicationprotocols", "sslalpn", "reqsslalpn"], Key("alpn")),
+    ("Match", &["path", "uri", "url", "pathprefix", "headers"], Note("weir balances connections: what is inside the TLS session is not looked at")),
+
+    ("Timeouts", &["idletimeout", "client", "server", "tunnel", "read", "write", "send", "inactivity", "proxytimeout", "timeout"], Key("idle")),
+    ("Timeouts", &["connecttimeout", "dial", "dialtimeout"], Key("connect")),
+    ("Timeouts", &["hello", "clienthellotimeout", "inspectdelay", "preread", "prereadtimeout", "peek"], Key("client_hello")),
+    ("Timeouts", &["tls", "ssl", "tlshandshake", "handshaketimeout", "sslhandshake"], Key("handshake")),
+    ("Timeouts", &["halfclose", "clientfin", "serverfin", "fin", "linger", "lingering"], Key("half_closed")),
+    ("Timeouts", &["check", "health"], Note("a check's `timeout` stands in the pool's `health_check`")),
+
+    ("Limits", &["maxconn", "maxconns", "connections", "connectionlimit"], Key("max_connections")),
+    ("Limits", &["maxpending", "halfopen", "handshaking"], Key("pending")),
+    ("Limits", &["hello", "maxhello", "clienthellosize"], Key("client_hello")),
+
+    ("Tcp", &["tcpnodelay"], Key("nodelay")),
+    ("Tcp", &["sokeepalive", "tcpkeepalive", "keepaliveidle"], Key("keepalive")),
+    ("Tcp", &["tcpusertimeout", "tcput"], Key("user_timeout")),
+    ("Tcp", &["somaxconn", "listenbacklog"], Key("backlog")),
+
+    ("Pool", &["server", "servers", "target", "targets", "host", "hosts", "endpoint", "endpoints", "lbendpoints", "member", "members", "node", "nodes", "address", "addresses", "upstream", "upstreams", "backend", "instances", "loadassignment", "url", "urls"], Key("backends")),
+    ("Pool", &["policy", "lbpolicy", "lb", "lbmethod", "lbalgorithm", "loadbalancing", "loadbalancer", "balancer", "method", "strategy", "algorithm", "balancing"], Key("balance")),
+    ("Pool", &["check", "checks", "health", "healthcheck", "healthchecks", "activecheck", "healthcheckers", "httpchk", "tcpcheck", "probe"], Key("health_check")),
+    ("Pool", &["outlierdetection", "outlier", "passive", "passivehealthcheck", "observe", "circuitbreaker"], Key("passive_check")),
+    ("Pool", &["ssl", "tlscontext", "transportsocket", "upstreamtls", "sslbackend", "proxyssl", "serverstransport"], Key("tls")),
+    ("Pool", &["sslverify", "proxysslverify"], Inside("tls", "verify")),
+    ("Pool", &["insecureskipverify", "insecure", "skipverify", "tlsskipverify"], Note("write `tls: {verify: false}`")),
+    ("Pool", &["cafile", "cacert", "trustedca", "proxyssltrustedcertificate"], Inside("tls", "ca")),
+    ("Pool", &["proxysslname"], Inside("tls", "server_name")),
+    ("Pool", &["retry", "maxretries", "numretries", "redispatch", "nexttries"], Key("retries")),
+    ("Pool", &["warmup", "slowstartwindow", "slowramp"], Key("slow_start")),
+    ("Pool", &["panic", "healthypanicthreshold"], Key("panic_threshold")),
+    ("Pool", &["hashbalancefactor", "hashbalance"], Key("bounded_load")),
+    ("Pool", &["draintime", "deregistrationdelay", "connectiondraining"], Key("drain_timeout")),
+    ("Pool", &["onmarkeddown", "closeonunhealthy"], Key("on_unhealthy")),
+    ("Pool", &["id", "label"], Key("name")),
+    ("Pool", &["maxconn", "maxconnections"], Note("each backend has its own `max_connections`")),
+    ("Pool", &["connecttimeout", "timeout", "timeouts"], Note("`timeouts` stand in the listener; a check's `timeout` in `health_check`")),
+    ("Pool", &["mode"], Note("`mode` stands in the listener or route")),
+
+    ("BackendFields", &["addr", "url", "server", "host", "hostname", "ip", "endpoint", "target", "socketaddress", "uri"], Key("address")),
+    ("BackendFields", &["id", "label"], Key("name")),
+    ("BackendFields", &["maxconn", "maxconns", "connections", "limit"], Key("max_connections")),
+    ("BackendFields", &["standby", "spare", "fallback", "reserve"], Key("backup")),
+    ("BackendFields", &["loadbalancingweight", "share"], Key("weight")),
+    ("BackendFields", &["port"], Note("the port is part of `address`: \"10.0.0.11:8080\"")),
+    ("BackendFields", &["check", "healthcheck", "health"], Note("checks are the pool's: `health_check`")),
+    ("BackendFields", &["tls", "ssl", "verify", "ca", "sni"], Note("TLS is the pool's: `tls`")),
+    ("BackendFields", &["down", "disabled", "drain", "enabled"], Note("a backend that gets no new connections has `weight: 0`")),
+    ("BackendFields", &["priority", "tier"], Note("there are two tiers: backends with `backup: true` serve when no other can")),
+
+    ("HealthCheck", &["kind", "protocol", "mode", "check", "method"], Key("type")),
+    ("HealthCheck", &["uri", "url", "httppath", "endpoint", "target"], Key("path")),
+    ("HealthCheck", &["expect", "expected", "expectstatus", "code", "codes", "statuscode", "statuscodes", "expectedstatuses", "httpstatus", "match", "matcher"], Key("status")),
+    ("HealthCheck", &["inter", "every", "period", "periodseconds", "checkinterval"], Key("interval")),
+    ("HealthCheck", &["timeoutcheck", "timeoutseconds", "checktimeout"], Key("timeout")),
+    ("HealthCheck", &["healthythreshold", "healthy", "passes", "successthreshold", "successes"], Key("rise")),
+    ("HealthCheck", &["unhealthythreshold", "unhealthy", "fails", "maxfails", "failurethreshold", "failures", "retries"], Key("fall")),
+    ("HealthCheck", &["sni", "tlsname", "checksni"], Key("server_name")),
+    ("HealthCheck", &["hostname", "hosthdr", "hostheader"], Key("host")),
+    ("HealthCheck", &["tls", "ssl", "https", "scheme"], Note("a check speaks TLS where the pool has `tls`; `type: tls` asks for a handshake alone")),
+
+    ("PassiveCheck", &["maxfails", "fails", "errors", "errorlimit", "consecutive5xx", "consecutiveerrors", "consecutivegatewayfailure", "threshold"], Key("failures")),
+    ("PassiveCheck", &["failtimeout", "interval", "within", "period"], Key("window")),
+    ("PassiveCheck", &["baseejectiontime", "ejectiontime", "ejecttime", "duration", "ejectfor"], Key("eject")),
+    ("PassiveCheck", &["maxejectionpercent", "maxejection"], Key("max_ejected")),
+    ("PassiveCheck", &["enabled", "type"], Note("it is on by default; `passive_check: null` turns it off")),
+
+    ("PoolTls", &["cafile", "cacert", "cacertificate", "cacertificates", "cas", "trustedca", "rootca", "rootcas", "roots", "trust", "trustedcertificates", "ssltrustedcertificate", "proxyssltrustedcertificate", "certificateauthority"], Key("ca")),
+    ("PoolTls", &["sni", "hostname", "host", "name", "proxysslname", "verifyhost", "verifyname"], Key("server_name")),
+    ("PoolTls", &["verifypeer", "verifycertificate", "sslverify", "proxysslverify", "validate"], Key("verify")),
+    ("PoolTls", &["insecureskipverify", "insecure", "skipverify", "tlsskipverify", "trustall", "novalidate"], Not("verify")),
+    ("PoolTls", &["mintlsversion", "minprotocolversion", "tlsminimumprotocolversion", "sslminver", "minversion", "protocols", "sslprotocols", "proxysslprotocols", "version", "tlsversion"], Key("min_version")),
+    ("PoolTls", &["alpnprotocols"], Key("alpn")),
+    ("PoolTls", &["cert", "crt", "key", "certificate", "certificates", "clientcertificate", "proxysslcertificate"], Note("a certificate of weir's own for backends is not supported yet")),
+
+    ("Profile", &["certificate", "cert", "certs", "crt", "crts", "pem", "sslcertificate", "keypair", "keypairs", "tlscertificates", "bindcrt"], Key("certificates")),
+    ("Profile", &["sslcertificatekey", "key", "privatekey", "keyfile"], Note("cert and key stand together: `certificates: [{cert: a.pem, key: a.key}]`")),
+    ("Profile", &["mintlsversion", "minprotocolversion", "tlsminimumprotocolversion", "sslminver", "protocolversions", "sslprotocols", "protocols", "version", "tlsversion"], Key("min_version")),
+    ("Profile", &["alpnprotocols", "nextprotos"], Key("alpn")),
+    ("Profile", &["strictsni", "snistrict", "snifallback", "unknownname"], Key("unknown_sni")),
+    ("Profile", &["session", "resumption", "sessionresumption"], Key("sessions")),
+    ("Profile", &["sessiontickets", "sslsessiontickets", "tickets"], Inside("sessions", "tickets")),
+    ("Profile", &["sslsessiontimeout", "sessiontimeout"], Inside("sessions", "ticket_lifetime")),
+    ("Profile", &["clientca", "cafile", "ca", "verify", "mtls", "sslclientcertificate", "sslverifyclient", "clientcert"], Note("certificates of clients are not supported yet")),
+    ("Profile", &["ciphers", "ciphersuites", "sslciphers", "curves", "eccurves"], Note("suites and groups cannot be chosen yet")),
+
+    ("Certificate", &["crt", "certificate", "sslcertificate", "pem", "certfile", "certificatefile", "certificatechain", "chain", "fullchain", "public"], Key("cert")),
+    ("Certificate", &["privatekey", "keyfile", "sslcertificatekey", "privkey", "private"], Key("key")),
+
+    ("Sessions", &["sessiontickets", "ticket", "sslsessiontickets"], Key("tickets")),
+    ("Sessions", &["lifetime", "timeout", "sessiontimeout", "ticketlife"], Key("ticket_lifetime")),
+    ("Sessions", &["cachesize", "sessioncache", "sslsessioncache", "size"], Key("cache")),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::shape;
+    use crate::words::squash;
+
+    #[test]
+    fn every_row_leads_to_a_key_that_is_supported() {
+        let mut seen = HashSet::new();
+        for (section, words, means) in WORDS {
+            let known = shape::keys(section);
+            assert!(!known.is_empty(), "{section} is no section");
+            let has = |key: &str| assert!(known.contains(&key), "{section} has no {key}");
+            match means {
+                Key(key) | Not(key) => has(key),
+                Inside(inner, key) => {
+                    has(inner);
+                    let Some(shape::Kind::Section(inner)) = shape::kind(section, inner) else {
+                        panic!("{section}.{inner} is no section")
+                    };
+                    assert!(shape::keys(inner).contains(key), "{inner} has no {key}");
+                }
+                Note(_) => {}
+            }
+            for word in *words {
+                assert_eq!(*word, squash(word), "write it without case and separators");
+                assert!(seen.insert((section, word)), "{section}: {word} stands twice");
+                let own = known.iter().any(|key| squash(key) == *word);
+                assert!(
+                    !own || matches!(means, Key(key) if squash(key) == *word),
+                    "{section} has the key {word}"
+                );
+            }
+        }
+    }
+}

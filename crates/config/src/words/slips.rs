@@ -1,0 +1,235 @@
+//! What YAML takes for something else than it was meant to be, in words that name the slip and mend it.
+//!
+//! In: the line at which the YAML library gave up, and what it said. Out: the place of the slip, the message, and the
+//! text as it must be written. Pure.
+
+use std::net::Ipv6Addr;
+
+use super::shown;
+
+/// A slip in a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Slip {
+    /// In which line it is: the one before may be to blame.
+    pub(crate) line: usize,
+    /// From 1, in characters.
+    pub(crate) column: usize,
+    pub(crate) message: String,
+    pub(crate) hint: String,
+}
+
+/// What is wrong at a place where the YAML library gave up. `line` gives the text of a line, from 1.
+pub(crate) fn at<'l>(
+    (number, column): (usize, usize),
+    error: &str,
+    line: impl Fn(usize) -> &'l str,
+) -> Option<Slip> {
+    let slip = |number: usize, column: usize, message: String, hint: String| {
+        Some(Slip { line: number, column, message, hint })
+    };
+    let text: Vec<char> = line(number).chars().take(LONGEST_LINE).collect();
+    let at = column.saturating_sub(1).min(text.len());
+    if error.contains("scanning an alias") || error.contains("unknown anchor") {
+        let start = text.iter().take(at + 1).rposition(|c| *c == '*')?;
+        let token = token(&text, start);
+        let (message, hint) = alias(&token, error.contains("unknown anchor"));
+        return slip(number, start + 1, message, hint);
+    }
+    if let Some((start, token)) = bracketed(&text, at) {
+        let message = format!("`{}` needs quotes: in YAML `[` begins a list", shown(&token));
+        return slip(number, start + 1, message, format!("write `\"{token}\"`"));
+    }
+    if let Some(start) = find(&text, "{{").or_else(|| find(&text, "{%")) {
+        let message = "`{{` and `{%` are of a template, which has to be filled in first".to_owned();
+        return slip(number, start + 1, message, "weir's own variables are written \"${NAME}\"".to_owned());
+    }
+    let (opened, opened_column) = context(error).unwrap_or((number, column));
+    if error.contains("cannot start any token") {
+        let start = at;
+        let first = text.get(start)?;
+        if *first != '\t' {
+            let token = token(&text, start);
+            let message = format!("`{}` needs quotes: in YAML no text begins with `{first}`", shown(&token));
+            return slip(number, start + 1, message, format!("write `\"{}\"`", shown(&token)));
+        }
+    }
+    if error.contains("could not find expected ':'") || error.contains("mapping values are not allowed") {
+        for number in [number, opened, number.saturating_sub(1)] {
+            if let Some((column, key, value)) = glued(line(number)) {
+                let message = format!("a space is missing behind `{key}:`");
+                return slip(number, column, message, format!("write `{key}: {value}`"));
+            }
+        }
+    }
+    let message_and_hint = structure(error, number, &text, at, (opened, opened_column))?;
+    let (here, message, hint) = message_and_hint;
+    slip(here.0, here.1, message, hint)
+}
+
+type Place = (usize, usize);
+
+/// Slips in how the file is put together: colons, brackets, quotes, indentation.
+fn structure(
+    error: &str,
+    number: usize,
+    text: &[char],
+    at: usize,
+    opened: Place,
+) -> Option<(Place, String, String)> {
+    let here = (number, at + 1);
+    let slip = |place: Place, message: &str, hint: &str| Some((place, message.to_owned(), hint.to_owned()));
+    if error.contains("mapping values are not allowed") {
+        let hint = "a text with `: ` in it needs quotes; a section begins on a line of its own";
+        return slip(here, "a second `: ` stands in this line", hint);
+    }
+    if error.contains("could not find expected ':'") {
+        let hint = "a line is `key: value` or `- element`";
+        return slip(opened, "this is neither a key with a colon nor a list element", hint);
+    }
+    if error.contains("did not find expected ',' or") {
+        let open = if error.contains("flow sequence") { '[' } else { '{' };
+        let message = format!("the `{open}` is not closed, or a comma is missing behind an element");
+        return slip(opened, &message, &format!("found out in line {number}"));
+    }
+    if error.contains("quoted scalar") {
+        return slip(opened, "the quote is not closed", &format!("found out in line {number}"));
+    }
+    let unexpected = error.contains("did not find expected key") || error.contains("expected '-' indicator");
+    if unexpected && !text.contains(&'\t') {
+        let indent = text.iter().take_while(|c| **c == ' ').count();
+        let (line, column) = opened;
+        if indent != at {
+            let hint = "a quote may be missing, here or in a line above";
+            return slip(here, "something stands behind the end of a value", hint);
+        }
+        if here.1 == column && error.contains("'-' indicator") {
+            let hint =
+                "an element begins with `- `; a key of the section around the list stands further left";
+            return slip(
+                here,
+                &format!("this stands in the list of line {line}, and is no element of it"),
+                hint,
+            );
+        }
+        let hint =
+            format!("the keys of a section begin in one column: here in column {column}, as in line {line}");
+        return slip(here, "the indentation of this line fits nothing above it", &hint);
+    }
+    if error.contains("more than one document") {
+        let hint = "more files are named by `include`";
+        return slip(here, "`---` begins a second document, and weir reads one", hint);
+    }
+    None
+}
+
+fn alias(token: &str, unknown: bool) -> (String, String) {
+    let message = format!("`{}` needs quotes: in YAML `*` begins an alias", shown(token));
+    let port = token.strip_prefix("*:").filter(|port| port.parse::<u16>().is_ok());
+    let mended = match (port, token.strip_prefix('*')) {
+        (Some(port), _) => format!(":{port}"),
+        // Without the dot it is no wildcard.
+        (None, Some(rest)) if !rest.is_empty() && !rest.starts_with(['.', ':']) && rest.contains('.') => {
+            format!("*.{rest}")
+        }
+        _ => token.to_owned(),
+    };
+    if unknown {
+        let message = format!("there is no anchor `&{}` before this", shown(token.trim_start_matches('*')));
+        return (message, "in YAML `*` begins an alias; a text that begins with it needs quotes".to_owned());
+    }
+    (message, format!("write `\"{}\"`", shown(&mended)))
+}
+
+/// The plain text that begins here.
+fn token(text: &[char], start: usize) -> String {
+    let ends = |index: usize, c: char| {
+        c.is_whitespace()
+            || matches!(c, ',' | ']' | '}')
+            || c == ':' && text.get(index + 1).is_none_or(|next| next.is_whitespace())
+    };
+    let rest = text.iter().enumerate().skip(start);
+    rest.take_while(|(index, c)| !ends(*index, **c)).map(|(_, c)| *c).collect()
+}
+
+/// An IPv6 address in brackets without quotes, the nearest to `at` that begins before it.
+fn bracketed(text: &[char], at: usize) -> Option<(usize, String)> {
+    let starts: Vec<usize> = (0..text.len()).filter(|index| text.get(*index) == Some(&'[')).collect();
+    let read = |start: usize| {
+        let inside: String = text.iter().skip(start + 1).take_while(|c| **c != ']').collect();
+        let address = inside.split('%').next().unwrap_or_default();
+        // In a list of such addresses one without a bracket behind it is an element.
+        address.parse::<Ipv6Addr>().ok()?;
+        let quoted =
+            start.checked_sub(1).and_then(|before| text.get(before)).is_some_and(|c| matches!(c, '"' | '\''));
+        let behind = start + inside.chars().count() + 2;
+        let port: String = match text.get(behind) {
+            Some(':') => text.iter().skip(behind + 1).take_while(|c| c.is_ascii_digit()).collect(),
+            _ => String::new(),
+        };
+        let port = if port.is_empty() { "443".to_owned() } else { port };
+        (!quoted).then(|| (start, format!("[{inside}]:{port}")))
+    };
+    let found = starts.into_iter().filter_map(read);
+    found.min_by_key(|(start, _)| start.abs_diff(at))
+}
+
+fn find(text: &[char], wanted: &str) -> Option<usize> {
+    let wanted: Vec<char> = wanted.chars().collect();
+    text.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// `key:value`, as its column, key and value, where the key could be one of weir's.
+fn glued(line: &str) -> Option<(usize, String, String)> {
+    let content = line.trim_start_matches([' ', '-', '{', '?']);
+    let column = line.chars().count() - content.chars().count() + 1;
+    let (key, value) = content.split_once(':')?;
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let value = value.split(" #").next().unwrap_or_default().trim_end();
+    let glued = is_key && value.chars().next().is_some_and(|c| !c.is_whitespace() && c != ':');
+    (glued && value.len() < LONGEST_VALUE).then(|| (column, key.to_owned(), value.to_owned()))
+}
+
+/// Where the thing began that the parser was in: `… at line 3 column 5` behind `while`.
+fn context(error: &str) -> Option<(usize, usize)> {
+    let (_, behind) = error.rsplit_once(", while ")?;
+    let (_, place) = behind.rsplit_once(" at line ")?;
+    let (line, column) = place.split_once(" column ")?;
+    Some((line.parse().ok()?, column.parse().ok()?))
+}
+
+/// Characters of a line that are looked at.
+const LONGEST_LINE: usize = 10_000;
+/// Bytes of a value that is repeated in a hint.
+const LONGEST_VALUE: usize = 80;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_that_are_wildcards() {
+        let one = |line: &str, column| at((1, column), "while scanning an alias", |_| line).unwrap();
+        let found = one("      - match: {sni: [*.example.com, b]}", 25);
+        assert_eq!((found.column, found.hint.as_str()), (23, "write `\"*.example.com\"`"));
+        assert_eq!(one("sni: *example.com", 13).hint, "write `\"*.example.com\"`");
+        assert_eq!(one("address: *:443", 11).hint, "write `\":443\"`");
+        assert_eq!(one("sni: *", 7).hint, "write `\"*\"`");
+    }
+
+    #[test]
+    fn addresses_in_brackets() {
+        let text = |line: &str| line.chars().collect::<Vec<_>>();
+        let found = bracketed(&text("address: [::1]:443"), 10);
+        assert_eq!(found, Some((9, "[::1]:443".to_owned())));
+        let found = bracketed(&text("backends: [\"[::1]:1\", [fd00::2]:80]"), 23);
+        assert_eq!(found, Some((22, "[fd00::2]:80".to_owned())));
+        assert_eq!(bracketed(&text("backends: [a, b]"), 3), None);
+    }
+
+    #[test]
+    fn keys_without_a_space() {
+        assert_eq!(glued("  - name:web"), Some((5, "name".into(), "web".into())));
+        assert_eq!(glued("  - name: web"), None);
+        assert_eq!(glued("  - ::1"), None);
+    }
+}

@@ -1,0 +1,142 @@
+//! Turns: how much bulk a worker moves between two looks at its sockets and timers.
+//!
+//! A flow with endless bytes would keep its worker from everything else, and a hundred of them a hundred times longer. So
+//! bulk moves in turns: between two looks of the runtime at sockets and timers, all flows in bulk together have one
+//! allowance of bytes and time. A flow that finds it used up waits in line, and the first in line gets the next one.
+//! Whatever else the worker serves waits for one allowance at most, however many flows are in bulk. A flow that moves
+//! little needs no turn.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::Instant;
+
+/// A flow's place in line, and then its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ticket(u32);
+
+/// Shares a worker's time out among its flows in bulk. [`Turns::conduct`] must run beside them, on the same thread.
+#[derive(Debug)]
+pub struct Turns {
+    /// The flow whose turn it is.
+    granted: Cell<Option<Ticket>>,
+    /// What is left of the allowance.
+    bytes: Cell<usize>,
+    /// When the allowance ends; `None` until something of it has been used.
+    until: Cell<Option<Instant>>,
+    /// At most one entry a flow; that of a flow which is gone costs one turn.
+    line: RefCell<VecDeque<(Ticket, Waker)>>,
+    drawn: Cell<u32>,
+    /// The allowance has been touched since the last look.
+    busy: Cell<bool>,
+    begun: Notify,
+}
+
+/// Bytes between two looks: in offload 16 full reads, in passthrough two or more full pipes.
+const BYTES: usize = 2 << 20;
+/// Time between two looks. It is seen after each step, which moves a full read or a full pipe at most.
+const TIME: Duration = Duration::from_millis(1);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self {
+            granted: Cell::default(),
+            bytes: Cell::new(BYTES),
+            until: Cell::default(),
+            line: RefCell::default(),
+            drawn: Cell::default(),
+            busy: Cell::default(),
+            begun: Notify::new(),
+        }
+    }
+}
+
+impl Turns {
+    /// Whether the flow may go on. If not, it has a place in line, and its task is woken when its turn comes.
+    pub(crate) fn poll_take(&self, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> Poll<()> {
+        if ticket.is_some_and(|mine| self.is_in_line(mine)) {
+            return Poll::Pending;
+        }
+        // A ticket that is neither in line nor granted was granted before a look and not used until after it.
+        let has_turn = self.granted.get() == *ticket && (ticket.is_some() || self.line.borrow().is_empty());
+        if !self.busy.replace(true) {
+            self.begun.notify_one();
+        }
+        if has_turn && self.has_left() {
+            *ticket = ticket.or_else(|| Some(self.draw()));
+            self.granted.set(*ticket);
+            return Poll::Ready(());
+        }
+        let mine = self.draw();
+        *ticket = Some(mine);
+        self.line.borrow_mut().push_back((mine, cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// `bytes` of the allowance have been used.
+    pub(crate) fn spend(&self, bytes: usize) {
+        self.bytes.set(self.bytes.get().saturating_sub(bytes));
+    }
+
+    /// The flow has nothing more to move now: the next in line gets what is left of the allowance.
+    pub(crate) fn pass_on(&self, ticket: &mut Option<Ticket>) {
+        if ticket.is_some() && self.granted.get() == *ticket {
+            *ticket = None;
+            self.granted.set(None);
+            if self.has_left() {
+                self.grant_next();
+            }
+        }
+    }
+
+    /// Grants the turns, one after each look of the runtime at sockets and timers. Never ends.
+    ///
+    /// # Cancel safety
+    /// Once it is dropped, flows in bulk wait until it runs again.
+    pub async fn conduct(&self) {
+        loop {
+            self.begun.notified().await;
+            loop {
+                // The runtime wakes a task that yields after it has looked, and behind all that the look has woken.
+                yield_now().await;
+                self.granted.set(None);
+                self.until.set(None);
+                self.bytes.set(BYTES);
+                if !self.grant_next() {
+                    break;
+                }
+            }
+            self.busy.set(false);
+        }
+    }
+
+    fn is_in_line(&self, ticket: Ticket) -> bool {
+        // The line is in the order of the tickets.
+        self.line.borrow().front().is_some_and(|(first, _)| ticket.0.wrapping_sub(first.0) < u32::MAX / 2)
+    }
+
+    fn grant_next(&self) -> bool {
+        let Some((ticket, waker)) = self.line.borrow_mut().pop_front() else { return false };
+        self.granted.set(Some(ticket));
+        waker.wake();
+        true
+    }
+
+    /// Some of the allowance is left. It begins to run out when this is asked for the first time after a look.
+    fn has_left(&self) -> bool {
+        let now = Instant::now();
+        let until = self.until.get().unwrap_or(now + TIME);
+        self.until.set(Some(until));
+        now < until && self.bytes.get() > 0
+    }
+
+    fn draw(&self) -> Ticket {
+        let number = self.drawn.get();
+        // Tickets live for a few turns, so those of the same number never meet.
+        self.drawn.set(number.wrapping_add(1));
+        Ticket(number)
+    }
+}
