@@ -8,12 +8,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
@@ -28,14 +28,20 @@ pub enum Bound {
     Unix(UnixListener, SocketFile),
 }
 
-/// The file of a Unix socket, removed when dropped.
+/// The file of a Unix socket, removed when dropped: unless another socket has taken its place.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    file: Identity,
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_file(&self.0) {
-            tracing::debug!(path = %self.0.display(), %error, "cannot remove the admin socket");
+        if identity(&self.path) != Some(self.file) {
+            return;
+        }
+        if let Err(error) = fs::remove_file(&self.path) {
+            tracing::debug!(path = %self.path.display(), %error, "cannot remove the admin socket");
         }
     }
 }
@@ -43,14 +49,18 @@ impl Drop for SocketFile {
 /// Binds the address. A Unix socket that nobody listens on any more is replaced; it gets mode 0660.
 ///
 /// # Errors
-/// When the address is in use, or cannot be had.
+/// When the address is in use, may be in use, or cannot be had.
+///
+/// # Cancel safety
+/// Cancel safe.
 pub async fn bind(address: &AdminAddress) -> io::Result<Bound> {
     match address {
         AdminAddress::Tcp(address) => Ok(Bound::Tcp(TcpListener::bind(address).await?)),
         AdminAddress::Unix(path) => {
-            remove_stale(path)?;
+            remove_stale(path).await?;
             let listener = UnixListener::bind(path)?;
-            let file = SocketFile(path.clone());
+            let file = identity(path).ok_or(io::ErrorKind::NotFound)?;
+            let file = SocketFile { path: path.clone(), file };
             fs::set_permissions(path, Permissions::from_mode(MODE))?;
             Ok(Bound::Unix(listener, file))
         }
@@ -103,19 +113,56 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, transport: Transp
     }
 }
 
-/// A socket file that refuses connections belongs to a process that is gone.
-fn remove_stale(path: &Path) -> io::Result<()> {
-    let Ok(found) = fs::symlink_metadata(path) else { return Ok(()) };
-    if !found.file_type().is_socket() {
-        return Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "there is a file of that name, and it is no socket",
-        ));
+/// Device and inode: what a file is, whatever its name.
+type Identity = (u64, u64);
+
+/// What stands at this path, if it is a socket.
+fn identity(path: &Path) -> Option<Identity> {
+    let found = fs::symlink_metadata(path).ok()?;
+    found.file_type().is_socket().then(|| (found.dev(), found.ino()))
+}
+
+/// A socket file that refuses connections belongs to a process that is gone, and is removed. Every other answer, or
+/// none, may come from one that lives. Never waits: connect(2) of a non-blocking Unix socket does not.
+async fn remove_stale(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path).is_err() {
+        // If it is there all the same, bind(2) says why it cannot be had.
+        return Ok(());
     }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => Err(io::ErrorKind::AddrInUse.into()),
-        Err(_) => fs::remove_file(path),
+    let Some(found) = identity(path) else {
+        return Err(error(io::ErrorKind::AlreadyExists, "there is a file of that name, and it is no socket"));
+    };
+    for last in [false, true] {
+        let Err(refused) = UnixStream::connect(path).await else {
+            return Err(error(io::ErrorKind::AddrInUse, "a process listens there already"));
+        };
+        match refused.kind() {
+            io::ErrorKind::NotFound => return Ok(()),
+            // Another process may have bound it in this moment, and listens in the next.
+            io::ErrorKind::ConnectionRefused if !last => sleep(BETWEEN).await,
+            io::ErrorKind::ConnectionRefused => {}
+            // EAGAIN: its backlog is full.
+            io::ErrorKind::WouldBlock => {
+                return Err(error(
+                    io::ErrorKind::AddrInUse,
+                    "a process listens there already, and is not answering",
+                ));
+            }
+            kind => {
+                let message = format!(
+                    "there is a socket that may be in use, and it cannot be asked ({refused}): \
+                     if it belongs to no process, remove it"
+                );
+                return Err(io::Error::new(kind, message));
+            }
+        }
     }
+    // Not one that has come in its place meanwhile.
+    if identity(path) == Some(found) { fs::remove_file(path) } else { Ok(()) }
+}
+
+fn error(kind: io::ErrorKind, message: &str) -> io::Error {
+    io::Error::new(kind, message)
 }
 
 /// Callers at once; more wait.
@@ -128,5 +175,81 @@ const CONVERSATION: Duration = Duration::from_secs(30);
 const REQUEST_MAX: usize = 16 * 1024;
 /// After an error of accept(2): most likely no descriptor is free.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Between two questions to a socket that refuses: longer than a process needs from bind(2) to listen(2).
+const BETWEEN: Duration = Duration::from_millis(50);
 /// Owner and group may read and write.
 const MODE: u32 = 0o660;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener as Listening;
+    use std::time::Instant;
+
+    async fn refused(path: &Path) -> String {
+        let began = Instant::now();
+        let refused = bind(&AdminAddress::Unix(path.to_owned())).await.unwrap_err().to_string();
+        assert!(began.elapsed() < Duration::from_secs(2), "it waited");
+        refused
+    }
+
+    async fn bound(path: &Path) -> Bound {
+        bind(&AdminAddress::Unix(path.to_owned())).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_a_process_that_is_gone_is_replaced_and_removed_at_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        drop(Listening::bind(&path).unwrap());
+        let bound = bound(&path).await;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, MODE);
+        assert!(refused(&path).await.contains("listens there already"));
+        drop(bound);
+        assert!(!path.exists());
+    }
+
+    #[tokio::test]
+    async fn a_live_socket_is_never_taken_whatever_it_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let file = |path: &Path| identity(path).unwrap();
+
+        // Nobody accepts there, and its backlog is full: a blocking connect(2) would wait for ever.
+        let hung = Listening::bind(&path).unwrap();
+        rustix::net::listen(&hung, 0).unwrap();
+        let mut waiting = Vec::new();
+        while let Ok(stream) = UnixStream::connect(&path).await {
+            waiting.push(stream);
+        }
+        let before = file(&path);
+        assert!(refused(&path).await.contains("is not answering"));
+        assert_eq!(file(&path), before);
+        drop((hung, waiting));
+        fs::remove_file(&path).unwrap();
+
+        // One of another kind refuses with EPROTOTYPE.
+        let datagrams = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let before = file(&path);
+        assert!(refused(&path).await.contains("may be in use"));
+        assert_eq!(file(&path), before);
+        drop(datagrams);
+        fs::remove_file(&path).unwrap();
+
+        fs::write(&path, "text").unwrap();
+        assert!(refused(&path).await.contains("it is no socket"));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "text");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_has_taken_its_place_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let first = bound(&path).await;
+        fs::remove_file(&path).unwrap();
+        let second = Listening::bind(&path).unwrap();
+        drop(first);
+        assert!(path.exists(), "it is another process's now");
+        drop(second);
+    }
+}
