@@ -68,7 +68,7 @@ impl Plane {
         let plan = Arc::new(plan(&file, &metrics));
         let listener = Arc::clone(&plan.listeners[0].metrics);
         let lanes = bind::sockets(&plan, 1, &[]).unwrap();
-        let (log, writer) = Log::start(Format::Json, io::sink(), Arc::clone(&metrics)).unwrap();
+        let (log, writer) = Log::start(Format::Json, io::sink(), &metrics).unwrap();
         let plane = DataPlane::start(Node::new(plan, metrics, 10_000), lanes, Some(&log)).unwrap();
         counting::watch(thread());
         Self {

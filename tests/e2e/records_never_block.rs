@@ -80,5 +80,11 @@ async fn of_a_reader_that_is_gone() {
         stream.rest().await;
     }
     assert!(weir.try_wait().unwrap().is_none(), "a closed pipe ended weir");
-    assert_eq!(http::get(admin.addr(), "/healthz").await.unwrap().status, 200);
+    eventually(Duration::from_secs(10), "each lost record is counted", async || {
+        let answer = http::get(admin.addr(), "/metrics").await.map_err(|error| error.to_string())?;
+        let lost = Metrics::parse(&answer.body)
+            .count("weir_access_records_dropped_total", &[("reason", "write_failed")]);
+        if lost == 20 { Ok(()) } else { Err(format!("{lost}")) }
+    })
+    .await;
 }

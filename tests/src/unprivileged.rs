@@ -4,6 +4,7 @@ use crate::weir::binary;
 use std::fs::{Permissions, copy, hard_link, set_permissions};
 use std::os::unix::fs::PermissionsExt;
 use tempfile::TempDir;
+use tokio::process::Command;
 
 /// A user without privileges, `nobody` on most systems.
 const NOBODY: &str = "65534";
@@ -37,6 +38,15 @@ impl Default for Unprivileged {
 }
 
 impl Unprivileged {
+    /// Another program, run by the same user.
+    pub fn command(&self, program: &str) -> Command {
+        let by = self.words.iter().position(|word| word == "sh").unwrap_or_default();
+        let mut words = self.words[..by].iter().map(String::as_str).chain([program]);
+        let mut command = Command::new(words.next().unwrap_or(program));
+        command.args(words);
+        command
+    }
+
     /// The command line that runs weir.
     pub fn words(&self) -> &[String] {
         &self.words

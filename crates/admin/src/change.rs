@@ -71,6 +71,9 @@ impl Admin {
                 let errors = [format!("error: {error}")];
                 json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
             }
+            Err(error @ ReloadError::NoThread(_)) => {
+                refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
+            }
             Err(error @ ReloadError::Panicked) => {
                 refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
             }

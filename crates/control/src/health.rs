@@ -7,6 +7,7 @@
 
 use crate::log_throttle::LogThrottle;
 use crate::probe::{self, Checked, Failed};
+use crate::supervise::supervise;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,7 +90,8 @@ impl Checks {
         let (stop, shared) = (self.stop.clone(), self.shared.clone());
         self.shared.tracker.spawn(async move {
             // Cancelled or finished: both are the end of it.
-            let _ended = stop.run_until_cancelled_owned(watch_over(receiver, shared)).await;
+            let watch = supervise("health checks", || watch_over(receiver.clone(), shared.clone()));
+            let _ended = stop.run_until_cancelled_owned(watch).await;
         });
         sender
     }

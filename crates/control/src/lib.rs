@@ -1,5 +1,7 @@
 //! weir-control: what runs beside the data plane, on a thread of its own.
 //!
+//! - [`aside`] a thread for what reads files.
+//! - [`supervise`] tasks that are begun again if they panic.
 //! - [`probe`] one question to one backend: tcp, tls, http.
 //! - [`health`] asks backends whether they are well, and tells the pools.
 //! - [`discovery`] asks DNS for the backends that are names.
@@ -7,10 +9,12 @@
 //! - `log_throttle` holds lines of the log back where something flaps.
 //! - [`control`] reloads, what is set by hand, and what DNS answers: everything that changes while connections live.
 
+pub mod aside;
 pub mod control;
 pub mod discovery;
 pub mod health;
 pub mod probe;
+pub mod supervise;
 pub mod workshop;
 
 mod log_throttle;

@@ -36,14 +36,20 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Writes what is odd about it to the log.
+    /// Writes what is odd about it to the log. Of very many warnings the first ones: `check` shows all.
     pub fn log_warnings(&self) {
-        for warning in &self.warnings {
+        if let Some(more) = self.warnings.len().checked_sub(WARNINGS).filter(|more| *more > 0) {
+            tracing::warn!(more, "the configuration has more warnings than the log shows; see `weir check`");
+        }
+        for warning in self.warnings.iter().take(WARNINGS) {
             let (file, line, key) = (&warning.file, warning.line, &warning.key);
             tracing::warn!(file, line, key, "{}", warning.message);
         }
     }
 }
+
+/// Warnings of one configuration in the log.
+const WARNINGS: usize = 100;
 
 /// Which files a load read, and what they held before. Two looks compare only where they went the same way.
 #[derive(Clone, Debug, Default)]

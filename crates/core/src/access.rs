@@ -3,6 +3,7 @@
 //! The road never waits for a disk or a pipe: records pass through a bounded queue, and what does not fit is
 //! dropped and counted. Text from clients (the SNI, the ALPN) is escaped and cut.
 
+use crate::lines::{self, Lines};
 use crate::outcome::{How, Outcome, Side};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -10,8 +11,6 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 use weir_metrics::Metrics;
 use weir_tls::Session;
@@ -37,7 +36,7 @@ pub struct ConnectionId(pub u128);
 
 impl fmt::Display for ConnectionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:020x}", self.0)
+        write!(f, "{:032x}", self.0)
     }
 }
 
@@ -51,7 +50,7 @@ pub struct Draft {
 impl Draft {
     /// Queues the record, or drops and counts it. Never waits.
     pub(crate) fn send(self) {
-        self.log.send(self.entry);
+        self.log.lines.push(self.entry);
     }
 }
 
@@ -190,33 +189,25 @@ pub enum Format {
 /// The queue's entrance. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Log {
-    queue: SyncSender<Box<Entry>>,
-    metrics: Arc<Metrics>,
+    lines: Lines<Box<Entry>>,
     json: Arc<AtomicBool>,
 }
 
-/// The writer's thread; ends when every [`Log`] is gone, and has then written all that was queued.
+/// The thread that writes them.
 #[derive(Debug)]
-pub struct Writer {
-    thread: JoinHandle<()>,
-    /// Disconnected when the thread has ended.
-    ended: Receiver<()>,
-}
+pub struct Writer(lines::Writer<Box<Entry>>);
 
 impl Writer {
-    /// Waits until all that was queued is written, but at most a second: whoever reads the records may have
-    /// stopped. Every [`Log`] must be gone.
-    pub fn finish(self) {
-        match self.ended.recv_timeout(LAST_WORDS) {
-            Err(RecvTimeoutError::Timeout) => {
-                tracing::warn!("nobody reads the access records; those that were queued are lost");
-            }
-            _ => {
-                if self.thread.join().is_err() {
-                    tracing::error!("the access log's writer panicked");
-                }
-            }
+    /// Waits until all that was queued is written, but at most a second: the reader of the records may have stopped.
+    pub fn finish(&self) {
+        if !self.0.flush(LAST_WORDS) {
+            tracing::warn!("nobody reads the access records; those that were queued are lost");
         }
+    }
+
+    /// Why records could not be written the last time that there were any; `None` if all could.
+    pub fn failure(&self) -> Option<String> {
+        self.0.failure()
     }
 }
 
@@ -228,20 +219,20 @@ impl Log {
     pub fn start(
         format: Format,
         out: impl Write + Send + 'static,
-        metrics: Arc<Metrics>,
+        metrics: &Metrics,
     ) -> io::Result<(Self, Writer)> {
-        let (queue, entries) = sync_channel(QUEUE);
-        let (end, ended) = sync_channel(0);
         let json = Arc::new(AtomicBool::new(format == Format::Json));
         let now = Arc::clone(&json);
-        let thread = thread::Builder::new().name("weir-access".into()).spawn(move || {
-            write(&now, out, &entries);
-            drop(end);
-        })?;
-        Ok((Self { queue, metrics, json }, Writer { thread, ended }))
+        let render = move |entry: Box<Entry>, text: &mut Vec<u8>| {
+            let format = if now.load(Ordering::Relaxed) { Format::Json } else { Format::Text };
+            // Writing to a Vec does not fail, and every field of a record has a form in JSON.
+            drop(write_line(format, text, &entry.line()));
+        };
+        let (lines, writer) = Lines::start("weir-access", QUEUE, metrics.access_dropped(), out, render)?;
+        Ok((Self { lines, json }, Writer(writer)))
     }
 
-    /// What changes the format of the records that are written from then on. Does not keep the writer going.
+    /// What changes the format of the records that are written from then on.
     pub fn format_switch(&self) -> FormatSwitch {
         FormatSwitch(Arc::clone(&self.json))
     }
@@ -249,12 +240,6 @@ impl Log {
     /// Begins the record of a connection.
     pub fn draft(&self, opening: Opening) -> Draft {
         Draft { log: self.clone(), entry: Box::new(Entry::new(opening)) }
-    }
-
-    fn send(&self, entry: Box<Entry>) {
-        if self.queue.try_send(entry).is_err() {
-            self.metrics.access_dropped().inc();
-        }
     }
 }
 
@@ -275,24 +260,6 @@ const QUEUE: usize = 8192;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Most characters of a text from a client.
 const TEXT_MAX: usize = 256;
-
-fn write(json: &AtomicBool, out: impl Write, entries: &Receiver<Box<Entry>>) {
-    let mut out = io::BufWriter::with_capacity(64 * 1024, out);
-    while let Ok(first) = entries.recv() {
-        let mut next = Some(first);
-        let format = if json.load(Ordering::Relaxed) { Format::Json } else { Format::Text };
-        // Everything that waits goes out in one write.
-        while let Some(entry) = next {
-            if let Err(error) = write_line(format, &mut out, &entry.line()) {
-                tracing::error!(%error, "cannot write an access record");
-            }
-            next = entries.try_recv().ok();
-        }
-        if let Err(error) = out.flush() {
-            tracing::error!(%error, "cannot write access records");
-        }
-    }
-}
 
 fn write_line(format: Format, out: &mut impl Write, line: &Line<'_>) -> io::Result<()> {
     match format {
@@ -386,7 +353,7 @@ mod tests {
 
     fn written(format: Format) -> String {
         let out = Shared::default();
-        let (log, writer) = Log::start(format, out.clone(), metrics()).unwrap();
+        let (log, writer) = Log::start(format, out.clone(), &metrics()).unwrap();
         let metrics = Arc::new(metrics().listener("edge"));
         let mut record = Record::open("passthrough", Arc::clone(&metrics), Some(log.draft(opening())));
         record.routed("offload", &"web".into());
@@ -408,7 +375,7 @@ mod tests {
         assert_eq!(lines[0]["mode"], "offload");
         assert_eq!(lines[0]["bytes_up"], 3);
         assert_eq!(lines[0]["tries"], 1);
-        assert_eq!(lines[0]["id"], "00000000000000000007");
+        assert_eq!(lines[0]["id"], "00000000000000000000000000000007");
         assert_eq!(lines[1]["outcome"], "internal", "one that is dropped is still accounted for");
     }
 
@@ -417,17 +384,6 @@ mod tests {
         let text = written(Format::Text);
         assert!(text.contains("outcome=ok side=client how=close_notify"), "{text}");
         assert!(text.contains("backend=\"b 1\""), "{text}");
-    }
-
-    #[test]
-    fn what_does_not_fit_is_counted() {
-        let (queue, _entries) = sync_channel(1);
-        let metrics = metrics();
-        let log = Log { queue, metrics: Arc::clone(&metrics), json: Arc::default() };
-        for _ in 0..3 {
-            log.send(Box::new(Entry::new(opening())));
-        }
-        assert_eq!(metrics.access_dropped().get(), 2);
     }
 
     #[test]

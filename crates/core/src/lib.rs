@@ -16,6 +16,8 @@
 //! - [`limits`] permits for connections, and the bound on unfinished hellos.
 //! - [`account`] the record: opened once, closed once.
 //! - [`outcome`] how a connection ended: closed sets.
+//! - [`lines`] what is written to stdout and stderr, by threads that nothing waits for.
+//! - [`pace`] a pace for lines of the log that may repeat.
 //! - [`access`] where records go.
 //! - [`error`] why a connection ended early: which stage, whose side, which outcome.
 
@@ -28,8 +30,10 @@ pub mod dialable;
 pub mod error;
 pub mod hello;
 pub mod limits;
+pub mod lines;
 pub mod memory;
 pub mod outcome;
+pub mod pace;
 pub mod peek;
 pub mod pick;
 pub mod pool;

@@ -39,7 +39,8 @@ pub(crate) struct Families {
     pub(crate) replays: IntCounterVec,
     pub(crate) limited: IntCounterVec,
     pub(crate) accept_errors: IntCounterVec,
-    pub(crate) access_dropped: IntCounter,
+    pub(crate) log_dropped: IntCounterVec,
+    pub(crate) access_dropped: IntCounterVec,
     pub(crate) panics: IntCounter,
     pub(crate) reload_successful: IntGauge,
     pub(crate) reload_timestamp: prometheus::Gauge,
@@ -211,10 +212,17 @@ impl Families {
                 &["listener", "reason"],
             )?,
             accept_errors: counters(r, names::ACCEPT_ERRORS, "Errors of accept(2).", &["listener", "error"])?,
-            access_dropped: counter(
+            log_dropped: counters(
+                r,
+                names::LOG_DROPPED,
+                "Lines of the log that were lost: the queue was full, or a write failed.",
+                &["reason"],
+            )?,
+            access_dropped: counters(
                 r,
                 names::ACCESS_DROPPED,
-                "Access records dropped: their queue was full.",
+                "Access records that were lost: the queue was full, or a write failed.",
+                &["reason"],
             )?,
             panics: counter(r, names::PANICS, "Connection tasks that ended in a panic.")?,
             reload_successful: gauge(

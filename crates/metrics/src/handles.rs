@@ -4,7 +4,7 @@
 //! happens once in a connection's life is looked up by its labels.
 
 use crate::families::Families;
-use prometheus::{Histogram, IntCounter, IntGauge};
+use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The counters of one listener.
@@ -255,6 +255,27 @@ impl WorkerMetrics {
             relay_buffer: all.relay_buffer.with_label_values(&[&worker]),
             pipes: all.pipes.with_label_values(&[&worker]),
         }
+    }
+}
+
+/// The counters of lines that were lost on their way out: of the log, or of the access records.
+#[derive(Clone, Debug)]
+pub struct LostLines {
+    /// Too many were waiting to be written.
+    pub queue_full: IntCounter,
+    /// The system refused to write them.
+    pub write_failed: IntCounter,
+}
+
+impl LostLines {
+    pub(crate) fn new(family: &IntCounterVec) -> Self {
+        let of = |reason| family.with_label_values(&[reason]);
+        Self { queue_full: of("queue_full"), write_failed: of("write_failed") }
+    }
+
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.queue_full.get() + self.write_failed.get()
     }
 }
 

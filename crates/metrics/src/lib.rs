@@ -15,5 +15,5 @@ mod families;
 mod forget;
 mod process;
 
-pub use handles::{BackendMetrics, Certificate, ListenerMetrics, PoolMetrics, WorkerMetrics};
+pub use handles::{BackendMetrics, Certificate, ListenerMetrics, LostLines, PoolMetrics, WorkerMetrics};
 pub use registry::Metrics;

@@ -62,7 +62,9 @@ pub const HELLO_REPLAYS: &str = "weir_hello_replays_total";
 pub const LIMITED: &str = "weir_limited_total";
 /// Errors of accept(2), by kind.
 pub const ACCEPT_ERRORS: &str = "weir_accept_errors_total";
-/// Access records dropped because their queue was full.
+/// Lines of the log that were lost, by reason.
+pub const LOG_DROPPED: &str = "weir_log_dropped_total";
+/// Access records that were lost, by reason.
 pub const ACCESS_DROPPED: &str = "weir_access_records_dropped_total";
 /// Connection tasks that ended in a panic.
 pub const PANICS: &str = "weir_connection_panics_total";

@@ -5,7 +5,7 @@
 
 use crate::families::Families;
 use crate::forget::forget;
-use crate::handles::{BackendMetrics, ListenerMetrics, PoolMetrics, WorkerMetrics};
+use crate::handles::{BackendMetrics, ListenerMetrics, LostLines, PoolMetrics, WorkerMetrics};
 use crate::names;
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
 use std::collections::BTreeMap;
@@ -111,9 +111,14 @@ impl Metrics {
         self.families.forget(&[("name", name)]);
     }
 
-    /// The counter of access records that were dropped.
-    pub fn access_dropped(&self) -> IntCounter {
-        self.families.access_dropped.clone()
+    /// The counters of log lines that were lost.
+    pub fn log_dropped(&self) -> LostLines {
+        LostLines::new(&self.families.log_dropped)
+    }
+
+    /// The counters of access records that were lost.
+    pub fn access_dropped(&self) -> LostLines {
+        LostLines::new(&self.families.access_dropped)
     }
 
     /// The counter of connection tasks that panicked.
@@ -172,6 +177,7 @@ const ALL: &[&str] = &[
     names::HELLO_REPLAYS,
     names::LIMITED,
     names::ACCEPT_ERRORS,
+    names::LOG_DROPPED,
     names::ACCESS_DROPPED,
     names::PANICS,
     names::CONFIG_LAST_RELOAD_SUCCESSFUL,

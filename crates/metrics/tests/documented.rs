@@ -79,6 +79,7 @@ fn scrape_with_everything() -> String {
     metrics.generations(&[("0".to_owned(), 1)]);
     metrics.resolution("0", "0");
     metrics.worker(0).connections.inc();
+    assert_eq!(metrics.log_dropped().total() + metrics.access_dropped().total(), 0);
     metrics.reloaded(true, 1);
     metrics.scrape().unwrap()
 }

@@ -33,6 +33,8 @@ pub struct DataPlane {
     orders: Orders,
     /// Cancelled by the first worker that ends.
     lost: CancellationToken,
+    /// Each worker has a sender; nothing is ever sent.
+    ended: Receiver<Infallible>,
 }
 
 /// What the control plane tells all workers to do.
@@ -114,23 +116,25 @@ impl DataPlane {
         let mut senders = Vec::with_capacity(lanes.len());
         let (started, running) = sync_channel(lanes.len());
         let lost = CancellationToken::new();
+        let (end, ended) = channel(1);
         for (number, sockets) in lanes.into_iter().enumerate() {
             let (sender, orders) = channel(ORDERS);
             senders.push(sender);
             let (node, access, pins) = (Arc::clone(&node), access.cloned(), pins.clone());
-            let seed = Seed { number, node, pins, budget, access, sockets, orders };
-            let (started, lost) = (started.clone(), lost.clone());
+            let (started, lost, end) = (started.clone(), lost.clone(), end.clone());
+            let seed = Seed { number, node, pins, budget, access, sockets, orders, lost: lost.clone() };
             let thread = thread::Builder::new().name(format!("weir-worker-{number}"));
             threads.push(thread.spawn(move || {
                 // By a panic too.
-                let _told = lost.drop_guard();
+                let _told = (lost.drop_guard(), end);
                 work(seed, started);
             })?);
         }
         drop(started);
         // Ends when every thread has said how it went.
         running.iter().collect::<io::Result<()>>()?;
-        Ok(Self { node, threads, orders: Orders(senders), lost })
+        drop(end);
+        Ok(Self { node, threads, orders: Orders(senders), lost, ended })
     }
 
     /// How to tell the workers what to do.
@@ -138,16 +142,36 @@ impl DataPlane {
         self.orders.clone()
     }
 
-    /// Stops listening, gives open connections until `timeout` from now, and waits for the last one.
+    /// Stops listening, gives open connections until `timeout` from now, and waits for the last one. Needs no thread of
+    /// its own: at the end of a process there may be none to be had.
     ///
     /// # Errors
     /// When a worker's thread panicked.
     ///
     /// # Cancel safety
     /// Not cancel safe: the workers go on draining.
+    pub async fn drained(mut self, timeout: Duration) -> Result<(), WorkerPanicked> {
+        self.begin_drain(timeout);
+        // Ends with the last sender.
+        let _none = self.ended.recv().await;
+        self.join()
+    }
+
+    /// As [`Self::drained`]; the thread waits.
+    ///
+    /// # Errors
+    /// When a worker's thread panicked.
     pub fn drain(self, timeout: Duration) -> Result<(), WorkerPanicked> {
+        self.begin_drain(timeout);
+        self.join()
+    }
+
+    fn begin_drain(&self, timeout: Duration) {
         let since = Instant::now();
         self.node.enter(Phase::Draining { since, over: since + timeout });
+    }
+
+    fn join(self) -> Result<(), WorkerPanicked> {
         let ends: Vec<_> = self.threads.into_iter().map(JoinHandle::join).collect();
         if ends.iter().all(Result::is_ok) { Ok(()) } else { Err(WorkerPanicked) }
     }
@@ -181,6 +205,18 @@ struct Seed {
     access: Option<access::Log>,
     sockets: Vec<Socket>,
     orders: Receiver<Order>,
+    lost: CancellationToken,
+}
+
+/// Held by a task that must not end by a panic: that would go unnoticed, with one worker fewer accepting.
+struct Loud(CancellationToken);
+
+impl Drop for Loud {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.cancel();
+        }
+    }
 }
 
 fn work(seed: Seed, started: SyncSender<io::Result<()>>) {
@@ -206,14 +242,15 @@ fn work(seed: Seed, started: SyncSender<io::Result<()>>) {
 
 /// Accepts and serves until the node drains, and until the last connection has ended.
 async fn live(seed: Seed) {
-    let Seed { number, node, pins: _, budget, access, sockets, mut orders } = seed;
+    let Seed { number, node, pins: _, budget, access, sockets, mut orders, lost } = seed;
     let mut phase = node.subscribe();
     let worker = Rc::new(Worker::new(number, node, budget, access));
-    let mut doors = Doors { worker: Rc::clone(&worker), phase: phase.clone(), open: HashMap::new() };
+    let open = HashMap::new();
+    let mut doors = Doors { worker: Rc::clone(&worker), phase: phase.clone(), open, lost: lost.clone() };
     doors.listen(sockets);
-    let keeper = task::spawn_local(keep_house(Rc::clone(&worker)));
+    let keeper = task::spawn_local(loudly(lost.clone(), keep_house(Rc::clone(&worker))));
     let turns = Rc::clone(&worker);
-    let conductor = task::spawn_local(async move { turns.memory.turns.conduct().await });
+    let conductor = task::spawn_local(loudly(lost, async move { turns.memory.turns.conduct().await }));
     let (since, over) = {
         let mut drain = pin!(drained(&mut phase));
         loop {
@@ -238,8 +275,14 @@ async fn live(seed: Seed) {
     conductor.abort();
 }
 
+async fn loudly(lost: CancellationToken, work: impl Future<Output = ()>) {
+    let _loud = Loud(lost);
+    work.await;
+}
+
 /// The sockets that a worker accepts on.
 struct Doors {
+    lost: CancellationToken,
     worker: Rc<Worker>,
     phase: watch::Receiver<Phase>,
     open: HashMap<Address, (CancellationToken, task::JoinHandle<()>)>,
@@ -274,7 +317,7 @@ impl Doors {
             let (address, stop) = (socket.address, CancellationToken::new());
             let accepting =
                 listener::accept(socket, Rc::clone(&self.worker), self.phase.clone(), stop.clone());
-            self.open.insert(address, (stop, task::spawn_local(accepting)));
+            self.open.insert(address, (stop, task::spawn_local(loudly(self.lost.clone(), accepting))));
         }
     }
 }
@@ -333,6 +376,16 @@ mod tests {
     use weir_metrics::Metrics;
 
     #[tokio::test]
+    async fn a_task_that_panics_is_not_overlooked() {
+        let lost = CancellationToken::new();
+        loudly(lost.clone(), async {}).await;
+        assert!(!lost.is_cancelled());
+        #[allow(clippy::disallowed_methods, reason = "a task that is made to panic")]
+        let ended = tokio::spawn(loudly(lost.clone(), async { panic!("made to") })).await;
+        assert!(ended.is_err() && lost.is_cancelled());
+    }
+
+    #[tokio::test]
     async fn tells_of_a_worker_that_has_ended() {
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let node = Node::new(plan(&metrics, 1, &[]), metrics, 1);
@@ -341,6 +394,6 @@ mod tests {
         let now = Instant::now();
         node.enter(Phase::Draining { since: now, over: now });
         timeout(Duration::from_secs(10), plane.a_worker_is_lost()).await.unwrap();
-        plane.drain(Duration::ZERO).unwrap();
+        plane.drained(Duration::ZERO).await.unwrap();
     }
 }

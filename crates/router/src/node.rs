@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_core::limits::{PendingTotal, Permits};
+use weir_core::pace::Pace;
 use weir_metrics::Metrics;
 
 /// What all workers and the control plane share.
@@ -25,7 +26,7 @@ pub struct Node {
     /// When the process started.
     pub started: Instant,
     /// When to warn that nothing can be accepted.
-    pub(crate) cannot_accept: Rarely,
+    pub(crate) cannot_accept: Pace,
     /// What each worker has.
     pub(crate) crew: Crew,
     in_force: ArcSwap<InForce>,
@@ -35,6 +36,7 @@ pub struct Node {
     phase: watch::Sender<Phase>,
     /// When the first phase after [`Phase::Serving`] began.
     leaving: OnceLock<Instant>,
+    /// What the identifiers of its connections begin with: 64 bits, at their place.
     boot: u128,
 }
 
@@ -76,24 +78,7 @@ pub struct Dropped {
     pub listeners: Vec<Arc<Room>>,
 }
 
-/// Lets a warning through once a second, whatever the number of workers that have cause for it.
-#[derive(Debug, Default)]
-pub(crate) struct Rarely(Mutex<(Option<Instant>, u64)>);
-
-impl Rarely {
-    /// `Some` when it is time again: how often there was cause since the last time.
-    pub(crate) fn now(&self) -> Option<u64> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (last, times) = &mut *state;
-        *times += 1;
-        if last.is_some_and(|at| at.elapsed() < WARN_EVERY) {
-            return None;
-        }
-        *last = Some(Instant::now());
-        Some(std::mem::take(times))
-    }
-}
-
+/// How often it is warned that nothing can be accepted.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// A listener's room for connections: it outlives plans, so that limits hold over a reload.
@@ -143,14 +128,14 @@ impl Node {
             permits: Permits::new(max_connections),
             workers,
             started: Instant::now(),
-            cannot_accept: Rarely::default(),
+            cannot_accept: Pace::new(1, WARN_EVERY),
             crew: Crew::new(workers),
             in_force: ArcSwap::from_pointee(in_force),
             past: Mutex::new(past),
             generation,
             phase: watch::Sender::new(Phase::Serving),
             leaving: OnceLock::new(),
-            boot: u128::from(since_1970.as_secs() & 0xffff_ffff),
+            boot: boot(since_1970, fastrand::u16(..)),
         })
     }
 
@@ -253,10 +238,16 @@ impl Node {
         self.phase.send_replace(phase);
     }
 
-    /// A number that no other connection of this node has had: the start's second, the worker, its count.
+    /// A connection's identifier, 128 bits: when the process started, in milliseconds since 1970 (48), a random number
+    /// (16), the worker (16), its count of connections (48). No other connection has it, on this node or on others: for
+    /// that two would have to start in the same millisecond and draw the same number.
     pub(crate) fn connection_id(&self, worker: usize, number: u64) -> u128 {
-        (self.boot << 48) | ((worker as u128 & 0xff) << 40) | u128::from(number & 0xff_ffff_ffff)
+        self.boot | (worker as u128 & 0xffff) << 48 | u128::from(number & 0xffff_ffff_ffff)
     }
+}
+
+fn boot(since_1970: Duration, random: u16) -> u128 {
+    (since_1970.as_millis() & 0xffff_ffff_ffff) << 80 | u128::from(random) << 64
 }
 
 /// Makes a plan ready to be in force: listeners keep the rooms that they have by their names.
@@ -325,6 +316,32 @@ pub(crate) mod tests {
         let log = Log { level: String::new(), format: LogFormat::Auto, access: false };
         let listeners = listeners.map(Arc::new).collect();
         Arc::new(Plan { generation, listeners, pools: Vec::new(), runtime, log, admin: None })
+    }
+
+    #[tokio::test]
+    async fn connection_ids_differ_between_all_workers_and_starts() {
+        let metrics = Metrics::new("0", "r", "c").unwrap();
+        let node = || Node::new(plan(&metrics, 1, &[]), Arc::clone(&metrics), 1);
+        let mut seen = std::collections::HashSet::new();
+        let nodes = [node(), node(), node(), node()];
+        for node in &nodes {
+            for worker in [0, 1, 255, 256, 257, 511, 512, 1023, 65_535] {
+                for number in [0, 1, (1 << 40) - 1, 1 << 40, (1 << 48) - 1] {
+                    seen.insert(node.connection_id(worker, number));
+                }
+            }
+        }
+        // Four starts within a millisecond or two share a random number once in ten thousand times.
+        assert!(seen.len() >= 3 * 9 * 5, "{}", seen.len());
+        let of_one: std::collections::HashSet<u128> =
+            (0..1024).map(|worker| nodes[0].connection_id(worker, 7)).collect();
+        assert_eq!(of_one.len(), 1024);
+    }
+
+    #[test]
+    fn an_id_holds_start_random_number_worker_and_count() {
+        let boot = boot(Duration::from_millis(0x0123_4567_89ab), 0xcdef);
+        assert_eq!(boot, 0x0123_4567_89ab_cdef_0000_0000_0000_0000);
     }
 
     #[tokio::test]

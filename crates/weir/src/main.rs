@@ -14,8 +14,11 @@ mod signals;
 mod terminal;
 mod version;
 
+use signals::Taken;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::main()
+    // Before anything else: until then SIGHUP would end a weir that is told to reload right after its start.
+    let taken = Taken::for_verb(std::env::args_os().nth(1).as_deref());
+    cli::main(taken)
 }

@@ -2,24 +2,26 @@
 
 use crate::logging::{self, Logging};
 use crate::resources;
-use crate::signals::Signals;
+use crate::signals::{Signals, Taken};
 use crate::version::{CRYPTO, RUSTC, VERSION};
 use anyhow::{Context, Result, anyhow};
 use std::path::{Path, PathBuf};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_admin::Admin;
 use weir_config::Rejected;
+use weir_control::aside::aside;
 use weir_control::control::{Apply, Parts, resolve};
 use weir_control::discovery::{Names, Resolver};
 use weir_control::health::Checks;
+use weir_control::supervise::supervise;
 use weir_control::{Compiled, Control, Look, Workshop};
 use weir_core::access;
 use weir_core::pool::{CheckKind, Lives, Pool};
@@ -37,6 +39,13 @@ pub(crate) struct Prepared {
     workshop: Workshop,
     look: Look,
     pub(crate) compiled: Compiled,
+}
+
+impl Prepared {
+    /// Every metric.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.workshop.metrics
+    }
 }
 
 /// Loads and compiles a configuration. Asks no name of DNS.
@@ -64,25 +73,43 @@ pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
 ///
 /// # Errors
 /// Everything that keeps it from starting; then nothing has been started.
-pub(crate) fn run(path: &Path) -> Result<ExitCode> {
-    let prepared = match prepare(path)? {
-        Ok(prepared) => prepared,
-        Err(rejected) => {
-            return Err(anyhow!("{rejected}\n\n{}: refused, nothing was started", path.display()));
-        }
-    };
-    let log = logging::start(&prepared.compiled.plan.log)?;
-    prepared.compiled.log_warnings();
-    let runtime =
-        Builder::new_current_thread().enable_all().build().context("cannot start the control plane")?;
+pub(crate) fn run(path: PathBuf, taken: Taken) -> Result<ExitCode> {
+    let Taken { runtime, mut signals } = taken;
     let ended = runtime.block_on(async {
-        // First of all: from here on a signal drains, and never ends the process by its default.
-        let signals = Signals::listen().context("cannot listen to signals")?;
-        Running::start(prepared, log).await?.until_told(signals).await
+        let reload = Arc::new(Notify::new());
+        let started = tokio::select! {
+            started = start(path, Arc::clone(&reload)) => started?,
+            signal = signals.end(&reload) => {
+                tracing::info!(signal, "ended before it had started");
+                return Ok(ExitCode::SUCCESS);
+            }
+        };
+        started.until_told(signals).await
     });
-    // A drain that was cut short still waits on a thread of its own, and must not be waited for.
+    // A file that is read in this moment, from a pipe say, must not be waited for.
     Runtime::shutdown_background(runtime);
+    logging::flush();
     ended
+}
+
+/// Loads the configuration and starts weir with it.
+///
+/// # Errors
+/// Everything that keeps it from starting.
+///
+/// # Cancel safety
+/// Cancelled, it may leave a thread that reads files, and sockets in which nobody has been accepted.
+async fn start(path: PathBuf, reload: Arc<Notify>) -> Result<Running> {
+    let loading = path.clone();
+    let loaded = aside(move || prepare(&loading))?;
+    // Beside the thread that loads, which is kept for reloads, another one: for as many files as are ever read at once.
+    drop(aside(|| ()));
+    let prepared = loaded.await.context("cannot load the configuration")??;
+    let prepared = prepared
+        .map_err(|rejected| anyhow!("{rejected}\n\n{}: refused, nothing was started", path.display()))?;
+    let log = logging::start(&prepared.compiled.plan.log, prepared.metrics())?;
+    prepared.compiled.log_warnings();
+    Running::start(prepared, log, reload).await
 }
 
 /// A weir that listens.
@@ -90,7 +117,7 @@ pub(crate) fn run(path: &Path) -> Result<ExitCode> {
 pub(crate) struct Running {
     pub(crate) node: Arc<Node>,
     data_plane: DataPlane,
-    access: access::Writer,
+    access: Arc<access::Writer>,
     /// Told when the configuration is to be read anew.
     pub(crate) reload: Arc<Notify>,
     /// Told when the admin server is asked to drain the process.
@@ -105,7 +132,7 @@ impl Running {
     ///
     /// # Errors
     /// Every address that cannot be had, and whatever else keeps it from starting.
-    pub(crate) async fn start(prepared: Prepared, log: Logging) -> Result<Self> {
+    pub(crate) async fn start(prepared: Prepared, log: Logging, reload: Arc<Notify>) -> Result<Self> {
         let Prepared { path, workshop, look, compiled } = prepared;
         let Compiled { plan, config, warnings: _ } = compiled;
         let metrics = Arc::clone(&workshop.metrics);
@@ -129,31 +156,14 @@ impl Running {
         let orders = data_plane.orders();
         let checks = Checks::new(orders.clone(), &tasks, &stop);
         let apply = apply(log, &records, allowed);
-        drop(records); // The workers' copies are all that keep the writer going.
         let its_node = Arc::clone(&node);
         let parts = Parts { node: its_node, path, workshop, names, orders, config, look, checks, apply };
         let control = Control::begin(parts).await;
-        let (reload, leave) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let spawn = |work: Pin<Box<dyn Future<Output = ()> + Send>>| {
-            let stop = stop.clone();
-            tasks.spawn(async move {
-                // Cancelled: that is its end.
-                let _ended = stop.run_until_cancelled(work).await;
-            });
-        };
-        let (a, b, c, d) =
-            (Arc::clone(&control), Arc::clone(&control), Arc::clone(&control), Arc::clone(&control));
-        let (told, tell) = (Arc::clone(&reload), Arc::clone(&reload));
-        spawn(Box::pin(async move { a.follow_names().await }));
-        spawn(Box::pin(async move { b.keep().await }));
-        spawn(Box::pin(async move { c.reload_when_told(&told).await }));
-        spawn(Box::pin(async move { d.watch_files(&tell).await }));
+        let (access, leave) = (Arc::new(access), Arc::new(Notify::new()));
+        let staff = Staff { control, reload: Arc::clone(&reload), tasks: tasks.clone(), stop: stop.clone() };
+        staff.begin(metrics, Arc::clone(&access));
         if let Some(bound) = admin {
-            let its_tasks = tasks.clone();
-            let admin =
-                Admin { control, leave: Arc::clone(&leave), tasks: its_tasks.clone(), version: VERSION };
-            let admin = Arc::new(admin);
-            spawn(Box::pin(async move { weir_admin::serve(&bound, admin, &its_tasks).await }));
+            staff.serve_admin(bound, Arc::clone(&leave));
         }
         announce(&plan, max_connections, open_files);
         Ok(Self { node, data_plane, access, reload, leave, tasks, stop })
@@ -194,15 +204,14 @@ impl Running {
         self.node.enter(Phase::Leaving);
         sleep(self.node.plan().runtime.shutdown_delay).await;
         let (data_plane, timeout) = (self.data_plane, self.node.plan().runtime.drain_timeout);
-        let drained = tokio::task::spawn_blocking(move || data_plane.drain(timeout));
-        let drained = report_drain(&self.node, timeout, drained).await;
+        let drained = report_drain(&self.node, timeout, data_plane.drained(timeout)).await;
         self.stop.cancel();
         self.tasks.close();
         if tokio::time::timeout(CONTROL_ENDS, self.tasks.wait()).await.is_err() {
             tracing::debug!("an admin connection was still open");
         }
         self.access.finish();
-        drained.context("cannot wait for the workers")??;
+        drained?;
         tracing::info!("ended");
         Ok(ExitCode::SUCCESS)
     }
@@ -239,6 +248,66 @@ async fn report_drain<T>(node: &Node, timeout: Duration, drained: impl Future<Ou
 
 /// About so many lines tell of a drain that takes all its time.
 const LINES: u32 = 10;
+
+/// The tasks of the control plane that last as long as the process.
+struct Staff {
+    control: Arc<Control>,
+    reload: Arc<Notify>,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Staff {
+    fn begin(&self, metrics: Arc<Metrics>, records: Arc<access::Writer>) {
+        let of = || (Arc::clone(&self.control), Arc::clone(&self.reload));
+        let (control, _) = of();
+        self.spawn("names", move || {
+            let control = Arc::clone(&control);
+            async move { control.follow_names().await }
+        });
+        let (control, _) = of();
+        self.spawn("ejections", move || {
+            let control = Arc::clone(&control);
+            async move { control.keep().await }
+        });
+        let (control, told) = of();
+        self.spawn("reloads", move || {
+            let (control, told) = (Arc::clone(&control), Arc::clone(&told));
+            async move { control.reload_when_told(&told).await }
+        });
+        let (control, tell) = of();
+        self.spawn("watch", move || {
+            let (control, tell) = (Arc::clone(&control), Arc::clone(&tell));
+            async move { control.watch_files(&tell).await }
+        });
+        self.spawn("losses", move || {
+            let (metrics, records) = (Arc::clone(&metrics), Arc::clone(&records));
+            async move { logging::losses::tell(&metrics, &records).await }
+        });
+    }
+
+    fn serve_admin(&self, bound: weir_admin::Bound, leave: Arc<Notify>) {
+        let (control, tasks) = (Arc::clone(&self.control), self.tasks.clone());
+        let admin = Arc::new(Admin { control, leave, tasks: tasks.clone(), version: VERSION });
+        let bound = Arc::new(bound);
+        self.spawn("admin", move || {
+            let (bound, admin, tasks) = (Arc::clone(&bound), Arc::clone(&admin), tasks.clone());
+            async move { weir_admin::serve(&bound, admin, &tasks).await }
+        });
+    }
+
+    fn spawn<W: Future<Output = ()> + Send + 'static>(
+        &self,
+        what: &'static str,
+        begin: impl FnMut() -> W + Send + 'static,
+    ) {
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            // Cancelled: that is its end.
+            let _ended = stop.run_until_cancelled(supervise(what, begin)).await;
+        });
+    }
+}
 
 /// What a reload changes of the process itself: its log, its records, its room for connections.
 fn apply(log: Logging, records: &access::Log, allowed: usize) -> Box<Apply> {

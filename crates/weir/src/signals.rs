@@ -1,6 +1,13 @@
 //! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP reloads.
+//!
+//! They are taken from their defaults by the first instructions of `main` ([`Taken`]), before a line of the
+//! configuration is read: a SIGHUP that comes while weir starts is kept and reloads once it runs, SIGTERM and SIGINT
+//! end it cleanly.
 
+use anyhow::{Context, Result};
+use std::ffi::OsStr;
 use std::io;
+use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 
@@ -12,6 +19,33 @@ pub(crate) struct Signals {
     hangup: Signal,
 }
 
+/// The signals, and the control plane's runtime, which they need.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) runtime: Runtime,
+    pub(crate) signals: Signals,
+}
+
+impl Taken {
+    /// Where the command line asks for a verb that runs until told to stop; other verbs end by the defaults.
+    pub(crate) fn for_verb(verb: Option<&OsStr>) -> Option<Result<Self>> {
+        (verb == Some(OsStr::new("run"))).then(Self::now)
+    }
+
+    fn now() -> Result<Self> {
+        // A thread that waits for files is kept for good once it is there: when one is wanted again, none may be had.
+        let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(FOR_GOOD).build();
+        let runtime = runtime.context("cannot start the control plane")?;
+        let entered = runtime.enter();
+        let signals = Signals::listen().context("cannot listen to signals")?;
+        drop(entered);
+        Ok(Self { runtime, signals })
+    }
+}
+
+/// A hundred years.
+const FOR_GOOD: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
+
 impl Signals {
     /// Takes the signals over from their defaults.
     ///
@@ -19,9 +53,9 @@ impl Signals {
     /// When the system refuses.
     pub(crate) fn listen() -> io::Result<Self> {
         Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
         })
     }
 

@@ -1,8 +1,12 @@
 //! What a command says to its caller, and the exit code of what was said.
 
 use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsFd;
 use std::process::ExitCode;
+use std::time::Duration;
+use weir_core::lines::Unlocked;
 
 /// Writes to stdout. A reader that has gone (`weir … | head`) is no failure.
 ///
@@ -47,3 +51,26 @@ pub(crate) fn ended(said: Result<()>) -> ExitCode {
         }
     }
 }
+
+/// Writes to stderr why the process ends, as far as that is read: a service whose stderr nobody reads must end all the
+/// same.
+pub(crate) fn last_words(text: &str) {
+    let mut out = Unlocked(io::stderr());
+    let text = format!("{text}\n");
+    for part in text.as_bytes().chunks(AT_ONCE) {
+        if !takes(&out.0, PATIENCE) || out.write_all(part).is_err() {
+            return;
+        }
+    }
+}
+
+/// Whether a write of up to [`AT_ONCE`] bytes does not wait, now or within this time.
+pub(crate) fn takes(out: &impl AsFd, within: Duration) -> bool {
+    let within = Timespec { tv_sec: within.as_secs().cast_signed(), tv_nsec: within.subsec_nanos().into() };
+    matches!(poll(&mut [PollFd::new(out, PollFlags::OUT)], Some(&within)), Ok(1..))
+}
+
+/// A pipe that is ready takes so many bytes without waiting (PIPE_BUF of Linux, pipe(7)).
+const AT_ONCE: usize = 4096;
+/// How long a reader may take for each part.
+const PATIENCE: Duration = Duration::from_secs(1);

@@ -4,16 +4,17 @@
 //! what was removed drain. One at a time; a failed one changes nothing.
 
 use super::{Control, resolve, targets};
+use crate::aside::{NoThread, aside};
 use crate::discovery::{ResolveError, Resolver};
 use crate::workshop::Compiled;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use weir_config::{Diagnostic, Difference, Rejected};
 use weir_core::pool::{Live, Pool, Reason};
+use weir_metrics::Metrics;
 use weir_router::bind::{self, BindError, Socket};
 use weir_router::node::Phase;
 use weir_router::plan::Plan;
@@ -45,6 +46,9 @@ pub enum ReloadError {
     /// Names cannot be asked for.
     #[error("runtime.resolvers: {0}")]
     Resolver(ResolveError),
+    /// There is no thread to read the configuration with.
+    #[error(transparent)]
+    NoThread(#[from] NoThread),
     /// It panicked; the log says where.
     #[error("the reload panicked: see the log")]
     Panicked,
@@ -64,6 +68,7 @@ impl Control {
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let mut last = self.reloading.try_lock().map_err(|_held| ReloadError::Busy)?;
         let generation = *last + 1;
+        let unfinished = Unfinished(&self.workshop.metrics, self.node.plan().generation);
         let ended = self.try_reload(generation).await;
         match &ended {
             Ok(reloaded) => {
@@ -79,6 +84,7 @@ impl Control {
                 }
             }
         }
+        drop(unfinished);
         let in_force = self.node.plan().generation;
         self.workshop.metrics.reloaded(ended.is_ok(), in_force);
         ended
@@ -135,7 +141,7 @@ impl Control {
         let (workshop, path, names) = (self.workshop.clone(), self.path.clone(), Arc::clone(&self.names));
         let known = self.look.load_full();
         let compile = move || workshop.compile(&path, generation, &known.patterns, &|name| names.found(name));
-        let (look, compiled) = spawn_blocking(compile).await.map_err(|ended| match ended.is_panic() {
+        let (look, compiled) = aside(compile)?.await.map_err(|ended| match ended.is_panic() {
             true => ReloadError::Panicked,
             false => ReloadError::Ending,
         })?;
@@ -171,6 +177,17 @@ impl Control {
             while matches!(self.reload().await, Err(ReloadError::Busy)) {
                 sleep(LOOK).await;
             }
+        }
+    }
+}
+
+/// A reload under way: one that panics has failed too, and the metric says so.
+struct Unfinished<'a>(&'a Metrics, u64);
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.reloaded(false, self.1);
         }
     }
 }

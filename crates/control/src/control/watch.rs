@@ -1,11 +1,11 @@
 //! Watches the files of the configuration while `runtime.watch` is on.
 
 use super::Control;
+use crate::aside::aside;
 use crate::workshop::Look;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 
 impl Control {
@@ -43,7 +43,7 @@ impl Control {
     async fn look_again(&self, last: &Look, before: Option<&Look>) -> Option<Look> {
         let (path, patterns) = (self.path.clone(), last.patterns.clone());
         let before = before.unwrap_or(last).print.clone();
-        spawn_blocking(move || Look { print: before.retake(&path, &patterns), patterns }).await.ok()
+        aside(move || Look { print: before.retake(&path, &patterns), patterns }).ok()?.await.ok()
     }
 }
 

@@ -15,7 +15,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use std::{fs, io};
+use weir_core::pace::Pace;
 
 /// The system's files, as they stand.
 #[derive(Debug)]
@@ -133,6 +135,8 @@ struct Watched<T> {
     parse: Parse<T>,
     /// `None` until it could be used for the first time.
     seen: Mutex<Option<(Option<Stamp>, Arc<T>)>>,
+    /// For lines of the log about it: it may be written again and again.
+    pace: Pace,
 }
 
 /// What a file's text says; the path is for the error.
@@ -143,7 +147,7 @@ type Stamp = (u64, u64, u64, i64, i64);
 
 impl<T> Watched<T> {
     fn new(path: PathBuf, parse: Parse<T>) -> Self {
-        Self { path, parse, seen: Mutex::default() }
+        Self { path, parse, seen: Mutex::default(), pace: Pace::new(4, Duration::from_secs(60)) }
     }
 
     fn now(&self) -> Result<Arc<T>, ResolveError> {
@@ -163,10 +167,16 @@ impl<T> Watched<T> {
             // It may have vanished in this moment, on its way to being replaced: then what it said before stays.
             match self.parsed(read(&self.path)) {
                 Ok(new) => {
-                    tracing::info!(path = %self.path.display(), "the system's names have changed");
+                    if let Some(times) = self.pace.now() {
+                        tracing::info!(path = %self.path.display(), times, "the system's names have changed");
+                    }
                     *value = Arc::new(new);
                 }
-                Err(error) => tracing::warn!(%error, "what it said before stays"),
+                Err(error) => {
+                    if let Some(times) = self.pace.now() {
+                        tracing::warn!(%error, times, "what it said before stays");
+                    }
+                }
             }
             // Also a broken one is not read again until it changes.
             *then = stamp;

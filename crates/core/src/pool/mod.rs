@@ -25,6 +25,7 @@ pub(crate) use load::Load;
 pub use settings::{Balance, CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
 
 use crate::dialable::OwnAddresses;
+use crate::pace::Pace;
 use crate::pick::Maglev;
 use arc_swap::{ArcSwap, Guard};
 use names::{Found, Target};
@@ -58,6 +59,10 @@ pub struct Pool {
     judging: Mutex<()>,
     /// Held while members are made anew: what each name stands for.
     answers: Mutex<HashMap<Target, Vec<Found>>>,
+    /// For lines of the log that may repeat.
+    panic_lines: Pace,
+    ejection_lines: Pace,
+    return_lines: Pace,
 }
 
 /// An element of the pool's `backends`.
@@ -145,6 +150,9 @@ impl Pool {
             in_panic: AtomicBool::new(false),
             judging: Mutex::default(),
             answers: Mutex::default(),
+            panic_lines: Pace::new(4, LINES_WITHIN),
+            ejection_lines: Pace::new(10, LINES_WITHIN),
+            return_lines: Pace::new(4, LINES_WITHIN),
         };
         let known = pool.targets().map(|t| (t.clone(), answers(t))).collect();
         *pool.answers() = known;
@@ -291,9 +299,12 @@ impl Pool {
 
     /// Looks again who is in service: called whenever that may have changed.
     pub fn reassess(&self) {
-        if let Some(panic) = self.judge() {
+        let changed = self.judge().is_some();
+        let told = if changed { self.panic_lines.now() } else { self.panic_lines.late() };
+        if let Some(changes) = told {
+            let panic = self.is_in_panic();
             let (healthy, threshold) = (self.healthy(), self.settings.panic_threshold);
-            tracing::warn!(pool = %self.name, panic, healthy, threshold, "the pool's panic changed: in a panic, health is ignored");
+            tracing::warn!(pool = %self.name, panic, healthy, threshold, changes, "the pool's panic changed: in a panic, health is ignored");
         }
     }
 
@@ -333,10 +344,12 @@ impl Pool {
     fn ejected(&self, backend: &Backend, why: &str, length: Duration) {
         backend.live.metrics.ejected(why);
         backend.live.note_failure(format!("ejected for {length:?}: connections failed ({why})"));
-        tracing::info!(
-            pool = %self.name, backend = %backend.name, address = %backend.address, why, ?length,
-            "ejected a backend that connections cannot reach"
-        );
+        if let Some(ejections) = self.ejection_lines.now() {
+            tracing::info!(
+                pool = %self.name, backend = %backend.name, address = %backend.address, why, ?length, ejections,
+                "ejected a backend that connections cannot reach"
+            );
+        }
         self.reassess();
     }
 
@@ -344,8 +357,10 @@ impl Pool {
     /// connection of an older plan tells only that plan's pool.
     pub fn end_ejections(&self, now: Instant) {
         let back = self.members().all().filter(|b| b.live.end_ejection(now)).count();
-        if back > 0 {
-            tracing::info!(pool = %self.name, backends = back, "ejected backends are back");
+        if back > 0
+            && let Some(times) = self.return_lines.now()
+        {
+            tracing::info!(pool = %self.name, backends = back, times, "ejected backends are back");
         }
         self.reassess();
     }
@@ -358,6 +373,9 @@ impl Pool {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// A pool's lines of the log of one kind are so many, at most, in this time.
+const LINES_WITHIN: Duration = Duration::from_secs(10);
 
 /// The addresses of an entry, each with the backend's name.
 fn addresses(entry: &Entry, answers: &HashMap<Target, Vec<Found>>) -> Vec<(Arc<str>, Found)> {

@@ -1,6 +1,6 @@
 //! Which configuration a verb works on.
 
-use crate::terminal::complain;
+use crate::terminal::last_words;
 use clap::Args;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -35,7 +35,7 @@ pub(super) fn configuration(named: Option<&Path>) -> Result<PathBuf, ExitCode> {
         return Ok(path.to_owned());
     }
     PLACES.iter().map(PathBuf::from).find(|p| p.exists()).ok_or_else(|| {
-        complain(&format!(
+        last_words(&format!(
             "error: no configuration: name one with -c FILE, or put one at {}",
             PLACES.join(" or ")
         ));

@@ -19,8 +19,10 @@ mod status;
 mod table;
 mod version;
 
+use crate::signals::Taken;
 use crate::terminal::{ended, unless_gone};
 use crate::version::VERSION;
+use anyhow::Result;
 use clap::{Parser, Subcommand};
 use configuration::WRONG_USAGE;
 use std::io::{self, Write};
@@ -74,10 +76,11 @@ Examples:
   weir reload                            take the changed configuration
   weir backend drain web 10.0.0.11:8080  no new connections to this one";
 
-pub(crate) fn main() -> ExitCode {
+/// Does what the command line says. `taken` are the signals, where that is to run until told to stop.
+pub(crate) fn main(taken: Option<Result<Taken>>) -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => match cli.verb {
-            Verb::Run(verb) => verb.execute(),
+            Verb::Run(verb) => verb.execute(taken),
             Verb::Check(verb) => verb.execute(),
             Verb::Explain(verb) => verb.execute(),
             Verb::Status(verb) => verb.execute(),

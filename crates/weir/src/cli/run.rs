@@ -2,7 +2,9 @@
 
 use super::configuration::Named;
 use crate::run;
-use crate::terminal::complain;
+use crate::signals::Taken;
+use crate::terminal::last_words;
+use anyhow::{Context, Result};
 use clap::Args;
 use std::process::ExitCode;
 
@@ -14,15 +16,19 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn execute(&self) -> ExitCode {
+    pub(super) fn execute(&self, taken: Option<Result<Taken>>) -> ExitCode {
         let path = match self.configuration.find() {
             Ok(path) => path,
             Err(code) => return code,
         };
-        match run::run(&path) {
+        match taken
+            .context("the verb is not the first word")
+            .flatten()
+            .and_then(|taken| run::run(path, taken))
+        {
             Ok(code) => code,
             Err(error) => {
-                complain(&format!("{error:#}"));
+                last_words(&format!("{error:#}"));
                 ExitCode::FAILURE
             }
         }

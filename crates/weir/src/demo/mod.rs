@@ -12,11 +12,12 @@ mod scene;
 
 use crate::run::{self, Running};
 use crate::signals::Signals;
-use crate::terminal::{say, unless_gone};
+use crate::terminal::{say, takes, unless_gone};
 use anyhow::{Context, Result, anyhow};
 use scene::Scene;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use terminal_size::{Width, terminal_size_of};
 use tokio::runtime::{Builder, Runtime};
@@ -65,19 +66,25 @@ pub(crate) fn stay() -> Result<ExitCode> {
 /// # Errors
 /// When it cannot be written.
 async fn watch(scene: &Scene, running: &Running, mut signals: Signals) -> Result<()> {
-    say(&scene.table())?;
+    // One that nobody reads must not keep the demo from ending when it is told to.
+    let shown = |text: &str| if takes(&io::stdout(), PATIENCE) { say(text) } else { Ok(()) };
+    shown(&scene.table())?;
     let mut tick = interval(if io::stdout().is_terminal() { LIVE } else { LOGGED });
     loop {
         tokio::select! {
             signal = signals.end_or_hangup() => {
                 // After a hangup there is no terminal to write to.
-                return if signal == "SIGHUP" { Ok(()) } else { say("\nending, and leaving nothing behind") };
+                return if signal == "SIGHUP" { Ok(()) } else { shown("\nending, and leaving nothing behind") };
             }
-            _ = tick.tick() => live_line(running)?,
+            _ = tick.tick() => if takes(&io::stdout(), Duration::ZERO) {
+                live_line(running)?;
+            },
         }
     }
 }
 
+/// How long a reader of what is shown once may take.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the live line is written: on a terminal, and into a file.
 const LIVE: Duration = Duration::from_secs(1);
 const LOGGED: Duration = Duration::from_secs(10);
@@ -92,11 +99,12 @@ fn play(act: impl AsyncFnOnce(&Scene, Running, Signals) -> Result<ExitCode>) -> 
         let mut scene = Scene::set()?;
         scene.raise()?;
         let prepared = run::prepare(&scene.path())?.map_err(|rejected| anyhow!("{rejected}"))?;
-        let log = crate::logging::start(&prepared.compiled.plan.log)?;
-        let running = Running::start(prepared, log).await?;
+        let log = crate::logging::start(&prepared.compiled.plan.log, prepared.metrics())?;
+        let running = Running::start(prepared, log, Arc::default()).await?;
         act(&scene, running, signals).await
     });
     Runtime::shutdown_background(runtime);
+    crate::logging::flush();
     ended
 }
 

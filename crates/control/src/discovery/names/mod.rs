@@ -11,6 +11,7 @@ use super::answer::Answer;
 use super::error::ResolveError;
 use super::pace;
 use super::resolve::Resolver;
+use crate::supervise::supervise;
 use arc_swap::ArcSwap;
 use log::NameLog;
 use std::collections::{HashMap, HashSet};
@@ -123,8 +124,9 @@ impl Names {
             if one.task.is_none() {
                 let stop = self.stop.child_token();
                 one.task = Some(stop.clone().drop_guard());
-                let keep = keep(Arc::clone(&self.shared), target);
+                let shared = Arc::clone(&self.shared);
                 self.tasks.spawn(async move {
+                    let keep = supervise("names", || keep(Arc::clone(&shared), target.clone()));
                     // Cancelled is its only end.
                     let _ended = stop.run_until_cancelled_owned(keep).await;
                 });

@@ -1,0 +1,70 @@
+//! Tasks of the control plane that must not end by themselves: one that panics is begun again.
+
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::time::sleep;
+use weir_core::pace::Pace;
+
+/// Does the work that `begin` gives until it ends. Where it panics instead, says so and begins it again, after a pause;
+/// `what` names it in the log.
+///
+/// # Cancel safety
+/// As the work is.
+pub async fn supervise<W: Future<Output = ()>>(what: &'static str, mut begin: impl FnMut() -> W) {
+    while panics(Box::pin(begin())).await {
+        if let Some(times) = PACE.now() {
+            tracing::error!(task = what, times, "a task of the control plane panicked, and is begun again");
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Before a task is begun again: its cause may still be there.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Each backend and each name has a task.
+static PACE: Pace = Pace::new(5, Duration::from_secs(10));
+
+/// Does the work. True where it panicked.
+async fn panics<W: Future<Output = ()>>(mut work: Pin<Box<W>>) -> bool {
+    poll_fn(|cx| {
+        // One that has panicked is dropped and never polled again.
+        match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
+            Ok(Poll::Ready(())) => Poll::Ready(false),
+            Ok(Poll::Pending) => Poll::Pending,
+            Err(_panic) => Poll::Ready(true),
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+    use tokio::time::{Instant, timeout};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_panics_is_begun_again_after_a_pause_and_one_that_ends_is_not() {
+        let (begun, began) = (Cell::new(0), Instant::now());
+        supervise("test", || {
+            begun.set(begun.get() + 1);
+            let number = begun.get();
+            async move {
+                sleep(Duration::from_millis(10)).await;
+                assert!(number == 3, "made to panic");
+            }
+        })
+        .await;
+        assert_eq!(begun.get(), 3);
+        assert_eq!(began.elapsed(), 2 * PAUSE + Duration::from_millis(30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_without_end_goes_on() {
+        let endless = supervise("test", std::future::pending::<()>);
+        assert!(timeout(Duration::from_secs(1000), endless).await.is_err());
+    }
+}

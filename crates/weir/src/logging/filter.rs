@@ -1,0 +1,95 @@
+//! Which lines there are.
+
+use anyhow::{Context, Result};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+use weir_router::plan::Log;
+
+/// The filter of a configuration.
+///
+/// A level of `log.level` that stands alone is that of weir's own lines. Libraries say nothing unless `log.level` names
+/// them: a stranger can make them warn (rustls of a name that is an IP address, the DNS library of forged answers), and
+/// what weir's operator must know, weir says itself.
+///
+/// # Errors
+/// When `log.level` is no level and no filter.
+pub(super) fn of(log: &Log) -> Result<EnvFilter> {
+    EnvFilter::try_new(directives(&log.level)).with_context(|| format!("log.level: {:?}", log.level))
+}
+
+fn directives(level: &str) -> String {
+    // Of two directives for one target the last one counts.
+    let mut all = vec!["off".to_owned(), format!("{OWN}=error")];
+    for part in level.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        match part.parse::<LevelFilter>() {
+            Ok(level) => all.push(format!("{OWN}={level}")),
+            Err(_no_level) => all.push(part.to_owned()),
+        }
+    }
+    all.join(",")
+}
+
+/// What the targets of all of weir's own lines begin with: they are its crates' names.
+const OWN: &str = "weir";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Arc, Mutex};
+    use tracing::subscriber::with_default;
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+    use tracing_subscriber::registry;
+    use weir_router::plan::LogFormat;
+
+    /// Keeps `target level` of each event.
+    #[derive(Clone, Default)]
+    struct Seen(Arc<Mutex<Vec<String>>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Seen {
+        fn on_event(&self, event: &tracing::Event<'_>, _: Context<'_, S>) {
+            let of = event.metadata();
+            self.0.lock().unwrap().push(format!("{} {}", of.target(), of.level()));
+        }
+    }
+
+    /// What such a level lets through of a warning and a debug line of each of these.
+    fn seen(level: &str) -> String {
+        let seen = Seen::default();
+        let log = Log { level: level.to_owned(), format: LogFormat::Json, access: false };
+        with_default(registry().with(of(&log).unwrap()).with(seen.clone()), || {
+            tracing::warn!(target: "weir::run", "");
+            tracing::debug!(target: "weir_router::conn", "");
+            tracing::warn!(target: "rustls::msgs::handshake", "");
+            tracing::error!(target: "hickory_net::udp", "");
+            tracing::debug!(target: "rustls::conn", "");
+            tracing::warn!(target: "hyper::proto", "");
+        });
+        let seen = seen.0.lock().unwrap().join(", ");
+        seen
+    }
+
+    #[test]
+    fn libraries_say_nothing_unless_they_are_named() {
+        let own_warning = "weir::run WARN";
+        let own = "weir::run WARN, weir_router::conn DEBUG";
+        for (level, expected) in [
+            ("info", own_warning),
+            ("WARN", own_warning),
+            ("debug", own),
+            ("trace", own),
+            ("off", ""),
+            ("error", ""),
+            ("weir_router=debug", "weir_router::conn DEBUG"),
+            ("info, weir_router=debug", own),
+            ("weir_router=debug,info", own),
+            ("weir=debug", own),
+        ] {
+            assert_eq!(seen(level), expected, "{level}");
+        }
+        assert_eq!(
+            seen("warn,rustls=debug"),
+            "weir::run WARN, rustls::msgs::handshake WARN, rustls::conn DEBUG"
+        );
+        assert_eq!(seen("off,hyper=warn"), "hyper::proto WARN");
+    }
+}

@@ -1,0 +1,53 @@
+//! Says now and then that lines of the log, or records, were lost: counters alone are not looked at by everybody.
+
+use std::time::Duration;
+use tokio::time::sleep;
+use weir_core::access;
+use weir_metrics::{LostLines, Metrics};
+
+/// Says once a minute how many were lost since the last time, for ever. `records` knows why some could not be written.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub(crate) async fn tell(metrics: &Metrics, records: &access::Writer) {
+    let (mut log, mut access) = (Losses::of(metrics.log_dropped()), Losses::of(metrics.access_dropped()));
+    loop {
+        sleep(LOOK).await;
+        if let Some(lost) = log.new() {
+            tracing::warn!(lost, total = log.told, "lines of the log were lost: stderr does not take them");
+        }
+        if let Some(lost) = access.new() {
+            let (total, last_error) = (access.told, records.failure());
+            tracing::warn!(lost, total, last_error, "access records were lost: stdout does not take them");
+        }
+        if log.fresh || access.fresh {
+            (log.fresh, access.fresh) = (false, false);
+            sleep(EVERY).await;
+        }
+    }
+}
+
+/// How often it is looked for losses, and how long none are told of once some were.
+const LOOK: Duration = Duration::from_secs(5);
+const EVERY: Duration = Duration::from_secs(55);
+
+struct Losses {
+    counters: LostLines,
+    told: u64,
+    /// Some were told of since this was cleared.
+    fresh: bool,
+}
+
+impl Losses {
+    fn of(counters: LostLines) -> Self {
+        Self { told: counters.total(), counters, fresh: false }
+    }
+
+    fn new(&mut self) -> Option<u64> {
+        let total = self.counters.total();
+        let lost = total - self.told;
+        self.told = total;
+        self.fresh |= lost > 0;
+        (lost > 0).then_some(lost)
+    }
+}

@@ -1,0 +1,119 @@
+//! Logs to stderr, records to stdout: text for people, JSON for machines. A reload may change both.
+//!
+//! - [`filter`] which lines there are: weir's own by level, those of libraries only where they are asked for.
+//! - [`queue`] takes them to stderr, without anybody waiting for it.
+//! - [`panics`] has panics logged like everything else.
+//! - [`losses`] says now and then that lines or records were lost.
+
+mod filter;
+pub(crate) mod losses;
+mod panics;
+mod queue;
+
+use anyhow::{Context, Result, anyhow};
+use queue::Queue;
+use std::io::{self, IsTerminal};
+use std::sync::OnceLock;
+use std::time::Duration;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
+use weir_core::access;
+use weir_core::lines::Unlocked;
+use weir_metrics::Metrics;
+use weir_router::plan::{Log, LogFormat};
+
+type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
+type Lines = Box<dyn Layer<Filtered> + Send + Sync>;
+
+/// The running log, for changes.
+#[derive(Clone)]
+pub(crate) struct Logging {
+    filter: reload::Handle<EnvFilter, Registry>,
+    lines: reload::Handle<Lines, Filtered>,
+    queue: Queue,
+}
+
+/// The log's writer: one per process, as the log is.
+static WRITER: OnceLock<queue::Writer> = OnceLock::new();
+
+/// Starts the log. From here on a panic is a line of it too.
+///
+/// # Errors
+/// When `log.level` is no level and no filter, or the writer's thread cannot be started.
+pub(crate) fn start(log: &Log, metrics: &Metrics) -> Result<Logging> {
+    let (filter, filter_handle) = reload::Layer::new(filter::of(log)?);
+    let (queue, writer) = Queue::start(metrics).context("cannot start the log")?;
+    let (lines, lines_handle) = reload::Layer::new(lines(log, &queue));
+    let started = registry().with(filter).with(lines).try_init();
+    started.map_err(|error| anyhow!("cannot start the log: {error}"))?;
+    // There is no other: the log would not have started twice.
+    WRITER.get_or_init(|| writer);
+    panics::log_them();
+    Ok(Logging { filter: filter_handle, lines: lines_handle, queue })
+}
+
+/// Waits until the log is written, but not for long: its reader may have stopped reading.
+pub(crate) fn flush() {
+    if let Some(writer) = WRITER.get() {
+        // Where it was not enough, there is nobody to be told.
+        let _whole = writer.flush(LAST_WORDS);
+    }
+}
+
+/// How long the end of the process waits for the last lines.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+impl std::fmt::Debug for Logging {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Logging").finish_non_exhaustive()
+    }
+}
+
+impl Logging {
+    /// Goes by another plan's settings.
+    pub(crate) fn change(&self, log: &Log) {
+        // `compile` has refused what is no filter.
+        let changed = filter::of(log).and_then(|filter| {
+            self.filter.reload(filter)?;
+            self.lines.reload(lines(log, &self.queue))?;
+            Ok(())
+        });
+        if let Err(error) = changed {
+            tracing::error!(%error, "cannot change the log");
+        }
+    }
+}
+
+fn lines(log: &Log, queue: &Queue) -> Lines {
+    let colours = !is_json(log.format, &io::stderr()) && io::stderr().is_terminal();
+    // What the subscriber itself has to say would go straight to stderr.
+    let lines = fmt::layer().with_writer(queue.entrance(colours)).log_internal_errors(false);
+    if is_json(log.format, &io::stderr()) {
+        Box::new(lines.json().flatten_event(true).with_current_span(true).with_span_list(false))
+    } else {
+        Box::new(lines.with_ansi(colours))
+    }
+}
+
+/// Starts the access log: a reload may turn records on, so its writer is always there.
+///
+/// # Errors
+/// When its thread cannot be started.
+pub(crate) fn start_access(log: &Log, metrics: &Metrics) -> Result<(access::Log, access::Writer)> {
+    let started = access::Log::start(access_format(log), Unlocked(io::stdout()), metrics);
+    started.context("cannot start the access log")
+}
+
+/// How records are to look.
+pub(crate) fn access_format(log: &Log) -> access::Format {
+    if is_json(log.format, &io::stdout()) { access::Format::Json } else { access::Format::Text }
+}
+
+fn is_json(format: LogFormat, out: &impl IsTerminal) -> bool {
+    match format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !out.is_terminal(),
+    }
+}

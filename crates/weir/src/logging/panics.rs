@@ -1,0 +1,32 @@
+//! Has panics logged like everything else: the default writes to stderr, and the thread waits for that.
+
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::{self, PanicHookInfo};
+use std::thread;
+use std::time::Duration;
+use weir_core::pace::Pace;
+
+/// From here on a panic is an error in the log, and one that is caught again and again is a few.
+pub(super) fn log_them() {
+    panic::set_hook(Box::new(log));
+}
+
+static PACE: Pace = Pace::new(5, Duration::from_secs(1));
+
+fn log(panic: &PanicHookInfo<'_>) {
+    let Some(times) = PACE.now() else { return };
+    let what = panic.payload_as_str().unwrap_or("not said why");
+    let location = panic.location().map(ToString::to_string);
+    let thread = thread::current();
+    // Captured only where RUST_BACKTRACE asks for it.
+    let backtrace = Backtrace::capture();
+    let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
+    tracing::error!(
+        what,
+        location,
+        thread = thread.name(),
+        times,
+        backtrace,
+        "something panicked: a fault of weir, please report it"
+    );
+}

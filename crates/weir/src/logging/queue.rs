@@ -1,0 +1,174 @@
+//! Takes the lines of the log to stderr: from whichever thread has one, through a bounded queue.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tracing_subscriber::fmt::MakeWriter;
+use weir_core::lines::{self, Lines, Unlocked};
+use weir_metrics::{LostLines, Metrics};
+
+/// The queue's entrance.
+#[derive(Clone, Debug)]
+pub(super) struct Queue {
+    lines: Lines<Line>,
+    /// Bytes that wait to be written.
+    waiting: Arc<AtomicUsize>,
+}
+
+/// The thread that writes.
+pub(super) type Writer = lines::Writer<Line>;
+
+/// A line that waits, counted while it does.
+#[derive(Debug)]
+pub(super) struct Line {
+    text: Vec<u8>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.waiting.fetch_sub(self.text.len(), Ordering::Relaxed);
+    }
+}
+
+impl Queue {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub(super) fn start(metrics: &Metrics) -> io::Result<(Self, Writer)> {
+        Self::to(Unlocked(io::stderr()), metrics.log_dropped())
+    }
+
+    fn to(out: impl Write + Send + 'static, lost: LostLines) -> io::Result<(Self, Writer)> {
+        let render = |line: Line, text: &mut Vec<u8>| text.extend_from_slice(&line.text);
+        let (lines, writer) = Lines::start("weir-log", LINES, lost, out, render)?;
+        Ok((Self { lines, waiting: Arc::default() }, writer))
+    }
+
+    /// Where the subscriber writes its lines, with colours or without.
+    pub(super) fn entrance(&self, colours: bool) -> Entrance {
+        Entrance { queue: self.clone(), colours }
+    }
+
+    fn push(&self, text: Vec<u8>) {
+        let before = self.waiting.fetch_add(text.len(), Ordering::Relaxed);
+        let fits = before.saturating_add(text.len()) <= BYTES;
+        // Counted off again when it is dropped.
+        let line = Line { text, waiting: Arc::clone(&self.waiting) };
+        if fits {
+            self.lines.push(line);
+        } else {
+            self.lines.lost().queue_full.inc();
+        }
+    }
+}
+
+/// Lines that may wait,
+const LINES: usize = 8192;
+/// and their bytes: the errors of a large configuration are one line of some megabytes.
+const BYTES: usize = 8 << 20;
+
+/// Where the subscriber writes its lines, each with one call.
+#[derive(Clone, Debug)]
+pub(super) struct Entrance {
+    queue: Queue,
+    colours: bool,
+}
+
+impl<'a> MakeWriter<'a> for Entrance {
+    type Writer = &'a Self;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        self
+    }
+}
+
+impl Write for &Entrance {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.queue.push(one_line(line, self.colours));
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A line as it is written. What text from elsewhere brings must not look like a line of weir's own, nor move the cursor of a
+/// terminal: lines within it are indented, and other control characters are shown as `\xNN`, but for those that colour a line.
+fn one_line(line: &[u8], colours: bool) -> Vec<u8> {
+    let body = line.strip_suffix(b"\n").unwrap_or(line);
+    let mut text = Vec::with_capacity(line.len() + 1);
+    for byte in body {
+        match byte {
+            b'\n' => text.extend_from_slice(b"\n    "),
+            b'\t' => text.push(b'\t'),
+            0x1b if colours => text.push(0x1b),
+            0..0x20 | 0x7f => text.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+            _ => text.push(*byte),
+        }
+    }
+    text.push(b'\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+    use std::time::Duration;
+    use tracing::subscriber::with_default;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::{fmt, registry};
+
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn lost() -> LostLines {
+        Metrics::new("0", "r", "c").unwrap().log_dropped()
+    }
+
+    #[test]
+    fn text_from_elsewhere_does_not_look_like_a_line_of_its_own() {
+        let out = Shared::default();
+        let (queue, writer) = Queue::to(out.clone(), lost()).unwrap();
+        let layer = fmt::layer().with_ansi(false).without_time().with_writer(queue.entrance(false));
+        with_default(registry().with(layer), || {
+            let error = "bad\n2026-01-01 ERROR weir: forged\r\x1b[2Jx\x00";
+            tracing::warn!(%error, name = error, "said");
+        });
+        assert!(writer.flush(Duration::from_secs(5)));
+        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        let begun: Vec<&str> = text.lines().filter(|line| !line.starts_with("    ")).collect();
+        assert_eq!(begun.len(), 1, "{text}");
+        assert!(text.ends_with('\n') && text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
+        assert!(text.contains("forged"), "{text}");
+    }
+
+    #[test]
+    fn what_waits_is_bounded_in_bytes_too() {
+        let lost = lost();
+        let (reader, writer) = io::pipe().unwrap();
+        let (queue, thread) = Queue::to(Unlocked(writer), lost.clone()).unwrap();
+        for _ in 0..20 {
+            queue.push(vec![b'x'; 1 << 20]);
+        }
+        // One is with the thread.
+        assert!(lost.queue_full.get() >= 20 - 8 - 1 && lost.queue_full.get() <= 20 - 8, "{lost:?}");
+        assert!(queue.waiting.load(Ordering::Relaxed) <= BYTES);
+        drop(reader);
+        assert!(thread.flush(Duration::from_secs(5)));
+        assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
+    }
+}
