@@ -38,7 +38,7 @@ async fn once_it_runs() {
     let words: Vec<&str> = user.words().iter().map(String::as_str).collect();
     let folder = open_to_all(tempfile::tempdir().unwrap());
     let launch =
-        Launch::new(folder, body(&edge, &backend)).runtime("workers: 2, drain_timeout: 20s, watch: true");
+        Launch::new(folder, body(&edge, &backend)).runtime("workers: 2, drain_timeout: 20s");
     let mut weir = launch.under(&words).start().await;
     tokio::time::sleep(IDLE).await;
     no_more_threads(&user, &weir).await;
