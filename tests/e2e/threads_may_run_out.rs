@@ -37,8 +37,7 @@ async fn once_it_runs() {
     let (edge, backend) = (Port::free(), Backend::plain(Role::Echo).await);
     let words: Vec<&str> = user.words().iter().map(String::as_str).collect();
     let folder = open_to_all(tempfile::tempdir().unwrap());
-    let launch =
-        Launch::new(folder, body(&edge, &backend)).runtime("workers: 2, drain_timeout: 20s");
+    let launch = Launch::new(folder, body(&edge, &backend)).runtime("workers: 2, drain_timeout: 20s");
     let mut weir = launch.under(&words).start().await;
     tokio::time::sleep(IDLE).await;
     no_more_threads(&user, &weir).await;

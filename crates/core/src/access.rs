@@ -43,14 +43,14 @@ impl fmt::Display for ConnectionId {
 /// A record that is not complete yet, and where it will go.
 #[derive(Debug)]
 pub struct Draft {
-    log: Log,
+    lines: Arc<Lines<Box<Entry>>>,
     pub(crate) entry: Box<Entry>,
 }
 
 impl Draft {
     /// Queues the record, or drops and counts it. Never waits.
     pub(crate) fn send(self) {
-        self.log.lines.push(self.entry);
+        self.lines.push(self.entry);
     }
 }
 
@@ -189,7 +189,7 @@ pub enum Format {
 /// The queue's entrance. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Log {
-    lines: Lines<Box<Entry>>,
+    lines: Arc<Lines<Box<Entry>>>,
     json: Arc<AtomicBool>,
 }
 
@@ -229,7 +229,7 @@ impl Log {
             drop(write_line(format, text, &entry.line()));
         };
         let (lines, writer) = Lines::start("weir-access", QUEUE, metrics.access_dropped(), out, render)?;
-        Ok((Self { lines, json }, Writer(writer)))
+        Ok((Self { lines: Arc::new(lines), json }, Writer(writer)))
     }
 
     /// What changes the format of the records that are written from then on.
@@ -239,7 +239,7 @@ impl Log {
 
     /// Begins the record of a connection.
     pub fn draft(&self, opening: Opening) -> Draft {
-        Draft { log: self.clone(), entry: Box::new(Entry::new(opening)) }
+        Draft { lines: Arc::clone(&self.lines), entry: Box::new(Entry::new(opening)) }
     }
 }
 

@@ -32,7 +32,11 @@ impl Taken {
         (verb == Some(OsStr::new("run"))).then(Self::now)
     }
 
-    fn now() -> Result<Self> {
+    /// Takes them over.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn now() -> Result<Self> {
         // A thread that waits for files is kept for good once it is there: when one is wanted again, none may be had.
         let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(FOR_GOOD).build();
         let runtime = runtime.context("cannot start the control plane")?;

@@ -20,7 +20,7 @@ mod table;
 mod version;
 
 use crate::signals::Taken;
-use crate::terminal::{ended, unless_gone};
+use crate::terminal::{ended, last_words, unless_gone};
 use crate::version::VERSION;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -80,7 +80,7 @@ Examples:
 pub(crate) fn main(taken: Option<Result<Taken>>) -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => match cli.verb {
-            Verb::Run(verb) => verb.execute(taken),
+            Verb::Run(verb) => verb.execute(taken.unwrap_or_else(Taken::now)),
             Verb::Check(verb) => verb.execute(),
             Verb::Explain(verb) => verb.execute(),
             Verb::Status(verb) => verb.execute(),
@@ -92,6 +92,11 @@ pub(crate) fn main(taken: Option<Result<Taken>>) -> ExitCode {
             Verb::Demo(verb) => verb.execute(),
             Verb::Version(verb) => verb.execute(),
         },
+        // With the signals taken, nothing here may wait for a reader.
+        Err(error) if error.use_stderr() && taken.is_some() => {
+            last_words(error.render().to_string().trim_end());
+            ExitCode::from(WRONG_USAGE)
+        }
         Err(error) => {
             // Help and version go to stdout and are no failure; everything else is wrong usage.
             let shown = error.print().and_then(|()| io::stdout().flush());

@@ -4,7 +4,7 @@ use super::configuration::Named;
 use crate::run;
 use crate::signals::Taken;
 use crate::terminal::last_words;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use std::process::ExitCode;
 
@@ -16,16 +16,12 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn execute(&self, taken: Option<Result<Taken>>) -> ExitCode {
+    pub(super) fn execute(&self, taken: Result<Taken>) -> ExitCode {
         let path = match self.configuration.find() {
             Ok(path) => path,
             Err(code) => return code,
         };
-        match taken
-            .context("the verb is not the first word")
-            .flatten()
-            .and_then(|taken| run::run(path, taken))
-        {
+        match taken.and_then(|taken| run::run(path, taken)) {
             Ok(code) => code,
             Err(error) => {
                 last_words(&format!("{error:#}"));
