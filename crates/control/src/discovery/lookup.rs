@@ -21,13 +21,13 @@ pub(super) enum Lookup {
     /// The servers of `runtime.resolvers`. Names are whole; the system's files say nothing.
     Given(Arc<Servers>),
     /// As the system is set up.
-    System(System),
+    System(Box<System>),
 }
 
 impl Lookup {
     pub(super) fn new(servers: &[SocketAddr]) -> Result<Self, ResolveError> {
         if servers.is_empty() {
-            return Ok(Self::System(System::new()));
+            return Ok(Self::System(Box::new(System::new())));
         }
         Ok(Self::Given(Arc::new(Servers::new(servers)?)))
     }
