@@ -85,7 +85,7 @@ impl Weir {
     }
 
     /// Health checks, reloads and the end work.
-    async fn is_alive(mut self) {
+    async fn goes_on(mut self) {
         for up in [true, false] {
             let peer =
                 if up { Some(Backend::start(self.backend.addr(), Role::Echo, None).await) } else { None };
@@ -147,7 +147,7 @@ async fn with_both_pipes_full_from_the_start() {
             }
         })
         .await;
-        weir.is_alive().await;
+        weir.goes_on().await;
     }
 }
 
@@ -163,7 +163,7 @@ async fn and_read_again_it_says_how_many_lines_are_missing() {
     });
     // It looks every few seconds.
     tokio::time::sleep(Duration::from_secs(7)).await;
-    weir.is_alive().await;
+    weir.goes_on().await;
     let text = String::from_utf8_lossy(&read.join().unwrap()).into_owned();
     let lines: Vec<serde_json::Value> =
         text.trim_start_matches('x').lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -196,7 +196,7 @@ async fn closed_gone_or_on_a_full_disk() {
             }
         })
         .await;
-        weir.is_alive().await;
+        weir.goes_on().await;
     }
 }
 
@@ -220,7 +220,7 @@ async fn closed_descriptors_are_not_mistaken_for_others() {
     })
     .await;
     weir.refused(50).await;
-    weir.is_alive().await;
+    weir.goes_on().await;
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn strangers_write_nothing_into_it() {
             tokio::time::timeout(Duration::from_millis(20), stream.rest()).await.ok();
         }
     }
-    weir.is_alive().await;
+    weir.goes_on().await;
     let mut text = String::new();
     reader.read_to_string(&mut text).unwrap();
     for line in text.lines() {

@@ -184,7 +184,7 @@ const MODE: u32 = 0o660;
 mod tests {
     use super::*;
     use std::os::unix::net::UnixListener as Listening;
-    use std::time::Instant;
+    use tokio::time::Instant;
 
     async fn refused(path: &Path) -> String {
         let began = Instant::now();

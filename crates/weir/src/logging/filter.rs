@@ -64,8 +64,7 @@ mod tests {
             tracing::debug!(target: "rustls::conn", "");
             tracing::warn!(target: "hyper::proto", "");
         });
-        let seen = seen.0.lock().unwrap().join(", ");
-        seen
+        seen.0.lock().unwrap().join(", ")
     }
 
     #[test]

@@ -13,10 +13,10 @@ pub(crate) async fn tell(metrics: &Metrics, records: &access::Writer) {
     let (mut log, mut access) = (Losses::of(metrics.log_dropped()), Losses::of(metrics.access_dropped()));
     loop {
         sleep(LOOK).await;
-        if let Some(lost) = log.new() {
+        if let Some(lost) = log.since_last() {
             tracing::warn!(lost, total = log.told, "lines of the log were lost: stderr does not take them");
         }
-        if let Some(lost) = access.new() {
+        if let Some(lost) = access.since_last() {
             let (total, last_error) = (access.told, records.failure());
             tracing::warn!(lost, total, last_error, "access records were lost: stdout does not take them");
         }
@@ -43,7 +43,7 @@ impl Losses {
         Self { told: counters.total(), counters, fresh: false }
     }
 
-    fn new(&mut self) -> Option<u64> {
+    fn since_last(&mut self) -> Option<u64> {
         let total = self.counters.total();
         let lost = total - self.told;
         self.told = total;
