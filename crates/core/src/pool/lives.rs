@@ -74,9 +74,13 @@ impl Lives {
         for key in &gone {
             inner.backends.remove(key);
         }
+        let stays: HashSet<(&str, &str)> = match gone.is_empty() {
+            true => HashSet::new(),
+            false => inner.backends.keys().map(|(pool, backend, _)| (&**pool, &**backend)).collect(),
+        };
         for (pool, backend, _) in &gone {
             // A namesake at another address goes on with the same series.
-            if !inner.backends.keys().any(|(p, b, _)| p == pool && b == backend) {
+            if !stays.contains(&(&**pool, &**backend)) {
                 self.metrics.forget_backend(pool, backend);
             }
         }

@@ -29,7 +29,7 @@ use crate::pace::Pace;
 use crate::pick::Maglev;
 use arc_swap::{ArcSwap, Guard};
 use names::{Found, Target};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -205,16 +205,22 @@ impl Pool {
     /// among them any more.
     fn make_members(&self, answers: &HashMap<Target, Vec<Found>>) -> Vec<Arc<Live>> {
         let before = self.members.load_full();
+        // A pool may have hundreds of thousands of members: none is compared with each of the others.
+        let key = |b: &Arc<Backend>| (Arc::clone(&b.name), b.address);
+        let known: HashMap<(Arc<str>, SocketAddr), &Arc<Backend>> =
+            before.all().map(|b| (key(b), b)).collect();
+        let mut seen: HashSet<(Arc<str>, SocketAddr)> = HashSet::new();
         let mut primaries = Vec::new();
         let mut backups = Vec::new();
         for entry in &self.entries {
             for (name, found) in addresses(entry, answers) {
-                let known = |b: &&Arc<Backend>| b.name == name && b.address == found.address;
-                if primaries.iter().chain(&backups).any(|b| known(&b)) {
+                let key = (Arc::clone(&name), found.address);
+                let last = known.get(&key).copied();
+                if !seen.insert(key) {
                     continue;
                 }
                 let backup = entry.backup || found.backup;
-                let backend = self.backend(entry, name.clone(), &found, before.all().find(known));
+                let backend = self.backend(entry, name, &found, last);
                 if backup { backups.push(backend) } else { primaries.push(backend) }
             }
         }
@@ -223,7 +229,8 @@ impl Pool {
             primaries: self.tier(primaries),
             backups: self.tier(backups),
         };
-        let gone = before.all().filter(|b| !members.all().any(|m| Arc::ptr_eq(&m.live, &b.live)));
+        let stays: HashSet<usize> = members.all().map(|b| Arc::as_ptr(&b.live).addr()).collect();
+        let gone = before.all().filter(|b| !stays.contains(&Arc::as_ptr(&b.live).addr()));
         let gone = gone.map(|b| Arc::clone(&b.live)).collect();
         self.members.store(Arc::new(members));
         gone

@@ -302,3 +302,19 @@ fn failed_dials_belong_together_while_little_time_lies_between_them() {
     let told = b.live.dial_failures().unwrap();
     assert_eq!((told.since, told.count), (minutes(24), 1));
 }
+
+#[test]
+#[allow(clippy::disallowed_types, reason = "this measures the wall clock and runs no timers")]
+fn a_pool_with_very_many_members_is_made_in_time() {
+    let many = |count: u32| {
+        let began = std::time::Instant::now();
+        let entries = (0..count).map(|n| at(&format!("10.{}.{}.{}:80", n >> 16, n >> 8 & 255, n & 255)));
+        let pool = scene().pool(entries.collect());
+        pool.renew();
+        assert_eq!(all(&pool).len(), usize::try_from(count).unwrap());
+        began.elapsed()
+    };
+    // 40,000 compared with each other would be 1,600,000,000 comparisons.
+    let took = many(40_000);
+    assert!(took.as_secs() < 20, "{took:?}");
+}
