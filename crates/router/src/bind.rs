@@ -4,6 +4,7 @@ use crate::crew::Table;
 use crate::plan::{Address, Listener, Plan};
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use weir_core::socket::configure_listening;
 
@@ -66,19 +67,55 @@ fn open(
     held: &[Address],
     lanes: &mut [Vec<Socket>],
 ) -> io::Result<()> {
+    let mut at = address;
     if !held.iter().any(|own| own.socket.port() == address.socket.port()) {
-        drop(bind(address, false, listener)?);
+        let (probed, socket) = bind(at, false, listener)?;
+        at = probed;
+        drop(socket);
     }
     let tables = Table::all(lanes.len());
     for (lane, table) in lanes.iter_mut().zip(tables) {
-        let socket = bind(address, true, listener)?;
+        let (bound, socket) = bind(at, true, listener)?;
+        at = bound;
         socket.listen(i32::try_from(listener.tcp.backlog).unwrap_or(i32::MAX))?;
         lane.push(Socket { socket, address, table });
+    }
+    if at != address {
+        tracing::warn!(listener = %listener.name, address = %at.socket, "this machine has no IPv6: listening on IPv4 alone");
     }
     Ok(())
 }
 
-fn bind(address: Address, shared: bool, listener: &Listener) -> io::Result<socket2::Socket> {
+/// A bound socket, and where it is bound.
+fn bind(address: Address, shared: bool, listener: &Listener) -> io::Result<(Address, socket2::Socket)> {
+    with_what_there_is(address, |address| bind_to(address, shared, listener))
+}
+
+/// Binds an address, and says which it was: `":443"` means every address there is, and a machine without IPv6 has
+/// those of IPv4.
+fn with_what_there_is<S>(
+    address: Address,
+    mut bind: impl FnMut(Address) -> io::Result<S>,
+) -> io::Result<(Address, S)> {
+    match bind(address) {
+        Err(error) if address.dual_stack && is_without_family(&error) => {
+            let socket = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.socket.port()));
+            let address = Address { socket, dual_stack: false };
+            Ok((address, bind(address)?))
+        }
+        bound => Ok((address, bound?)),
+    }
+}
+
+/// Does the machine lack IPv6? Without it in the kernel no socket is made; where it is switched off, none is bound.
+fn is_without_family(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_FAMILY)
+}
+
+/// socket(2): `EAFNOSUPPORT`.
+const NO_FAMILY: i32 = 97;
+
+fn bind_to(address: Address, shared: bool, listener: &Listener) -> io::Result<socket2::Socket> {
     let domain = Domain::for_address(address.socket);
     let socket = socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     if domain == Domain::IPV6 {
@@ -100,6 +137,38 @@ fn hint(error: &io::Error) -> &'static str {
         io::ErrorKind::AddrInUse => "; another process, perhaps another weir, is listening there",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        _ if error.raw_os_error() == Some(NO_FAMILY) => "; this machine has no IPv6",
         _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVERY: &str = "[::]:443";
+    /// `EADDRNOTAVAIL`, where IPv6 is switched off; and `EADDRINUSE`.
+    const NOT_AVAILABLE: i32 = 99;
+    const IN_USE: i32 = 98;
+
+    /// Where an address ends up on a machine on which IPv6 fails like this, and IPv4 works.
+    fn bound(text: &str, dual_stack: bool, code: i32) -> io::Result<String> {
+        let address = Address { socket: text.parse().unwrap(), dual_stack };
+        let bind = |address: Address| match address.socket.is_ipv6() {
+            true => Err(io::Error::from_raw_os_error(code)),
+            false => Ok(()),
+        };
+        with_what_there_is(address, bind).map(|(address, ())| address.socket.to_string())
+    }
+
+    #[test]
+    fn every_address_is_that_of_ipv4_where_there_is_no_ipv6() {
+        for code in [NO_FAMILY, NOT_AVAILABLE] {
+            assert_eq!(bound(EVERY, true, code).unwrap(), "0.0.0.0:443");
+            assert!(bound(EVERY, false, code).is_err(), "`[::]:443` was asked for by that name");
+            assert!(bound("[::1]:443", false, code).is_err());
+        }
+        assert!(bound(EVERY, true, IN_USE).is_err(), "another listener is no lack of IPv6");
+        assert!(hint(&io::Error::from_raw_os_error(NO_FAMILY)).contains("no IPv6"));
     }
 }
