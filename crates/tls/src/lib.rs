@@ -7,6 +7,7 @@
 //! deadline and never logs: its callers do. It is the only one that imports rustls.
 //!
 //! A room uses only what stands before it here:
+//! - `name`: what a DNS name is.
 //! - `provider`, `warning`, `agreed`, `failure`: versions and cryptography, what an operator should look
 //!   at, what a handshake came to or failed for. None knows another.
 //! - `certificate`, `verify`: files into certificates; whether a backend's certificate convinces.
@@ -23,6 +24,7 @@ mod failure;
 #[cfg(test)]
 mod fixtures;
 mod kept;
+mod name;
 mod provider;
 mod resolver;
 mod resumption;
@@ -43,6 +45,7 @@ pub use certificate::{
 };
 pub use failure::{FailedHandshake, HandshakeError, Reason};
 pub use kept::Sessions;
+pub use name::is_dns_name;
 pub use provider::{MinVersion, TlsError};
 pub use resolver::UnknownSni;
 pub use server::{ClientTls, ServerProfile, ServerSettings};

@@ -179,6 +179,11 @@ fn names_are_compared_as_dns_names() {
         b"a/b",
         b"*.a",
         "ä".as_bytes(),
+        b"-a.example",
+        b"a-.example",
+        b"a.-b-",
+        b"a.example-",
+        b"example.1",
         &over,
         &fat_label,
     ] {
@@ -257,6 +262,17 @@ fn every_inner_length_is_used_up_exactly() {
     assert_eq!(changed(0, 2), Err(Fault::Malformed), "a legacy version of another major");
     let cut = message(&body[..body.len() - 1]);
     assert_eq!(name_of(&framed(&cut, usize::MAX)), Err(Fault::Malformed));
+}
+
+#[test]
+fn a_name_that_rustls_refuses_is_refused_in_every_mode() {
+    for name in
+        ["-a.example", "a-.example", "a.b-", "example.1", "a.0x1f", "a-b.example", "_a.example", "1a.example"]
+    {
+        let ours = name_of(&made(&[sni(name.as_bytes())]));
+        let taken = rustls::pki_types::ServerName::try_from(name).is_ok();
+        assert_eq!(ours.is_ok(), taken, "{name}");
+    }
 }
 
 /// What rustls makes of the same bytes: the name, or none when it refuses them.
