@@ -20,6 +20,8 @@ struct Weight {
     weight: u16,
 }
 
+/// Errors of a reload that are told; of more there is the number.
+const ERRORS_MAX: usize = 100;
 /// Most bytes of a body: a weight.
 const BODY_MAX: usize = 1024;
 
@@ -61,11 +63,13 @@ impl Admin {
             }
             Err(ReloadError::Rejected(rejected)) => {
                 let errors: Vec<String> = rejected.0.iter().map(|e| e.render()).collect();
-                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
+                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors, "more": rejected.1 }))
             }
             Err(ReloadError::Bind(failed)) => {
-                let errors: Vec<String> = failed.iter().map(|e| format!("error: {e}")).collect();
-                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
+                let shown = failed.iter().take(ERRORS_MAX);
+                let errors: Vec<String> = shown.map(|e| format!("error: {e}")).collect();
+                let more = failed.len() - errors.len();
+                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors, "more": more }))
             }
             Err(error @ ReloadError::Resolver(_)) => {
                 let errors = [format!("error: {error}")];

@@ -1,7 +1,8 @@
 //! What is wrong with a configuration, and where: file, line, column, the line with a marker, a hint.
 //!
 //! In: findings of `load`, `decode` and `compile`. Out: text for people, JSON for programs. A diagnostic holds its
-//! own line of the file, so that it can be shown after the file is gone.
+//! own piece of the file, so that it can be shown after the file is gone. A file of megabytes may have a mistake in
+//! every place: the first diagnostics are kept, the others are counted, and each is short.
 
 use std::fmt;
 use std::path::Path;
@@ -9,9 +10,10 @@ use std::path::Path;
 use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 use serde::Serialize;
 
-use crate::finding::{Finding, MOST_ERRORS};
+use crate::finding::{Finding, Found, MOST_ERRORS};
 use crate::place::Place;
-use crate::source::{Position, Source, Sources};
+use crate::secret::Secrets;
+use crate::source::{Position, Source, Sources, Window};
 use crate::tree::Node;
 
 /// Whether the configuration is refused for it.
@@ -42,41 +44,55 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
-    /// The line, and how many of its characters are marked from `column`.
+    /// The piece of the line around it.
     #[serde(skip)]
-    marked: Option<(String, usize)>,
+    window: Option<Window>,
     /// The file's number: names would bring files into another order than the one they are read in.
     #[serde(skip)]
     number: usize,
 }
 
 impl Diagnostic {
-    /// An error at a place of the file.
-    pub(crate) fn at(source: &Source, at: Position, message: impl Into<String>) -> Self {
-        let marked = (at.line > 0).then(|| (source.line(at.line).to_owned(), source.token_width(at)));
+    fn new(file: &str, at: Position, message: String) -> Self {
         Self {
             severity: Severity::Error,
-            file: source.name.clone(),
+            file: file.to_owned(),
             line: at.line,
             column: at.column,
             key: String::new(),
-            message: printable(message.into()),
+            message: printable(message),
             hint: None,
-            marked,
+            window: None,
             number: at.file,
         }
     }
 
     /// An error that was found before places in the configuration were known.
-    pub(crate) fn found(source: &Source, finding: &Finding) -> Self {
+    pub(crate) fn found(source: &Source, finding: &Finding, secrets: &Secrets) -> Self {
         let hint = finding.hint.clone().map(printable);
-        Self { hint, ..Self::at(source, finding.at, finding.message.clone()) }
+        let mut found = Self { hint, ..Self::new(&source.name, finding.at, finding.message.clone()) };
+        found.finish(source, secrets);
+        found
     }
 
     /// An error of the file as a whole.
     pub(crate) fn whole_file(file: &str, message: impl Into<String>) -> Self {
-        let source = Source::new(file.to_owned(), Path::new(""), String::new());
-        Self::at(&source, Position::default(), message)
+        Self::new(file, Position::default(), message.into())
+    }
+
+    /// Makes it what people may see: with the piece of its line, without what must not be repeated, short.
+    fn finish(&mut self, source: &Source, secrets: &Secrets) {
+        let at = Position { file: self.number, line: self.line, column: self.column };
+        self.window = source.window(at);
+        self.clean(source, secrets);
+    }
+
+    fn clean(&mut self, source: &Source, secrets: &Secrets) {
+        let at = Position { file: self.number, line: self.line, column: self.column };
+        let clean =
+            |text: &mut String| *text = short(secrets.clean(std::mem::take(text), at, source.pasted()));
+        clean(&mut self.message);
+        self.hint.iter_mut().for_each(clean);
     }
 
     /// Says what to do about it.
@@ -93,13 +109,12 @@ impl Diagnostic {
             Severity::Warning => Level::WARNING,
         };
         let mut group = Group::with_title(level.primary_title(&self.message));
-        let window = self.marked.as_ref().map(|(line, width)| Window::around(line, self.column, *width));
-        group = match &window {
+        group = match &self.window {
             Some(window) => group.element(
                 Snippet::source(&window.text)
                     .path(&self.file)
                     .line_start(self.line)
-                    .annotation(AnnotationKind::Primary.span(window.start..window.end)),
+                    .annotation(AnnotationKind::Primary.span(window.marked.clone())),
             ),
             None => group.element(Origin::path(&self.file)),
         };
@@ -107,7 +122,7 @@ impl Diagnostic {
             group = group.element(Level::HELP.message(hint));
         }
         let text = Renderer::plain().render(&[group]);
-        match &window {
+        match &self.window {
             Some(window) if window.shift > 0 => text.replacen(
                 &format!(":{}:{}", self.line, self.column - window.shift),
                 &format!(":{}:{}", self.line, self.column),
@@ -124,10 +139,38 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Why a configuration is refused: every error that was found, in the order of the files.
+/// Why a configuration is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{}", .0.iter().map(Diagnostic::render).collect::<Vec<_>>().join("\n\n"))]
-pub struct Rejected(pub Vec<Diagnostic>);
+#[error("{}", self.brief(usize::MAX))]
+pub struct Rejected(
+    /// The errors, in the order of the files; of very many the first.
+    pub Vec<Diagnostic>,
+    /// How many more errors there are.
+    pub usize,
+);
+
+impl Rejected {
+    /// A refusal for one error.
+    pub(crate) fn one(error: Diagnostic) -> Self {
+        Self(vec![error], 0)
+    }
+
+    /// How many errors there are.
+    pub fn count(&self) -> usize {
+        self.0.len() + self.1
+    }
+
+    /// The first errors for people, at most so many, and how many more there are.
+    pub fn brief(&self, most: usize) -> String {
+        let mut parts: Vec<String> = self.0.iter().take(most).map(Diagnostic::render).collect();
+        match self.count() - parts.len() {
+            0 => {}
+            1 => parts.push("and 1 more error".to_owned()),
+            more => parts.push(format!("and {more} more errors")),
+        }
+        parts.join("\n\n")
+    }
+}
 
 /// Texts of the file are quoted in messages, and a terminal obeys control characters.
 fn printable(text: String) -> String {
@@ -138,25 +181,11 @@ fn printable(text: String) -> String {
     text.chars().map(escape).collect()
 }
 
-/// The part of a line that is shown: all of it, unless it is one of those lines no screen holds.
-struct Window {
-    text: String,
-    /// Bytes of `text` that are marked.
-    start: usize,
-    end: usize,
-    /// Characters cut off in front.
-    shift: usize,
-}
-
-impl Window {
-    fn around(line: &str, column: usize, width: usize) -> Self {
-        let column = column.saturating_sub(1);
-        let shift =
-            if line.chars().count() > LONGEST_LINE { column.saturating_sub(LONGEST_LINE / 2) } else { 0 };
-        let text: String = line.chars().skip(shift).take(LONGEST_LINE).collect();
-        let byte = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
-        let (start, end) = (byte(column - shift), byte(column - shift + width));
-        Self { text, start, end, shift }
+/// A file may have a value of megabytes, and no message is better for it.
+fn short(text: String) -> String {
+    match text.char_indices().nth(LONGEST_MESSAGE) {
+        None => text,
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
     }
 }
 
@@ -165,14 +194,20 @@ impl Window {
 pub(crate) struct Report<'s> {
     sources: &'s Sources,
     tree: &'s Node,
+    secrets: &'s Secrets,
+    /// The first ones of either severity, and what came since they were looked through.
     found: Vec<Diagnostic>,
     errors: usize,
+    warnings: usize,
 }
 
 impl<'s> Report<'s> {
-    pub(crate) fn new(sources: &'s Sources, tree: &'s Node, findings: &[Finding]) -> Self {
-        let found = findings.iter().map(|finding| Diagnostic::found(sources.of(finding.at), finding));
-        Self { sources, tree, found: found.collect(), errors: findings.len() }
+    pub(crate) fn new(sources: &'s Sources, tree: &'s Node, secrets: &'s Secrets, found: &Found) -> Self {
+        let errors = found.kept.len() + found.more;
+        let found = found.kept.iter().map(|one| Diagnostic::found(sources.of(one.at), one, secrets));
+        let mut report = Self { sources, tree, secrets, found: found.collect(), errors, warnings: 0 };
+        report.thin();
+        report
     }
 
     /// An error at the value of `place`, or at its nearest ancestor that is there.
@@ -215,10 +250,20 @@ impl<'s> Report<'s> {
         place: &Place<'_>,
         message: String,
     ) -> &mut Diagnostic {
-        let mut diagnostic = Diagnostic::at(self.sources.of(at), at, message);
+        if self.found.len() >= 4 * MOST_ERRORS {
+            self.thin();
+        }
+        let source = self.sources.of(at);
+        let mut diagnostic = Diagnostic::new(&source.name, at, message);
         diagnostic.severity = severity;
         diagnostic.key = place.to_string();
-        self.errors += usize::from(severity == Severity::Error);
+        if diagnostic.message.len() > LARGEST_HELD {
+            diagnostic.clean(source, self.secrets);
+        }
+        match severity {
+            Severity::Error => self.errors += 1,
+            Severity::Warning => self.warnings += 1,
+        }
         let index = self.found.len();
         self.found.push(diagnostic);
         // The index was this vector's length a line ago, so it names the element just pushed.
@@ -261,20 +306,39 @@ impl<'s> Report<'s> {
         &self.sources.of(self.tree.position(place)).folder
     }
 
-    /// Everything found, in the order of the files.
-    pub(crate) fn finish(self) -> Findings {
-        let mut findings = Findings::default();
-        for diagnostic in self.found {
+    /// Keeps the first errors and the first warnings alone.
+    fn thin(&mut self) {
+        sort(&mut self.found);
+        let (mut errors, mut warnings) = (0_usize, 0_usize);
+        self.found.retain(|one| {
+            let count = if one.severity == Severity::Error { &mut errors } else { &mut warnings };
+            *count += 1;
+            *count <= MOST_ERRORS
+        });
+    }
+
+    /// What was found: the first of it in the order of the files, and how much more there is.
+    pub(crate) fn finish(mut self) -> Findings {
+        self.thin();
+        let mut errors = Vec::new();
+        let mut warnings = Vec::new();
+        for mut diagnostic in self.found {
+            let at = Position { file: diagnostic.number, ..Position::default() };
+            diagnostic.finish(self.sources.of(at), self.secrets);
             match diagnostic.severity {
-                Severity::Error => findings.errors.push(diagnostic),
-                Severity::Warning => findings.warnings.push(diagnostic),
+                Severity::Error => errors.push(diagnostic),
+                Severity::Warning => warnings.push(diagnostic),
             }
         }
-        sort(&mut findings.errors);
-        sort(&mut findings.warnings);
-        findings.errors.truncate(MOST_ERRORS);
-        findings.warnings.truncate(MOST_ERRORS);
-        findings
+        let more = self.warnings - warnings.len();
+        if more > 0 {
+            let mut rest =
+                Diagnostic::whole_file(&self.sources.main.name, format!("and {more} more warnings"));
+            rest.severity = Severity::Warning;
+            warnings.push(rest);
+        }
+        let more = self.errors - errors.len();
+        Findings { errors, more, warnings }
     }
 }
 
@@ -282,6 +346,8 @@ impl<'s> Report<'s> {
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) errors: Vec<Diagnostic>,
+    /// How many more errors there are.
+    pub(crate) more: usize,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
@@ -292,18 +358,57 @@ pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
     });
 }
 
-/// Characters of a line that are shown.
-const LONGEST_LINE: usize = 200;
+/// Characters of a message, and of a hint: enough for a long path twice over, or for a list of words.
+const LONGEST_MESSAGE: usize = 1_000;
+/// Bytes of a message that is held until it is known whether it is one of the first: of a longer one only what is
+/// shown is kept.
+const LARGEST_HELD: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(source: &Source, at: Position) -> Diagnostic {
+        let finding = Finding { at, message: "no".to_owned(), hint: None };
+        Diagnostic::found(source, &finding, &Secrets::default())
+    }
+
+    #[test]
+    fn of_very_many_errors_the_first_are_kept_and_the_others_counted() {
+        let text = "a: 1\n".repeat(10_000);
+        let main = Source::new("weir.yaml".into(), Path::new("."), text);
+        let (sources, tree) = (Sources { main, included: Vec::new() }, Node::default());
+        let (secrets, found) = (Secrets::default(), Found::default());
+        let mut report = Report::new(&sources, &tree, &secrets, &found);
+        for line in (1..=10_000).rev() {
+            let message = "x".repeat(if line % 100 == 0 { 100_000 } else { 10 });
+            report.push(Severity::Error, Position { file: 0, line, column: 1 }, &Place::Root, message);
+            report.push(
+                Severity::Warning,
+                Position { file: 0, line, column: 1 },
+                &Place::Root,
+                String::new(),
+            );
+        }
+        assert_eq!(report.errors(), 10_000);
+        assert!(report.found.len() < 1_000);
+        let Findings { errors, more, warnings } = report.finish();
+        let lines: Vec<usize> = errors.iter().map(|error| error.line).collect();
+        assert_eq!(lines, (1..=100).collect::<Vec<_>>());
+        assert_eq!((more, warnings.len()), (9_900, 101));
+        assert_eq!(warnings.last().unwrap().message, "and 9900 more warnings");
+        let rejected = Rejected(errors, more);
+        assert_eq!(rejected.count(), 10_000);
+        assert!(rejected.to_string().ends_with("and 9900 more errors"));
+        assert!(rejected.brief(3).ends_with("and 9997 more errors"));
+        assert!(rejected.to_string().len() < 100_000);
+    }
+
     #[test]
     fn a_line_that_no_screen_holds_is_shown_in_part() {
         let line = format!("a: [{}, wrong, {}]", "x".repeat(900), "y".repeat(900));
         let source = Source::new("weir.yaml".into(), Path::new("."), line);
-        let rendered = Diagnostic::at(&source, Position { file: 0, line: 1, column: 907 }, "no").render();
+        let rendered = at(&source, Position { file: 0, line: 1, column: 907 }).render();
         assert!(rendered.contains("weir.yaml:1:907"), "{rendered}");
         assert!(
             rendered.contains("xx, wrong, yy") && rendered.contains("^^^^^\n") || rendered.ends_with("^^^^^")
@@ -315,8 +420,7 @@ mod tests {
     fn every_place_can_be_rendered() {
         let source = Source::new("weir.yaml".into(), Path::new("."), "é: \u{1b}[31m\n\n".into());
         for (line, column) in [(0, 0), (1, 1), (1, 4), (1, 99), (2, 1), (3, 7), (9, 9)] {
-            let rendered =
-                Diagnostic::at(&source, Position { file: 0, line, column }, "no").hint("yes").render();
+            let rendered = at(&source, Position { file: 0, line, column }).hint("yes").render();
             assert!(
                 rendered.contains("no") && rendered.contains("yes") && !rendered.contains('\u{1b}'),
                 "{rendered}"

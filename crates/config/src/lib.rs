@@ -4,9 +4,10 @@
 //! [`schema`], `compile` turns the schema into the router's plan. No room stops at the first mistake.
 //!
 //! A room uses only what stands before it here:
-//! - `units`, `place`, `source`, `nearest`: values with a unit, places in the configuration, places in the text, the
-//!   word that was meant. None knows another.
+//! - `units`, `place`, `nearest`: values with a unit, places in the configuration, the word that was meant. None knows
+//!   another.
 //! - `schema`, `defaults`: what may be written, and what an absent key means.
+//! - `source`, `secret`: places in the text, and what of it no message may repeat.
 //! - `finding`, `tree`: a mistake, and the values of the file, each with its position.
 //! - `ranges`, `shape`, `words`: how large values may be, what may stand where, and what others call it.
 //! - `decode`, `diagnostics`: the tree into the schema; findings into what people and programs read.
@@ -27,6 +28,7 @@ mod finding;
 mod nearest;
 mod place;
 mod ranges;
+mod secret;
 mod shape;
 mod source;
 mod substitute;
@@ -39,3 +41,4 @@ pub use diagnostics::{Diagnostic, Rejected, Severity};
 pub use difference::{Change, Difference, KeyChange, difference};
 pub use load::{Fingerprint, Loaded, Pattern, load, load_again, parse};
 pub use nearest::nearest;
+pub use substitute::expand;

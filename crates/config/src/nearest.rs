@@ -11,6 +11,7 @@ pub fn nearest<'w>(wrong: &str, known: impl IntoIterator<Item = &'w str>) -> Opt
     let wrong = wrong.to_lowercase();
     known
         .into_iter()
+        .filter(|word| word.len() <= LONGEST_WORD)
         .take(MOST_CANDIDATES)
         .filter_map(|word| Some((likeness(&wrong, &word.to_lowercase())?, word)))
         .max_by(|(a, one), (b, other)| a.total_cmp(b).then_with(|| other.cmp(one)))
@@ -34,7 +35,7 @@ fn likeness(wrong: &str, word: &str) -> Option<f64> {
 const MOST_CANDIDATES: usize = 5_000;
 /// Of two letters one may be anything.
 const SHORTEST_WORD: usize = 3;
-/// Longer words are not typed.
+/// Longer words are not typed: the time grows with the product of their lengths.
 const LONGEST_WORD: usize = 128;
 
 #[cfg(test)]
@@ -52,5 +53,12 @@ mod tests {
         assert_eq!(nearest("acme"), None);
         assert_eq!(nearest("a"), None);
         assert_eq!(nearest("database"), None);
+    }
+
+    #[test]
+    fn long_words_are_not_compared() {
+        let long = "p".repeat(1 << 20);
+        assert_eq!(nearest(&long, ["pools"]), None);
+        assert_eq!(nearest("listner", [long.as_str(), "listener"]), Some("listener"));
     }
 }

@@ -1,12 +1,16 @@
 //! The texts of a configuration's files, and places in them.
 //!
-//! In: the texts. Out: lines, and the piece of a line that a diagnostic marks. Columns count characters from 1, as
-//! the YAML parser and editors count them.
+//! In: the texts. Out: lines, and the piece of a line that a diagnostic shows. Columns count characters from 1, as
+//! the YAML parser and editors count them. A file may be one line of megabytes, and keys may be pasted into it: a
+//! piece is short, costs little wherever it is cut out, and shows nothing of a key.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::secret;
+
 /// A place in a file; line and column begin at 1. Line 0 means the file as a whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Position {
     /// Which of [`Sources`]: 0 is the main file.
     pub(crate) file: usize,
@@ -44,6 +48,18 @@ pub(crate) struct Source {
     pub(crate) folder: PathBuf,
     pub(crate) text: String,
     line_starts: Vec<usize>,
+    /// The bytes of keys and certificates that were pasted in, in their order.
+    pasted: Vec<Range<usize>>,
+}
+
+/// The part of a line that is shown, with a marked part in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Window {
+    pub(crate) text: String,
+    /// Bytes of `text` that are marked.
+    pub(crate) marked: Range<usize>,
+    /// Characters cut off in front.
+    pub(crate) shift: usize,
 }
 
 impl Source {
@@ -57,7 +73,8 @@ impl Source {
                 line_starts.push(at + c.len_utf8() + usize::from(pair));
             }
         }
-        Self { name, folder: folder.to_owned(), text, line_starts }
+        let pasted = secret::pasted(&text);
+        Self { name, folder: folder.to_owned(), text, line_starts, pasted }
     }
 
     /// The line's text without its end; empty beyond the last line.
@@ -69,17 +86,54 @@ impl Source {
         text.trim_end_matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
     }
 
-    /// How many characters the token at this place has: a quoted text with its quotes, a key without its colon, a
-    /// plain value without a comment behind it. At least 1.
-    pub(crate) fn token_width(&self, at: Position) -> usize {
-        let rest: Vec<char> = self.line(at.line).chars().skip(at.column.saturating_sub(1)).collect();
-        let width = match rest.first() {
-            Some(quote @ ('"' | '\'')) => quoted_width(&rest, *quote),
-            Some('[' | ']' | '{' | '}' | ',') | None => 1,
-            Some(_) => plain_width(&rest),
-        };
-        width.max(1)
+    /// What of the file's texts no message may repeat: the pieces of keys that were pasted in.
+    pub(crate) fn pasted(&self) -> impl Iterator<Item = &str> + Clone {
+        self.pasted.iter().filter_map(|range| self.text.get(range.clone()))
     }
+
+    /// The piece of a line around a place: all of a short line. `None` for the file as a whole.
+    pub(crate) fn window(&self, at: Position) -> Option<Window> {
+        let line = self.line(at.line);
+        let start = *self.line_starts.get(at.line.checked_sub(1)?)?;
+        let column = at.column.saturating_sub(1);
+        let mut after = line.chars();
+        if let Some(passed) = column.checked_sub(1) {
+            after.nth(passed);
+        }
+        let (before, after) = line.split_at(line.len() - after.as_str().len());
+        let long = line.chars().nth(LONGEST_LINE).is_some();
+        // Characters in front of the place, of which there may be fewer than its column says.
+        let kept = match long {
+            true => before.chars().rev().take(LONGEST_LINE / 2).count(),
+            false => before.chars().count(),
+        };
+        let cut = before.char_indices().rev().take(kept).last().map_or(before.len(), |(at, _)| at);
+        let mut shown =
+            line.get(cut..)?.char_indices().take(LONGEST_LINE).map(|(at, c)| (start + cut + at, c));
+        let text: String =
+            shown.by_ref().map(|(at, c)| if self.is_pasted(at) { HIDDEN } else { c }).collect();
+        let byte = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
+        let marked = byte(kept)..byte(kept + token_width(after));
+        Some(Window { marked, shift: if long { column.saturating_sub(kept) } else { 0 }, text })
+    }
+
+    /// Is the byte at this place of the text part of a key that was pasted in?
+    fn is_pasted(&self, at: usize) -> bool {
+        let next = self.pasted.partition_point(|range| range.end <= at);
+        self.pasted.get(next).is_some_and(|range| range.contains(&at))
+    }
+}
+
+/// How many characters the token at the beginning of this text has: a quoted text with its quotes, a key without its
+/// colon, a plain value without a comment behind it. At least 1, and no more than are shown.
+fn token_width(text: &str) -> usize {
+    let rest: Vec<char> = text.chars().take(LONGEST_LINE + 1).collect();
+    let width = match rest.first() {
+        Some(quote @ ('"' | '\'')) => quoted_width(&rest, *quote),
+        Some('[' | ']' | '{' | '}' | ',') | None => 1,
+        Some(_) => plain_width(&rest),
+    };
+    width.max(1)
 }
 
 fn quoted_width(rest: &[char], quote: char) -> usize {
@@ -112,6 +166,11 @@ fn plain_width(rest: &[char]) -> usize {
     end - trailing
 }
 
+/// Characters of a line that are shown.
+const LONGEST_LINE: usize = 200;
+/// What stands in place of a character of a key.
+const HIDDEN: char = '*';
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,7 +189,8 @@ mod tests {
     #[test]
     fn tokens_end_where_a_reader_sees_them_end() {
         let source = source("name: edge # why\n- {sni: \"a # b\", pool: x}\nempty:\n'it''s': 1");
-        let width = |line, column| source.token_width(Position { file: 0, line, column });
+        let width =
+            |line, column: usize| token_width(source.line(line).get(column - 1..).unwrap_or_default());
         assert_eq!(width(1, 1), 4);
         assert_eq!(width(1, 7), 4);
         assert_eq!(width(2, 9), 7);
@@ -138,5 +198,19 @@ mod tests {
         assert_eq!(width(3, 1), 5);
         assert_eq!(width(4, 1), 4, "a doubled quote ends the mark early, which only shortens it");
         assert_eq!(width(9, 9), 1);
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_place() {
+        for filler in ["x", "é"] {
+            let text = format!("{}wrong{}", filler.repeat(5_000), filler.repeat(5_000));
+            let window = source(&text).window(Position { file: 0, line: 1, column: 5_001 }).unwrap();
+            assert_eq!(window.text.chars().count(), LONGEST_LINE);
+            assert_eq!(window.shift, 5_000 - LONGEST_LINE / 2);
+            assert!(window.text.get(window.marked.start..).unwrap().starts_with("wrong"));
+        }
+        let beyond = source("ab").window(Position { file: 0, line: 1, column: 9 }).unwrap();
+        assert_eq!((beyond.text.as_str(), beyond.marked), ("ab", 2..2));
+        assert_eq!(source("ab").window(Position::whole(0)), None);
     }
 }

@@ -9,6 +9,8 @@ pub(crate) enum SubstituteError {
     Open,
     #[error("`{}` is not the name of an environment variable", .0.escape_debug())]
     BadName(String),
+    #[error("with its variables this text is too long")]
+    TooLong,
 }
 
 impl SubstituteError {
@@ -17,16 +19,27 @@ impl SubstituteError {
         match self {
             Self::Unset(_) => "set it, or give a fallback: ${NAME:-value}",
             Self::Open | Self::BadName(_) => "write ${NAME} or ${NAME:-value}",
+            Self::TooLong => "is the variable the right one?",
         }
     }
 }
 
-/// Puts variables into a text. What is put in is not looked at again.
+/// A text with its variables put in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Substituted {
+    pub(crate) text: String,
+    /// The values that came from the environment, and the names of their variables.
+    pub(crate) values: Vec<(String, String)>,
+}
+
+/// Puts variables into a text, which then has at most `room` bytes. What is put in is not looked at again.
 pub(crate) fn substitute(
     text: &str,
+    room: usize,
     variable: &dyn Fn(&str) -> Option<String>,
-) -> Result<String, SubstituteError> {
+) -> Result<Substituted, SubstituteError> {
     let mut out = String::with_capacity(text.len());
+    let mut values = Vec::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once("${") {
         let (inside, behind) = after.split_once('}').ok_or(SubstituteError::Open)?;
@@ -42,27 +55,46 @@ pub(crate) fn substitute(
         let value = variable(name).filter(|value| fallback.is_none() || !value.is_empty());
         out.push_str(before);
         match (value, fallback) {
-            (Some(value), _) => out.push_str(&value),
+            (Some(value), _) => {
+                out.push_str(&value);
+                if !value.is_empty() {
+                    values.push((value, name.to_owned()));
+                }
+            }
             (None, Some(fallback)) => out.push_str(fallback),
             (None, None) => return Err(SubstituteError::Unset(name.to_owned())),
         }
         rest = behind;
+        if out.len() + rest.len() > room {
+            return Err(SubstituteError::TooLong);
+        }
     }
     out.push_str(rest);
-    Ok(out)
+    Ok(Substituted { text: out, values })
 }
+
+/// A name as the configuration shows it, with the variables of this process put in: what it is called where it is in
+/// use. The name itself where a variable is not set here.
+pub fn expand(name: &str) -> String {
+    let variable = |variable: &str| std::env::var(variable).ok();
+    substitute(name, LONGEST_NAME, &variable).map_or_else(|_unset| name.to_owned(), |found| found.text)
+}
+
+/// Bytes of a name with its variables: that of a pool and that of a backend, generously.
+const LONGEST_NAME: usize = 4096;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn with(text: &str) -> Result<String, SubstituteError> {
-        substitute(text, &|name| match name {
+        let substituted = substitute(text, 1_000, &|name| match name {
             "HOST" => Some("db.example.com".into()),
             "EMPTY" => Some(String::new()),
             "TWICE" => Some("${HOST}".into()),
             _ => None,
-        })
+        });
+        substituted.map(|substituted| substituted.text)
     }
 
     #[test]
@@ -74,6 +106,16 @@ mod tests {
         assert_eq!(with("${EMPTY:-x}").unwrap(), "x");
         assert_eq!(with("${NONE:-}").unwrap(), "");
         assert_eq!(with("${TWICE}").unwrap(), "${HOST}");
+    }
+
+    #[test]
+    #[allow(clippy::literal_string_with_formatting_args, reason = "the braces are what the user writes")]
+    fn what_came_from_the_environment_is_told() {
+        let variable = |name: &str| (name == "HOST").then(|| "db".to_owned());
+        let found = substitute("${HOST}:${PORT:-443}", 100, &variable).unwrap();
+        assert_eq!(found.values, [("db".to_owned(), "HOST".to_owned())], "a fallback is no secret");
+        let endless = |_: &str| Some("x".repeat(60));
+        assert_eq!(substitute("${A}${A}", 100, &endless), Err(SubstituteError::TooLong));
     }
 
     #[test]

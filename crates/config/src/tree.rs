@@ -5,6 +5,7 @@
 //! that the rest of the file can be read as if it were not there.
 
 use std::cell::{Cell, OnceCell};
+use std::collections::HashMap;
 
 use crate::place::Place;
 use crate::source::Position;
@@ -18,9 +19,18 @@ pub(crate) struct Node {
     refused: Cell<bool>,
     /// The key that must have been meant by the unknown one in front of it.
     meant: Cell<Option<&'static str>>,
-    /// Of a list: nothing in it is refused. Looked at once, when the first place is asked for, and by then all that is
-    /// refused has been: else a list of 10,000 routes would be walked for each of them.
-    intact: OnceCell<bool>,
+    /// What spares walking a long list or section for each place in it. Made when the first place is asked for, and by
+    /// then all that is refused has been.
+    index: OnceCell<Option<Box<Index>>>,
+}
+
+/// Where the parts of a list or a section are.
+#[derive(Debug, Clone)]
+enum Index {
+    /// Of a list in which something is refused: the numbers of what is not.
+    Kept(Vec<usize>),
+    /// Of a long section: its keys.
+    Keys(HashMap<String, usize>),
 }
 
 /// What a value is.
@@ -65,7 +75,7 @@ impl Entry {
 
 impl Node {
     pub(crate) fn new(at: Position, value: Value) -> Self {
-        Self { at, value, refused: Cell::new(false), meant: Cell::new(None), intact: OnceCell::new() }
+        Self { at, value, refused: Cell::new(false), meant: Cell::new(None), index: OnceCell::new() }
     }
 
     pub(crate) fn refuse(&self) {
@@ -99,16 +109,29 @@ impl Node {
     pub(crate) fn is_whole(&self, place: &Place<'_>) -> bool {
         let found = self.find(place);
         let intact = match &found.node.value {
-            Value::List(nodes) => found.node.has_all(nodes),
+            Value::List(_) => found.node.index().is_none(),
             Value::Map(entries) => entries.iter().all(|entry| !entry.node.is_refused()),
             _ => true,
         };
         found.exact && intact && !found.node.is_refused()
     }
 
-    /// Is nothing in this list refused?
-    fn has_all(&self, nodes: &[Self]) -> bool {
-        *self.intact.get_or_init(|| nodes.iter().all(|node| !node.is_refused()))
+    /// `None` where a list or a section is as it is read: nothing in the list is refused, or the section is short.
+    fn index(&self) -> Option<&Index> {
+        let index = || match &self.value {
+            Value::List(nodes) if nodes.iter().any(Self::is_refused) => {
+                let kept = nodes.iter().enumerate().filter(|(_, node)| !node.is_refused());
+                Some(Box::new(Index::Kept(kept.map(|(number, _)| number).collect())))
+            }
+            Value::Map(entries) if entries.len() > LONG_SECTION => {
+                let keys =
+                    entries.iter().enumerate().map(|(number, entry)| (entry.name().to_owned(), number));
+                // Of two that are meant alike the first one counts.
+                Some(Box::new(Index::Keys(keys.rev().collect())))
+            }
+            _ => None,
+        };
+        self.index.get_or_init(index).as_deref()
     }
 
     fn find(&self, place: &Place<'_>) -> Found<'_> {
@@ -121,13 +144,14 @@ impl Node {
             return parent;
         }
         let found = match (&parent.node.value, child) {
-            (Value::Map(entries), Child::Key(key)) => entries
-                .iter()
-                .find(|entry| entry.name() == key)
-                .map(|entry| Found { node: &entry.node, key: Some(entry.at), exact: true }),
-            (Value::List(nodes), Child::Index(index)) => match parent.node.has_all(nodes) {
-                true => nodes.get(index),
-                false => nodes.iter().filter(|node| !node.is_refused()).nth(index),
+            (Value::Map(entries), Child::Key(key)) => match parent.node.index() {
+                Some(Index::Keys(keys)) => keys.get(key).and_then(|number| entries.get(*number)),
+                _ => entries.iter().find(|entry| entry.name() == key),
+            }
+            .map(|entry| Found { node: &entry.node, key: Some(entry.at), exact: true }),
+            (Value::List(nodes), Child::Index(index)) => match parent.node.index() {
+                Some(Index::Kept(kept)) => kept.get(index).and_then(|number| nodes.get(*number)),
+                _ => nodes.get(index),
             }
             .map(|node| Found { node, key: None, exact: true }),
             _ => None,
@@ -147,3 +171,6 @@ struct Found<'t> {
     /// False: this is an ancestor of what was asked for.
     exact: bool,
 }
+
+/// Keys from which a section is looked up by hash: none of the schema has so many.
+const LONG_SECTION: usize = 64;

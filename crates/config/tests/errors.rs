@@ -9,7 +9,8 @@
 
 mod fixture;
 
-use fixture::{Folder, errors, warnings};
+use fixture::{Folder, errors, warnings, with_input};
+use weir_config::{compile, parse};
 
 /// A configuration that is right, to put one mistake into.
 const GOOD: &str = r#"
@@ -335,4 +336,172 @@ fn control_characters_of_the_file_do_not_reach_the_terminal() {
             assert!(!diagnostic.message.contains(char::is_control), "{to}: {:?}", diagnostic.message);
         }
     }
+}
+
+#[test]
+fn what_a_start_would_fail_at_or_wait_for_is_a_warning() {
+    let folder = Folder::with_certificate("a", &["api.example.com"]);
+    let told = |from: &str, to: &str, part: &str| {
+        let found = warnings(&folder, &GOOD.replacen(from, to, 1));
+        assert!(found.iter().any(|warning| warning.contains(part)), "{to}: {found:#?}");
+    };
+    told("127.0.0.1:8443", "192.0.2.1:8443", "7:14 this machine cannot listen on `192.0.2.1:8443`");
+    told("listeners:", "admin: {address: \"unix:none/a.sock\"}\nlisteners:", "there is no folder");
+    let plain = |listener: &str| {
+        let text = format!(
+            "listeners:\n  - {{name: edge, address: \"127.0.0.1:1\", mode: passthrough, {listener}}}\npools:\n  \
+             - {{name: web, backends: [\"127.0.0.1:2\"]}}\n  - {{name: tls, backends: [\"127.0.0.1:2\"], health_check: {{type: tls}}}}\n"
+        );
+        warnings(&folder, &text).iter().any(|warning| warning.contains("waits for a ClientHello"))
+    };
+    assert!(plain("default_pool: web"));
+    assert!(plain("routes: [{match: {source: 10.0.0.0/8}, pool: web}]"));
+    assert!(plain("default_pool: web, non_tls: allow"));
+    for good in [
+        "default_pool: web, peek: false",
+        "default_pool: web, non_tls: refuse",
+        "default_pool: tls",
+        "routes: [{match: {sni: \"*\"}, pool: web}]",
+        "default_pool: web, routes: [{match: {alpn: acme-tls/1}, pool: web}]",
+    ] {
+        assert!(!plain(good), "{good}");
+    }
+}
+
+#[test]
+fn http2_that_offload_would_pass_on_is_a_warning() {
+    let folder = Folder::with_certificate("a", &["api.example.com"]);
+    let warned = |alpn: &str, mode: &str, routes: &str, pool: &str| {
+        let text = format!(
+            "tls_profiles:\n  - {{name: p, alpn: {alpn}, certificates: [{{cert: a.pem, key: a.key}}]}}\n\
+             listeners:\n  - {{name: edge, address: \"127.0.0.1:1\", mode: {mode}, tls: p, default_pool: web, routes: {routes}}}\n\
+             pools:\n  - {{name: web, backends: [\"127.0.0.1:2\"]{pool}}}\n"
+        );
+        assert_eq!(errors(&folder, &text), [""; 0]);
+        warnings(&folder, &text).iter().any(|warning| warning.contains("speak HTTP/2"))
+    };
+    assert!(warned("[h2, http/1.1]", "offload", "[]", ""));
+    assert!(warned("[h2]", "offload", "[{match: {sni: a.b}, pool: web}]", ""));
+    assert!(!warned("[http/1.1]", "offload", "[]", ""));
+    assert!(!warned("[h2]", "bridging", "[]", ", tls: {verify: false}"));
+    assert!(!warned("[h2, http/1.1]", "offload", "[{match: {alpn: h2}, pool: web}]", ""));
+}
+
+/// A private key as people have it in a variable.
+fn pasted_key() -> String {
+    rcgen::KeyPair::generate().unwrap().serialize_pem()
+}
+
+#[test]
+fn a_private_key_in_place_of_a_path_is_never_shown() {
+    let key = pasted_key();
+    let pieces: Vec<&str> = key.lines().filter(|line| !line.starts_with("---")).collect();
+    let folder = Folder::with_certificate("a", &["api.example.com"]);
+    let in_one_line = key.trim().replace('\n', "\\n");
+    let indented = |spaces: usize| {
+        let lines: Vec<String> = key.lines().map(|line| format!("{}{line}", " ".repeat(spaces))).collect();
+        lines.join("\n")
+    };
+    let base64 = "LS0tLS1CRUdJTiBQUklWQVRFIEtFWS0tLS0tCk1JR0hBZ0VBTUJNR0J5cUdTTTQ5QWdFR0NDcUdTTTQ5";
+    for (from, to) in [
+        ("key: a.key", "key: \"${KEY}\"".to_owned()),
+        ("key: a.key", format!("key: \"{in_one_line}\"")),
+        ("key: a.key", format!("key: '{in_one_line}', kee: 1")),
+        ("cert: a.pem", format!("\"{in_one_line}\": 1, cert: a.pem")),
+        ("ca: a.pem", "ca: \"${KEY}\"".to_owned()),
+        ("name: edge\n", "name: \"${KEY}\"\n".to_owned()),
+        ("name: edge\n", "name: \"${FOLDED}\"\n".to_owned()),
+        ("name: edge\n", format!("name: edge\n    peak: |\n{}\n", indented(6))),
+        ("name: edge\n", format!("name: edge\n    tls: |\n{}\n", indented(2))),
+        ("name: edge\n", format!("name: edge\n    tls: {}\n", key.trim())),
+        ("default_pool: web", "default_pool: \"${KEY}\"".to_owned()),
+        ("default_pool: web", "default_pool: \"x${FOLDED}\"".to_owned()),
+        ("sni: www.example.com", "sni: [\"${KEY}\"]".to_owned()),
+        ("weight: 2", "weight: \"${KEY}\"".to_owned()),
+        ("mode: passthrough", "mode: \"${KEY}\"".to_owned()),
+        ("address: \"127.0.0.1:8443\"", "address: \"${KEY}\"".to_owned()),
+        ("listeners:", "include: \"${KEY}\"\nlisteners:".to_owned()),
+        ("listeners:", "admin: {address: \"unix:${KEY}\"}\nlisteners:".to_owned()),
+        ("listeners:", "log: {level: \"${KEY}\"}\nlisteners:".to_owned()),
+        ("key: a.key", format!("key: {base64}")),
+    ] {
+        let text = GOOD.replacen(from, &to, 1);
+        let variable = |name: &str| match name {
+            "KEY" => Some(key.clone()),
+            "FOLDED" => Some(key.trim().replace('\n', " ")),
+            _ => None,
+        };
+        let rejected = parse("weir.yaml", folder.path(), text.into_bytes(), &variable)
+            .and_then(|loaded| with_input(|input| compile(&loaded, input)))
+            .unwrap_err();
+        let shown = format!("{rejected} {}", serde_json::to_string(&rejected.0).unwrap());
+        for piece in pieces.iter().flat_map(|piece| [&piece[..16], &piece[piece.len() - 16..]]) {
+            assert!(!shown.contains(piece), "{to}: {shown}");
+        }
+        assert!(!shown.contains(&base64[..20]), "{shown}");
+    }
+}
+
+#[test]
+fn the_value_of_a_variable_is_not_shown() {
+    let folder = Folder::with_certificate("a", &["api.example.com"]);
+    for (from, to, value) in [
+        ("key: a.key", "key: \"${VALUE}\"", "hunter2-of-somebody"),
+        ("default_pool: web", "default_pool: \"${VALUE}\"", "hunter2"),
+        ("default_pool: web", "default_pool: \"x-${VALUE}-y\"", "Hunter2-Of-Somebody"),
+        ("mode: passthrough", "mode: \"${VALUE}\"", "hunter2"),
+        ("mode: passthrough", "mode: \"${VALUE}\"", "hun\nter2"),
+        ("address: \"127.0.0.1:8443\"", "address: \"127.0.0.1:${VALUE}\"", "70001"),
+        ("weight: 2", "weight: \"${VALUE}\"", "70001"),
+        ("sni: www.example.com", "sni: \"${VALUE}\"", "-Hunter2.example"),
+        ("listeners:", "include: \"${VALUE}\"\nlisteners:", "hunter2/hunter2.yaml"),
+        ("listeners:", "log: {level: \"${VALUE}\"}\nlisteners:", "hunter2"),
+        ("- name: plain\n", "- name: \"${VALUE}\"\n", "web"),
+    ] {
+        let text = GOOD.replacen(from, to, 1);
+        let variable = |name: &str| (name == "VALUE").then(|| value.to_owned());
+        let rejected = parse("weir.yaml", folder.path(), text.into_bytes(), &variable)
+            .and_then(|loaded| with_input(|input| compile(&loaded, input)))
+            .unwrap_err();
+        let first =
+            rejected.0.iter().find(|error| error.message.contains("another")).unwrap_or(&rejected.0[0]);
+        let told = format!("{} {}", first.message, first.hint.as_deref().unwrap_or_default());
+        for form in [value.to_owned(), value.to_lowercase(), value.escape_debug().to_string()] {
+            assert!(value == "web" || !told.contains(&form), "{to}: {told}");
+        }
+        assert!(told.contains("${VALUE}"), "{to}: {told}");
+    }
+}
+
+#[test]
+fn the_configuration_in_force_is_shown_with_its_variables() {
+    let folder = Folder::with_certificate("a", &["api.example.com"]);
+    let text = GOOD
+        .replace("address: \"127.0.0.1:8443\"", "address: \"${HOST}:8443\"")
+        .replace("key: a.key", "key: \"${KEY}\"")
+        .replace("weight: 2", "weight: \"${WEIGHT}\"")
+        .replace("sni: www.example.com", "sni: [\"${NAME}.example.com\", a.b]")
+        .replace("\"127.0.0.1:9080\"", "\"${HOST:-x}:9080\"")
+        .replace("listeners:", "runtime: {drain_timeout: \"${TIME}\"}\nlisteners:");
+    let variable = |name: &str| match name {
+        "HOST" => Some("127.0.0.1".to_owned()),
+        "KEY" => Some("a.key".to_owned()),
+        "WEIGHT" => Some("7".to_owned()),
+        "NAME" => Some("www".to_owned()),
+        "TIME" => Some("77s".to_owned()),
+        _ => None,
+    };
+    let loaded = parse("weir.yaml", folder.path(), text.into_bytes(), &variable).unwrap();
+    assert!(with_input(|input| compile(&loaded, input)).is_ok());
+    let shown = loaded.effective();
+    assert_eq!(shown["listeners"][0]["address"], serde_json::json!(["${HOST}:8443"]));
+    assert_eq!(shown["tls_profiles"][0]["certificates"][0]["key"], "${KEY}");
+    assert_eq!(shown["pools"][0]["backends"][1]["weight"], "${WEIGHT}");
+    assert_eq!(
+        shown["listeners"][0]["routes"][1]["match"]["sni"],
+        serde_json::json!(["${NAME}.example.com", "a.b"])
+    );
+    assert_eq!(shown["pools"][1]["backends"][0], "${HOST:-x}:9080");
+    assert_eq!(shown["runtime"]["drain_timeout"], "${TIME}");
+    assert_eq!(shown["pools"][0]["balance"], "round_robin", "defaults are written out");
 }

@@ -90,6 +90,8 @@ fn lists_come_together_in_the_order_of_the_patterns_and_of_the_paths() {
     let listeners: Vec<&str> = plan.listeners.iter().map(|listener| &*listener.name).collect();
     assert_eq!(pools, ["web", "first", "a", "b"]);
     assert_eq!(listeners, ["edge", "late"]);
+    let warnings: Vec<_> =
+        warnings.iter().filter(|one| one.message.contains("used by no listener")).collect();
     assert_eq!(warnings.len(), 2, "two pools are used by nobody: {warnings:#?}");
     assert!(warnings[0].file.ends_with("first.yaml") && warnings[0].line == 1, "{warnings:#?}");
     let loaded = loaded(&folder, &main);
@@ -344,4 +346,30 @@ fn too_many_and_too_large_files_end_in_one_error() {
     // Each is too large for itself; fifteen are read before they are too large together.
     assert_eq!(found.len(), 16, "{found:#?}");
     assert!(found[0].starts_with("weir.yaml:2:11 this includes too much"), "{found:#?}");
+}
+
+#[test]
+fn a_folder_that_is_lost_is_refused_and_one_that_was_never_there_is_empty() {
+    let folder = folder(&[("conf.d/a.yaml", "pools:\n  - {name: a, backends: [\"127.0.0.1:1\"]}\n")]);
+    let read = |main: &str| loaded(&folder, main);
+    let before = read(MAIN).folders();
+    assert_eq!(before, [folder.path().join("conf.d")]);
+    let refused = |main: &str, before: &[std::path::PathBuf]| {
+        let mut loaded = read(main);
+        loaded.expect_folders(before);
+        let compiled = with_input(|input| compile(&loaded, input));
+        compiled.err().map(|rejected| rejected.0.iter().map(|one| one.message.clone()).collect::<Vec<_>>())
+    };
+    assert_eq!(refused(MAIN, &before), None);
+    std::fs::rename(folder.path().join("conf.d"), folder.path().join("away")).unwrap();
+    let told = refused(MAIN, &before).unwrap();
+    assert!(told.len() == 1 && told[0].contains("conf.d is gone"), "{told:?}");
+    assert_eq!(refused(MAIN, &[]), None, "at a start nothing is lost");
+    assert_eq!(
+        refused(&MAIN.replace("include: [conf.d/*.yaml]", ""), &before),
+        None,
+        "it is not named any more"
+    );
+    std::fs::create_dir(folder.path().join("conf.d")).unwrap();
+    assert_eq!(refused(MAIN, &before), None, "an empty folder is what somebody has made");
 }

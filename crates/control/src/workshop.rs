@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weir_config::{CompileInput, Diagnostic, Fingerprint, Loaded, Pattern, Rejected};
 use weir_core::pool::Lives;
@@ -31,7 +31,7 @@ pub struct Compiled {
     pub plan: Plan,
     /// What is odd about it.
     pub warnings: Vec<Diagnostic>,
-    /// The configuration with its defaults, without secrets.
+    /// The configuration with its defaults, without secrets and without values of variables.
     pub config: serde_json::Value,
 }
 
@@ -58,11 +58,13 @@ pub struct Look {
     pub patterns: Vec<Pattern>,
     /// What all of them held.
     pub print: Fingerprint,
+    /// The folders that the configuration in force looks into.
+    pub folders: Vec<PathBuf>,
 }
 
 impl Workshop {
-    /// Loads and compiles the configuration at `path`, with what DNS has answered so far; `known` is where the last
-    /// load looked for more files. Reads files: not for a thread that others wait for. Asks no name of DNS. The look is
+    /// Loads and compiles the configuration at `path`, with what DNS has answered so far; `known` is what the last
+    /// load looked at. Reads files: not for a thread that others wait for. Asks no name of DNS. The look is
     /// there in any case: what was wrong may be mended in any of the files.
     ///
     /// # Errors
@@ -71,11 +73,13 @@ impl Workshop {
         &self,
         path: &Path,
         generation: u64,
-        known: &[Pattern],
+        known: &Look,
         answers: &dyn Fn(&Target) -> Vec<Found>,
     ) -> (Look, Result<Compiled, Rejected>) {
-        let (look, loaded) = load(path, generation, known);
-        let compiled = loaded.and_then(|loaded| {
+        let (mut look, loaded) = load(path, generation, &known.patterns);
+        look.folders.clone_from(&known.folders);
+        let compiled = loaded.and_then(|mut loaded| {
+            loaded.expect_folders(&known.folders);
             let input = CompileInput {
                 metrics: &self.metrics,
                 lives: &self.lives,
@@ -85,9 +89,8 @@ impl Workshop {
                 cpus: self.cpus,
             };
             let (plan, warnings) = weir_config::compile(&loaded, &input)?;
-            // The text and its tree are the larger part of what was loaded.
-            let file = loaded.into_file();
-            Ok(Compiled { plan, warnings, config: weir_config::effective(&file) })
+            look.folders = loaded.folders();
+            Ok(Compiled { plan, warnings, config: loaded.effective() })
         });
         (look, compiled)
     }
@@ -109,7 +112,8 @@ impl Workshop {
 fn load(path: &Path, generation: u64, known: &[Pattern]) -> (Look, Result<Loaded, Rejected>) {
     // The start may read a pipe; a second look at one would wait for ever.
     let load = if generation == 1 { weir_config::load } else { weir_config::load_again };
-    let mut look = Look { patterns: known.to_vec(), print: Fingerprint::take(path, known) };
+    let print = Fingerprint::take(path, known);
+    let mut look = Look { patterns: known.to_vec(), print, folders: Vec::new() };
     let mut loaded = load(path);
     if let Ok(first) = &loaded
         && first.patterns() != known

@@ -57,7 +57,7 @@ pub(crate) fn prepare(path: &Path) -> Result<Result<Prepared, Rejected>> {
     let sessions = Sessions::random().context("cannot make a secret for TLS tickets")?;
     let lives = Lives::new(Arc::clone(&metrics));
     let workshop = Workshop { metrics, lives, sessions, cpus: resources::cpus() };
-    let (look, compiled) = workshop.compile(path, 1, &[], &|_unasked| Vec::new());
+    let (look, compiled) = workshop.compile(path, 1, &Look::default(), &|_unasked| Vec::new());
     Ok(compiled.map(|compiled| Prepared { path: path.to_owned(), workshop, look, compiled }))
 }
 

@@ -131,6 +131,50 @@ async fn changed_and_new_included_files_are_taken() {
     }
 }
 
+#[tokio::test]
+async fn a_lost_folder_takes_nothing_out_of_service() {
+    let one = named("one").await;
+    let edge = Port::free();
+    let folder = tempfile::tempdir().unwrap();
+    let parts = folder.path().join("conf.d");
+    std::fs::create_dir(&parts).unwrap();
+    let pool =
+        format!("pools: [{{name: late, backends: [\"{}\"], health_check: {{type: none}}}}]\n", one.addr);
+    let listener = format!(
+        "listeners: [{{name: late, address: \"{}\", mode: passthrough, peek: false, default_pool: late}}]\n",
+        edge.addr()
+    );
+    std::fs::write(parts.join("late.yaml"), pool + &listener).unwrap();
+    let other = Port::free();
+    let body = format!(
+        "include: [\"conf.d/*.yaml\"]\n\
+         listeners: [{{name: edge, address: \"{}\", mode: passthrough, peek: false, default_pool: main}}]\n\
+         pools: [{{name: main, backends: [\"{}\"], health_check: {{type: none}}}}]\n",
+        other.addr(),
+        one.addr
+    );
+    let weir = Launch::new(folder, body).runtime("workers: 1, watch: true").start().await;
+    assert_eq!(tcp(edge.addr()).await.exactly(4).await.unwrap(), b"one\n");
+    let (parts, away) = (weir.folder().join("conf.d"), weir.folder().join("away"));
+    std::fs::rename(&parts, &away).unwrap();
+    eventually(Duration::from_secs(20), "the log says why", async || match complaints(&weir).as_slice() {
+        [line] if line.contains("is gone") => Ok(()),
+        lines => Err(format!("{lines:#?}")),
+    })
+    .await;
+    assert_eq!(tcp(edge.addr()).await.exactly(4).await.unwrap(), b"one\n");
+    // Not by an operator's word either, however often.
+    assert_eq!(post_reload(&weir).await.status, 422);
+    assert_eq!(post_reload(&weir).await.status, 422);
+    assert_eq!(tcp(edge.addr()).await.exactly(4).await.unwrap(), b"one\n");
+    std::fs::rename(&away, &parts).unwrap();
+    takes(&weir, 2).await;
+    // Emptied, it is what somebody wanted.
+    std::fs::remove_file(parts.join("late.yaml")).unwrap();
+    takes(&weir, 3).await;
+    refuses(edge.addr()).await;
+}
+
 async fn named(name: &str) -> Backend {
     Backend::plain(Role::Named(name.to_owned())).await
 }

@@ -9,6 +9,7 @@ use weir_core::pool::{self, names::Target};
 use weir_router::plan::{Address, AdminAddress};
 
 use super::room::Refusal;
+use super::routes::DNS_NAME;
 use crate::diagnostics::Report;
 use crate::place::Place;
 use crate::schema::{Backend, File};
@@ -66,16 +67,13 @@ fn a(why: Forbidden) -> String {
     format!("{article} {why}")
 }
 
-/// A DNS name, lower-cased and without a dot at its end (RFC 1035 §2.3.4; underscores are fine).
+/// A DNS name, lower-cased and without a dot at its end.
 fn host_name(text: &str) -> Result<Arc<str>, Refusal> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
-    let label = |l: &str| {
-        (1..=63).contains(&l.len()) && l.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    if name.len() <= 253 && name.split('.').all(label) {
+    if weir_tls::is_dns_name(&name) {
         return Ok(name.into());
     }
-    Err(Refusal::new(format!("`{}` is not a host name", text.escape_debug())))
+    Err(Refusal::new(format!("`{}` is not a host name", text.escape_debug())).hint(DNS_NAME))
 }
 
 /// Reads the admin server's address: on loopback, or `unix:/run/weir/admin.sock`.
@@ -84,7 +82,15 @@ pub(super) fn admin(text: &str, folder: &std::path::Path) -> Result<AdminAddress
         Some("") => {
             return Err(Refusal::new("`unix:` without a path").hint("such as unix:/run/weir/admin.sock"));
         }
-        Some(path) => return Ok(AdminAddress::Unix(folder.join(path))),
+        Some(path) => {
+            let path = folder.join(path);
+            // unix(7): `sun_path`, with a zero byte at its end.
+            if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+                let message = format!("the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes");
+                return Err(Refusal::new(message).hint("such as unix:/run/weir/admin.sock"));
+            }
+            return Ok(AdminAddress::Unix(path));
+        }
         None => {}
     }
     let address = match every_address(text) {
@@ -106,7 +112,14 @@ fn every_address(text: &str) -> Option<&str> {
 
 fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
     if let Ok(address) = text.parse::<SocketAddr>() {
-        return if address.port() == 0 { Err(no_port_zero(text)) } else { Ok(address) };
+        return if address.port() == 0 { Err(no_port_zero(text)) } else { usable(text, address) };
+    }
+    if let Some((host, _)) = text.split_once('%')
+        && host.strip_prefix('[').is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
+    {
+        let message = format!("`{text}`: behind `%` stands the number of an interface");
+        let hint = "`ip link` shows the numbers: \"[fe80::1%2]:443\" is fe80::1 at the second";
+        return Err(Refusal::new(message).hint(hint));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
         let example = SocketAddr::from((ip, 443));
@@ -130,6 +143,24 @@ fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
     }
 }
 
+/// The address as the system takes it: one of IPv4 in IPv6 clothes is the one of IPv4, and a link-local one needs its
+/// interface.
+fn usable(text: &str, address: SocketAddr) -> Result<SocketAddr, Refusal> {
+    let canonical = SocketAddr::new(address.ip().to_canonical(), address.port());
+    match address {
+        SocketAddr::V6(v6)
+            if canonical.is_ipv6() && v6.ip().is_unicast_link_local() && v6.scope_id() == 0 =>
+        {
+            let message = format!("`{text}` is a link-local address, which needs its interface");
+            let hint =
+                format!("the number that `ip link` shows, behind %: \"[{}%2]:{}\"", v6.ip(), v6.port());
+            Err(Refusal::new(message).hint(hint))
+        }
+        SocketAddr::V6(_) if canonical.is_ipv6() => Ok(address),
+        _ => Ok(canonical),
+    }
+}
+
 fn port_number(text: &str, port: &str) -> Result<u16, Refusal> {
     match port.parse() {
         Ok(0) => Err(no_port_zero(text)),
@@ -148,9 +179,9 @@ fn no_port_zero(text: &str) -> Refusal {
 /// its port.
 pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Option<&AdminAddress>) {
     let root = Place::Root;
-    let mut taken: HashMap<u16, Vec<(IpAddr, Owner)>> = HashMap::new();
+    let mut taken: HashMap<u16, Taken> = HashMap::new();
     if let Some(AdminAddress::Tcp(address)) = admin {
-        taken.entry(address.port()).or_default().push((address.ip(), None));
+        taken.entry(address.port()).or_default().take(address.ip(), None);
     }
     let list = root.key("listeners");
     for (index, listener) in file.listeners.iter().enumerate() {
@@ -159,12 +190,12 @@ pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Optio
         for (number, text) in listener.address.iter().flat_map(|texts| &texts.0).enumerate() {
             let Ok(address) = listening(text) else { continue };
             let on_port = taken.entry(address.socket.port()).or_default();
-            let other = on_port.iter().find(|(ip, _)| claims(&address).any(|mine| overlap(mine, *ip)));
-            if let Some((_, owner)) = other {
-                let owner = owner_in_words(report, file, &place.index(number), *owner);
+            let other = claims(&address).filter_map(|ip| on_port.owner(ip)).min();
+            if let Some(owner) = other {
+                let owner = owner_in_words(report, file, &place.index(number), owner);
                 report.error(&place.index(number), format!("the address `{text}` is taken by {owner}"));
             }
-            on_port.extend(claims(&address).map(|ip| (ip, Some((index, number)))));
+            claims(&address).for_each(|ip| on_port.take(ip, Some((index, number))));
         }
     }
 }
@@ -183,7 +214,7 @@ pub(super) fn refuse_own_backends(report: &mut Report<'_>, file: &File, admin: O
         for (number, written) in pool.backends.iter().enumerate() {
             let (text, entry) = (address_of(written), backends.index(number));
             let Some(Ok(pool::Place::Address(address, _))) = text.map(backend) else { continue };
-            let owner = |port| own.get(&port).and_then(|on_port| owner_at(on_port, address.ip()));
+            let owner = |port| own.get(&port).and_then(|on_port: &Taken| on_port.at(address.ip()));
             if let Some(owner) = owner(address.port()) {
                 refuse_own(report, file, &entry.key("address"), address, owner);
             } else if let Some(port) = check_port
@@ -205,34 +236,70 @@ fn address_of(backend: &Backend) -> Option<&str> {
 }
 
 /// The addresses of the listeners and the admin server, by port.
-fn own_addresses(file: &File, admin: Option<&AdminAddress>) -> HashMap<u16, Vec<(IpAddr, Owner)>> {
-    let mut own: HashMap<u16, Vec<(IpAddr, Owner)>> = HashMap::new();
+fn own_addresses(file: &File, admin: Option<&AdminAddress>) -> HashMap<u16, Taken> {
+    let mut own: HashMap<u16, Taken> = HashMap::new();
     if let Some(AdminAddress::Tcp(address)) = admin {
-        own.entry(address.port()).or_default().push((address.ip(), None));
+        own.entry(address.port()).or_default().take(address.ip(), None);
     }
     for (index, listener) in file.listeners.iter().enumerate() {
         for (number, text) in listener.address.iter().flat_map(|texts| &texts.0).enumerate() {
             let Ok(address) = listening(text) else { continue };
             let on_port = own.entry(address.socket.port()).or_default();
-            on_port.extend(claims(&address).map(|ip| (ip, Some((index, number)))));
+            claims(&address).for_each(|ip| on_port.take(ip, Some((index, number))));
         }
     }
     own
-}
-
-fn owner_at(on_port: &[(IpAddr, Owner)], ip: IpAddr) -> Option<Owner> {
-    let ip = ip.to_canonical();
-    let here = |own: IpAddr| {
-        let own = own.to_canonical();
-        own == ip || (ip.is_loopback() && own.is_unspecified() && own.is_ipv4() == ip.is_ipv4())
-    };
-    on_port.iter().find(|(own, _)| here(*own)).map(|(_, owner)| *owner)
 }
 
 fn refuse_own(report: &mut Report<'_>, file: &File, place: &Place<'_>, address: SocketAddr, owner: Owner) {
     let owner = owner_in_words(report, file, place, owner);
     let message = format!("`{address}` is an address of weir itself: it is taken by {owner}");
     report.error(place, message).hint("a backend is a server behind weir, which never connects to itself");
+}
+
+/// The addresses that are taken on one port. They may be thousands, so none is compared with each of the others.
+#[derive(Default)]
+struct Taken {
+    addresses: HashMap<IpAddr, Owner>,
+    /// The first owner of any address of IPv4, and of IPv6.
+    first: [Option<Owner>; 2],
+}
+
+impl Taken {
+    fn take(&mut self, ip: IpAddr, owner: Owner) {
+        self.addresses.entry(ip).or_insert(owner);
+        let [v4, v6] = &mut self.first;
+        (if ip.is_ipv4() { v4 } else { v6 }).get_or_insert(owner);
+    }
+
+    /// The first that stands in the way of a socket on this address: on the same, or, where one of the two is the
+    /// wildcard, of the same family.
+    fn owner(&self, ip: IpAddr) -> Option<Owner> {
+        let [v4, v6] = self.first;
+        let (wildcard, first) = match ip {
+            IpAddr::V4(_) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), v4),
+            IpAddr::V6(_) => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), v6),
+        };
+        if ip == wildcard {
+            return first;
+        }
+        self.first_of([ip, wildcard])
+    }
+
+    /// Whose a connection to this address would surely reach.
+    fn at(&self, ip: IpAddr) -> Option<Owner> {
+        let ip = ip.to_canonical();
+        let wildcard = match ip {
+            IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        };
+        self.first_of([ip, if ip.is_loopback() { wildcard } else { ip }])
+    }
+
+    fn first_of(&self, addresses: [IpAddr; 2]) -> Option<Owner> {
+        let same = addresses.into_iter().filter_map(|ip| self.addresses.get(&ip));
+        same.min().copied()
+    }
 }
 
 /// Whose an address is: the number of the listener and of the address in it, or the admin server.
@@ -248,7 +315,7 @@ fn owner_in_words(report: &Report<'_>, file: &File, here: &Place<'_>, owner: Own
     let root = Place::Root;
     let (list, key) = (root.key("listeners"), "address");
     let line = report.line_from(here, &list.index(index).key(key).index(number));
-    format!("`{text}` of the listener `{name}`, in {line}")
+    format!("`{}` of the listener `{}`, in {line}", short(text), short(name))
 }
 
 /// What an address claims on its port: a dual-stack wildcard claims both families.
@@ -257,10 +324,15 @@ fn claims(address: &Address) -> impl Iterator<Item = IpAddr> + use<> {
     std::iter::once(address.socket.ip()).chain(v4)
 }
 
-/// Whether two sockets on one port stand in each other's way.
-fn overlap(a: IpAddr, b: IpAddr) -> bool {
-    a == b || a.is_ipv4() == b.is_ipv4() && (a.is_unspecified() || b.is_unspecified())
+/// A text of another place of the file in a message: as much of it as is needed to find it.
+fn short(text: &str) -> &str {
+    text.char_indices().nth(LONGEST_QUOTE).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
+
+/// Bytes of a Unix socket's path.
+const LONGEST_SOCKET_PATH: usize = 107;
+/// Characters of another place's text: a message is made for each of thousands of mistakes.
+const LONGEST_QUOTE: usize = 100;
 
 #[cfg(test)]
 mod tests {
@@ -273,6 +345,10 @@ mod tests {
         let one = listening("[::]:443").unwrap();
         assert!(!one.dual_stack && one.socket == "[::]:443".parse().unwrap());
         assert_eq!(listening("127.0.0.1:8443").unwrap().socket, "127.0.0.1:8443".parse().unwrap());
+        let mapped = listening("[::ffff:127.0.0.1]:8443").unwrap();
+        assert_eq!(mapped.socket, "127.0.0.1:8443".parse().unwrap(), "IPv4 in IPv6 clothes");
+        let scoped = listening("[fe80::1%2]:8443").unwrap();
+        assert_eq!(scoped.socket.to_string(), "[fe80::1%2]:8443");
     }
 
     #[test]
@@ -290,6 +366,8 @@ mod tests {
         assert!(hint("localhost:80").contains("needs an IP address"));
         assert!(hint("unix:/a").contains("not supported yet"));
         assert!(hint("1.2.3.4:99999").contains("not a port"));
+        assert!(hint("[fe80::1]:443").contains("needs its interface"));
+        assert!(hint("[fe80::1%eth0]:443").contains("number of an interface"));
     }
 
     #[test]
@@ -319,6 +397,11 @@ mod tests {
             "a..b:80",
             "srv:",
             "x:99999",
+            "-a.internal:80",
+            "a-.internal:80",
+            "srv:_https._tcp.-a",
+            "[::ffff:0.0.0.0]:80",
+            "[fe80::1]:80",
         ] {
             assert!(backend(bad).is_err(), "{bad}");
         }
@@ -327,8 +410,9 @@ mod tests {
     #[test]
     fn a_wildcard_is_surely_at_every_loopback_address_of_its_family() {
         let owner = |own: &str, backend: &str| {
-            let claimed = claims(&listening(own).unwrap()).map(|ip| (ip, Some((0, 0)))).collect::<Vec<_>>();
-            owner_at(&claimed, backend.parse().unwrap()).is_some()
+            let mut taken = Taken::default();
+            claims(&listening(own).unwrap()).for_each(|ip| taken.take(ip, Some((0, 0))));
+            taken.at(backend.parse().unwrap()).is_some()
         };
         for (own, backend) in [
             (":80", "127.0.0.1"),
@@ -358,5 +442,8 @@ mod tests {
         assert_eq!(admin("unix:a.sock", folder), Ok(AdminAddress::Unix("/etc/weir/a.sock".into())));
         assert!(admin("0.0.0.0:9901", folder).is_err() && admin(":9901", folder).is_err());
         assert!(admin("unix:", folder).is_err());
+        assert!(admin("[::ffff:127.0.0.1]:9901", folder).is_ok());
+        let path = |length: usize| format!("unix:/{}", "a".repeat(length - 1));
+        assert!(admin(&path(107), folder).is_ok() && admin(&path(108), folder).is_err());
     }
 }

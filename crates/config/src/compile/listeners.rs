@@ -13,7 +13,7 @@ use super::known::Known;
 use super::modes::{ListenerModes, RouteDraft};
 use super::names::Names;
 use super::room::{Room, accept};
-use super::{misspelt, routes};
+use super::{machine, misspelt, routes, unspoken};
 use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;
@@ -99,6 +99,7 @@ fn draft_listener(
     let routes = draft_routes(room, place, listener, &mut modes);
     let default = listener.default_pool.as_ref().and_then(|pool| modes.default(room, pool));
     modes.finish(room);
+    unspoken::warn(room, place, listener, known);
     refuse_no_way(&mut room.report, place, listener);
     let (max_connections, pending, ceiling) = limits(&mut room.report, &place.key("limits"), listener);
     let non_tls = listener.non_tls.unwrap_or(defaults::NON_TLS) == NonTls::Allow;
@@ -132,7 +133,14 @@ fn addresses(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::List
     if texts.0.is_empty() && report.is_whole(&key) {
         report.error_at_key(&key, "`address` is empty").hint("such as \":443\"");
     }
-    let read = |(index, text): (usize, &String)| accept(report, &key.index(index), misspelt::listening(text));
+    let read = |(index, text): (usize, &String)| {
+        let place = key.index(index);
+        let address = accept(report, &place, misspelt::listening(text))?;
+        if let Some(why) = machine::refuses(&address) {
+            report.warning(&place, format!("this machine cannot listen on `{text}`: {why}"));
+        }
+        Some(address)
+    };
     texts.0.iter().enumerate().filter_map(read).collect()
 }
 
@@ -146,6 +154,7 @@ fn draft_routes(
     let mut drafts = Vec::with_capacity(listener.routes.len());
     // Which route of the file each draft is.
     let mut numbers = Vec::with_capacity(listener.routes.len());
+    let mut entries = 0_usize;
     for (index, route) in listener.routes.iter().enumerate() {
         let place = list.index(index);
         let key = place.key("match");
@@ -166,6 +175,13 @@ fn draft_routes(
         }
         let conditions = routes::conditions(&mut room.report, &key, &written).filter(|_| !bare);
         let draft = modes.route(room, &place, route);
+        entries = entries.saturating_add(conditions.as_ref().map_or(0, Match::entries));
+        if entries > MOST_ENTRIES {
+            // A table of this size would not fit into memory, so nothing further is made of these routes.
+            let message = format!("more than {MOST_ENTRIES} pairs of a name and a network in one listener");
+            room.report.error(&place, message).hint("networks in a route of their own need no names");
+            return Vec::new();
+        }
         if let (Some(conditions), Some(draft)) = (conditions, draft) {
             drafts.push((conditions, draft));
             numbers.push(index);
@@ -262,3 +278,7 @@ fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) 
         backlog,
     }
 }
+
+/// Entries of a listener's table: each name of a route with each of its networks. A hundred times what 10,000 routes
+/// have, and some 100 MB of memory.
+const MOST_ENTRIES: usize = 1_000_000;

@@ -4,10 +4,11 @@
 //! first every room makes a draft of its part and reports what it finds; then, if nothing was found, the drafts
 //! become the plan. Drafts leave out what was refused, so that one mistake is reported once. Metrics are touched in
 //! the second step alone, so that a refused configuration leaves no series. Certificates and keys are read here,
-//! through weir-tls; no socket is opened.
+//! through weir-tls; no socket listens, and no name is asked for.
 //!
-//! A part uses only what stands before it here: `input`, `room` and `deadline` (what all share), `names`, `address`, `misspelt`, `profiles`,
-//! `process`, `routes`, `health`, `serving`, `pools`, `known` (what listeners may refer to), `modes`, `listeners`; `dollar` looks at what they found.
+//! A part uses only what stands before it here: `input`, `room` and `deadline` (what all share), `names`, `machine`, `address`,
+//! `misspelt`, `profiles`, `process`, `routes`, `health`, `serving`, `pools`, `known` (what listeners may refer to), `modes`, `unspoken`,
+//! `listeners`; `dollar` looks at what they found.
 
 mod address;
 mod deadline;
@@ -16,6 +17,7 @@ mod health;
 mod input;
 mod known;
 mod listeners;
+mod machine;
 mod misspelt;
 mod modes;
 mod names;
@@ -25,6 +27,7 @@ mod profiles;
 mod room;
 mod routes;
 mod serving;
+mod unspoken;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -60,19 +63,19 @@ pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<D
 
     let findings = room.report.finish();
     if !findings.errors.is_empty() {
-        return Err(Rejected(findings.errors));
+        return Err(Rejected(findings.errors, findings.more));
     }
     if listeners.len() != file.listeners.len() || pools.list.len() != file.pools.len() {
         // What a draft leaves out it has reported. Should it ever not, half a configuration must not run.
         let message = "something was refused without a word: please report this as a bug of weir";
-        return Err(Rejected(vec![Diagnostic::whole_file(&loaded.sources.main.name, message)]));
+        return Err(Rejected::one(Diagnostic::whole_file(&loaded.sources.main.name, message)));
     }
     let pools: Vec<_> = pools.list.into_iter().map(|pool| Arc::new(pool.build(input))).collect();
     let listeners: Result<Vec<_>, _> =
         listeners.into_iter().map(|listener| listener.build(&pools, input.metrics).map(Arc::new)).collect();
     // The draft has asked the same question of the same routes, and reported each answer at its place.
     let listeners = listeners.map_err(|_ambiguous| {
-        Rejected(vec![Diagnostic::whole_file(&loaded.sources.main.name, "two routes match equally well")])
+        Rejected::one(Diagnostic::whole_file(&loaded.sources.main.name, "two routes match equally well"))
     })?;
     let plan = Plan { generation: input.generation, listeners, pools, runtime, log, admin };
     Ok((plan, findings.warnings))

@@ -56,6 +56,11 @@ impl<'f> Names<'f> {
         self.whole = false;
     }
 
+    /// The number of what a name names.
+    pub(super) fn number(&self, name: &str) -> Option<usize> {
+        self.by_name.get(name).copied()
+    }
+
     /// The number of what a reference names; a dangling one is reported at `place`.
     pub(super) fn find(&self, report: &mut Report<'_>, place: &Place<'_>, name: &str) -> Option<usize> {
         let found = self.by_name.get(name).copied();

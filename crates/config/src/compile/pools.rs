@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use weir_core::pool::{Entry, Parts, Pool, Settings};
+use weir_core::pool::{Balance, CheckKind, Entry, Parts, Pool, Settings};
 use weir_tls::{BackendAlpn, BackendSettings, BackendTls, ServerNameFrom};
 
 use super::input::CompileInput;
@@ -32,7 +32,20 @@ pub(super) struct PoolDraft<'f> {
     tls: Option<BackendTls>,
 }
 
+impl Drafts<'_> {
+    /// The pool of a name.
+    pub(super) fn get(&self, name: &str) -> Option<&PoolDraft<'_>> {
+        self.list.get(self.names.number(name)?)
+    }
+}
+
 impl PoolDraft<'_> {
+    /// Do its own settings tell that connections to it carry TLS?
+    pub(super) fn is_for_tls(&self) -> bool {
+        self.settings.balance == Balance::Sni
+            || matches!(self.settings.health_check.kind, CheckKind::Tls { .. })
+    }
+
     /// Gives the pool its counters, and the live states that the process has for it.
     pub(super) fn build(self, input: &CompileInput<'_>) -> Pool {
         let parts = Parts {

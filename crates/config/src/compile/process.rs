@@ -2,9 +2,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use tracing_subscriber::EnvFilter;
 use weir_core::dialable::forbidden;
 use weir_router::plan;
 
+use super::machine;
 use super::misspelt;
 use super::room::{Refusal, Room, accept};
 use crate::defaults;
@@ -40,6 +42,9 @@ fn runtime(room: &mut Room<'_>, file: &File, cpus: usize) -> plan::Runtime {
     };
     let written_resolvers = written.resolvers.unwrap_or_default().0;
     let list = section.key("resolvers");
+    if written_resolvers.len() > MOST_RESOLVERS {
+        room.report.error(&list, format!("more than {MOST_RESOLVERS} resolvers"));
+    }
     let read = |(index, text): (usize, &String)| {
         accept(&mut room.report, &list.index(index), misspelt::resolver(text, resolver))
     };
@@ -65,7 +70,10 @@ fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
         Ok(address) if address.port() == 0 || forbidden(address.ip()).is_some() => {
             Err(Refusal::new(format!("`{text}` is not an address that can be asked")))
         }
-        Ok(address) => Ok(address),
+        Ok(address) => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())).map(|canonical| {
+            // A scope stays: it says by which interface.
+            if canonical.is_ipv4() { canonical } else { address }
+        }),
         Err(_no_address) => {
             let message = format!("`{}` is not an IP address and a port", text.escape_debug());
             Err(Refusal::new(message).hint("a DNS server is such as \"10.0.0.53:53\" or \"[fd00::53]:53\""))
@@ -78,9 +86,9 @@ fn log(room: &mut Room<'_>, file: &File) -> plan::Log {
     let root = Place::Root;
     let section = root.key("log");
     let level = written.level.map_or_else(|| defaults::LOG_LEVEL.to_owned(), |level| level.0);
-    accept(&mut room.report, &section.key("level"), check_level(&level));
+    let level = accept(&mut room.report, &section.key("level"), filter(&level));
     plan::Log {
-        level,
+        level: level.unwrap_or_default(),
         format: match written.format.unwrap_or(defaults::LOG_FORMAT) {
             LogFormat::Text => plan::LogFormat::Text,
             LogFormat::Json => plan::LogFormat::Json,
@@ -90,9 +98,13 @@ fn log(room: &mut Room<'_>, file: &File) -> plan::Log {
     }
 }
 
-/// A level alone, or `target=level` parts with commas between.
-fn check_level(text: &str) -> Result<(), Refusal> {
-    for part in text.split(',').map(str::trim) {
+/// Reads a level alone, or `target=level` parts with commas between, as the log takes them: without blanks.
+fn filter(text: &str) -> Result<String, Refusal> {
+    if text.len() > LONGEST_FILTER {
+        return Err(Refusal::new(format!("a log filter has at most {LONGEST_FILTER} bytes")));
+    }
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    for part in parts.iter().copied() {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
         if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
             let meant = words::value("level", level).or_else(|| nearest(level, LEVELS));
@@ -105,7 +117,13 @@ fn check_level(text: &str) -> Result<(), Refusal> {
             return Err(Refusal::new(format!("`{}` is not a log level", words::shown(level))).hint(hint));
         }
     }
-    Ok(())
+    // What the log itself makes of it at the start.
+    let filter = parts.join(",");
+    if let Err(error) = EnvFilter::try_new(&filter) {
+        let message = format!("`{}` is not a log filter: {error}", text.escape_debug());
+        return Err(Refusal::new(message).hint("such as info,weir_core=debug"));
+    }
+    Ok(filter)
 }
 
 fn admin(room: &mut Room<'_>, file: &File) -> Option<plan::AdminAddress> {
@@ -116,7 +134,11 @@ fn admin(room: &mut Room<'_>, file: &File) -> Option<plan::AdminAddress> {
     match &written.address {
         Some(text) => {
             let address = misspelt::admin(text, room.report.folder(&place));
-            accept(&mut room.report, &place, address)
+            let address = accept(&mut room.report, &place, address)?;
+            if let Some(why) = machine::refuses_admin(&address) {
+                room.report.warning(&place, format!("this machine does not take `{text}`: {why}"));
+            }
+            Some(address)
         }
         None => {
             if !room.report.mentions(&place) {
@@ -129,8 +151,12 @@ fn admin(room: &mut Room<'_>, file: &File) -> Option<plan::AdminAddress> {
 
 /// More threads than any machine has CPUs: a slip, and a way to run out of memory at start.
 const MOST_WORKERS: u32 = 1024;
+/// Each has sockets of its own. resolv.conf(5) takes three.
+const MOST_RESOLVERS: usize = 64;
 /// RFC 1035 §4.2.
 const DNS_PORT: u16 = 53;
+/// Each part of a filter is compared with the others. One for every module of weir takes a tenth of it.
+const LONGEST_FILTER: usize = 4096;
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 #[cfg(test)]
@@ -152,9 +178,11 @@ mod tests {
     #[test]
     fn a_level_or_a_filter() {
         for good in ["info", "off", "info,weir_core=debug", "WARN, weir_core::peek=trace"] {
-            assert!(check_level(good).is_ok(), "{good}");
+            assert!(EnvFilter::try_new(filter(good).unwrap()).is_ok(), "{good}");
         }
-        assert_eq!(check_level("inf").unwrap_err().hint.unwrap(), "did you mean `info`?");
-        assert!(check_level("").is_err() && check_level("weir_core").is_err());
+        assert_eq!(filter("inf").unwrap_err().hint.unwrap(), "did you mean `info`?");
+        for bad in ["", "weir_core", "[x=info", "a=b=info"] {
+            assert!(filter(bad).is_err(), "the log would refuse it at the start: {bad}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use weir_tls::{CertificateFiles, MinVersion, ServerProfile, ServerSettings, Unkn
 
 use super::names::Names;
 use super::room::{Refusal, Room};
+use super::unspoken;
 use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;
@@ -26,6 +27,7 @@ pub(super) struct ProfileDraft<'f> {
     pub(super) name: &'f str,
     pub(super) tls: Option<ClientTls>,
     pub(super) used: Cell<bool>,
+    pub(super) offers_h2: bool,
 }
 
 pub(super) fn draft<'f>(room: &mut Room<'_>, file: &'f schema::File) -> Drafts<'f> {
@@ -41,6 +43,7 @@ pub(super) fn draft<'f>(room: &mut Room<'_>, file: &'f schema::File) -> Drafts<'
         name: profile.name.as_deref().unwrap_or_default(),
         tls: build(room, &list.index(index), profile),
         used: Cell::new(false),
+        offers_h2: unspoken::offers_h2(profile),
     });
     Drafts { list: drafts.collect(), names }
 }

@@ -1,6 +1,6 @@
 //! What a route matches: names, protocols, networks.
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 use weir_core::route::{Match, NamePattern};
 
@@ -74,32 +74,34 @@ pub(super) fn exact_name(text: &str) -> Result<String, Refusal> {
         let refusal = Refusal::new(format!("`{shown}` is an IP address, which no client sends as SNI"));
         return Err(refusal.hint("a client's own address is matched by `source`; by name: www.example.com"));
     }
-    let label = |label: &str| {
-        (1..=LONGEST_LABEL).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-    };
-    if name.len() > LONGEST_NAME || !name.split('.').all(label) {
+    if !weir_tls::is_dns_name(name) {
         let message = format!("`{shown}` is not a DNS name");
-        return Err(
-            Refusal::new(message).hint("labels of 1 to 63 letters, digits, - or _, with dots between")
-        );
+        return Err(Refusal::new(message).hint(DNS_NAME));
     }
     Ok(name.to_ascii_lowercase())
 }
 
-/// Reads `10.0.0.0/8`, `fd00::/8`, or one address.
+/// What a DNS name is, for a hint.
+pub(super) const DNS_NAME: &str = "labels of 1 to 63 letters, digits, - or _, with dots between; none begins or ends with -, and the last is no number";
+
+/// Reads `10.0.0.0/8`, `fd00::/8`, or one address. A network of IPv4 in IPv6 clothes (`::ffff:10.0.0.0/104`) is the
+/// network of IPv4: so are the addresses of clients that it is compared with.
 fn network(text: &str) -> Result<IpNet, Refusal> {
-    let whole = |ip: IpAddr| IpNet::from(ip);
-    text.parse().or_else(|_| text.parse().map(whole)).map_err(|_neither| {
+    let whole = |ip: IpAddr| IpNet::from(ip.to_canonical());
+    let network: IpNet = text.parse().or_else(|_| text.parse().map(whole)).map_err(|_neither| {
         Refusal::new(format!("`{}` is not a network", text.escape_debug()))
             .hint("such as 10.0.0.0/8 or fd00::/8")
-    })
+    })?;
+    let mapped = match network {
+        IpNet::V6(v6) => v6.addr().to_ipv4_mapped().zip(v6.prefix_len().checked_sub(MAPPED_PREFIX)),
+        IpNet::V4(_) => None,
+    };
+    let mapped = mapped.and_then(|(ip, length)| Ipv4Net::new(ip, length).ok());
+    Ok(mapped.map_or(network, IpNet::V4))
 }
 
-/// RFC 1035 §2.3.4.
-const LONGEST_LABEL: usize = 63;
-/// RFC 1035 §2.3.4, without the length bytes at either end.
-const LONGEST_NAME: usize = 253;
+/// RFC 4291 §2.5.5.2: `::ffff:0:0/96`.
+const MAPPED_PREFIX: u8 = 96;
 
 #[cfg(test)]
 mod tests {
@@ -133,6 +135,10 @@ mod tests {
             "10.0.0.1",
             "[::1]",
             "a\0b",
+            "-a.example",
+            "a-.example",
+            "*.a-",
+            "example.1",
             &long,
             &longer,
         ] {
@@ -144,6 +150,15 @@ mod tests {
     fn networks_and_single_addresses() {
         assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
         assert_eq!(network("::1").unwrap().to_string(), "::1/128");
+        for (mapped, plain) in [
+            ("::ffff:10.0.0.0/104", "10.0.0.0/8"),
+            ("::ffff:0:0/96", "0.0.0.0/0"),
+            ("::ffff:10.1.2.3", "10.1.2.3/32"),
+            ("::ffff:10.1.2.3/128", "10.1.2.3/32"),
+        ] {
+            assert_eq!(network(mapped).unwrap().to_string(), plain);
+        }
+        assert_eq!(network("::/0").unwrap().to_string(), "::/0");
         assert!(network("10.0.0.0/33").is_err() && network("localhost").is_err());
     }
 }

@@ -8,7 +8,8 @@ use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use crate::finding::Finding;
+use crate::finding::{Finding, Found};
+use crate::secret::Secrets;
 use crate::source::{Position, Source};
 use crate::tree::{Entry, Node, Value};
 
@@ -24,8 +25,11 @@ pub(super) struct Included {
     /// Their texts; the file with number 1 is the first.
     pub(super) sources: Vec<Source>,
     pub(super) patterns: Vec<Pattern>,
+    /// The folders that patterns look into, and where each pattern stands.
+    pub(super) folders: Vec<(Position, PathBuf)>,
     pub(super) parts: Vec<Part>,
-    pub(super) found: Vec<Finding>,
+    pub(super) found: Found,
+    pub(super) secrets: Secrets,
 }
 
 /// What the main file is to its included files.
@@ -48,7 +52,12 @@ pub(super) fn read(main: &Main<'_>, variable: &dyn Fn(&str) -> Option<String>) -
         full: false,
         into: Included::default(),
     };
-    for node in written(main.entries) {
+    for (number, node) in written(main.entries).iter().enumerate() {
+        if number >= MOST_PATTERNS {
+            let hint = "one pattern may name many files: conf.d/*.yaml";
+            reading.refuse(node.at, format!("more than {MOST_PATTERNS} entries of `include`"), Some(hint));
+            break;
+        }
         match &node.value {
             Value::Text { text, .. } if !node.is_refused() => reading.pattern(node.at, main.folder, text),
             // `decode` says what is wrong with it, or the variables have.
@@ -94,6 +103,7 @@ impl Reading<'_> {
         };
         let paths = pattern.paths(MOST_FILES);
         let literal = pattern.is_literal();
+        self.into.folders.extend(pattern.folder().map(|folder| (at, folder)));
         self.into.patterns.push(pattern);
         match paths {
             Ok(paths) => {
@@ -144,7 +154,8 @@ impl Reading<'_> {
         match tree {
             Ok(tree) => {
                 self.values = self.values.saturating_add(tree.values);
-                self.into.found.extend(tree.found);
+                self.into.found.append(tree.found);
+                self.into.secrets.extend(tree.secrets);
                 self.into.parts.push(Part::Says(tree.root));
             }
             Err(finding) => {
@@ -183,6 +194,8 @@ pub(super) fn folder_of(path: &Path) -> &Path {
 
 /// Included files: ten times what a folder holds that people still look through.
 pub(super) const MOST_FILES: usize = 1_000;
+/// Entries of `include`. With `watch` each is looked up twice a second.
+const MOST_PATTERNS: usize = 1_000;
 /// Bytes of all files: sixteen of the largest.
 const MOST_BYTES: u64 = 64 << 20;
 /// Values of all files before the last one: about 400 MB of memory.

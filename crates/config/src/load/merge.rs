@@ -5,7 +5,7 @@
 //! have been in it, and must not be called missing.
 
 use crate::decode::{unknown_key, wrong_kind};
-use crate::finding::Finding;
+use crate::finding::{Finding, Found};
 use crate::source::Position;
 use crate::tree::{Entry, Node, Value};
 
@@ -19,7 +19,7 @@ pub(super) enum Part {
 }
 
 /// Adds a part to the main file's entries.
-pub(super) fn append(main: &mut Vec<Entry>, part: Part, found: &mut Vec<Finding>) {
+pub(super) fn append(main: &mut Vec<Entry>, part: Part, found: &mut Found) {
     let root = match part {
         Part::Gap(at) => return gap(main, at),
         Part::Says(root) => root,
@@ -40,14 +40,21 @@ pub(super) fn append(main: &mut Vec<Entry>, part: Part, found: &mut Vec<Finding>
 }
 
 /// Adds an entry; `keys` are all of its file.
-fn append_entry(main: &mut Vec<Entry>, entry: Entry, keys: &[String], found: &mut Vec<Finding>) {
+fn append_entry(main: &mut Vec<Entry>, entry: Entry, keys: &[String], found: &mut Found) {
     let key = entry.key.as_str();
     if MAIN_ONLY.contains(&key) {
         let message = format!("`{key}` cannot stand in an included file");
         found.push(Finding { at: entry.at, message, hint: Some("only in the main file".to_owned()) });
     } else if !LISTS.contains(&key) {
-        let others: Vec<&str> = keys.iter().map(String::as_str).filter(|key| *key != entry.key).collect();
-        found.push(unknown_key(&entry, &others, &LISTS));
+        // What nobody sees is only counted: each looks at all keys beside it.
+        match found.is_full() {
+            true => found.more += 1,
+            false => {
+                let others: Vec<&str> =
+                    keys.iter().map(String::as_str).filter(|key| *key != entry.key).collect();
+                found.push(unknown_key(&entry, &others, &LISTS));
+            }
+        }
         gap(main, entry.at);
     } else if entry.node.is_refused() {
         hole(main, key, entry.at);

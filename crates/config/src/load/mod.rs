@@ -7,6 +7,7 @@
 mod fingerprint;
 mod include;
 mod merge;
+mod nesting;
 mod pattern;
 mod reader;
 mod single;
@@ -16,11 +17,13 @@ mod tests;
 use std::path::{Path, PathBuf};
 
 use crate::decode::decode;
+use crate::defaults::effective;
 use crate::diagnostics::{Diagnostic, Rejected, Report};
-use crate::finding::Finding;
+use crate::finding::{Finding, Found};
 use crate::schema::File;
-use crate::source::{Source, Sources};
-use crate::tree::{Node, Value};
+use crate::secret::Secrets;
+use crate::source::{Position, Source, Sources};
+use crate::tree::{Entry, Node, Value};
 
 use include::{Included, Main, folder_of};
 
@@ -37,9 +40,12 @@ pub struct Loaded {
     /// Every file that was read, the main one first.
     pub files: Vec<PathBuf>,
     patterns: Vec<Pattern>,
+    /// The folders that `include` looks into, and where it says so.
+    folders: Vec<(Position, PathBuf)>,
     pub(crate) sources: Sources,
     pub(crate) tree: Node,
-    pub(crate) found: Vec<Finding>,
+    pub(crate) found: Found,
+    pub(crate) secrets: Secrets,
 }
 
 impl Loaded {
@@ -48,14 +54,36 @@ impl Loaded {
         &self.patterns
     }
 
-    /// What the files say, and nothing of where it stands.
-    pub fn into_file(self) -> File {
-        self.file
+    /// The folders that `include` looks into and that are there.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        let there = self.folders.iter().map(|(_, folder)| folder).filter(|folder| folder.is_dir());
+        there.cloned().collect()
+    }
+
+    /// Refuses the configuration if one of these folders, which were there for the one in force, is gone: a folder that
+    /// is lost, as by an unmounted volume, must not take all that its files said out of service. One that `include`
+    /// does not name any more may go.
+    pub fn expect_folders(&mut self, before: &[PathBuf]) {
+        let lost = self.folders.iter().filter(|(_, folder)| before.contains(folder) && !folder.is_dir());
+        for (at, folder) in lost {
+            let message =
+                format!("the folder {} is gone, and what is in force comes from it", folder.display());
+            let hint = "put it back, empty if its files are to go, or take it out of `include`";
+            self.found.push_kept(Finding { at: *at, message, hint: Some(hint.to_owned()) });
+        }
+    }
+
+    /// The configuration in force, with the defaults written out, as people may see it: with `${NAME}` where a
+    /// variable was put in, and with private keys as paths only.
+    pub fn effective(&self) -> serde_json::Value {
+        let mut shown = effective(&self.file);
+        as_written(&self.tree, &self.secrets, &mut shown);
+        shown
     }
 
     /// A report that begins with what was wrong so far.
     pub(crate) fn report(&self) -> Report<'_> {
-        Report::new(&self.sources, &self.tree, &self.found)
+        Report::new(&self.sources, &self.tree, &self.secrets, &self.found)
     }
 }
 
@@ -67,7 +95,7 @@ impl Loaded {
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     let bytes = single::read_bytes(path).map_err(|error| {
         let message = format!("the file cannot be read: {error}");
-        Rejected(vec![Diagnostic::whole_file(&path.display().to_string(), message)])
+        Rejected::one(Diagnostic::whole_file(&path.display().to_string(), message))
     })?;
     read(path, folder_of(path), bytes, &|variable| std::env::var(variable).ok())
 }
@@ -84,7 +112,7 @@ pub fn load_again(path: &Path) -> Result<Loaded, Rejected> {
                 "the configuration came from a pipe or a terminal, which cannot be read a second time";
             let mut refused = Diagnostic::whole_file(&path.display().to_string(), message);
             refused.hint("to be able to reload, start weir with a file");
-            Err(Rejected(vec![refused]))
+            Err(Rejected::one(refused))
         }
         // What cannot be looked at cannot be read either, and reading says why.
         _ => load(path),
@@ -114,7 +142,8 @@ fn read(
 ) -> Result<Loaded, Rejected> {
     let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let (main, tree) = single::read(0, path.display().to_string(), folder, bytes, variable);
-    let mut tree = tree.map_err(|finding| Rejected(vec![Diagnostic::found(&main, &finding)]))?;
+    let mut tree =
+        tree.map_err(|finding| Rejected::one(Diagnostic::found(&main, &finding, &Secrets::default())))?;
     let mut included = Included::default();
     match &mut tree.root.value {
         Value::Null => return Err(empty(&main)),
@@ -128,16 +157,48 @@ fn read(
         // `decode` says what is wrong.
         _ => {}
     }
-    let Included { files, sources, patterns, found: found_in_included, .. } = included;
+    let Included { files, sources, patterns, folders, found: its_found, secrets: its_secrets, .. } = included;
     let (file, refused) = decode(&tree.root);
-    let found = tree.found.into_iter().chain(found_in_included).chain(refused).collect();
+    let mut found = tree.found;
+    found.append(its_found);
+    refused.into_iter().for_each(|finding| found.push_kept(finding));
+    let mut secrets = tree.secrets;
+    secrets.extend(its_secrets);
     let files = std::iter::once(path.to_owned()).chain(files).collect();
     let sources = Sources { main, included: sources };
-    Ok(Loaded { file, files, patterns, sources, tree: tree.root, found })
+    Ok(Loaded { file, files, patterns, folders, sources, tree: tree.root, found, secrets })
+}
+
+/// Puts the texts of the files in place of what variables made of them.
+fn as_written(node: &Node, secrets: &Secrets, shown: &mut serde_json::Value) {
+    use serde_json::Value as Json;
+    match (&node.value, shown) {
+        (Value::Map(entries), Json::Object(map)) => {
+            for Entry { key, node, .. } in entries {
+                if let Some(shown) = map.get_mut(key) {
+                    as_written(node, secrets, shown);
+                }
+            }
+        }
+        (Value::List(nodes), Json::Array(list)) => {
+            let kept = nodes.iter().filter(|node| !node.is_refused());
+            kept.zip(list).for_each(|(node, shown)| as_written(node, secrets, shown));
+        }
+        // One text alone may stand for a list of one.
+        (Value::Text { substituted: true, .. }, Json::Array(list)) => {
+            list.iter_mut().for_each(|shown| as_written(node, secrets, shown));
+        }
+        (Value::Text { substituted: true, .. }, shown) => {
+            if let Some(text) = secrets.written(node.at) {
+                *shown = Json::from(text);
+            }
+        }
+        _ => {}
+    }
 }
 
 fn empty(main: &Source) -> Rejected {
     let mut diagnostic = Diagnostic::whole_file(&main.name, "the file is empty");
     diagnostic.hint("it needs at least `listeners` and `pools`");
-    Rejected(vec![diagnostic])
+    Rejected::one(diagnostic)
 }

@@ -58,6 +58,10 @@ impl Pattern {
     /// # Errors
     /// [`PatternError::Syntax`].
     pub fn new(folder: &Path, text: &str) -> Result<Self, PatternError> {
+        if text.len() > LONGEST_PATTERN {
+            let start = text.chars().take(40).chain(['…']).collect();
+            return Err(PatternError::Syntax { text: start, reason: "it is longer than any path" });
+        }
         let start = match text.starts_with('/') {
             true => PathBuf::from("/"),
             // `./conf.d/a.yaml` in every message would be noise.
@@ -75,6 +79,17 @@ impl Pattern {
     /// Whether it names one file, which must then be there.
     pub fn is_literal(&self) -> bool {
         self.steps.iter().all(|step| matches!(step, Step::Name(_)))
+    }
+
+    /// The folder that its first wildcard looks into; none for a literal one.
+    pub(super) fn folder(&self) -> Option<PathBuf> {
+        let wild = self.steps.iter().position(|step| !matches!(step, Step::Name(_)))?;
+        let names = self.steps.iter().take(wild).filter_map(|step| match step {
+            Step::Name(name) => Some(name),
+            Step::Wild(_) | Step::Deep => None,
+        });
+        let folder = names.fold(self.start.clone(), |folder, name| folder.join(name));
+        Some(if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder })
     }
 
     /// What it names now, each path once, sorted; `most` and one more at most. One path, there or not, when it is
@@ -182,6 +197,8 @@ fn is_hidden(name: &OsStr, wild: &glob::Pattern) -> bool {
     name.as_encoded_bytes().starts_with(b".") && !wild.as_str().starts_with('.')
 }
 
+/// Bytes of a pattern: what the system takes for a path.
+const LONGEST_PATTERN: usize = 4096;
 /// Names looked at for one pattern: a second's work, a hundred times what a folder of configuration holds.
 const MOST_NAMES: usize = 100_000;
 

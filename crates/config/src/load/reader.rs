@@ -2,7 +2,7 @@
 //!
 //! In: a text that has passed the gates, its file's number, and the environment. Out: the tree, with merge keys and
 //! variables worked in, and a finding for each key that stands twice, each variable that is not set, each merge that
-//! is none.
+//! is none, each text that is a private key. However often aliases and variables repeat something, the tree is bounded.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -11,7 +11,8 @@ use std::fmt;
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use crate::finding::Finding;
+use crate::finding::{Finding, Found};
+use crate::secret::{Secrets, is_pem};
 use crate::source::{Position, Source};
 use crate::substitute::substitute;
 use crate::tree::{Entry, Node, Value};
@@ -21,7 +22,9 @@ use crate::words::slips;
 pub(super) struct Tree {
     /// Null when the text says nothing.
     pub(super) root: Node,
-    pub(super) found: Vec<Finding>,
+    pub(super) found: Found,
+    /// What no message may repeat.
+    pub(super) secrets: Secrets,
     /// How many values it has, aliases counted.
     pub(super) values: usize,
 }
@@ -35,7 +38,14 @@ pub(super) fn read_tree(
     file: usize,
     variable: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Tree, Finding> {
-    let state = State { file, variable, found: RefCell::new(Vec::new()), values: Cell::new(0) };
+    let state = State {
+        file,
+        variable,
+        found: RefCell::default(),
+        secrets: RefCell::default(),
+        values: Cell::new(0),
+        bytes: Cell::new(0),
+    };
     let mut root = None;
     let seed = Reader { state: &state, into: &mut root, depth: 0 };
     let result = seed.deserialize(serde_yaml::Deserializer::from_str(&source.text));
@@ -46,9 +56,14 @@ pub(super) fn read_tree(
         (_, None) => Node::default(),
         // A map or a list comes back as Ok, a lone scalar as the error that carries its place.
         (Ok(()), Some(node)) => node,
-        (Err(carrier), Some(node)) => placed(&state, node, state.position_in(&carrier), None),
+        // It is no configuration, so nothing is put into it; `decode` says what it may be.
+        (Err(carrier), Some(node)) => {
+            let at = state.position_in(&carrier).unwrap_or(Position::whole(file));
+            Node::new(at, node.value)
+        }
     };
-    Ok(Tree { root, found: state.found.into_inner(), values: state.values.get() })
+    let State { found, secrets, values, .. } = state;
+    Ok(Tree { root, found: found.into_inner(), secrets: secrets.into_inner(), values: values.get() })
 }
 
 fn yaml_error(source: &Source, file: usize, error: &serde_yaml::Error) -> Finding {
@@ -79,14 +94,40 @@ struct State<'s> {
     /// The number of the file, for positions.
     file: usize,
     variable: &'s dyn Fn(&str) -> Option<String>,
-    found: RefCell<Vec<Finding>>,
+    found: RefCell<Found>,
+    secrets: RefCell<Secrets>,
     /// Values read so far. Aliases can make a small file describe an enormous tree.
     values: Cell<usize>,
+    /// Bytes of keys and texts so far: aliases and variables repeat long ones as well.
+    bytes: Cell<usize>,
 }
 
 impl State<'_> {
     fn find(&self, at: Position, message: String, hint: &str) {
         self.found.borrow_mut().push(Finding { at, message, hint: Some(hint.to_owned()) });
+    }
+
+    /// Counts one value more.
+    fn count<E: Error>(&self) -> Result<(), E> {
+        let count = self.values.get() + 1;
+        self.values.set(count);
+        if count > MOST_VALUES {
+            return Err(E::custom(format!("more than {MOST_VALUES} values, aliases counted")));
+        }
+        Ok(())
+    }
+
+    /// Counts the bytes of a key or a text.
+    fn weigh<E: Error>(&self, text: &str) -> Result<(), E> {
+        let bytes = self.bytes.get() + text.len();
+        self.bytes.set(bytes);
+        if bytes > MOST_BYTES {
+            let mebibytes = MOST_BYTES >> 20;
+            return Err(E::custom(format!(
+                "more than {mebibytes} MiB of text, aliases and variables counted"
+            )));
+        }
+        Ok(())
     }
 
     /// The place that an error names at its end: ` at line 3 column 9`, or nothing at all for the first character
@@ -111,17 +152,8 @@ struct Reader<'r, 's> {
 }
 
 impl Reader<'_, '_> {
-    fn count<E: Error>(&self) -> Result<(), E> {
-        let count = self.state.values.get() + 1;
-        self.state.values.set(count);
-        if count > MOST_VALUES {
-            return Err(E::custom(format!("more than {MOST_VALUES} values, aliases counted")));
-        }
-        Ok(())
-    }
-
     fn scalar<E: Error>(self, value: Value) -> Result<(), E> {
-        self.count()?;
+        self.state.count()?;
         *self.into = Some(Node::new(Position::default(), value));
         Err(E::custom(CARRIER))
     }
@@ -167,11 +199,12 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<(), E> {
+        self.state.weigh(text)?;
         self.scalar(Value::Text { text: text.to_owned(), substituted: false })
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<(), A::Error> {
-        self.count()?;
+        self.state.count()?;
         let mut nodes = Vec::new();
         loop {
             let mut node = None;
@@ -193,7 +226,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        self.count()?;
+        self.state.count()?;
         let mut entries: Vec<Entry> = Vec::new();
         let mut merges = Vec::new();
         let mut seen = HashSet::new();
@@ -205,6 +238,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
                 Err(error) => self.state.position_in(&error).filter(|_| key.is_some()).ok_or(error)?,
             };
             let key = key.unwrap_or_default();
+            self.state.weigh(&key)?;
             if self.depth == 0 && key.starts_with("x-") {
                 map.next_value::<IgnoredAny>()?;
                 continue;
@@ -218,13 +252,19 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             let node = placed(self.state, node.unwrap_or_default(), carried, Some(at));
             if key == "<<" {
                 merges.push((at, node));
+            } else if is_pem(&key) {
+                self.state.find(at, "a key or certificate stands here as text".to_owned(), PASTED_HINT);
             } else if seen.insert(key.clone()) {
                 entries.push(Entry { key, at, node });
             } else {
                 self.state.find(at, format!("the key `{key}` stands here twice"), "keep one of the two");
             }
         }
-        merge(self.state, &mut entries, merges);
+        merge(self.state, &mut entries, merges, seen);
+        if self.depth == 0 {
+            // Those of an anchor too are the user's own.
+            entries.retain(|entry| !entry.key.starts_with("x-"));
+        }
         let at = entries.first().map_or(Position::default(), |entry| entry.at);
         *self.into = Some(Node::new(at, Value::Map(entries)));
         Ok(())
@@ -246,22 +286,49 @@ fn placed(state: &State<'_>, mut node: Node, carried: Option<Position>, key: Opt
             nodes.iter_mut().filter(|node| node.at.line == 0).for_each(|inner| inner.at = node.at);
         }
     }
-    let Value::Text { text, .. } = &node.value else { return node };
-    if !text.contains("${") {
-        return node;
-    }
-    match substitute(text, state.variable) {
-        Ok(text) => node.value = Value::Text { text, substituted: true },
-        Err(error) => {
-            state.find(node.at, error.to_string(), error.hint());
-            node.refuse();
-        }
-    }
+    complete(state, &mut node);
     node
 }
 
+/// Puts variables into a text. One that is a key or a certificate is refused: paths stand in a configuration, and
+/// what stands in one is shown in many places.
+fn complete(state: &State<'_>, node: &mut Node) {
+    let Value::Text { text, .. } = &node.value else { return };
+    let mut completed = None;
+    if text.contains("${") {
+        // What has been weighed once may come again, by an alias; one place too many is no harm.
+        match substitute(text, MOST_BYTES.saturating_sub(state.bytes.get()), state.variable) {
+            Ok(substituted) => {
+                state.bytes.set(state.bytes.get() + substituted.text.len());
+                let mut secrets = state.secrets.borrow_mut();
+                secrets.note(node.at, text, &substituted.text, substituted.values);
+                completed = Some(substituted.text);
+            }
+            Err(error) => {
+                state.find(node.at, error.to_string(), error.hint());
+                return node.refuse();
+            }
+        }
+    }
+    if is_pem(completed.as_ref().unwrap_or(text)) {
+        let message = "this is the text of a key or certificate, where its path has to stand";
+        state.find(node.at, message.to_owned(), PASTED_HINT);
+        // Not even refused it is kept: the tree outlives the reading.
+        node.value = Value::Null;
+        return node.refuse();
+    }
+    if let Some(text) = completed {
+        node.value = Value::Text { text, substituted: true };
+    }
+}
+
 /// Adds the entries of `<<` that the map does not have itself; of several sources the earlier one wins.
-fn merge(state: &State<'_>, entries: &mut Vec<Entry>, merges: Vec<(Position, Node)>) {
+fn merge(
+    state: &State<'_>,
+    entries: &mut Vec<Entry>,
+    merges: Vec<(Position, Node)>,
+    mut seen: HashSet<String>,
+) {
     for (at, node) in merges {
         let sources = match node.value {
             Value::List(nodes) => nodes,
@@ -277,7 +344,7 @@ fn merge(state: &State<'_>, entries: &mut Vec<Entry>, merges: Vec<(Position, Nod
                 continue;
             };
             for entry in merged {
-                if !entries.iter().any(|own| own.key == entry.key) {
+                if seen.insert(entry.key.clone()) {
                     entries.push(entry);
                 }
             }
@@ -313,5 +380,8 @@ impl Visitor<'_> for KeyReader<'_> {
 
 /// Values in the tree of a file: more than one of `LARGEST_FILE` can sensibly hold, and about 100 MB of memory.
 const MOST_VALUES: usize = 1_000_000;
+/// Bytes of all keys and texts of a file: four of the largest file.
+const MOST_BYTES: usize = 16 << 20;
+const PASTED_HINT: &str = "write it into a file that only weir can read, and name that file here";
 /// The message of an error that only carries a place. The control character keeps it apart from any text of a user.
 const CARRIER: &str = "\u{1}place\u{1}";

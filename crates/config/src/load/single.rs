@@ -1,7 +1,8 @@
 //! One file: its bytes, the gates in front of the YAML parser, the parser.
 //!
 //! In: bytes from anywhere. Out: the text, and a tree or the one thing for which there is none. The gates are there
-//! because the parser's time grows with the square of the nesting: 20,000 open brackets keep it busy for seconds.
+//! because the parser's time grows with the square of the nesting, and of the number of directives: 20,000 open
+//! brackets keep it busy for seconds.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -12,6 +13,7 @@ use crate::source::{Position, Source};
 use crate::tree::Value;
 use crate::words::programs;
 
+use super::nesting::too_deep;
 use super::reader::{Tree, read_tree};
 
 /// Reads a file's bytes: all of them, or one more than allowed, so that a larger file is seen as such, whatever its
@@ -38,12 +40,8 @@ pub(super) fn read(
         Err(refused) => return (Source::new(name, folder, String::new()), Err(refused)),
     };
     let source = Source::new(name, folder, text);
-    let tree = match too_deep(number, &source.text) {
-        Some(at) => Err(Finding {
-            at,
-            message: "the file is nested too deep".to_owned(),
-            hint: Some(format!("at most {DEEPEST} open brackets, or {DEEPEST} list dashes in a line")),
-        }),
+    let tree = match gate(number, &source.text) {
+        Some(refused) => Err(refused),
         None => read_tree(&source, number, variable),
     };
     // A file of another program has one mistake, and it is none of its lines.
@@ -56,6 +54,22 @@ pub(super) fn read(
         None => tree,
     };
     (source, tree)
+}
+
+/// What would keep the parser busy for longer than it is worth.
+fn gate(number: usize, text: &str) -> Option<Finding> {
+    // Each is compared with all before it.
+    let mut directives = text.lines().enumerate().filter(|(_, line)| line.starts_with('%'));
+    if let Some((index, _)) = directives.nth(MOST_DIRECTIVES) {
+        let at = Position { file: number, line: index + 1, column: 1 };
+        let message = format!("more than {MOST_DIRECTIVES} lines that begin with `%`");
+        return Some(Finding { at, message, hint: Some("this file needs no YAML directive".to_owned()) });
+    }
+    too_deep(number, text, DEEPEST).map(|at| Finding {
+        at,
+        message: "the file is nested too deep".to_owned(),
+        hint: Some(format!("at most {DEEPEST} brackets or sections within each other")),
+    })
 }
 
 fn text(number: usize, bytes: Vec<u8>) -> Result<String, Finding> {
@@ -72,33 +86,9 @@ fn text(number: usize, bytes: Vec<u8>) -> Result<String, Finding> {
     Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
-/// Where the text opens more brackets, or strings more list dashes on a line, than any real file does.
-fn too_deep(file: usize, text: &str) -> Option<Position> {
-    let mut open = 0_usize;
-    for (index, line) in text.lines().enumerate() {
-        let content = line.trim_start();
-        if content.starts_with('#') {
-            continue;
-        }
-        let dashes = content.split(' ').take_while(|word| matches!(*word, "-" | "?" | ":" | "")).count();
-        if dashes > DEEPEST {
-            return Some(Position { file, line: index + 1, column: 1 });
-        }
-        for (column, c) in line.chars().enumerate() {
-            match c {
-                '[' | '{' => open += 1,
-                ']' | '}' => open = open.saturating_sub(1),
-                _ => {}
-            }
-            if open > DEEPEST {
-                return Some(Position { file, line: index + 1, column: column + 1 });
-            }
-        }
-    }
-    None
-}
-
 /// Files over this are refused unread: a configuration of 10,000 routes and 2,000 backends takes a quarter of it.
 pub const LARGEST_FILE: u64 = 4 << 20;
-/// Open brackets, or dashes on one line. The schema itself is seven levels deep.
+/// Open brackets, or sections and lists within each other. The schema itself is seven levels deep.
 const DEEPEST: usize = 64;
+/// Directives of YAML, of which this file needs none.
+const MOST_DIRECTIVES: usize = 64;

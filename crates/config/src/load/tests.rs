@@ -13,7 +13,7 @@ fn read(text: &str) -> Result<Loaded, Rejected> {
 
 fn file(text: &str) -> File {
     let loaded = read(text).unwrap();
-    assert_eq!(loaded.found, [], "{text}");
+    assert_eq!(loaded.found.kept, [], "{text}");
     loaded.file
 }
 

@@ -7,7 +7,7 @@
 //! - [`outages`] tells of pools without a usable backend.
 //!
 //! What changes the members of pools holds [`Control::checks`] while it does: a plan, an answer, a word by hand, one
-//! after the other.
+//! after the other. A plan that is still being compiled changes nothing yet, and holds [`Control::making`] alone.
 
 pub mod by_hand;
 mod follow;
@@ -48,6 +48,8 @@ pub struct Control {
     look: ArcSwap<Look>,
     /// Held also by whoever changes the members of pools, or the plan.
     checks: Mutex<Checks>,
+    /// Held while a plan is made, whose pools nobody has yet. Taken before [`Control::checks`].
+    making: Mutex<()>,
     /// Held by a reload; what it guards is the last generation.
     reloading: Mutex<u64>,
     apply: Box<Apply>,
@@ -94,6 +96,7 @@ impl Control {
             config: ArcSwap::from_pointee(config.to_string()),
             look: ArcSwap::from_pointee(look),
             checks: Mutex::new(checks),
+            making: Mutex::new(()),
             reloading: Mutex::new(plan.generation),
             apply,
         })
@@ -136,7 +139,7 @@ impl Control {
             }
             outages.look(&plan.pools);
             // Not while a plan is being made, whose pools nobody has yet.
-            if let Ok(_alone) = self.checks.try_lock() {
+            if let (Ok(_nothing_made), Ok(_alone)) = (self.making.try_lock(), self.checks.try_lock()) {
                 self.node.sweep();
                 let names: HashSet<&str> = plan.pools.iter().map(|p| &*p.name).collect();
                 self.workshop.lives.sweep(&names);

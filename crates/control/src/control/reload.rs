@@ -38,10 +38,10 @@ pub enum ReloadError {
     #[error("another reload is under way; try again when it has ended")]
     Busy,
     /// The configuration is wrong.
-    #[error("{0}")]
+    #[error("{}", .0.brief(MOST_LOGGED))]
     Rejected(Rejected),
     /// New addresses cannot be had.
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    #[error("{}", first(.0))]
     Bind(Vec<BindError>),
     /// Names cannot be asked for.
     #[error("runtime.resolvers: {0}")]
@@ -91,12 +91,20 @@ impl Control {
     }
 
     async fn try_reload(&self, generation: u64) -> Result<Reloaded, ReloadError> {
+        // What this plan has made already belongs to nobody yet, and must not be swept away.
+        let making = self.making.lock().await;
+        // A large configuration takes its time, and what an operator asks for must not wait for it.
+        let compiled = self.compile(generation).await?;
         // From here on nothing else changes members: the new plan takes them over as they are.
         let mut checks = self.checks.lock().await;
         if self.node.phase() != Phase::Serving {
+            self.node.abandon(&compiled.plan);
             return Err(ReloadError::Ending);
         }
-        let compiled = self.compile(generation).await?;
+        for pool in &compiled.plan.pools {
+            // What was set by hand, and what DNS answered, while it was compiled.
+            pool.renew();
+        }
         let before = self.node.plan();
         let opened = self.open(&before, &compiled.plan);
         let (resolver, lanes) = opened.inspect_err(|_failed| self.node.abandon(&compiled.plan))?;
@@ -124,6 +132,7 @@ impl Control {
         self.names.reconcile(targets(&plan));
         checks.reconcile(&plan.pools);
         drop(checks);
+        drop(making);
         Ok(Reloaded { generation, changes, warnings })
     }
 
@@ -140,7 +149,7 @@ impl Control {
     async fn compile(&self, generation: u64) -> Result<Compiled, ReloadError> {
         let (workshop, path, names) = (self.workshop.clone(), self.path.clone(), Arc::clone(&self.names));
         let known = self.look.load_full();
-        let compile = move || workshop.compile(&path, generation, &known.patterns, &|name| names.found(name));
+        let compile = move || workshop.compile(&path, generation, &known, &|name| names.found(name));
         let (look, compiled) = aside(compile)?.await.map_err(|ended| match ended.is_panic() {
             true => ReloadError::Panicked,
             false => ReloadError::Ending,
@@ -192,5 +201,17 @@ impl Drop for Unfinished<'_> {
     }
 }
 
+/// The first of the addresses that cannot be had, and how many more there are.
+fn first(failed: &[BindError]) -> String {
+    let mut lines: Vec<String> = failed.iter().take(MOST_LOGGED).map(ToString::to_string).collect();
+    let more = failed.len() - lines.len();
+    if more > 0 {
+        lines.push(format!("and {more} more"));
+    }
+    lines.join("\n")
+}
+
+/// Errors of one reload that are logged: `weir check` and the answer to the reload show more.
+const MOST_LOGGED: usize = 10;
 /// How often it is looked whether the reload under way has ended.
 const LOOK: Duration = Duration::from_millis(200);

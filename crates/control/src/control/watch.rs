@@ -41,9 +41,10 @@ impl Control {
 
     /// What the files hold now that the `last` load read. `before` spares reading those that have not changed since.
     async fn look_again(&self, last: &Look, before: Option<&Look>) -> Option<Look> {
-        let (path, patterns) = (self.path.clone(), last.patterns.clone());
+        let (path, patterns, folders) = (self.path.clone(), last.patterns.clone(), last.folders.clone());
         let before = before.unwrap_or(last).print.clone();
-        aside(move || Look { print: before.retake(&path, &patterns), patterns }).ok()?.await.ok()
+        let look = move || Look { print: before.retake(&path, &patterns), patterns, folders };
+        aside(look).ok()?.await.ok()
     }
 }
 

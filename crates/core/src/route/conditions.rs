@@ -27,6 +27,13 @@ pub struct Match {
     pub source: Vec<IpNet>,
 }
 
+impl Match {
+    /// How many entries of a table a route with these conditions has: each name with each network.
+    pub fn entries(&self) -> usize {
+        self.names.len().max(1).saturating_mul(self.source.len().max(1))
+    }
+}
+
 /// As the configuration writes it; nothing where it would leave it out.
 impl fmt::Display for NamePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

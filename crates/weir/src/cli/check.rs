@@ -33,23 +33,26 @@ impl Check {
                 return ExitCode::FAILURE;
             }
         };
-        let (sound, findings) = match checked {
-            Ok(compiled) => (true, compiled.warnings),
-            Err(Rejected(errors)) => (false, errors),
+        let (sound, findings, more) = match checked {
+            Ok(compiled) => (true, compiled.warnings, 0),
+            Err(Rejected(errors, more)) => (false, errors, more),
         };
         let said = ended(match self.format {
-            Format::Text => tell(&path.display().to_string(), sound, &findings),
-            Format::Json => say(&json!({ "ok": sound, "findings": findings }).to_string()),
+            Format::Text => tell(&path.display().to_string(), sound, &findings, more),
+            Format::Json => say(&json!({ "ok": sound, "findings": findings, "more": more }).to_string()),
         });
         if sound { said } else { ExitCode::FAILURE }
     }
 }
 
-fn tell(path: &str, sound: bool, findings: &[Diagnostic]) -> Result<()> {
+fn tell(path: &str, sound: bool, findings: &[Diagnostic], more: usize) -> Result<()> {
     for finding in findings {
         complain(&format!("{}\n", finding.render()));
     }
-    let count = match findings.len() {
+    if more > 0 {
+        complain(&format!("and {more} more\n"));
+    }
+    let count = match findings.len() + more {
         1 => "1 finding".to_owned(),
         n => format!("{n} findings"),
     };

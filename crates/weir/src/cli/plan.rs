@@ -13,7 +13,7 @@ use serde_json::json;
 use std::path::Path;
 use std::process::ExitCode;
 use weir_config::difference::{Kind, What};
-use weir_config::{Change, Diagnostic, Difference, Rejected, difference};
+use weir_config::{Change, Diagnostic, Difference, Rejected, difference, expand};
 
 /// Checks a new configuration, and prints what a reload of the running weir would change: a line each, with the
 /// connections that would drain. Changes nothing.
@@ -84,13 +84,13 @@ impl Plan {
     fn refuse(&self, path: &Path, rejected: &Rejected) -> ExitCode {
         let said = match self.format {
             Format::Text => {
-                let count = counted(rejected.0.len(), "error");
+                let count = counted(rejected.count(), "error");
                 complain(&format!("{rejected}\n\n{}: refused, {count}", path.display()));
                 Ok(())
             }
             Format::Json => {
                 let errors: Vec<String> = rejected.0.iter().map(Diagnostic::render).collect();
-                say(&json!({ "errors": errors }).to_string())
+                say(&json!({ "errors": errors, "more": rejected.1 }).to_string())
             }
         };
         if let Err(error) = said {
@@ -139,15 +139,17 @@ fn report(found: &Difference, running: &Running) -> String {
 /// and its connections go on; those of a pool are told with its backends.
 fn touched(change: &Change, running: &Running) -> Option<u64> {
     let moved = change.keys.iter().any(|key| key.key == "address");
+    // The configuration shows variables by their names; what runs is called by their values.
+    let name = &expand(&change.name);
     match (change.what, change.kind) {
         (What::Listener, Kind::Removed) => {
-            let gone = running.listeners.iter().filter(|listener| listener.name == change.name);
+            let gone = running.listeners.iter().filter(|listener| listener.name == *name);
             Some(gone.map(|listener| listener.active).sum())
         }
         // At another address it is another backend, whatever its name.
         (What::Backend, kind) if kind == Kind::Removed || kind == Kind::Changed && moved => {
             let at = |pool: &Pool| {
-                let backend = change.name.strip_prefix(&pool.name).and_then(|rest| rest.strip_prefix('/'))?;
+                let backend = name.strip_prefix(&pool.name).and_then(|rest| rest.strip_prefix('/'))?;
                 Some(pool.active(backend))
             };
             Some(running.pools.iter().filter_map(at).sum())

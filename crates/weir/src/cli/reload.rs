@@ -35,6 +35,9 @@ struct Reloaded {
 #[derive(Debug, Deserialize)]
 struct Refused {
     errors: Vec<String>,
+    /// Of very many, how many more there are.
+    #[serde(default)]
+    more: usize,
 }
 
 impl Reload {
@@ -50,12 +53,15 @@ impl Reload {
 
 fn tell(answer: &Answer) -> Result<ExitCode> {
     if answer.status == StatusCode::UNPROCESSABLE_ENTITY
-        && let Ok(Refused { errors }) = serde_json::from_slice(&answer.body)
+        && let Ok(Refused { errors, more }) = serde_json::from_slice(&answer.body)
     {
         for error in &errors {
             complain(&format!("{error}\n"));
         }
-        complain(&format!("refused, {}: nothing has changed", counted(errors.len(), "error")));
+        if more > 0 {
+            complain(&format!("and {more} more\n"));
+        }
+        complain(&format!("refused, {}: nothing has changed", counted(errors.len() + more, "error")));
         return Ok(ExitCode::FAILURE);
     }
     let Reloaded { generation, changes, warnings } = answer.read()?;

@@ -82,7 +82,7 @@ impl Explain {
         let plan = match run::compile(&path) {
             Ok(Ok(compiled)) => compiled.plan,
             Ok(Err(rejected)) => {
-                let count = counted(rejected.0.len(), "error");
+                let count = counted(rejected.count(), "error");
                 complain(&format!("{rejected}\n\n{}: refused, {count}", path.display()));
                 return ExitCode::FAILURE;
             }
