@@ -10,12 +10,16 @@ use crate::dialable::{Doubt, Forbidden, OwnAddresses};
 use crate::error::{ConnError, ConnectError};
 use crate::pool::{Backend, Live, Pool, Reserved};
 use crate::socket::{self, Options};
+use rustix::io::Errno;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::cell::RefCell;
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 /// A backend that was reached, by whatever stream `S` the mode speaks to it.
@@ -124,6 +128,12 @@ impl<'a> Dialling<'a> {
 
 /// Opens a TCP connection, but for one to an address that is forbidden or this process's own.
 ///
+/// A backend may accept, speak and reset before its answer to the dial has been looked at. That is a connection that was
+/// made: what it said is there to be read, and its reset behind that.
+///
+/// A backend may accept, speak and reset before the answer to the dial has been looked at. That is a connection that was
+/// made: what it said is there to be read, and its reset behind that.
+///
 /// # Errors
 /// Sorted by whose fault it is.
 ///
@@ -135,13 +145,36 @@ pub async fn dial(
     own: &OwnAddresses,
 ) -> Result<TcpStream, ConnectError> {
     let doubt = own.look(address)?.map_err(ConnectError::Local)?;
-    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP));
     let socket = socket.map_err(ConnectError::from_dial)?;
     socket::configure((&socket).into(), options).map_err(ConnectError::Local)?;
-    let stream = socket.connect(address).await.map_err(|error| sorted(error, address))?;
+    let stream = connect(socket, address).await.map_err(|error| sorted(error, address))?;
     match doubt {
         Doubt { itself: false, own: false } => Ok(stream),
         doubt => end_of_its_own(stream, address, doubt),
+    }
+}
+
+/// Connects, and waits until that is done.
+async fn connect(socket: Socket, address: SocketAddr) -> io::Result<TcpStream> {
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => return Err(error),
+        _ => {}
+    }
+    let stream = TcpStream::from_std(socket.into())?;
+    let ready = stream.ready(Interest::WRITABLE | Interest::ERROR).await?;
+    if ready.is_error() || ready.is_write_closed() {
+        was_made(&stream)?;
+    }
+    Ok(stream)
+}
+
+/// Whether a connection stood before its error. Not asked for by `SO_ERROR`: that would take the reset of a backend that
+/// has spoken away from the relay, for which the end of what was said would then be a clean one.
+fn was_made(stream: &TcpStream) -> io::Result<()> {
+    match SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+        spoke_or_ended => spoke_or_ended.map(drop),
     }
 }
 
@@ -176,4 +209,71 @@ fn end_of_its_own(stream: TcpStream, address: SocketAddr, doubt: Doubt) -> Resul
     // A FIN to itself would keep the port in TIME_WAIT, and the backend from binding it.
     socket::reset(&stream);
     Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+    use std::net::TcpListener;
+    use tokio::io::AsyncReadExt;
+
+    const OPTIONS: Options =
+        Options { nodelay: true, keepalive: Duration::ZERO, user_timeout: Duration::ZERO };
+
+    /// What comes of a dial to a backend that has accepted, said `says` and reset before the dial looks again.
+    async fn dialled(address: &str, says: &[u8], ends: bool) -> Result<TcpStream, ConnectError> {
+        let backend = TcpListener::bind(address).unwrap();
+        let its_address = backend.local_addr().unwrap();
+        // Polled in this order, on one thread.
+        let (dialled, ()) = tokio::join!(dial(its_address, &OPTIONS, &OwnAddresses::default()), async {
+            let (mut accepted, _) = backend.accept().unwrap();
+            accepted.write_all(says).unwrap();
+            if ends {
+                accepted.shutdown(std::net::Shutdown::Write).unwrap();
+            }
+            SockRef::from(&accepted).set_linger(Some(Duration::ZERO)).unwrap();
+        });
+        dialled
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_speaks_and_resets_at_once_was_reached() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let mut stream = dialled(address, b"go away", false).await.unwrap();
+            let mut heard = Vec::new();
+            let end = stream.read_to_end(&mut heard).await;
+            assert_eq!(heard, b"go away");
+            assert_eq!(end.unwrap_err().kind(), io::ErrorKind::ConnectionReset, "told once, and here");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_speaks_and_ends_at_once_was_reached() {
+        let mut stream = dialled("127.0.0.1:0", b"bye", true).await.unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"bye");
+    }
+
+    #[tokio::test]
+    async fn a_backend_that_resets_without_a_word_was_not_reached() {
+        let error = dialled("127.0.0.1:0", b"", false).await.unwrap_err();
+        assert!(
+            matches!(&error, ConnectError::Failed(e) if e.kind() == io::ErrorKind::ConnectionReset),
+            "{error}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_one() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let free = TcpListener::bind(address).unwrap().local_addr().unwrap();
+            let error = dial(free, &OPTIONS, &OwnAddresses::default()).await.unwrap_err();
+            assert!(
+                matches!(&error, ConnectError::Failed(e) if e.kind() == io::ErrorKind::ConnectionRefused),
+                "{error}"
+            );
+        }
+    }
 }
