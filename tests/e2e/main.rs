@@ -32,6 +32,7 @@ mod big_configurations;
 mod bridging_encrypts_anew;
 mod bridging_verifies_backends;
 mod bulk_arrives_unchanged;
+mod bulk_needs_no_splice;
 mod bulk_takes_few_calls;
 mod bulks_share_few_pipes;
 mod certificates_follow_the_name;

@@ -58,6 +58,12 @@ impl Memory {
         Kept::rest(rest.to_vec(), self.tls.ledger.enter(rest.len()))
     }
 
+    /// Keeps what came out of a pipe and was not written.
+    pub(crate) fn keep_all(&self, rest: Vec<u8>) -> Box<Kept> {
+        let counted = self.tls.ledger.enter(rest.len());
+        Kept::rest(rest, counted)
+    }
+
     /// Most bytes that a flow is to read at once: fewer where many flows could not write what they had read.
     pub(crate) fn at_once(&self) -> usize {
         if self.tls.ledger.is_full() { SMALL } else { SCRATCH }

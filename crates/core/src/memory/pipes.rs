@@ -8,7 +8,9 @@
 use rustix::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
+use std::sync::Once;
 use weir_metrics::WorkerMetrics;
 
 /// How many pipes a worker may hold.
@@ -58,7 +60,12 @@ pub(crate) struct Pipes {
     unneeded: Cell<usize>,
     held: Rc<Held>,
     budget: Budget,
+    /// splice(2) works here, as far as is known.
+    usable: Cell<bool>,
 }
+
+/// Every worker finds out by itself, and says the same.
+static SAID: Once = Once::new();
 
 /// Wanted capacities: ten times fewer calls with 1 MiB than with the default of 64 KiB.
 const WANTED: usize = 1 << 20;
@@ -70,11 +77,14 @@ impl Pipes {
     pub(crate) fn new(budget: Budget, buffer: usize, metrics: WorkerMetrics) -> Self {
         let held = Rc::new(Held { pipes: Cell::new(0), buffer, metrics });
         held.add(0);
-        Self { free: RefCell::default(), unneeded: Cell::new(0), held, budget }
+        Self { free: RefCell::default(), unneeded: Cell::new(0), held, budget, usable: Cell::new(true) }
     }
 
-    /// An empty pipe, or `None` when the budget or the kernel has none.
+    /// An empty pipe, or `None` when the budget or the kernel has none, or pipes are of no use.
     pub(crate) fn take(&self) -> Option<Pipe> {
+        if !self.usable.get() {
+            return None;
+        }
         let pooled = self.free.borrow_mut().pop();
         self.unneeded.set(self.unneeded.get().min(self.free.borrow().len()));
         pooled.or_else(|| self.make())
@@ -82,7 +92,17 @@ impl Pipes {
 
     /// Gives an empty pipe back.
     pub(crate) fn give(&self, pipe: Pipe) {
-        self.free.borrow_mut().push(pipe);
+        if self.usable.get() {
+            self.free.borrow_mut().push(pipe);
+        }
+    }
+
+    /// This machine has no splice(2), or forbids it: pipes are of no use to this worker from here on.
+    pub(crate) fn give_up(&self, error: &io::Error) {
+        if self.usable.replace(false) {
+            SAID.call_once(|| tracing::warn!(%error, "splice(2) does not work here: bulk is copied instead"));
+        }
+        self.free.borrow_mut().clear();
     }
 
     /// Closes the pipes that nobody has needed since the last call.

@@ -235,7 +235,7 @@ impl Flow {
         if self.bulk.is_on()
             && let (Some(from), Some(to)) = (from.bare(), to.bare())
         {
-            return splice::poll_splice(&mut self.bulk, cx, from, to, memory, sent);
+            return splice::poll_splice(&mut self.bulk, &mut self.kept, cx, from, to, memory, sent);
         }
         self.poll_copy(cx, from, to, memory, sent)
     }
@@ -332,18 +332,22 @@ impl Flow {
         memory: &Memory,
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
-        while let Some(kept) = self.kept.as_mut().filter(|kept| !kept.left().is_empty()) {
-            let n = ready!(to.poll_write(cx, kept.left(), None, memory))
-                .map_err(|e| Fault::Destination(e.kind()))?;
-            if n == 0 {
-                return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
+        loop {
+            while let Some(kept) = self.kept.as_mut().filter(|kept| !kept.left().is_empty()) {
+                let n = ready!(to.poll_write(cx, kept.left(), None, memory))
+                    .map_err(|e| Fault::Destination(e.kind()))?;
+                if n == 0 {
+                    return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
+                }
+                kept.gone(n);
+                *sent += n;
+                self.unflushed = W::BUFFERS;
             }
-            kept.gone(n);
-            *sent += n;
-            self.unflushed = W::BUFFERS;
-        }
-        if let Some(to) = to.bare() {
-            ready!(splice::poll_drain(&mut self.bulk, cx, to, memory, sent))?;
+            let Some(to) = to.bare() else { break };
+            ready!(splice::poll_drain(&mut self.bulk, &mut self.kept, cx, to, memory, sent))?;
+            if !self.has_left() {
+                break;
+            }
         }
         if !self.fresh {
             self.release();

@@ -4,10 +4,14 @@
 //! a pipe, and gives it back as soon as it is empty. The pipe is filled only when empty: then "try again" from
 //! the socket can only mean that the socket has nothing, never that the pipe is full. Bytes inside may exceed
 //! the pipe's capacity in pages, so no more is assumed than what the calls returned.
+//!
+//! Where splice(2) does not work (an old or an emulated kernel, a seccomp filter), bulk is copied: nothing is lost, as a
+//! source is only read by a call that works, and what is inside a pipe can be read out of it.
 
 use super::fault::Fault;
-use crate::memory::{Memory, Pipe};
+use crate::memory::{Kept, Memory, Pipe};
 use rustix::fd::AsFd;
+use rustix::io::{read, retry_on_intr};
 use rustix::pipe::{SpliceFlags, splice};
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -60,8 +64,10 @@ impl Bulk {
 }
 
 /// Fills an empty pipe from the source and empties it into the destination; Ready also when the flow goes back to copying.
+/// `kept` gets what the pipe held, where there was no other way out of it.
 pub(super) fn poll_splice(
     bulk: &mut Bulk,
+    kept: &mut Option<Box<Kept>>,
     cx: &mut Context<'_>,
     from: &TcpStream,
     to: &TcpStream,
@@ -84,7 +90,7 @@ pub(super) fn poll_splice(
             Ok(inside) => {
                 bulk.streak = if inside < LARGE { bulk.streak.saturating_add(1) } else { 0 };
                 bulk.pipe = Some(Box::new(Filled { pipe, inside }));
-                ready!(poll_drain(bulk, cx, to, memory, sent))?;
+                ready!(poll_drain(bulk, kept, cx, to, memory, sent))?;
                 if bulk.streak >= TO_COPY {
                     bulk.back_to_copying();
                 }
@@ -93,15 +99,24 @@ pub(super) fn poll_splice(
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => memory.pipes.give(pipe),
             Err(e) => {
                 memory.pipes.give(pipe);
-                return Poll::Ready(Err(Fault::Source(e.kind())));
+                return match Failure::of(&e) {
+                    Failure::OfTheSocket => Poll::Ready(Err(Fault::Source(e.kind()))),
+                    failure => {
+                        failure.note(&e, memory);
+                        bulk.back_to_copying();
+                        Poll::Ready(Ok(()))
+                    }
+                };
             }
         }
     }
 }
 
-/// Empties the flow's pipe into the destination, and gives it back.
+/// Empties the flow's pipe into the destination, and gives it back. Where the pipe cannot be spliced from, `kept`
+/// gets what is inside, and the flow is back to copying.
 pub(super) fn poll_drain(
     bulk: &mut Bulk,
+    kept: &mut Option<Box<Kept>>,
     cx: &mut Context<'_>,
     to: &TcpStream,
     memory: &Memory,
@@ -121,6 +136,15 @@ pub(super) fn poll_drain(
             }
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) => {
+                let failure = Failure::of(&e);
+                if failure != Failure::OfTheSocket
+                    && let Ok(bytes) = read_out(&filled.pipe, filled.inside)
+                {
+                    failure.note(&e, memory);
+                    (bulk.pipe, *kept) = (None, Some(memory.keep_all(bytes)));
+                    bulk.back_to_copying();
+                    return Poll::Ready(Ok(()));
+                }
                 bulk.pipe = None; // Its bytes have nowhere to go.
                 return Poll::Ready(Err(Fault::Destination(e.kind())));
             }
@@ -129,6 +153,48 @@ pub(super) fn poll_drain(
     Poll::Ready(Ok(()))
 }
 
+/// What an error of splice(2) says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// It does not work here, and will not.
+    OfTheCall,
+    /// There is no memory for it now.
+    OfTheMoment,
+    OfTheSocket,
+}
+
+impl Failure {
+    fn of(error: &io::Error) -> Self {
+        use rustix::io::Errno;
+        const NEVER: [Errno; 5] = [Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP];
+        match error.raw_os_error() {
+            Some(code) if NEVER.iter().any(|never| never.raw_os_error() == code) => Self::OfTheCall,
+            Some(code) if code == Errno::NOMEM.raw_os_error() => Self::OfTheMoment,
+            _ => Self::OfTheSocket,
+        }
+    }
+
+    fn note(self, error: &io::Error, memory: &Memory) {
+        if self == Self::OfTheCall {
+            memory.pipes.give_up(error);
+        }
+    }
+}
+
+/// Reads `inside` bytes out of a pipe.
+fn read_out(pipe: &Pipe, inside: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; inside];
+    let mut at = 0;
+    while let Some(room) = bytes.get_mut(at..).filter(|room| !room.is_empty()) {
+        match retry_on_intr(|| read(&pipe.read, &mut *room))? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            n => at += n,
+        }
+    }
+    Ok(bytes)
+}
+
 fn step(from: impl AsFd, to: impl AsFd, len: usize) -> io::Result<usize> {
-    splice(from, None, to, None, len, SpliceFlags::MOVE | SpliceFlags::NONBLOCK).map_err(io::Error::from)
+    let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+    retry_on_intr(|| splice(&from, None, &to, None, len, flags)).map_err(io::Error::from)
 }
