@@ -37,6 +37,20 @@ impl Traffic {
             self.metrics.down.inc_by(n as u64);
         }
     }
+
+    /// Takes back `n` of the bytes that were counted as gone to the backend: it never got them.
+    pub(crate) fn take_back_up(&mut self, n: usize) {
+        let n = self.up.min(n as u64);
+        self.up -= n;
+        self.metrics.up.take_back(n);
+    }
+
+    /// Takes back `n` of the bytes that were counted as gone to the client: it never got them.
+    pub(crate) fn take_back_down(&mut self, n: usize) {
+        let n = self.down.min(n as u64);
+        self.down -= n;
+        self.metrics.down.take_back(n);
+    }
 }
 
 /// One connection's account.

@@ -1,5 +1,6 @@
 //! Every family of metrics, registered once.
 
+use crate::bytes::Bytes;
 use crate::connections::Connections;
 use crate::forget::forget;
 use crate::names;
@@ -14,7 +15,7 @@ use prometheus::{
 pub(crate) struct Families {
     pub(crate) connections: Connections,
     pub(crate) duration: HistogramVec,
-    pub(crate) bytes: IntCounterVec,
+    pub(crate) bytes: Bytes,
     pub(crate) hello: IntCounterVec,
     pub(crate) hello_bytes: HistogramVec,
     pub(crate) hello_records: HistogramVec,
@@ -82,12 +83,11 @@ impl Families {
                 &["listener"],
                 LIFETIMES,
             )?,
-            bytes: counters(
-                r,
-                names::BYTES,
-                "Payload moved; up is client to backend.",
-                &["listener", "direction"],
-            )?,
+            bytes: {
+                let bytes = Bytes::new()?;
+                register(r, bytes.clone())?;
+                bytes
+            },
             hello: counters(
                 r,
                 names::CLIENT_HELLO,
@@ -266,8 +266,8 @@ impl Families {
     /// Takes away every series that has all these labels.
     pub(crate) fn forget(&self, labels: &[(&str, &str)]) {
         self.connections.forget(labels);
+        self.bytes.forget(labels);
         for family in [
-            &self.bytes,
             &self.hello,
             &self.handshakes,
             &self.handshake_failures,

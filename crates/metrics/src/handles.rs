@@ -3,6 +3,7 @@
 //! A label look-up costs ten times a held counter, so what is counted per read is a field here, and only what
 //! happens once in a connection's life is looked up by its labels.
 
+use crate::bytes::Moved;
 use crate::families::Families;
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -15,9 +16,9 @@ pub struct ListenerMetrics {
     opened: IntCounter,
     duration: Histogram,
     /// Payload bytes from clients to backends.
-    pub up: IntCounter,
+    pub up: Moved,
     /// Payload bytes from backends to clients.
-    pub down: IntCounter,
+    pub down: Moved,
     hello_bytes: Histogram,
     hello_records: Histogram,
     hello_segments: Histogram,
@@ -30,8 +31,8 @@ impl ListenerMetrics {
             name: Arc::from(listener),
             opened: all.connections.opened.with_label_values(&[listener]),
             duration: all.duration.with_label_values(&[listener]),
-            up: all.bytes.with_label_values(&[listener, "up"]),
-            down: all.bytes.with_label_values(&[listener, "down"]),
+            up: all.bytes.of(listener, "up"),
+            down: all.bytes.of(listener, "down"),
             hello_bytes: all.hello_bytes.with_label_values(&[listener]),
             hello_records: all.hello_records.with_label_values(&[listener]),
             hello_segments: all.hello_segments.with_label_values(&[listener]),

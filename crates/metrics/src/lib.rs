@@ -10,10 +10,12 @@ pub mod handles;
 pub mod names;
 pub mod registry;
 
+mod bytes;
 mod connections;
 mod families;
 mod forget;
 mod process;
 
+pub use bytes::Moved;
 pub use handles::{BackendMetrics, Certificate, ListenerMetrics, LostLines, PoolMetrics, WorkerMetrics};
 pub use registry::Metrics;

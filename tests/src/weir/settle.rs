@@ -57,7 +57,12 @@ impl Weir {
         for (direction, field) in [("up", "bytes_up"), ("down", "bytes_down")] {
             let counted = metrics.count("weir_bytes_total", &[("direction", direction)]);
             let recorded: u64 = records.iter().map(|record| record.number(field)).sum();
-            assert_eq!(counted, recorded, "bytes {direction}: metrics and records differ");
+            // A counter does not fall: what a scrape has shown and a reset then dropped goes with the next bytes.
+            let dropped = records.iter().any(|record| record.outcome() != "ok");
+            assert!(
+                counted == recorded || dropped && counted > recorded,
+                "bytes {direction}: {counted} in the metrics, {recorded} in the records"
+            );
         }
         let internal = metrics.count("weir_connections_closed_total", &[("outcome", "internal")]);
         assert_eq!(internal, 0, "a connection ended with `internal`\n{}", self.program.stderr.text());

@@ -1,21 +1,28 @@
 //! The ends that are not clean: passing a reset on, and saying farewell at a deadline.
 
+use super::fault::Fault;
 use super::flow::Flow;
-use super::queue::unacknowledged;
-use super::wire::Wire;
+use super::queue::{queued, unacknowledged};
+use super::wire::{Finish, Wire};
 use crate::memory::Memory;
 use crate::socket;
+use crate::stop::Switch;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-/// How long the end of a connection may take once it is decided.
+/// How long the end of a connection may take once weir has decided it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often the send queue is looked at: nothing tells when it is empty.
+/// How long a peer may take nothing of what is left for it, once the other side is gone. A kernel tells of free room in
+/// steps of a segment, which on a loopback is 64 KiB: three seconds for a client that reads 20 KB/s.
+const STALLED: Duration = Duration::from_secs(4);
+/// How often the send queue is looked at: nothing tells when it is empty. At first this often,
 const LOOK: Duration = Duration::from_millis(2);
+/// and in the end this often: thousands of slow clients may have lost the same backend.
+const SELDOM: Duration = Duration::from_millis(100);
 
 /// Reads at one look: a peer that never stops sending must not keep the worker.
 const DISCARDS: usize = 4;
@@ -27,39 +34,148 @@ pub(super) struct Direction<'a> {
     pub(super) sent: &'a mut usize,
 }
 
-/// `from` broke. Delivers to `to` what came before that, then resets it, because its stream is cut short; if
-/// `from` had finished sending, `to` gets its ordinary end instead.
-pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
-    flow: &mut Flow,
-    from: &mut R,
-    to: &mut W,
-    memory: &Memory,
-    sent: &mut usize,
-) {
-    let deadline = Instant::now() + PATIENCE;
-    flow.source_broke();
-    // A source that is gone answers every read, with data or with an end; the deadline bounds the destination.
-    let delivered = poll_fn(|cx| match flow.poll(cx, from, to, memory, sent) {
-        Poll::Ready(_) => Poll::Ready(()),
-        Poll::Pending => Poll::Pending,
-    });
-    if timeout_at(deadline, delivered).await.is_err() {
-        tracing::debug!("could not deliver everything before passing a reset on");
-    }
-    settle(to.tcp(), memory, deadline).await;
-    if !flow.is_done() {
-        socket::reset(to.tcp());
+/// What becomes of the bytes in the send queue of a side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Queue {
+    /// The kernel delivers them.
+    Goes,
+    /// weir's reset drops them.
+    Dropped,
+    /// The peer's reset dropped them: those that were sent before had arrived, as bytes do not overtake each other.
+    Refused,
+}
+
+impl Queue {
+    /// Of a side that broke like this.
+    pub(super) fn after(kind: io::ErrorKind) -> Self {
+        use io::ErrorKind as Kind;
+        match kind {
+            Kind::ConnectionReset | Kind::BrokenPipe | Kind::NotConnected => Self::Refused,
+            Kind::InvalidData => Self::Goes, // Its TLS broke; its socket lives.
+            _ => Self::Dropped,
+        }
     }
 }
 
-/// weir ends the connection: flushes, ends both sides cleanly, and resets what even that does not end.
+/// How long a peer is waited for that takes what is left for it.
+#[derive(Debug)]
+pub(super) struct Patience<'a> {
+    pub(super) switch: &'a Switch,
+    /// However steadily it takes it.
+    pub(super) most: Duration,
+}
+
+/// A peer that is waited for.
+struct Waiting<'a> {
+    switch: &'a Switch,
+    hurried: bool,
+    over: Instant,
+    moved: Instant,
+    /// Bytes written, and those of them that are queued.
+    state: (usize, usize),
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(patience: &Patience<'a>, state: (usize, usize)) -> Self {
+        let now = Instant::now();
+        Self { switch: patience.switch, hurried: false, over: now + patience.most, moved: now, state }
+    }
+
+    /// Whether to wait on, as things stand with the peer now.
+    fn goes_on(&mut self, state: (usize, usize)) -> bool {
+        let now = Instant::now();
+        if self.state != state {
+            (self.state, self.moved) = (state, now);
+        }
+        now < self.over && (self.hurried || now < self.moved + STALLED)
+    }
+
+    /// The time to finish is over for the connection.
+    fn hurry(&mut self) {
+        self.hurried = true;
+        self.over = self.over.min(Instant::now() + PATIENCE);
+    }
+}
+
+/// What a turn of waiting came to.
+enum Turn {
+    /// The peer's kernel, or weir's, has it all.
+    HandedOver,
+    /// The peer is gone.
+    Gone(io::ErrorKind),
+    Stopped,
+}
+
+/// `from` broke. Delivers to `to` what came before that, for as long as it takes it, then resets it, because its stream
+/// is cut short; if `from` had finished sending, `to` gets its ordinary end instead.
+pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
+    Direction { flow, sent }: Direction<'_>,
+    from: &mut R,
+    to: &mut W,
+    memory: &Memory,
+    patience: Patience<'_>,
+) -> Queue {
+    flow.source_broke();
+    let mut waiting = Waiting::begin(&patience, (*sent, queued(to)));
+    let (mut handed_over, mut pause) = (false, LOOK);
+    loop {
+        let turn = poll_fn(|cx| {
+            if !waiting.hurried && waiting.switch.poll_thrown(cx).is_ready() {
+                return Poll::Ready(Turn::Stopped);
+            }
+            if handed_over {
+                return Poll::Pending;
+            }
+            // A source that is gone answers every read, with data or with an end.
+            flow.poll(cx, from, to, memory, sent).map(|end| match end {
+                Err(Fault::Destination(kind)) => Turn::Gone(kind),
+                Ok(()) | Err(Fault::Source(_) | Fault::Truncated) => Turn::HandedOver,
+            })
+        });
+        match timeout(pause, turn).await {
+            Ok(Turn::HandedOver) => handed_over = true,
+            Ok(Turn::Stopped) => waiting.hurry(),
+            Ok(Turn::Gone(kind)) => return Queue::after(kind),
+            Err(_elapsed) => pause = (pause * 2).min(SELDOM),
+        }
+        // What it still sends is for nobody, but it may be waiting for that to go before it reads.
+        if let Err(error) = discard(to.tcp(), memory).and_then(|()| still_there(to.tcp())) {
+            tracing::debug!(%error, "the peer is gone");
+            return Queue::after(error.kind());
+        }
+        let left = queued(to);
+        if handed_over && left == 0 {
+            break;
+        }
+        if !waiting.goes_on((*sent, left)) {
+            tracing::debug!(left, "could not deliver everything before passing a reset on");
+            break;
+        }
+    }
+    if flow.is_done() {
+        return Queue::Goes;
+    }
+    if handed_over && to.bare().is_none() && waiting.moved.elapsed() < STALLED && queued(to) > 0 {
+        // It takes what it gets, slowly: a FIN without close_notify tells it as well that this is no end, and the kernel
+        // delivers the rest.
+        let told = poll_fn(|cx| to.poll_finish(cx, Finish::Bare, false));
+        if let Ok(Ok(())) = timeout(LOOK, told).await {
+            return Queue::Goes;
+        }
+    }
+    socket::reset(to.tcp());
+    Queue::Dropped
+}
+
+/// weir ends the connection: flushes, ends both sides cleanly, and resets what even that does not end. What becomes of
+/// the queues of client and backend.
 pub(super) async fn farewell<C: Wire, B: Wire>(
     up: Direction<'_>,
     down: Direction<'_>,
     client: &mut C,
     backend: &mut B,
     memory: &Memory,
-) {
+) -> [Queue; 2] {
     let deadline = Instant::now() + PATIENCE;
     up.flow.finish();
     down.flow.finish();
@@ -73,12 +189,13 @@ pub(super) async fn farewell<C: Wire, B: Wire>(
         tracing::debug!("a side did not take its end in time");
     }
     tokio::join!(settle(client.tcp(), memory, deadline), settle(backend.tcp(), memory, deadline));
-    if !down.flow.is_done() {
-        socket::reset(client.tcp());
-    }
-    if !up.flow.is_done() {
-        socket::reset(backend.tcp());
-    }
+    [(down.flow.is_done(), client.tcp()), (up.flow.is_done(), backend.tcp())].map(|(done, tcp)| {
+        if done {
+            return Queue::Goes;
+        }
+        socket::reset(tcp);
+        Queue::Dropped
+    })
 }
 
 /// Waits until the peer has acknowledged everything, and discards what it still sends: closing a socket with
@@ -96,6 +213,11 @@ async fn settle(stream: &TcpStream, memory: &Memory, deadline: Instant) {
     if let Ok(Err(error)) = timeout_at(deadline, acknowledged).await {
         tracing::debug!(%error, "the peer is gone");
     }
+}
+
+/// Where a peer has sent its end, no read tells of its reset.
+fn still_there(stream: &TcpStream) -> io::Result<()> {
+    stream.take_error()?.map_or(Ok(()), Err)
 }
 
 /// Reads off what has come in.

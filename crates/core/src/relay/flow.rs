@@ -41,9 +41,13 @@ pub(super) struct Flow {
     holds_end: bool,
     /// The other direction has ended, both sides: what ends this one is the close.
     last: bool,
+    /// The other direction has come to its clean end.
+    answers_an_end: bool,
     /// TLS below may hold written bytes back.
     unflushed: bool,
     truncated: bool,
+    /// Its destination went after its own end, and was not told of this one.
+    excused: bool,
     on_truncation: OnTruncation,
     /// It has moved much lately, or waits for its turn to: it moves nothing more without one.
     in_bulk: bool,
@@ -61,8 +65,10 @@ impl Flow {
             fresh: false,
             holds_end: false,
             last: false,
+            answers_an_end: false,
             unflushed: false,
             truncated: false,
+            excused: false,
             on_truncation,
             in_bulk: false,
             turn: None,
@@ -92,9 +98,10 @@ impl Flow {
         self.kept.take().map_or_else(Default::default, |kept| kept.whole())
     }
 
-    /// Whether this direction is the last one.
-    pub(super) fn other_is_done(&mut self, done: bool) {
-        self.last = done;
+    /// Whether this direction is the last one, as the other one stands now.
+    pub(super) fn beside(&mut self, other: &Self) {
+        self.last = other.is_done();
+        self.answers_an_end = other.is_done() && !other.truncated;
     }
 
     /// Its source has ended, and nothing of what it said is left here (and perhaps its destination does not know yet).
@@ -162,9 +169,14 @@ impl Flow {
     pub(super) fn excuse(&mut self) -> bool {
         let excused = self.has_only_its_end_left();
         if excused {
-            self.stage = Stage::Done;
+            (self.stage, self.excused) = (Stage::Done, true);
         }
         excused
+    }
+
+    /// [`Self::excuse`] has applied.
+    pub(super) fn was_excused(&self) -> bool {
+        self.excused
     }
 
     /// Moves what can be moved now, in bulk as far as it has a turn. `sent` grows by the bytes that the destination took.
@@ -264,7 +276,9 @@ impl Flow {
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0)) => self.ended(Finish::Clean),
             Poll::Ready(Ok(_)) => self.stage,
-            Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => self.truncation(),
+            Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => {
+                self.truncation(from.has_part())
+            }
             Poll::Ready(Err(e)) => self.failed(Fault::Source(e.kind())),
         };
         if !read.is_empty() {
@@ -299,9 +313,12 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    /// What becomes of a direction whose source ended TLS without close_notify.
-    fn truncation(&mut self) -> Stage {
-        self.truncated = true;
+    /// What becomes of a direction whose source ended TLS without close_notify, `cut` in the middle of a record.
+    ///
+    /// A side that has been told of the other one's end, and answers it like this, has nothing more to say, and the other
+    /// one nothing more to hear: many servers close so. What it said is passed on as it was all the same.
+    fn truncation(&mut self, cut: bool) -> Stage {
+        self.truncated = cut || !self.answers_an_end || self.on_truncation == OnTruncation::Reset;
         match self.on_truncation {
             OnTruncation::Reset => self.failed(Fault::Truncated),
             OnTruncation::Finish => self.ended(Finish::Clean),

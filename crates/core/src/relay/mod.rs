@@ -5,6 +5,7 @@
 //! - [`splice`] the bulk road of a flow between two bare TCP sockets.
 //! - [`wire`] what a side of a relay can do: bare TCP, TLS with a client, TLS with a backend.
 //! - [`ahead`] the hello that goes first, and whether another backend may get it after this one.
+//! - [`movement`] when bytes last moved: what weir wrote, and what the peers took of it.
 //! - [`rules`] deadlines, and what a truncation becomes.
 //! - [`settle`] what a relay came to, and the telling of it to both sides.
 //! - [`closing`] the ends that are not clean: passing a reset on, saying farewell at a deadline.
@@ -20,6 +21,7 @@ mod ahead;
 mod closing;
 mod fault;
 mod flow;
+mod movement;
 mod queue;
 mod rules;
 mod run;

@@ -19,7 +19,7 @@ pub enum OnTruncation {
 /// How a relay behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
-    /// No byte in either direction for this long ends it.
+    /// No byte in either direction for this long ends it. What a peer acknowledges counts as well.
     pub idle: Duration,
     /// The same once one side has finished sending.
     pub half_closed: Duration,
@@ -27,6 +27,13 @@ pub struct Rules {
     pub client_truncation: OnTruncation,
     /// When the backend does.
     pub backend_truncation: OnTruncation,
+}
+
+impl Rules {
+    /// The longest that a side may take over what is left for it once the other one is gone, however steadily it does.
+    pub(super) fn ending(&self) -> Duration {
+        self.idle.max(self.half_closed)
+    }
 }
 
 /// What a relay goes by, besides its two sides.

@@ -3,6 +3,8 @@
 use super::ahead::{self, Ahead, Silence};
 use super::fault::Fault;
 use super::flow::Flow;
+use super::movement::Movement;
+use super::queue::queued;
 use super::rules::Terms;
 use super::wire::Wire;
 use crate::account::Traffic;
@@ -27,6 +29,8 @@ pub(super) struct Relay<'a, C, B> {
     pub(super) up: Flow,
     pub(super) down: Flow,
     pub(super) first: Option<Finished>,
+    /// The side that was the first to end TLS without close_notify, where that was no end of a connection.
+    pub(super) truncated: Option<Side>,
     pub(super) replay: HelloReplay,
     /// So many of the next bytes up have been counted with an earlier backend.
     pub(super) counted: usize,
@@ -64,32 +68,33 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             up.keep(false);
             down.keep(ahead::covers(replay, Silence::Fin));
         }
-        Self { client, backend, up, down, first: None, replay, counted, terms, traffic }
+        Self { client, backend, up, down, first: None, truncated: None, replay, counted, terms, traffic }
     }
 
     pub(super) async fn run(&mut self) -> End {
         let (idle, switch) = (self.terms.rules.idle, self.terms.switch);
-        let mut last = Instant::now();
-        let mut young = Some(last + socket::LATER);
-        let mut timer = pin!(sleep_until(last + idle.min(socket::LATER)));
+        let begun = Instant::now();
+        let mut movement = Movement::new(begun);
+        let mut young = Some(begun + socket::LATER);
+        let mut timer = pin!(sleep_until(begun + idle.min(socket::LATER)));
         poll_fn(|cx| {
-            let end = self.poll_flows(cx, &mut last);
-            switch.moved(last);
+            let end = self.poll_flows(cx, &mut movement);
+            switch.moved(movement.last());
             if end.is_ready() {
                 return end;
             }
             if let Poll::Ready(why) = switch.poll_thrown(cx) {
                 return Poll::Ready(End::Cut(ConnError::Stopped(why)));
             }
-            self.poll_timer(cx, timer.as_mut(), last, &mut young)
+            self.poll_timer(cx, timer.as_mut(), &mut movement, &mut young)
         })
         .await
     }
 
-    fn poll_flows(&mut self, cx: &mut Context<'_>, last: &mut Instant) -> Poll<End> {
+    fn poll_flows(&mut self, cx: &mut Context<'_>, movement: &mut Movement) -> Poll<End> {
         let was_open = self.first.is_none();
         let (mut sent_up, mut sent_down) = (0, 0);
-        self.up.other_is_done(self.down.is_done());
+        self.up.beside(&self.down);
         let up = self.up.poll(cx, self.client, self.backend, self.terms.memory, &mut sent_up);
         if self.up.has_ended() && self.first.is_none() {
             self.first = Some(Finished { first: Side::Client, how: C::CLEAN_END });
@@ -101,7 +106,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         let down = if broke {
             Poll::Pending
         } else {
-            self.down.other_is_done(self.up.is_done());
+            self.down.beside(&self.up);
             self.down.poll(cx, self.backend, self.client, self.terms.memory, &mut sent_down)
         };
         if self.down.has_ended() && self.first.is_none() {
@@ -109,13 +114,18 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         }
         self.count_up(sent_up);
         self.traffic.down(sent_down);
+        if self.truncated.is_none() {
+            // What the other side does then is its answer to that, and comes in a later poll.
+            self.truncated = self.up.was_truncated().then_some(Side::Client);
+            self.truncated = self.truncated.or(self.down.was_truncated().then_some(Side::Backend));
+        }
         if let Some(silence) = self.silence(&up, &down) {
             return Poll::Ready(End::Unanswered(silence));
         }
         self.keep_or_go_on();
         // The time of a half-closed connection begins with the half-close.
         if sent_up + sent_down > 0 || (was_open && self.first.is_some()) {
-            *last = Instant::now();
+            movement.moved(Instant::now());
         }
         match (excused(up, &mut self.up, &self.down), excused(down, &mut self.down, &self.up)) {
             (Poll::Ready(Err(fault)), _) => Poll::Ready(End::Broken { from: Side::Client, fault }),
@@ -168,29 +178,32 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         &mut self,
         cx: &mut Context<'_>,
         mut timer: Pin<&mut Sleep>,
-        last: Instant,
+        movement: &mut Movement,
         young: &mut Option<Instant>,
     ) -> Poll<End> {
         let rules = &self.terms.rules;
         let half_closed = self.first.is_some();
-        let deadline = last + if half_closed { rules.half_closed } else { rules.idle };
+        let limit = if half_closed { rules.half_closed } else { rules.idle };
         // A side that has finished sending, or whose bytes are stuck, is not read from: nothing would tell of its
         // reset.
         let watching =
             half_closed || self.up.is_blocked() || self.down.is_blocked() || self.client.holds_back();
-        let next = |now: Instant, young: Option<Instant>| {
-            let wake = young.map_or(deadline, |grown| grown.min(deadline));
-            if watching { wake.min(now + LOOK_AGAIN) } else { wake }
+        let next = |movement: &Movement, young: Option<Instant>| {
+            let deadline = movement.last() + limit;
+            let wake = [young, movement.next_look(limit)].into_iter().flatten().fold(deadline, Instant::min);
+            if watching { wake.min(Instant::now() + LOOK_AGAIN) } else { wake }
         };
-        if watching {
-            let wake = next(Instant::now(), *young);
-            if timer.deadline() > wake {
-                timer.as_mut().reset(wake);
-            }
+        let wake = next(movement, *young);
+        if timer.deadline() > wake {
+            timer.as_mut().reset(wake);
         }
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            if now >= deadline {
+            let over = |movement: &Movement| now >= movement.last() + limit;
+            if movement.next_look(limit).is_some_and(|look| now >= look || over(movement)) {
+                movement.look(now, [queued(self.client), queued(self.backend)]);
+            }
+            if over(movement) {
                 let cut = if half_closed { ConnError::HalfClosedTimeout } else { ConnError::IdleTimeout };
                 return Poll::Ready(End::Cut(cut));
             }
@@ -209,7 +222,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
                 // will be met again.
                 let _sent: Poll<io::Result<()>> = self.client.poll_flush(cx);
             }
-            timer.as_mut().reset(next(now, *young));
+            timer.as_mut().reset(next(movement, *young));
         }
         Poll::Pending
     }

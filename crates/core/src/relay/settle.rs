@@ -1,12 +1,14 @@
 //! What a relay came to, and the telling of it to both sides.
 
 use super::ahead::{Ahead, Silence, Unanswered};
-use super::closing;
+use super::closing::{self, Direction, Patience, Queue};
 use super::fault::Fault;
+use super::queue::{unacknowledged, unsent};
 use super::run::{End, Relay};
 use super::wire::Wire;
 use crate::error::ConnError;
 use crate::outcome::{Finished, Side};
+use std::io::ErrorKind;
 
 impl<C: Wire, B: Wire> Relay<'_, C, B> {
     /// The hello, to go to another backend.
@@ -17,8 +19,11 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
     }
 
     /// What a relay came to in which both directions have ended.
-    pub(super) fn finished(&self) -> Result<Finished, ConnError> {
-        match self.truncated() {
+    pub(super) fn finished(&mut self) -> Result<Finished, ConnError> {
+        // A side that went after its own end, with bytes on their way to it.
+        let of = |excused| if excused { Queue::Refused } else { Queue::Goes };
+        self.take_back(of(self.down.was_excused()), of(self.up.was_excused()));
+        match self.truncated {
             Some(side) => Err(ConnError::Truncated(side)),
             None => Ok(self.first.unwrap_or(Finished { first: Side::Client, how: C::CLEAN_END })),
         }
@@ -27,69 +32,94 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
     /// Ends what is still open, in the way that the end asks for.
     pub(super) async fn settle(mut self, end: End) -> Result<Finished, ConnError> {
         self.go_on();
-        match end {
-            End::Both => self.finished(),
+        let (side, error, its_queue) = match end {
+            End::Both => return self.finished(),
             // Only with a hello that was kept, and who kept it does not settle. A client that is cut short must
             // not take it for an end.
-            End::Unanswered(silence) => {
-                self.pass_reset_to(Side::Client).await;
-                Err(silence.error())
+            End::Unanswered(silence) => (Side::Backend, silence.error(), Queue::Goes),
+            End::Broken { from, fault: Fault::Truncated } => {
+                (from, ConnError::Truncated(self.truncated.unwrap_or(from)), Queue::Goes)
             }
-            End::Broken { from: Side::Client, fault: Fault::Truncated } => {
-                self.pass_reset_to(Side::Backend).await;
-                Err(ConnError::Truncated(Side::Client))
+            End::Broken { from: side, fault: Fault::Source(kind) } | End::Gone(side, kind) => {
+                (side, self.broken(side, kind), Queue::after(kind))
             }
-            End::Broken { fault: Fault::Truncated, .. } => {
-                self.pass_reset_to(Side::Client).await;
-                Err(ConnError::Truncated(Side::Backend))
-            }
-            End::Broken { from: Side::Client, fault: Fault::Source(kind) }
-            | End::Broken { from: Side::Backend, fault: Fault::Destination(kind) }
-            | End::Gone(Side::Client, kind) => {
-                self.pass_reset_to(Side::Backend).await;
-                Err(ConnError::Broken(Side::Client, kind))
-            }
-            End::Broken { fault: Fault::Source(kind) | Fault::Destination(kind), .. }
-            | End::Gone(_, kind) => {
-                self.pass_reset_to(Side::Client).await;
-                Err(ConnError::Broken(Side::Backend, kind))
+            End::Broken { from, fault: Fault::Destination(kind) } => {
+                let side = opposite(from);
+                (side, self.broken(side, kind), Queue::after(kind))
             }
             End::Cut(error) => {
                 self.say_farewell().await;
-                Err(error)
+                return Err(error);
             }
+        };
+        if side == Side::Client {
+            let queue = self.pass_reset_to_backend().await;
+            self.take_back(its_queue, queue);
+        } else {
+            let queue = self.pass_reset_to_client().await;
+            self.take_back(queue, its_queue);
+        }
+        Err(error)
+    }
+
+    /// A side that breaks after the other one was truncated, and has been told so, does it because of that.
+    fn broken(&self, side: Side, kind: ErrorKind) -> ConnError {
+        match self.truncated {
+            Some(cause) if cause != side => ConnError::Truncated(cause),
+            _ => ConnError::Broken(side, kind),
         }
     }
 
-    /// The other side broke: `side` gets what came before that, then its end.
-    async fn pass_reset_to(&mut self, side: Side) {
+    /// The client broke: the backend gets what came before that, then its end.
+    async fn pass_reset_to_backend(&mut self) -> Queue {
         let mut sent = 0;
-        if side == Side::Backend {
-            closing::pass_reset_on(&mut self.up, self.client, self.backend, self.terms.memory, &mut sent)
-                .await;
-            self.count_up(sent);
-        } else {
-            closing::pass_reset_on(&mut self.down, self.backend, self.client, self.terms.memory, &mut sent)
-                .await;
-            self.traffic.down(sent);
-        }
+        let up = Direction { flow: &mut self.up, sent: &mut sent };
+        let patience = Patience { switch: self.terms.switch, most: self.terms.rules.ending() };
+        let queue = closing::pass_reset_on(up, self.client, self.backend, self.terms.memory, patience).await;
+        self.count_up(sent);
+        queue
+    }
+
+    /// The backend broke: the client gets what came before that, then its end.
+    async fn pass_reset_to_client(&mut self) -> Queue {
+        let mut sent = 0;
+        let down = Direction { flow: &mut self.down, sent: &mut sent };
+        let patience = Patience { switch: self.terms.switch, most: self.terms.rules.ending() };
+        let queue =
+            closing::pass_reset_on(down, self.backend, self.client, self.terms.memory, patience).await;
+        self.traffic.down(sent);
+        queue
     }
 
     /// weir ends the connection.
     async fn say_farewell(&mut self) {
         let (mut sent_up, mut sent_down) = (0, 0);
-        let up = closing::Direction { flow: &mut self.up, sent: &mut sent_up };
-        let down = closing::Direction { flow: &mut self.down, sent: &mut sent_down };
-        closing::farewell(up, down, self.client, self.backend, self.terms.memory).await;
+        let up = Direction { flow: &mut self.up, sent: &mut sent_up };
+        let down = Direction { flow: &mut self.down, sent: &mut sent_down };
+        let [client, backend] =
+            closing::farewell(up, down, self.client, self.backend, self.terms.memory).await;
         self.count_up(sent_up);
         self.traffic.down(sent_down);
+        self.take_back(client, backend);
     }
 
-    fn truncated(&self) -> Option<Side> {
-        match (self.up.was_truncated(), self.down.was_truncated()) {
-            (true, _) => Some(Side::Client),
-            (_, true) => Some(Side::Backend),
-            _ => None,
-        }
+    /// Takes out of the account what the two sides were sent and never get.
+    fn take_back(&mut self, client: Queue, backend: Queue) {
+        self.traffic.take_back_down(lost(self.client, client, self.down.is_done()));
+        self.traffic.take_back_up(lost(self.backend, backend, self.up.is_done()));
     }
+}
+
+/// Payload that a side was sent and never gets. `told`: the end of its stream is in the queue, too.
+fn lost<W: Wire>(side: &W, queue: Queue, told: bool) -> usize {
+    let dropped = match queue {
+        Queue::Goes => Ok(0),
+        Queue::Dropped => unacknowledged(side.tcp()),
+        Queue::Refused => unsent(side.tcp()),
+    };
+    side.payload_of(side.inside() + dropped.unwrap_or(0).saturating_sub(usize::from(told)))
+}
+
+fn opposite(side: Side) -> Side {
+    if side == Side::Client { Side::Backend } else { Side::Client }
 }

@@ -47,6 +47,18 @@ pub trait Wire {
     fn holds_back(&self) -> bool {
         false
     }
+    /// Bytes that it took and that its socket has not: encrypted ones, where it encrypts.
+    fn inside(&self) -> usize {
+        0
+    }
+    /// How much payload the last `n` bytes are that its socket took or that are [inside](Self::inside).
+    fn payload_of(&self, n: usize) -> usize {
+        n
+    }
+    /// The beginning of something has been read that its peer cannot have ended with.
+    fn has_part(&self) -> bool {
+        false
+    }
     /// Flushes, then ends the write half. The `last` thing that happens before the side is closed: it has been read to
     /// the end of its stream, so that closing it sends a FIN behind all that was written, and nothing else. A shutdown
     /// before that would be a system call for nothing.
@@ -126,6 +138,18 @@ impl<S: Side> Wire for Tls<S> {
 
     fn holds_back(&self) -> bool {
         self.0.holds_back()
+    }
+
+    fn inside(&self) -> usize {
+        self.0.inside()
+    }
+
+    fn payload_of(&self, n: usize) -> usize {
+        self.0.plaintext_of(n)
+    }
+
+    fn has_part(&self) -> bool {
+        self.0.has_part()
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish, _: bool) -> Poll<io::Result<()>> {

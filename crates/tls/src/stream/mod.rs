@@ -23,6 +23,7 @@ pub use transport::Transport;
 
 pub(crate) use handshake::handshake;
 
+use rustls::ProtocolVersion;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
 use std::fmt;
 use std::io;
@@ -112,6 +113,11 @@ impl Pace {
 
 /// A record is at most a little longer than this.
 const ONE_RECORD: usize = 16 * 1024;
+/// What encryption adds to a record: header, type and tag (RFC 8446 §5.2); header, nonce and tag (RFC 5288 §3).
+const AROUND_TLS13: usize = 22;
+const AROUND_TLS12: usize = 29;
+/// The payload of an alert.
+const ALERT: usize = 2;
 /// What rustls takes for a record at most, its header with it: TLS 1.2 allows that much expansion (RFC 5246 §6.2.3).
 const LONGEST_RECORD: usize = 5 + (16 << 10) + (2 << 10);
 /// The least room for plaintext that a read may be given: that of a record whose beginning came with an earlier read, and
@@ -163,6 +169,28 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
     /// There is a ticket that waits for what is written next; [`Self::poll_flush`] sends it alone.
     pub fn holds_back(&self) -> bool {
         self.may_wait && !self.unsent.is_empty()
+    }
+
+    /// Bytes that were written, are encrypted, and have not been taken by the stream below.
+    pub fn inside(&self) -> usize {
+        if self.may_wait { 0 } else { self.unsent.len() - self.sent }
+    }
+
+    /// How much plaintext is in the last `n` bytes that were sent or are to be sent: to the byte where their records are
+    /// full ones.
+    pub fn plaintext_of(&self, n: usize) -> usize {
+        let around = match self.side.common().protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => AROUND_TLS13,
+            _ => AROUND_TLS12,
+        };
+        let n = if self.said_goodbye { n.saturating_sub(around + ALERT) } else { n };
+        let (full, part) = (n / (ONE_RECORD + around), n % (ONE_RECORD + around));
+        full * ONE_RECORD + part.saturating_sub(around)
+    }
+
+    /// The beginning of a record has come, and its rest has not.
+    pub fn has_part(&self) -> bool {
+        !self.partial.is_empty()
     }
 
     /// The certificate that the peer presented, in DER.

@@ -18,6 +18,7 @@ mod resets;
 mod rough;
 mod scripted;
 mod size;
+mod slow;
 mod tls;
 
 use super::queue::unacknowledged;

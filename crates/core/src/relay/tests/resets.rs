@@ -174,9 +174,10 @@ async fn the_tail_of_an_answer_survives_an_upload_that_nobody_reads() {
     assert_broken(&ended, Side::Backend);
 }
 
-/// A side whose bytes are stuck is not read from either: its reset is looked for, and its slot is not held.
+/// A side whose bytes are stuck is not read from either: its reset is looked for. The other side may take what is left for
+/// it as slowly as it likes, but one that takes nothing does not hold the connection.
 #[tokio::test(start_paused = true)]
-async fn a_reset_behind_stuck_bytes_is_noticed_within_two_seconds() {
+async fn a_reset_behind_stuck_bytes_is_noticed_within_five_seconds() {
     for pipes in [0, 1] {
         let Sides { mut client, front, back, mut backend } = sides().await;
         let rig = Rig::new(pipes);
@@ -191,9 +192,11 @@ async fn a_reset_behind_stuck_bytes_is_noticed_within_two_seconds() {
         };
         let (ended, at) = tokio::join!(rig.run(front, back, b""), talk);
         assert_broken(&ended, Side::Client);
-        assert!(at.elapsed() < Duration::from_secs(2), "{:?}", at.elapsed());
+        assert!(at.elapsed() < Duration::from_secs(5), "{:?}", at.elapsed());
         let (got, end) = read_out(&mut backend).await;
         assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
-        assert!(got.len() as u64 <= ended.up && got.iter().all(|byte| *byte == 7));
+        // No more is counted than what came. In this time, which passes at once, the kernel acknowledges with a delay.
+        assert!(ended.up <= got.len() as u64, "{ended:?}, {} came", got.len());
+        assert!(got.iter().all(|byte| *byte == 7));
     }
 }

@@ -206,8 +206,8 @@ impl Way<'_> {
     }
 }
 
-/// Who waits for this long is not waited for: what is left is dropped.
-const SLOW: Duration = Duration::from_millis(900);
+/// Who takes nothing for this long is not waited for: what is left is dropped.
+const SLOW: Duration = Duration::from_millis(3_900);
 
 /// Relays between both, and holds what came of it against what they did.
 async fn relayed<C: Wire, B: Wire>(
@@ -257,7 +257,11 @@ async fn relayed<C: Wire, B: Wire>(
     };
     up.check();
     down.check();
-    assert!(ended.up >= heard_up.len() as u64 && ended.down >= heard_down.len() as u64, "{ended:?}");
+    for (way, counted, in_tls) in [(&up, ended.up, B::BUFFERS), (&down, ended.down, C::BUFFERS)] {
+        // How much payload a queue of records holds that were dropped is known to a record.
+        let about = if in_tls { 17 * 1024 } else { 0 };
+        assert!(counted + about >= way.heard.len() as u64, "{}: {ended:?}", way.what);
+    }
     assert!(rig.worker.pipes.get() <= i64::try_from(pipes).unwrap(), "{} pipes", rig.worker.pipes.get());
     match (client_leaves, backend_leaves) {
         (Leaves::ByReset, Leaves::Cleanly) => {
@@ -279,8 +283,10 @@ async fn relayed<C: Wire, B: Wire>(
             assert_eq!((ended.up, ended.down), (says_up.len() as u64, says_down.len() as u64), "{ended:?}");
             assert!(heard_up == says_up && heard_down == says_down, "{ended:?}");
             let cut = client == Leaves::CutShort || backend == Leaves::CutShort;
-            assert_eq!(matches!(ended.end, Err(ConnError::Truncated(_))), cut, "{ended:?}");
-            assert_eq!(ended.end.is_ok(), !cut, "{ended:?}");
+            // A side that answers the other one's clean end with a FIN has left nothing out.
+            let answers = client == Leaves::Cleanly || backend == Leaves::Cleanly;
+            let truncated = matches!(ended.end, Err(ConnError::Truncated(_)));
+            assert!(ended.end.is_ok() && (!cut || answers) || truncated && cut, "{ended:?}");
         }
     }
 }

@@ -292,6 +292,10 @@ impl<const BUFFERS: bool> Wire for Scripted<BUFFERS> {
         Poll::Ready(Ok(()))
     }
 
+    fn inside(&self) -> usize {
+        self.held.get()
+    }
+
     fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish, last: bool) -> Poll<io::Result<()>> {
         ready!(self.question(cx));
         assert!(self.ended || !last, "closed with its own stream not read to its end");

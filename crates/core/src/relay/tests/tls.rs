@@ -435,3 +435,99 @@ async fn noise_in_a_session_is_a_break_and_no_end() {
     assert_broken(&ended, Side::Client);
     assert!(started.elapsed() < Duration::from_millis(500), "{:?}: nothing more can come", started.elapsed());
 }
+
+/// nginx, and many others: their answer to a close_notify is a FIN.
+#[tokio::test]
+async fn a_backend_that_answers_the_client_s_clean_end_with_a_bare_fin_has_ended_well() {
+    let Bridging { mut client, front, back, mut backend } = bridging().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        client.write_all(b"question").await.unwrap();
+        let mut question = [0; 8];
+        backend.read_exact(&mut question).await.unwrap();
+        backend.write_all(b"an answer").await.unwrap();
+        backend.flush().await.unwrap();
+        let mut answer = [0; 9];
+        client.read_exact(&mut answer).await.unwrap();
+        client.shutdown().await.unwrap();
+        assert_eq!(backend.read(&mut [0; 8]).await.unwrap(), 0, "a close_notify");
+        backend.get_mut().get_mut().shutdown().await.unwrap();
+        // As it came: whether something was missing is for the client to know, if it still listens.
+        assert_eq!(kind(&read_out(&mut client).await.1), Some(io::ErrorKind::UnexpectedEof));
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Client, How::CloseNotify);
+    assert_eq!((ended.up, ended.down), (8, 9));
+}
+
+/// The same, but in the middle of a record: something is missing for certain.
+#[tokio::test]
+async fn a_record_that_is_cut_in_two_is_a_truncation_whatever_the_client_has_said() {
+    let Bridging { mut client, front, back, mut backend } = bridging().await;
+    let rig = Rig::new(1);
+    let talk = async {
+        client.shutdown().await.unwrap();
+        assert_eq!(backend.read(&mut [0; 8]).await.unwrap(), 0);
+        let below = backend.get_mut().get_mut();
+        below.write_all(&[23, 3, 3, 0, 100, 1, 2, 3]).await.unwrap();
+        below.shutdown().await.unwrap();
+        assert_eq!(kind(&read_out(&mut client).await.1), Some(io::ErrorKind::UnexpectedEof));
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_truncated(&ended, Side::Backend);
+}
+
+/// In bridging a client may do so as well.
+#[tokio::test]
+async fn a_client_that_answers_the_backend_s_clean_end_with_a_bare_fin_has_ended_well() {
+    let Bridging { mut client, front, back, mut backend } = bridging().await;
+    let mut rig = Rig::new(1);
+    rules(&mut rig, OnTruncation::PassOn);
+    let talk = async {
+        backend.write_all(b"greeting").await.unwrap();
+        backend.shutdown().await.unwrap();
+        assert_eq!(read_out(&mut client).await.0, b"greeting");
+        client.get_mut().0.shutdown().await.unwrap();
+        assert_eq!(kind(&read_out(&mut backend).await.1), Some(io::ErrorKind::UnexpectedEof));
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Backend, How::CloseNotify);
+}
+
+/// A client that hears a stream end too soon complains, resets or leaves in the same way: the cause is the backend.
+#[tokio::test]
+async fn a_truncation_is_the_doing_of_the_side_that_began_it() {
+    for reaction in ["an alert", "a reset", "a bare fin"] {
+        let Bridging { mut client, front, back, mut backend } = bridging().await;
+        let mut rig = Rig::new(1);
+        rules(&mut rig, OnTruncation::PassOn);
+        let talk = async {
+            client.write_all(b"question").await.unwrap();
+            client.flush().await.unwrap();
+            let mut question = [0; 8];
+            backend.read_exact(&mut question).await.unwrap();
+            backend.write_all(b"half an answ").await.unwrap();
+            backend.flush().await.unwrap();
+            backend.get_mut().get_mut().shutdown().await.unwrap();
+            let (got, end) = read_out(&mut client).await;
+            assert_eq!(
+                (got.as_slice(), kind(&end)),
+                (&b"half an answ"[..], Some(io::ErrorKind::UnexpectedEof))
+            );
+            match reaction {
+                // Not a record that decrypts: for weir a session that broke, as a fatal alert is.
+                "an alert" => {
+                    client.get_mut().0.write_all(&[21, 3, 3, 0, 2, 2, 50]).await.unwrap();
+                    let _told = read_out(&mut backend).await;
+                }
+                "a reset" => {
+                    reset_now(client.into_inner().0);
+                    let _told = read_out(&mut backend).await;
+                }
+                _ => client.get_mut().0.shutdown().await.unwrap(),
+            }
+        };
+        let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+        assert_truncated(&ended, Side::Backend);
+    }
+}

@@ -1,0 +1,91 @@
+//! When bytes last moved: weir sees what it reads and writes, and only the kernel what a peer takes after that.
+//!
+//! A client that reads slowly may take minutes over what weir wrote at once, and is not idle meanwhile. Nothing tells of
+//! its acknowledgements, so the send queues are looked at, several times within a deadline: while they shrink, bytes move.
+
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// When bytes last moved, in either direction.
+#[derive(Debug)]
+pub(super) struct Movement {
+    last: Instant,
+    looked: Instant,
+    /// What was queued for client and backend at the last look; `None`: not looked at since weir moved bytes.
+    queued: Option<[u32; 2]>,
+}
+
+/// The first look is for later ones to be compared with: what was taken before it goes unseen, so it comes early. A part
+/// of the deadline, and at most this long.
+const FIRST: (u32, Duration) = (16, Duration::from_secs(5));
+/// So are the others: between two, it is not known when bytes moved.
+const OTHERS: (u32, Duration) = (8, Duration::from_secs(30));
+const SHORTEST: Duration = Duration::from_millis(1);
+
+impl Movement {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { last: now, looked: now, queued: None }
+    }
+
+    /// When bytes last moved.
+    pub(super) fn last(&self) -> Instant {
+        self.last
+    }
+
+    /// weir has moved bytes.
+    pub(super) fn moved(&mut self, now: Instant) {
+        *self = Self::new(now);
+    }
+
+    /// When the queues are to be looked at, with a deadline of `limit` after the last movement; `None`: they are empty.
+    pub(super) fn next_look(&self, limit: Duration) -> Option<Instant> {
+        let (part, longest) = match self.queued {
+            None => FIRST,
+            Some([0, 0]) => return None,
+            Some(_) => OTHERS,
+        };
+        Some(self.looked + (limit / part).clamp(SHORTEST, longest))
+    }
+
+    /// Notes what is queued for client and backend. Less than before is movement.
+    pub(super) fn look(&mut self, now: Instant, queued: [usize; 2]) {
+        let queued = queued.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
+        if self.queued.is_some_and(|before| queued.iter().zip(before).any(|(now, before)| *now < before)) {
+            self.last = now;
+        }
+        (self.looked, self.queued) = (now, Some(queued));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(8);
+
+    #[test]
+    fn a_queue_that_shrinks_is_movement_and_one_that_does_not_is_none() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut movement = Movement::new(start);
+        assert_eq!(movement.next_look(LIMIT), Some(start + LIMIT / 16));
+        movement.look(at(1), [100, 0]);
+        movement.look(at(2), [100, 0]);
+        movement.look(at(3), [100, 7]);
+        assert_eq!((movement.last(), movement.next_look(LIMIT)), (start, Some(at(4))));
+        movement.look(at(4), [60, 0]);
+        assert_eq!((movement.last(), movement.next_look(LIMIT)), (at(4), Some(at(5))));
+        movement.look(at(5), [0, 0]);
+        assert_eq!((movement.last(), movement.next_look(LIMIT)), (at(5), None));
+    }
+
+    #[test]
+    fn empty_queues_are_looked_at_once() {
+        let start = Instant::now();
+        let mut movement = Movement::new(start);
+        movement.look(start + LIMIT / 8, [0, 0]);
+        assert_eq!((movement.last(), movement.next_look(LIMIT)), (start, None));
+        movement.moved(start + LIMIT);
+        assert!(movement.next_look(LIMIT).is_some());
+    }
+}

@@ -1,0 +1,253 @@
+//! Peers that read slowly: they are not idle, they get what was received before the other side went, and no byte counts
+//! that they did not get.
+
+use super::*;
+use crate::outcome::Side;
+use std::pin::pin;
+
+/// Reads so many bytes at a time, with pauses in between, until nothing more comes.
+async fn sip<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    at_a_time: usize,
+    pause: Duration,
+) -> (Vec<u8>, io::Result<()>) {
+    let mut got = Vec::new();
+    let mut sip = vec![0; at_a_time];
+    loop {
+        match stream.read(&mut sip).await {
+            Ok(0) => return (got, Ok(())),
+            Ok(n) => got.extend_from_slice(&sip[..n]),
+            Err(error) => return (got, Err(error)),
+        }
+        sleep(pause).await;
+    }
+}
+
+/// Two connections with little room in the kernel at the client's end, and much at weir's.
+async fn narrow_client() -> Sides {
+    let (client, front) = pair(8 * 1024).await;
+    SockRef::from(&front).set_send_buffer_size(2 << 20).unwrap();
+    let (back, backend) = pair(0).await;
+    Sides { client, front, back, backend }
+}
+
+/// A backend sends all of it and resets; the client needs a multiple of a second for what weir and the kernel hold then.
+#[tokio::test]
+async fn a_slow_client_gets_all_that_came_before_a_backend_s_reset() {
+    for pipes in [0, 1] {
+        let Sides { mut client, front, back, mut backend } = narrow_client().await;
+        let rig = Rig::new(pipes);
+        let sent = payload(1, 3 << 20);
+        let talk = async {
+            let send = async {
+                backend.write_all(&sent).await.unwrap();
+                abort(backend).await;
+            };
+            tokio::join!(send, sip(&mut client, 16 * 1024, Duration::from_millis(12))).1
+        };
+        let started = Instant::now();
+        let (ended, (got, end)) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+        assert!(started.elapsed() > Duration::from_secs(2), "it was slow: {:?}", started.elapsed());
+        assert!(got == sent, "{} of {} with {pipes} pipes", got.len(), sent.len());
+        assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
+        assert_broken(&ended, Side::Backend);
+        assert_eq!(ended.down, sent.len() as u64);
+    }
+}
+
+#[tokio::test]
+async fn a_slow_backend_gets_all_that_came_before_a_client_s_reset() {
+    let (back, mut backend) = pair(8 * 1024).await;
+    SockRef::from(&back).set_send_buffer_size(2 << 20).unwrap();
+    let (mut client, front) = pair(0).await;
+    let rig = Rig::new(1);
+    let sent = payload(2, 3 << 20);
+    let talk = async {
+        let send = async {
+            client.write_all(&sent).await.unwrap();
+            abort(client).await;
+        };
+        tokio::join!(send, sip(&mut backend, 16 * 1024, Duration::from_millis(12))).1
+    };
+    let (ended, (got, end)) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert!(got == sent, "{} of {}", got.len(), sent.len());
+    assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
+    assert_broken(&ended, Side::Client);
+    assert_eq!(ended.up, sent.len() as u64);
+}
+
+/// It talks on while it reads, and nobody listens any more.
+#[tokio::test]
+async fn a_slow_client_that_sends_gets_all_that_came_before_a_backend_s_reset() {
+    let Sides { client, front, back, mut backend } = narrow_client().await;
+    let rig = Rig::new(1);
+    let sent = payload(3, 2 << 20);
+    let (mut from_weir, mut to_weir) = client.into_split();
+    let talk = async {
+        let send = async {
+            backend.write_all(&sent).await.unwrap();
+            abort(backend).await;
+        };
+        // Until it is told: the error is what the other half hears, too.
+        let upload = async { while to_weir.write_all(&[7; 4096]).await.is_ok() {} };
+        tokio::join!(send, upload, sip(&mut from_weir, 16 * 1024, Duration::from_millis(12))).2
+    };
+    let (ended, (got, _end)) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert!(got == sent, "{} of {}", got.len(), sent.len());
+    assert_eq!(ended.down, sent.len() as u64);
+}
+
+/// A client that has stopped reading is reset within a bound, and what it was to get in the queue does not count.
+#[tokio::test]
+async fn what_a_reset_drops_is_not_counted() {
+    for stopped in [Side::Client, Side::Backend] {
+        let (mut reader, near) = pair(8 * 1024).await;
+        SockRef::from(&near).set_send_buffer_size(1 << 20).unwrap();
+        let (far, mut writer) = pair(0).await;
+        let rig = Rig::new(1);
+        let counted =
+            || if stopped == Side::Client { rig.listener.down.get() } else { rig.listener.up.get() };
+        let talk = async {
+            let torrent = vec![7; 64 << 20];
+            tokio::select! {
+                _ = writer.write_all(&torrent) => panic!("all of it fits into the kernel's buffers"),
+                moved = stalled(counted) => assert!(moved > 0),
+            }
+            reset_now(writer);
+        };
+        let relaying = async {
+            if stopped == Side::Client {
+                rig.run(near, far, b"").await
+            } else {
+                rig.run(far, near, b"").await
+            }
+        };
+        let (ended, ()) = within(async { tokio::join!(relaying, talk) }).await;
+        let (got, end) = read_out(&mut reader).await;
+        assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
+        assert_eq!(counted(), got.len() as u64, "{ended:?}");
+    }
+}
+
+/// The reader itself goes, with much in the queue for it.
+#[tokio::test]
+async fn what_a_reset_refuses_is_not_counted() {
+    let Sides { mut client, front, back, mut backend } = narrow_client().await;
+    let rig = Rig::new(1);
+    let mut got = vec![0; 100_000];
+    let talk = async {
+        let answer = vec![7; 64 << 20];
+        let reading = async {
+            client.read_exact(&mut got).await.unwrap();
+            stalled(|| rig.listener.down.get()).await
+        };
+        tokio::select! {
+            _ = backend.write_all(&answer) => panic!("all of it fits into the kernel's buffers"),
+            moved = reading => assert!(moved > 1 << 20),
+        }
+        reset_now(client);
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_broken(&ended, Side::Client);
+    // What its kernel took and it never read counts as delivered: some of its buffer.
+    assert!((100_000..300_000).contains(&ended.down), "{ended:?}");
+}
+
+const IDLE: Duration = Duration::from_millis(600);
+
+/// Half a second of silence between any two bytes that weir moves, but the client's kernel takes some all the time.
+#[tokio::test]
+async fn a_client_that_reads_slowly_all_the_time_is_not_idle() {
+    for half_closed in [false, true] {
+        let Sides { mut client, front, back, mut backend } = narrow_client().await;
+        let mut rig = Rig::new(1);
+        (rig.rules.idle, rig.rules.half_closed) = (IDLE, IDLE);
+        let answer = payload(4, 1 << 20);
+        let talk = async {
+            if half_closed {
+                client.shutdown().await.unwrap();
+            }
+            backend.write_all(&answer).await.unwrap();
+            eventually("weir has it all", || rig.listener.down.get() == answer.len() as u64).await;
+            let reading = sip(&mut client, 4 * 1024, Duration::from_millis(10));
+            let (got, end) = reading.await;
+            assert!(got == answer, "{} of {}: {end:?}", got.len(), answer.len());
+        };
+        let started = Instant::now();
+        let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+        assert!(started.elapsed() > IDLE * 3, "{:?}", started.elapsed());
+        // The backend keeps its side open: when all is delivered it is idle after all.
+        match half_closed {
+            false => assert!(matches!(ended.end, Err(ConnError::IdleTimeout)), "{ended:?}"),
+            true => assert!(matches!(ended.end, Err(ConnError::HalfClosedTimeout)), "{ended:?}"),
+        }
+        assert_eq!(ended.down, answer.len() as u64);
+        drop(backend);
+    }
+}
+
+/// The same where the bytes are stuck in weir: its flow is blocked, and a TLS stream holds records back.
+#[tokio::test]
+async fn a_tls_client_that_reads_slowly_all_the_time_is_not_idle() {
+    let (client, front) = pair(8 * 1024).await;
+    SockRef::from(&front).set_send_buffer_size(256 * 1024).unwrap();
+    let (back, mut backend) = pair(0).await;
+    let (mut client, front) = tls::Pki::new().front(client, front, Vec::new()).await;
+    let mut rig = Rig::new(1);
+    rig.rules.idle = IDLE;
+    let answer = payload(5, 1 << 20);
+    let talk = async {
+        backend.write_all(&answer).await.unwrap();
+        backend.shutdown().await.unwrap();
+        let (got, end) = sip(&mut client, 4 * 1024, Duration::from_millis(10)).await;
+        assert!(got == answer, "{} of {}: {end:?}", got.len(), answer.len());
+        client.shutdown().await.unwrap();
+    };
+    let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
+    assert_clean(&ended, Side::Backend, How::Fin);
+}
+
+/// Taking nothing is being idle, whatever waits in the queue.
+#[tokio::test]
+async fn a_client_that_stops_reading_is_idle() {
+    let Sides { client, front, back, mut backend } = narrow_client().await;
+    let mut rig = Rig::new(1);
+    rig.rules.idle = IDLE;
+    backend.write_all(&payload(6, 1 << 20)).await.unwrap();
+    let started = Instant::now();
+    let ended = within(rig.run(front, back, b"")).await;
+    assert!(matches!(ended.end, Err(ConnError::IdleTimeout)), "{ended:?}");
+    let took = started.elapsed();
+    assert!(took >= IDLE && took < IDLE * 2 + Duration::from_secs(1), "{took:?}");
+    drop((client, backend));
+}
+
+/// The time to finish is over: a slow client does not keep a drain.
+#[tokio::test]
+async fn the_switch_ends_the_delivery_behind_a_reset() {
+    let Sides { mut client, front, back, mut backend } = narrow_client().await;
+    let rig = Rig::new(1);
+    let sent = payload(7, 3 << 20);
+    let talk = async {
+        let send = async {
+            backend.write_all(&sent).await.unwrap();
+            abort(backend).await;
+            sleep(Duration::from_millis(700)).await;
+            rig.switch.throw(crate::stop::Stop::Drained);
+            Instant::now()
+        };
+        let reading = pin!(sip(&mut client, 4 * 1024, Duration::from_millis(10)));
+        let (thrown, (got, end)) = tokio::join!(send, reading);
+        (thrown, got, end)
+    };
+    let run = async {
+        let ended = rig.run(front, back, b"").await;
+        (ended, Instant::now())
+    };
+    let ((ended, at), (thrown, got, end)) = within(async { tokio::join!(run, talk) }).await;
+    assert!(at - thrown < Duration::from_millis(1_500), "{:?}", at - thrown);
+    assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
+    assert!(got.len() < sent.len());
+    let missing = ended.down.abs_diff(got.len() as u64);
+    assert!(missing < 100_000, "{} counted, {} arrived", ended.down, got.len());
+}

@@ -1,0 +1,115 @@
+//! Payload bytes of listeners: what was given to the kernel, less what a reset took out of its send queue again.
+//!
+//! Bytes count as they move, so that a scrape sees a long transfer grow. That some of them never arrived is known only
+//! when their connection has ended. A counter must not fall, so what has been shown once stays, and the next bytes
+//! are counted against it.
+
+use crate::forget::forget;
+use crate::names;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::MetricFamily;
+use prometheus::{IntCounter, IntCounterVec, Opts};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The family. Clones share their series.
+#[derive(Clone, Debug)]
+pub(crate) struct Bytes {
+    moved: IntCounterVec,
+    lost: IntCounterVec,
+    shown: IntCounterVec,
+    /// Held while what is shown catches up: two scrapes at once must not both add the same.
+    showing: Arc<Mutex<()>>,
+}
+
+/// One direction of a listener.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    moved: IntCounter,
+    lost: IntCounter,
+}
+
+impl Moved {
+    /// Counts `n` bytes that the destination's socket has taken.
+    pub fn inc_by(&self, n: u64) {
+        self.moved.inc_by(n);
+    }
+
+    /// Takes back `n` of the bytes that were counted: they never reached the destination.
+    pub fn take_back(&self, n: u64) {
+        self.lost.inc_by(n);
+    }
+
+    /// Bytes that have moved and are not known to be lost.
+    pub fn get(&self) -> u64 {
+        self.moved.get().saturating_sub(self.lost.get())
+    }
+}
+
+impl Bytes {
+    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+        let family = || {
+            let opts = Opts::new(names::BYTES, "Payload moved; up is client to backend.");
+            IntCounterVec::new(opts, &["listener", "direction"])
+        };
+        Ok(Self { moved: family()?, lost: family()?, shown: family()?, showing: Arc::default() })
+    }
+
+    /// The counters of a listener's direction.
+    pub(crate) fn of(&self, listener: &str, direction: &str) -> Moved {
+        let labels = [listener, direction];
+        Moved { moved: self.moved.with_label_values(&labels), lost: self.lost.with_label_values(&labels) }
+    }
+
+    /// Takes away the series that have all these labels.
+    pub(crate) fn forget(&self, labels: &[(&str, &str)]) {
+        for family in [&self.moved, &self.lost, &self.shown] {
+            forget(family, labels);
+        }
+    }
+}
+
+impl Collector for Bytes {
+    fn desc(&self) -> Vec<&Desc> {
+        self.shown.desc()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let _held = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
+        for metric in self.moved.collect().iter().flat_map(|family| family.get_metric()) {
+            let label = |name: &str| {
+                metric.get_label().iter().find(|l| l.name() == name).map_or("", |l| l.value()).to_owned()
+            };
+            let (listener, direction) = (label("listener"), label("direction"));
+            let shown = self.shown.with_label_values(&[&listener, &direction]);
+            let more = self.of(&listener, &direction).get().saturating_sub(shown.get());
+            shown.inc_by(more);
+        }
+        self.shown.collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Metrics;
+
+    #[test]
+    fn what_was_lost_is_not_shown_and_a_counter_never_falls() {
+        let metrics = Metrics::new("0", "r", "c").unwrap();
+        let shows = |bytes: u64| {
+            let line = format!("weir_bytes_total{{direction=\"down\",listener=\"edge\"}} {bytes}\n");
+            let text = metrics.scrape().unwrap();
+            assert!(text.contains(&line), "{line} not in\n{text}");
+        };
+        let edge = metrics.listener("edge");
+        edge.down.inc_by(100);
+        edge.down.take_back(30);
+        shows(70);
+        edge.down.take_back(20);
+        assert_eq!(edge.down.get(), 50);
+        shows(70);
+        edge.down.inc_by(25);
+        shows(75);
+        metrics.forget_listener("edge");
+        assert!(!metrics.scrape().unwrap().contains("weir_bytes_total{"));
+    }
+}
