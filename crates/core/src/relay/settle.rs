@@ -64,8 +64,9 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
 
     /// A side that breaks after the other one was truncated, and has been told so, does it because of that.
     fn broken(&self, side: Side, kind: ErrorKind) -> ConnError {
+        let told = |cause| if cause == Side::Client { self.up.is_done() } else { self.down.is_done() };
         match self.truncated {
-            Some(cause) if cause != side => ConnError::Truncated(cause),
+            Some(cause) if cause != side && told(cause) => ConnError::Truncated(cause),
             _ => ConnError::Broken(side, kind),
         }
     }
