@@ -225,8 +225,9 @@ mod tests {
     async fn dialled(address: &str, says: &[u8], ends: bool) -> Result<TcpStream, ConnectError> {
         let backend = TcpListener::bind(address).unwrap();
         let its_address = backend.local_addr().unwrap();
+        let own = OwnAddresses::default();
         // Polled in this order, on one thread.
-        let (dialled, ()) = tokio::join!(dial(its_address, &OPTIONS, &OwnAddresses::default()), async {
+        let (dialled, ()) = tokio::join!(dial(its_address, &OPTIONS, &own), async {
             let (mut accepted, _) = backend.accept().unwrap();
             accepted.write_all(says).unwrap();
             if ends {
