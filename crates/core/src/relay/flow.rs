@@ -247,7 +247,7 @@ impl Flow {
         if self.bulk.is_on()
             && let (Some(from), Some(to)) = (from.bare(), to.bare())
         {
-            return splice::poll_splice(&mut self.bulk, &mut self.kept, cx, from, to, memory, sent);
+            return splice::poll_splice(&mut self.bulk, &mut self.kept, cx, (from, to), memory, sent);
         }
         self.poll_copy(cx, from, to, memory, sent)
     }

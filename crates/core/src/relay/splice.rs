@@ -69,8 +69,7 @@ pub(super) fn poll_splice(
     bulk: &mut Bulk,
     kept: &mut Option<Box<Kept>>,
     cx: &mut Context<'_>,
-    from: &TcpStream,
-    to: &TcpStream,
+    (from, to): (&TcpStream, &TcpStream),
     memory: &Memory,
     sent: &mut usize,
 ) -> Poll<Result<(), Fault>> {
@@ -100,7 +99,7 @@ pub(super) fn poll_splice(
             Err(e) => {
                 memory.pipes.give(pipe);
                 return match Failure::of(&e) {
-                    Failure::OfTheSocket => Poll::Ready(Err(Fault::Source(e.kind()))),
+                    Failure::Socket => Poll::Ready(Err(Fault::Source(e.kind()))),
                     failure => {
                         failure.note(&e, memory);
                         bulk.back_to_copying();
@@ -137,7 +136,7 @@ pub(super) fn poll_drain(
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
             Err(e) => {
                 let failure = Failure::of(&e);
-                if failure != Failure::OfTheSocket
+                if failure != Failure::Socket
                     && let Ok(bytes) = read_out(&filled.pipe, filled.inside)
                 {
                     failure.note(&e, memory);
@@ -157,10 +156,10 @@ pub(super) fn poll_drain(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failure {
     /// It does not work here, and will not.
-    OfTheCall,
+    Call,
     /// There is no memory for it now.
-    OfTheMoment,
-    OfTheSocket,
+    Shortage,
+    Socket,
 }
 
 impl Failure {
@@ -168,14 +167,14 @@ impl Failure {
         use rustix::io::Errno;
         const NEVER: [Errno; 5] = [Errno::NOSYS, Errno::PERM, Errno::ACCESS, Errno::INVAL, Errno::OPNOTSUPP];
         match error.raw_os_error() {
-            Some(code) if NEVER.iter().any(|never| never.raw_os_error() == code) => Self::OfTheCall,
-            Some(code) if code == Errno::NOMEM.raw_os_error() => Self::OfTheMoment,
-            _ => Self::OfTheSocket,
+            Some(code) if NEVER.iter().any(|never| never.raw_os_error() == code) => Self::Call,
+            Some(code) if code == Errno::NOMEM.raw_os_error() => Self::Shortage,
+            _ => Self::Socket,
         }
     }
 
     fn note(self, error: &io::Error, memory: &Memory) {
-        if self == Self::OfTheCall {
+        if self == Self::Call {
             memory.pipes.give_up(error);
         }
     }
