@@ -81,16 +81,21 @@ async fn rsa_and_ecdsa_side_by_side() {
     let rsa = authority.issue_as(&["both.test"], Kind::Rsa, Dates::Valid);
     for leaves in [[&ecdsa, &rsa], [&rsa, &ecdsa]] {
         let shop = shop(Authority::new("unused"), &leaves, "refuse").await;
-        for (cipher, kind) in [
-            ("ECDHE-ECDSA-AES128-GCM-SHA256", "id-ecPublicKey"),
-            ("ECDHE-RSA-AES128-GCM-SHA256", "rsaEncryption"),
+        for (offer, kind) in [
+            (&["-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256"][..], "id-ecPublicKey"),
+            (&["-cipher", "ECDHE-RSA-AES128-GCM-SHA256"], "rsaEncryption"),
+            // The curve of an ECDSA key must be among the client's groups (RFC 8422 §5.1).
+            (&["-groups", "P-256"], "id-ecPublicKey"),
+            (&["-groups", "X25519"], "rsaEncryption"),
+            (&["-sigalgs", "RSA-PSS+SHA256:RSA+SHA256"], "rsaEncryption"),
         ] {
-            let arguments = ["-servername", "both.test", "-tls1_2", "-cipher", cipher];
+            let arguments = [&["-servername", "both.test", "-tls1_2"], offer].concat();
             let seen = s_client(shop.edge.addr(), &arguments).await;
+            assert!(seen.stdout.contains("Cipher is ECDHE"), "{offer:?}: {}", seen.both());
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("seen.pem"), &seen.stdout).unwrap();
             let text = openssl(folder.path(), &["x509", "-in", "seen.pem", "-noout", "-text"]).await;
-            assert!(text.stdout.contains(kind), "{cipher}: {}", seen.both());
+            assert!(text.stdout.contains(kind), "{offer:?}: {}", seen.both());
         }
         shop.weir.settle().await;
     }

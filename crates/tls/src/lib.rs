@@ -11,7 +11,7 @@
 //! - `provider`, `warning`, `agreed`, `failure`: versions and cryptography, what an operator should look
 //!   at, what a handshake came to or failed for. None knows another.
 //! - `certificate`, `verify`: files into certificates; whether a backend's certificate convinces.
-//! - `resolver`, `resumption`: SNI → certificate; how a session was resumed.
+//! - `offer`, `resolver`, `resumption`: what a client can take; SNI → certificate; how a session was resumed.
 //! - `tickets`, `kept`, `sessions`: the two ways to resume one, and what of them outlives a profile.
 //! - `stream`: the stream that both sides are.
 //! - `server`: TLS towards clients.
@@ -25,6 +25,7 @@ mod failure;
 mod fixtures;
 mod kept;
 mod name;
+mod offer;
 mod provider;
 mod resolver;
 mod resumption;

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use crate::agreed::Resumed;
+use crate::offer::{self, Offer};
 
 thread_local! {
     static GIVEN_BACK: Cell<Resumed> = const { Cell::new(Resumed::No) };
@@ -30,12 +31,14 @@ pub(crate) fn taken_note() -> Resumed {
 /// A session that was found may still be declined by rustls (another name, another suite).
 pub(crate) struct Watched<F> {
     handshake: F,
+    /// What the resolver is told while this handshake is polled.
+    offer: Option<Offer>,
     found: Resumed,
 }
 
 impl<F> Watched<F> {
-    pub(crate) fn new(handshake: F) -> Self {
-        Self { handshake, found: Resumed::No }
+    pub(crate) fn new(handshake: F, offer: Option<Offer>) -> Self {
+        Self { handshake, offer, found: Resumed::No }
     }
 }
 
@@ -44,7 +47,9 @@ impl<F: Future + Unpin> Future for Watched<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         GIVEN_BACK.set(Resumed::No);
+        offer::swap(&mut self.offer);
         let polled = Pin::new(&mut self.handshake).poll(cx);
+        offer::swap(&mut self.offer);
         let found = taken_note();
         if found != Resumed::No {
             self.found = found;
@@ -67,9 +72,9 @@ mod tests {
             }
             tokio::task::yield_now().await;
         }
-        let one = Watched::new(Box::pin(handshake(Some(Resumed::Ticket))));
-        let two = Watched::new(Box::pin(handshake(None)));
-        let three = Watched::new(Box::pin(handshake(Some(Resumed::SessionId))));
+        let one = Watched::new(Box::pin(handshake(Some(Resumed::Ticket))), None);
+        let two = Watched::new(Box::pin(handshake(None)), None);
+        let three = Watched::new(Box::pin(handshake(Some(Resumed::SessionId))), None);
         let (one, two, three) = tokio::join!(one, two, three);
         assert_eq!([one.1, two.1, three.1], [Resumed::Ticket, Resumed::No, Resumed::SessionId]);
     }

@@ -1,8 +1,10 @@
 //! SNI → certificate: the certificates' own names, exact first, then a wildcard of one label.
 //!
-//! Several certificates may serve one name (RSA and ECDSA side by side): the first one that fits the
-//! client's signature schemes is taken, those with the cheaper signatures first. Built once, read by
-//! every handshake without a lock.
+//! Several certificates may serve one name (RSA and ECDSA side by side): the first one that the client can take by
+//! all that its hello says, those with the cheaper signatures first. Built once, read by every handshake without
+//! a lock.
+
+mod candidate;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -10,9 +12,10 @@ use std::sync::Arc;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{SignatureAlgorithm, SignatureScheme};
 
 use crate::certificate::Served;
+use crate::offer::{self, Offer};
+use candidate::Candidate;
 
 /// What a client gets that asks for a name no certificate has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -24,7 +27,7 @@ pub enum UnknownSni {
     First,
 }
 
-type Candidates = Vec<Arc<CertifiedKey>>;
+type Candidates = Vec<Arc<Candidate>>;
 
 /// The certificates of one profile by name.
 #[derive(Debug)]
@@ -42,18 +45,19 @@ impl Resolver {
     pub(crate) fn new(served: &[Served], unknown: UnknownSni) -> Self {
         // ECDSA and Ed25519 sign many times faster than RSA, and a client that can check both does not
         // mind: without this an RSA certificate that is listed first would hide the other one for good.
-        let mut order: Vec<&Served> = served.iter().collect();
-        order.sort_by_key(|one| one.certified.key.algorithm() == SignatureAlgorithm::RSA);
+        let mut order: Vec<(&Served, Arc<Candidate>)> =
+            served.iter().map(|one| (one, Arc::new(Candidate::new(&one.certified)))).collect();
+        order.sort_by_key(|(_, candidate)| candidate.is_rsa());
 
         let mut exact: HashMap<Box<str>, Candidates> = HashMap::new();
         let mut wildcard: HashMap<Box<str>, Candidates> = HashMap::new();
-        for one in &order {
+        for (one, candidate) in &order {
             for name in &one.facts.names {
                 let (map, key) = match name.strip_prefix("*.") {
                     Some(suffix) => (&mut wildcard, suffix),
                     None => (&mut exact, name.as_str()),
                 };
-                map.entry(key.into()).or_default().push(Arc::clone(&one.certified));
+                map.entry(key.into()).or_default().push(Arc::clone(candidate));
             }
         }
         let first = served.first().map_or_else(Vec::new, |first| siblings(first, &order));
@@ -71,7 +75,14 @@ impl Resolver {
         }
     }
 
-    fn choose(&self, sni: Option<&str>, schemes: &[SignatureScheme]) -> Option<&Arc<CertifiedKey>> {
+    /// May a name's certificate depend on what the client can take?
+    pub(crate) fn has_a_choice(&self) -> bool {
+        let more = |candidates: &Candidates| candidates.len() > 1;
+        let both = !self.exact.is_empty() && !self.wildcard.is_empty();
+        both || more(&self.first) || self.exact.values().chain(self.wildcard.values()).any(more)
+    }
+
+    fn choose(&self, sni: Option<&str>, offer: &Offer) -> Option<&Arc<CertifiedKey>> {
         let none: &[_] = &[];
         let (exact, wildcard) = match sni {
             None => (self.first.as_slice(), none),
@@ -85,11 +96,13 @@ impl Resolver {
                 }
             }
         };
-        let mut candidates = exact.iter().chain(wildcard);
-        let fallback = candidates.clone().next();
-        // With a certificate for the name but none for the client's schemes, rustls is given the first
-        // one all the same: it then says handshake_failure, and not that there is no certificate.
-        candidates.find(|one| one.key.choose_scheme(schemes).is_some()).or(fallback)
+        let candidates = || exact.iter().chain(wildcard);
+        // RFC 8446 §4.4.2.2: a chain that the client may not be able to check is better than none.
+        let mut taken = candidates().filter(|one| one.can_be_used_with(offer));
+        let best = taken.clone().find(|one| one.chain_suits(offer)).or_else(|| taken.next());
+        // With a certificate for the name but none that the client takes, rustls is given the first one all
+        // the same: it then says handshake_failure, and not that there is no certificate.
+        best.or_else(|| candidates().next()).map(|one| &one.certified)
     }
 
     /// RFC 9525 §6.3: a wildcard stands for one label, the leftmost.
@@ -101,20 +114,35 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.choose(hello.server_name(), hello.signature_schemes()).cloned()
+        offer::with_current(|offer| match offer {
+            Some(offer) => self.choose(hello.server_name(), offer).cloned(),
+            // There is no choice, or the hello came in a way that `Offer` does not know.
+            None => self.choose(hello.server_name(), &shown(&hello)).cloned(),
+        })
     }
 }
 
 /// The certificates that can stand in for `first`, itself among them, in the order of `order`.
-fn siblings(first: &Served, order: &[&Served]) -> Candidates {
+fn siblings(first: &Served, order: &[(&Served, Arc<Candidate>)]) -> Candidates {
     order
         .iter()
-        .filter(|one| {
+        .filter(|(one, _)| {
             Arc::ptr_eq(&one.certified, &first.certified)
                 || one.facts.names.iter().any(|name| first.facts.names.contains(name))
         })
-        .map(|one| Arc::clone(&one.certified))
+        .map(|(_, candidate)| Arc::clone(candidate))
         .collect()
+}
+
+/// What rustls shows of a hello.
+fn shown(hello: &ClientHello<'_>) -> Offer {
+    Offer {
+        tls13: hello.cipher_suites().iter().any(candidate::is_tls13),
+        suites: hello.cipher_suites().to_vec(),
+        groups: hello.named_groups().map(<[_]>::to_vec),
+        schemes: hello.signature_schemes().to_vec(),
+        of_certificates: None,
+    }
 }
 
 /// Lower case, without trailing dot; most clients send it so, and then nothing is copied.

@@ -4,6 +4,7 @@ use super::*;
 use crate::certificate::{CertificateFiles, load_all};
 use crate::fixtures::{Pki, ecdsa, params, rsa};
 use crate::kept::Certificates;
+use rustls::{CipherSuite, NamedGroup, SignatureScheme};
 
 const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
 const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256];
@@ -23,7 +24,18 @@ impl Names {
 
     /// The file that is served.
     fn file(&self, sni: Option<&str>, schemes: &[SignatureScheme]) -> Option<&str> {
-        let chosen = self.resolver.choose(sni, schemes)?;
+        let suites = vec![
+            CipherSuite::TLS13_AES_128_GCM_SHA256,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+        ];
+        let groups = Some(vec![NamedGroup::X25519, NamedGroup::secp256r1]);
+        let schemes = schemes.to_vec();
+        self.chosen(sni, &Offer { tls13: true, suites, groups, schemes, of_certificates: None })
+    }
+
+    fn chosen(&self, sni: Option<&str>, offer: &Offer) -> Option<&str> {
+        let chosen = self.resolver.choose(sni, offer)?;
         assert!(self.resolver.answers(sni), "{sni:?} is served but not answered");
         let one = self.served.iter().find(|one| Arc::ptr_eq(&one.certified, chosen));
         one.map(|one| one.facts.file.as_str())
@@ -96,4 +108,96 @@ fn a_wildcard_helps_out_where_the_exact_certificate_does_not_fit() {
     let names = Names::new(&files, UnknownSni::Refuse);
     assert_eq!(names.file(Some("www.example.com"), RSA), Some("wild.pem"));
     assert_eq!(names.file(Some("www.example.com"), BOTH), Some("exact.pem"));
+}
+
+/// RSA, ECDSA on P-256 and on P-384, all for one name and of one authority, which signs by ECDSA with SHA-256.
+fn three_kinds(pki: &Pki) -> Names {
+    let name = &["example.com"];
+    let p384 = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).expect("a key");
+    let files = [
+        pki.issue_for("rsa", &rsa(), params(name)),
+        pki.issue_for("p256", &ecdsa(), params(name)),
+        pki.issue_for("p384", &p384, params(name)),
+    ];
+    Names::new(&files, UnknownSni::Refuse)
+}
+
+/// A client that can do everything but what the test takes away.
+fn able(tls13: bool) -> Offer {
+    Offer {
+        tls13,
+        suites: vec![
+            CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+            CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+        ],
+        groups: Some(vec![NamedGroup::X25519, NamedGroup::secp256r1, NamedGroup::secp384r1]),
+        schemes: vec![
+            SignatureScheme::RSA_PKCS1_SHA256,
+            SignatureScheme::RSA_PSS_SHA256,
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+        ],
+        of_certificates: None,
+    }
+}
+
+#[test]
+fn the_curve_of_a_key_must_be_known_to_a_tls12_client() {
+    let pki = Pki::new();
+    let names = three_kinds(&pki);
+    let sni = Some("example.com");
+    let with =
+        |tls13, groups: Option<&[NamedGroup]>| Offer { groups: groups.map(<[_]>::to_vec), ..able(tls13) };
+    assert_eq!(names.chosen(sni, &able(false)), Some("p256.pem"));
+    assert_eq!(names.chosen(sni, &with(false, None)), Some("p256.pem"));
+    assert_eq!(names.chosen(sni, &with(false, Some(&[NamedGroup::X25519]))), Some("rsa.pem"));
+    assert_eq!(names.chosen(None, &with(false, Some(&[NamedGroup::X25519]))), Some("rsa.pem"));
+    assert_eq!(names.chosen(sni, &with(false, Some(&[NamedGroup::secp384r1]))), Some("p384.pem"));
+    // In TLS 1.3 groups are about the key exchange alone (RFC 8446 §4.2.7).
+    assert_eq!(names.chosen(sni, &with(true, Some(&[NamedGroup::X25519]))), Some("p256.pem"));
+}
+
+#[test]
+fn a_key_must_fit_the_version_and_its_suites() {
+    let pki = Pki::new();
+    let names = three_kinds(&pki);
+    let sni = Some("example.com");
+    let rsa_only =
+        vec![CipherSuite::TLS13_AES_128_GCM_SHA256, CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256];
+    assert_eq!(names.chosen(sni, &Offer { suites: rsa_only.clone(), ..able(false) }), Some("rsa.pem"));
+    assert_eq!(names.chosen(sni, &Offer { suites: rsa_only, ..able(true) }), Some("p256.pem"));
+    // PKCS#1 signs no handshake of TLS 1.3.
+    let schemes = vec![SignatureScheme::RSA_PKCS1_SHA256, SignatureScheme::ECDSA_NISTP384_SHA384];
+    assert_eq!(names.chosen(sni, &Offer { schemes, ..able(true) }), Some("p384.pem"));
+}
+
+#[test]
+fn a_chain_that_the_client_can_check_is_preferred() {
+    let pki = Pki::new();
+    let mut authority = params(&[]);
+    authority.distinguished_name.push(rcgen::DnType::CommonName, "an authority with an RSA key");
+    let ca_of_rsa = rcgen::Issuer::new(authority, rsa());
+    let signed_by_rsa = |file: &str, key: &rcgen::KeyPair| {
+        let cert = params(&["example.com"]).signed_by(key, &ca_of_rsa).expect("a certificate");
+        CertificateFiles {
+            cert: pki.file(&format!("{file}.pem"), cert.pem()),
+            key: pki.file(&format!("{file}.key"), key.serialize_pem()),
+        }
+    };
+    let by_rsa = signed_by_rsa("by-rsa", &ecdsa());
+    let by_ecdsa = pki.issue("by-ecdsa", &["example.com"]);
+    let names = Names::new(&[by_rsa, by_ecdsa], UnknownSni::Refuse);
+    let sni = Some("example.com");
+    assert_eq!(names.chosen(sni, &able(true)), Some("by-rsa.pem"));
+    let schemes = vec![SignatureScheme::ECDSA_NISTP256_SHA256];
+    assert_eq!(names.chosen(sni, &Offer { schemes: schemes.clone(), ..able(false) }), Some("by-ecdsa.pem"));
+    assert_eq!(
+        names.chosen(sni, &Offer { of_certificates: Some(schemes.clone()), ..able(true) }),
+        Some("by-ecdsa.pem")
+    );
+    let of_certificates = Some(vec![SignatureScheme::RSA_PKCS1_SHA256]);
+    assert_eq!(names.chosen(sni, &Offer { schemes, of_certificates, ..able(true) }), Some("by-rsa.pem"));
+    // None that it can check: one all the same.
+    let of_certificates = Some(vec![SignatureScheme::ED25519]);
+    assert_eq!(names.chosen(sni, &Offer { of_certificates, ..able(true) }), Some("by-rsa.pem"));
 }

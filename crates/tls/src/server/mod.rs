@@ -18,6 +18,7 @@ use crate::agreed::Session;
 use crate::certificate::{self, CertificateError, CertificateFacts, CertificateFiles, Served};
 use crate::failure::FailedHandshake;
 use crate::kept::{Print, Sessions};
+use crate::offer::Offer;
 use crate::provider::{MinVersion, provider, versions};
 use crate::resolver::{Resolver, UnknownSni};
 use crate::resumption::Watched;
@@ -113,7 +114,8 @@ impl ServerProfile {
             Ok(connection) => AsServer(connection),
             Err(error) => return Err(FailedHandshake { error: error.into(), io }),
         };
-        let (end, found) = Watched::new(pin!(handshake(side, io, ahead, scratch))).await;
+        let offer = if self.resolver.has_a_choice() { Offer::read(&ahead) } else { None };
+        let (end, found) = Watched::new(pin!(handshake(side, io, ahead, scratch)), offer).await;
         match end {
             Ok(stream) => {
                 let session = Session::of(stream.side().common(), found);

@@ -1,0 +1,153 @@
+//! What a ClientHello says about the certificates that its sender takes.
+//!
+//! rustls shows a resolver a part of it: neither the version that will be spoken, nor `signature_algorithms_cert`. So
+//! where there is a choice between certificates the hello is read here, too, and lies in a thread-local cell while the
+//! handshake is polled: handshakes interleave on a worker, but a poll does not.
+
+use std::cell::RefCell;
+
+use rustls::{CipherSuite, NamedGroup, SignatureScheme};
+
+/// The parts of a hello by which a certificate is chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Offer {
+    /// `supported_versions` has TLS 1.3.
+    pub(crate) tls13: bool,
+    pub(crate) suites: Vec<CipherSuite>,
+    /// `supported_groups`; `None` where the client leaves it to the server.
+    pub(crate) groups: Option<Vec<NamedGroup>>,
+    /// `signature_algorithms`: for the handshake, and for certificates where they have no list of their own.
+    pub(crate) schemes: Vec<SignatureScheme>,
+    /// `signature_algorithms_cert`.
+    pub(crate) of_certificates: Option<Vec<SignatureScheme>>,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Offer>> = const { RefCell::new(None) };
+}
+
+/// Exchanges the offer of the handshake that is being polled on this thread for another one.
+pub(crate) fn swap(offer: &mut Option<Offer>) {
+    CURRENT.with_borrow_mut(|current| std::mem::swap(current, offer));
+}
+
+/// Calls `use_it` with the offer of the handshake that is being polled on this thread, if it is known.
+pub(crate) fn with_current<T>(use_it: impl FnOnce(Option<&Offer>) -> T) -> T {
+    CURRENT.with_borrow(|current| use_it(current.as_ref()))
+}
+
+impl Offer {
+    /// Reads a hello from the records that it came in. `None` where they hold none, or only a part; the caller has
+    /// looked at every length before.
+    pub(crate) fn read(mut records: &[u8]) -> Option<Self> {
+        let mut joined = Vec::new();
+        while let [HANDSHAKE, _, _, high, low, rest @ ..] = records {
+            let (body, next) = rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
+            joined.extend_from_slice(body);
+            records = next;
+        }
+        let [CLIENT_HELLO, a, b, c, message @ ..] = joined.as_slice() else { return None };
+        let length = usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).ok()?;
+        let mut message = Reader(message.get(..length)?);
+        message.take(VERSION_AND_RANDOM)?;
+        message.vector8()?; // The session ID.
+        let mut offer = Self { suites: numbers(message.vector16()?), ..Self::default() };
+        message.vector8()?; // Compression methods.
+        let mut extensions = Reader(message.vector16().unwrap_or_default());
+        while !extensions.0.is_empty() {
+            let kind = extensions.number16()?;
+            let mut data = Reader(extensions.vector16()?);
+            match kind {
+                SUPPORTED_GROUPS => offer.groups = Some(numbers(data.vector16()?)),
+                SIGNATURE_ALGORITHMS => offer.schemes = numbers(data.vector16()?),
+                SIGNATURE_ALGORITHMS_CERT => offer.of_certificates = Some(numbers(data.vector16()?)),
+                SUPPORTED_VERSIONS => offer.tls13 = numbers::<u16>(data.vector8()?).contains(&TLS13),
+                _ => {}
+            }
+        }
+        Some(offer)
+    }
+}
+
+/// Types of records, messages and extensions (RFC 8446 §5.1, §4, §4.2).
+const HANDSHAKE: u8 = 22;
+const CLIENT_HELLO: u8 = 1;
+const SUPPORTED_GROUPS: u16 = 10;
+const SIGNATURE_ALGORITHMS: u16 = 13;
+const SUPPORTED_VERSIONS: u16 = 43;
+const SIGNATURE_ALGORITHMS_CERT: u16 = 50;
+const TLS13: u16 = 0x0304;
+const VERSION_AND_RANDOM: usize = 2 + 32;
+
+fn numbers<T: From<u16>>(list: &[u8]) -> Vec<T> {
+    list.as_chunks().0.iter().map(|pair| u16::from_be_bytes(*pair).into()).collect()
+}
+
+/// Takes length-prefixed vectors off the front of a slice.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, rest) = self.0.split_at_checked(n)?;
+        self.0 = rest;
+        Some(head)
+    }
+
+    fn number16(&mut self) -> Option<u16> {
+        let (pair, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u16::from_be_bytes(*pair))
+    }
+
+    fn vector8(&mut self) -> Option<&'a [u8]> {
+        let n = *self.take(1)?.first()?;
+        self.take(n.into())
+    }
+
+    fn vector16(&mut self) -> Option<&'a [u8]> {
+        let n = self.number16()?;
+        self.take(n.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A TLS 1.2 hello with one suite, one group, one scheme and one for certificates, as a message.
+    fn message() -> Vec<u8> {
+        let extensions: &[&[u8]] = &[
+            &[0, 10, 0, 4, 0, 2, 0, 29],
+            &[0, 13, 0, 4, 0, 2, 4, 3],
+            &[0, 50, 0, 4, 0, 2, 8, 4],
+            &[0, 43, 0, 3, 2, 3, 3],
+        ];
+        let extensions = extensions.concat();
+        let length = u8::try_from(extensions.len()).expect("a short list");
+        let body =
+            [&[3, 3][..], &[7; 32], &[0], &[0, 2, 0xc0, 0x2b], &[1, 0], &[0, length], &extensions].concat();
+        [&[1, 0, 0, u8::try_from(body.len()).expect("a short hello")][..], &body].concat()
+    }
+
+    #[test]
+    fn a_hello_is_read_from_any_records() {
+        let message = message();
+        let expected = Offer {
+            tls13: false,
+            suites: vec![CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256],
+            groups: Some(vec![NamedGroup::X25519]),
+            schemes: vec![SignatureScheme::ECDSA_NISTP256_SHA256],
+            of_certificates: Some(vec![SignatureScheme::RSA_PSS_SHA256]),
+        };
+        for size in [1, 7, message.len()] {
+            let records: Vec<u8> = message
+                .chunks(size)
+                .flat_map(|part| [&[22, 3, 1, 0, u8::try_from(part.len()).expect("short")], part].concat())
+                .collect();
+            assert_eq!(Offer::read(&records), Some(expected.clone()), "{size}");
+            for cut in 0..records.len() {
+                assert_eq!(Offer::read(&records[..cut]), None, "{size}: {cut} bytes");
+            }
+        }
+    }
+}
