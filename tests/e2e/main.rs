@@ -46,6 +46,7 @@ mod every_outcome_is_produced;
 mod every_worker_accepts;
 mod examples_run_as_they_stand;
 mod explain_tells_the_truth;
+mod failed_handshakes_name_their_cause;
 mod health_checks_decide;
 mod health_tells_probes_the_truth;
 mod idle_connections_are_cheap;

@@ -78,6 +78,7 @@ pub(crate) struct Entry {
     pub(crate) side: Side,
     pub(crate) how: How,
     pub(crate) reason: Option<&'static str>,
+    pub(crate) alert: Option<&'static str>,
 }
 
 impl Entry {
@@ -102,6 +103,7 @@ impl Entry {
             side: Side::Weir,
             how: How::Error,
             reason: None,
+            alert: None,
         }
     }
 
@@ -135,6 +137,7 @@ impl Entry {
             side: self.side.label(),
             how: self.how.label(),
             reason: self.reason,
+            alert: self.alert,
             generation: self.opening.generation,
         }
     }
@@ -166,6 +169,7 @@ struct Line<'a> {
     side: &'static str,
     how: &'static str,
     reason: Option<&'static str>,
+    alert: Option<&'static str>,
     generation: u64,
 }
 

@@ -132,10 +132,14 @@ impl Record {
         if let Some(limit) = end.as_ref().err().and_then(ConnError::limit) {
             self.traffic.metrics.limited(limit);
         }
-        self.settle(match end {
+        let end = match end {
             Ok(f) => (Outcome::Ok, f.first, f.how, None),
-            Err(e) => (e.outcome(), e.side(), e.how(), e.reason()),
-        });
+            Err(e) => {
+                self.note(|entry| entry.alert = e.alert());
+                (e.outcome(), e.side(), e.how(), e.reason())
+            }
+        };
+        self.settle(end);
     }
 
     fn settle(&mut self, (outcome, side, how, reason): (Outcome, Side, How, Option<&'static str>)) {

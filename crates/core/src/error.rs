@@ -23,8 +23,13 @@ pub enum ConnError {
     #[error("the client went away before its ClientHello was complete")]
     ClientGone(How),
     /// The handshake with the client failed.
-    #[error("TLS handshake with the client failed: {0:?}")]
-    ClientTls(Reason),
+    #[error("TLS handshake with the client failed: {}", told(reason, alert))]
+    ClientTls {
+        /// Why.
+        reason: Reason,
+        /// The name of the alert by which the client refused.
+        alert: Option<&'static str>,
+    },
     /// The handshake with the client was not done within its deadline.
     #[error("TLS handshake with the client took too long")]
     ClientTlsTimeout,
@@ -37,6 +42,9 @@ pub enum ConnError {
     /// One side reset its connection, or its connection broke.
     #[error("connection of {0:?} broke: {1:?}")]
     Broken(Side, io::ErrorKind),
+    /// One side broke its TLS session off with a fatal alert.
+    #[error("{0:?} broke TLS off: alert {1}")]
+    Alerted(Side, &'static str),
     /// One side ended TLS without close_notify.
     #[error("{0:?} ended without close_notify")]
     Truncated(Side),
@@ -67,10 +75,12 @@ pub enum ConnectError {
     #[error("weir does not connect to this address: {0}")]
     Forbidden(#[from] Forbidden),
     /// Its TLS handshake failed.
-    #[error("TLS handshake failed: {}", reason.label())]
+    #[error("TLS handshake failed: {}", told(reason, alert))]
     Tls {
         /// Why.
         reason: Reason,
+        /// The name of the alert by which the backend refused.
+        alert: Option<&'static str>,
         /// Was it asked for a name that the client had chosen?
         clients_name: bool,
     },
@@ -83,10 +93,10 @@ impl ConnectError {
         match self {
             Self::Failed(_) | Self::TimedOut | Self::Forbidden(_) => true,
             Self::Local(_) => false,
-            Self::Tls { reason, clients_name } => match reason {
+            Self::Tls { reason, clients_name, alert: _ } => match reason {
                 // The client's protocols and versions may be the cause of it.
                 Reason::Alert | Reason::BadName | Reason::NoSharedAlpn | Reason::NoSharedVersion => false,
-                Reason::Timeout => true,
+                Reason::Timeout | Reason::NotTls => true,
                 Reason::NameMismatch => !clients_name,
                 reason => reason.is_certificate() || !clients_name,
             },
@@ -152,7 +162,7 @@ impl ConnError {
         match self {
             Self::Hello(_) | Self::HelloTimeout | Self::ClientGone(_) => Stage::Peek,
             Self::NoRoute => Stage::Route,
-            Self::ClientTls(_) | Self::ClientTlsTimeout => Stage::Handshake,
+            Self::ClientTls { .. } | Self::ClientTlsTimeout => Stage::Handshake,
             Self::NoBackend | Self::Connect(_) => Stage::Connect,
             Self::Stopped(Stop::Pending) => Stage::Peek,
             _ => Stage::Relay,
@@ -163,10 +173,10 @@ impl ConnError {
     pub fn side(&self) -> Side {
         match self {
             Self::Hello(_) | Self::HelloTimeout | Self::ClientGone(_) => Side::Client,
-            Self::ClientTls(_) | Self::ClientTlsTimeout => Side::Client,
+            Self::ClientTls { .. } | Self::ClientTlsTimeout => Side::Client,
             Self::Connect(ConnectError::Local(_) | ConnectError::Forbidden(_)) => Side::Weir,
             Self::NoBackend | Self::Connect(_) => Side::Backend,
-            Self::Broken(side, _) | Self::Truncated(side) => *side,
+            Self::Broken(side, _) | Self::Alerted(side, _) | Self::Truncated(side) => *side,
             _ => Side::Weir,
         }
     }
@@ -180,20 +190,20 @@ impl ConnError {
             Self::Hello(Fault::TooLarge) => Outcome::HelloTooLarge,
             Self::HelloTimeout => Outcome::HelloTimeout,
             Self::ClientGone(_) => Outcome::ClientGone,
-            Self::ClientTls(_) => Outcome::TlsClientFailed,
+            Self::ClientTls { .. } => Outcome::TlsClientFailed,
             Self::ClientTlsTimeout => Outcome::TlsClientTimeout,
             Self::Stopped(Stop::Pending) => Outcome::Limited,
             Self::NoBackend => Outcome::NoBackend,
             Self::Connect(ConnectError::TimedOut) => Outcome::ConnectTimeout,
             Self::Connect(ConnectError::Tls { .. }) => Outcome::TlsBackendFailed,
             Self::Connect(_) => Outcome::ConnectFailed,
-            Self::Broken(Side::Client, _) => Outcome::ClientReset,
-            Self::Broken(Side::Backend, _) => Outcome::BackendReset,
+            Self::Broken(Side::Client, _) | Self::Alerted(Side::Client, _) => Outcome::ClientReset,
+            Self::Broken(Side::Backend, _) | Self::Alerted(Side::Backend, _) => Outcome::BackendReset,
             Self::Truncated(_) => Outcome::Truncated,
             Self::IdleTimeout => Outcome::IdleTimeout,
             Self::HalfClosedTimeout => Outcome::HalfClosedTimeout,
             Self::Stopped(Stop::Drained) => Outcome::Drained,
-            Self::Broken(Side::Weir, _) => Outcome::Internal,
+            Self::Broken(Side::Weir, _) | Self::Alerted(Side::Weir, _) => Outcome::Internal,
         }
     }
 
@@ -228,7 +238,10 @@ impl ConnError {
     /// More about it, for the access record: a closed set of words.
     pub fn reason(&self) -> Option<&'static str> {
         match self {
-            Self::ClientTls(reason) | Self::Connect(ConnectError::Tls { reason, .. }) => Some(reason.label()),
+            Self::ClientTls { reason, .. } | Self::Connect(ConnectError::Tls { reason, .. }) => {
+                Some(reason.label())
+            }
+            Self::Alerted(..) => Some(Reason::Alert.label()),
             Self::Connect(error) => Some(error.label()),
             Self::Hello(Fault::BadSni) => Some("bad_sni"),
             Self::Hello(Fault::Malformed) => Some("malformed"),
@@ -236,6 +249,25 @@ impl ConnError {
             Self::Broken(_, io::ErrorKind::InvalidData) => Some("bad_record"),
             _ => self.limit(),
         }
+    }
+}
+
+impl ConnError {
+    /// The name of the fatal alert that a side sent: a closed set (RFC 8446 §6).
+    pub fn alert(&self) -> Option<&'static str> {
+        match self {
+            Self::ClientTls { alert, .. } | Self::Connect(ConnectError::Tls { alert, .. }) => *alert,
+            Self::Alerted(_, alert) => Some(alert),
+            _ => None,
+        }
+    }
+}
+
+/// A reason as the debug log has it.
+fn told(reason: &Reason, alert: &Option<&'static str>) -> String {
+    match alert {
+        Some(alert) => format!("{} {alert}", reason.label()),
+        None => reason.label().to_owned(),
     }
 }
 
@@ -292,7 +324,9 @@ mod tests {
 
     #[test]
     fn what_a_client_can_cause_speaks_against_no_backend() {
-        let tls = |reason, clients_name| ConnectError::Tls { reason, clients_name }.is_the_backends_own();
+        let tls = |reason, clients_name| {
+            ConnectError::Tls { reason, alert: None, clients_name }.is_the_backends_own()
+        };
         for reason in [Reason::NameMismatch, Reason::Alert, Reason::Eof, Reason::Reset, Reason::BadName] {
             assert!(!tls(reason, true), "{reason:?}");
         }

@@ -132,7 +132,7 @@ impl Families {
                 r,
                 names::TLS_HANDSHAKE_FAILURES,
                 "TLS handshakes that failed.",
-                &["listener", "side", "reason"],
+                &["listener", "side", "reason", "alert"],
             )?,
             not_after: float_gauges(
                 r,

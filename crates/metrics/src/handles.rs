@@ -75,9 +75,11 @@ impl ListenerMetrics {
     }
 
     /// Counts a failed handshake of `side`. The version stays empty: it was not agreed on.
-    pub fn handshake_failed(&self, side: &str, reason: &str) {
+    /// `alert` is the name of the alert by which that side refused.
+    pub fn handshake_failed(&self, side: &str, reason: &str, alert: Option<&str>) {
         self.all.handshakes.with_label_values(&[&self.name, side, "", "no", "failed"]).inc();
-        self.all.handshake_failures.with_label_values(&[&self.name, side, reason]).inc();
+        let alert = alert.unwrap_or_default();
+        self.all.handshake_failures.with_label_values(&[&self.name, side, reason, alert]).inc();
     }
 
     /// Counts a connection that a limit turned away or made wait.

@@ -62,7 +62,7 @@ fn scrape_with_everything() -> String {
     listener.hello("0");
     listener.hello_shape(1, 1, 1);
     listener.handshake("0", "0", "0", 0.1);
-    listener.handshake_failed("0", "0");
+    listener.handshake_failed("0", "0", Some("0"));
     listener.limited("0");
     listener.accept_error("0");
     metrics.served("0", &[("0", 1)]);

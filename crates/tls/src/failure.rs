@@ -6,7 +6,7 @@
 
 use std::io;
 
-use rustls::{CertificateError, Error, PeerIncompatible};
+use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// Why a handshake failed; a closed set, for metric labels and access records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -45,7 +45,11 @@ pub enum Reason {
     Eof,
     /// The other side reset the connection.
     Reset,
-    /// The other side broke the protocol, or does not speak TLS.
+    /// The client's hello lacks an extension that this handshake needs: `supported_groups` (RFC 8446 §9.2).
+    MissingExtension,
+    /// A backend's answer to the hello is not TLS: it speaks plaintext.
+    NotTls,
+    /// The other side broke the protocol.
     Protocol,
     /// The transport failed in another way.
     Io,
@@ -53,7 +57,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the documentation.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::NoSharedVersion,
         Self::NoSharedCipher,
         Self::NoSharedGroup,
@@ -71,6 +75,8 @@ impl Reason {
         Self::Timeout,
         Self::Eof,
         Self::Reset,
+        Self::MissingExtension,
+        Self::NotTls,
         Self::Protocol,
         Self::Io,
     ];
@@ -96,6 +102,8 @@ impl Reason {
             Self::Timeout => "timeout",
             Self::Eof => "eof",
             Self::Reset => "reset",
+            Self::MissingExtension => "missing_extension",
+            Self::NotTls => "not_tls",
             Self::Protocol => "protocol",
             Self::Io => "io",
         }
@@ -215,6 +223,18 @@ impl HandshakeError {
     pub fn alert_name(&self) -> Option<&'static str> {
         self.alert.map(alert_name)
     }
+
+    /// The same of a handshake that weir began: bytes that are no record of TLS at all are plaintext.
+    pub(crate) fn of_a_backend(source: io::Error) -> Self {
+        let mut error = Self::from(source);
+        let not_tls = [InvalidMessage::InvalidContentType, InvalidMessage::UnknownProtocolVersion];
+        if let Some(Error::InvalidMessage(what)) = rustls_error(&error.source)
+            && not_tls.contains(what)
+        {
+            error.reason = Reason::NotTls;
+        }
+        error
+    }
 }
 
 impl From<Error> for HandshakeError {
@@ -254,8 +274,8 @@ fn rustls_error(error: &io::Error) -> Option<&Error> {
     error.get_ref().and_then(|inner| inner.downcast_ref::<Error>())
 }
 
-/// Names of RFC 8446 §6, RFC 5246 §7.2 and RFC 7301.
-const fn alert_name(code: u8) -> &'static str {
+/// Names of RFC 8446 §6, RFC 5246 §7.2 and RFC 7301: a closed set, for metric labels and records.
+pub(crate) const fn alert_name(code: u8) -> &'static str {
     match code {
         0 => "close_notify",
         10 => "unexpected_message",

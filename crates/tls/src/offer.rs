@@ -4,7 +4,7 @@
 //! where there is a choice between certificates the hello is read here, too, and lies in a thread-local cell while the
 //! handshake is polled: handshakes interleave on a worker, but a poll does not.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use rustls::{CipherSuite, NamedGroup, SignatureScheme};
 
@@ -24,6 +24,18 @@ pub(crate) struct Offer {
 
 thread_local! {
     static CURRENT: RefCell<Option<Offer>> = const { RefCell::new(None) };
+    static NAMED_GROUPS: Cell<bool> = const { Cell::new(true) };
+}
+
+/// Notes whether the hello that is looked at on this thread has `supported_groups`.
+pub(crate) fn note_groups(named: bool) {
+    NAMED_GROUPS.set(named);
+}
+
+/// Did the hello that was looked at last on this thread lack `supported_groups`? rustls says of such a client what it
+/// says of one that names other groups.
+pub(crate) fn names_no_groups() -> bool {
+    !NAMED_GROUPS.get()
 }
 
 /// Exchanges the offer of the handshake that is being polled on this thread for another one.

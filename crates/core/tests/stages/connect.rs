@@ -224,7 +224,7 @@ async fn a_failed_handshake_is_tried_elsewhere() {
         let fails = &*backend.name == "b0";
         async move {
             if fails {
-                Err(ConnectError::Tls { reason: Reason::UnknownCa, clients_name: false })
+                Err(ConnectError::Tls { reason: Reason::UnknownCa, alert: None, clients_name: false })
             } else {
                 Ok(stream)
             }

@@ -1,13 +1,13 @@
 //! Bridging: TLS ends here, and a new, verified session goes to the backend.
 
-use super::road::Road;
+use super::road::{Road, told_by_alert};
 use crate::plan::ClientTls;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use weir_core::account::Record;
 use weir_core::error::{ConnError, ConnectError, is_shortage};
 use weir_core::memory::Memory;
-use weir_core::outcome::Finished;
+use weir_core::outcome::{Finished, Side};
 use weir_core::pool::Backend;
 use weir_core::relay::{OnTruncation, Tls, Wire, relay};
 use weir_metrics::ListenerMetrics;
@@ -44,7 +44,17 @@ pub fn bridging<'a>(
             })
             .await?;
         let terms = road.terms(OnTruncation::PassOn);
-        relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
+        let end = relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await;
+        let Err(error) = end else { return end };
+        if matches!(error, ConnError::Broken(Side::Backend, _))
+            && let Some(alert) = reached.stream.0.refused_by(&road.worker.memory.tls)
+        {
+            // Counted as done before, since weir's side of it was.
+            road.listener.metrics.handshake_failed("backend", Reason::Alert.label(), Some(alert));
+            let clients_name = true; // Not the backend's own fault, whoever chose the name.
+            return Err(ConnectError::Tls { reason: Reason::Alert, alert: Some(alert), clients_name }.into());
+        }
+        Err(told_by_alert(told_by_alert(error, Side::Client, &client), Side::Backend, &reached.stream))
     }
 }
 
@@ -60,10 +70,11 @@ impl Wish<'_> {
     /// A verified session with the backend.
     async fn of(&self, stream: TcpStream, backend: &Backend) -> Result<Tls<AsClient>, ConnectError> {
         // `compile` refuses bridging to a pool without a tls section, so there is always a client.
-        let client = backend
-            .tls
-            .as_ref()
-            .ok_or(ConnectError::Tls { reason: Reason::Protocol, clients_name: false })?;
+        let client = backend.tls.as_ref().ok_or(ConnectError::Tls {
+            reason: Reason::Protocol,
+            alert: None,
+            clients_name: false,
+        })?;
         let started = Instant::now();
         match Box::pin(client.connect(stream, &self.memory.tls, self.sni, &backend.host, self.alpn)).await {
             Ok((stream, session)) => {
@@ -72,12 +83,13 @@ impl Wish<'_> {
                 Ok(Tls(stream))
             }
             Err(error) => {
-                self.metrics.handshake_failed("backend", error.reason.label());
+                let (reason, alert) = (error.reason, error.alert_name());
+                self.metrics.handshake_failed("backend", reason.label(), alert);
                 tracing::debug!(backend = %backend.name, %error, "TLS handshake with a backend failed");
                 if is_shortage(&error.source) {
                     return Err(ConnectError::Local(error.source));
                 }
-                Err(ConnectError::Tls { reason: error.reason, clients_name: client.asks_for(self.sni) })
+                Err(ConnectError::Tls { reason, alert, clients_name: client.asks_for(self.sni) })
             }
         }
     }

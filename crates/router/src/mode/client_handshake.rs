@@ -36,7 +36,7 @@ impl Road<'_> {
                 _ => Alert::UnrecognizedName,
             };
             alert::refuse(client, alert, &self.worker.memory).await;
-            return Err(self.failed(reason));
+            return Err(self.failed(reason, None));
         }
         let started = Instant::now();
         let handshake = tls.profile.accept(client, ahead, &self.worker.memory.tls);
@@ -49,18 +49,19 @@ impl Road<'_> {
                 Ok(Secured { stream: Tls(stream), alpn })
             }
             Ok(Err(failed)) => {
+                let (reason, alert) = (failed.error.reason, failed.error.alert_name());
                 alert::close_gently(failed.io, &self.worker.memory).await;
-                Err(self.failed(failed.error.reason))
+                Err(self.failed(reason, alert))
             }
             Err(_elapsed) => {
-                self.listener.metrics.handshake_failed("client", Reason::Timeout.label());
+                self.listener.metrics.handshake_failed("client", Reason::Timeout.label(), None);
                 Err(ConnError::ClientTlsTimeout)
             }
         }
     }
 
-    fn failed(&self, reason: Reason) -> ConnError {
-        self.listener.metrics.handshake_failed("client", reason.label());
-        ConnError::ClientTls(reason)
+    fn failed(&self, reason: Reason, alert: Option<&'static str>) -> ConnError {
+        self.listener.metrics.handshake_failed("client", reason.label(), alert);
+        ConnError::ClientTls { reason, alert }
     }
 }

@@ -1,11 +1,11 @@
 //! Offload: TLS ends here, the backend gets plaintext.
 
-use super::road::Road;
+use super::road::{Road, told_by_alert};
 use crate::plan::ClientTls;
 use tokio::net::TcpStream;
 use weir_core::account::Record;
 use weir_core::error::ConnError;
-use weir_core::outcome::Finished;
+use weir_core::outcome::{Finished, Side};
 use weir_core::relay::{Wire, relay};
 
 /// Finishes the handshake with the client, reaches a backend in the clear, and relays.
@@ -29,6 +29,7 @@ pub fn offload<'a>(
         let mut reached =
             road.reach(&mut road.dialling(), client.tcp(), record, async |stream, _| Ok(stream)).await?;
         let terms = road.terms(tls.truncation.into());
-        relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await
+        let end = relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await;
+        end.map_err(|error| told_by_alert(error, Side::Client, &client))
     }
 }

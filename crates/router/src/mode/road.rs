@@ -11,10 +11,12 @@ use weir_core::cursors::Asker;
 use weir_core::error::{ConnError, ConnectError};
 use weir_core::hello::Hello;
 use weir_core::limits::Unfinished;
+use weir_core::outcome::Side;
 use weir_core::pool::Backend;
-use weir_core::relay::{OnTruncation, Rules, Terms};
+use weir_core::relay::{OnTruncation, Rules, Terms, Tls};
 use weir_core::socket;
 use weir_core::stop::Switch;
+use weir_tls::Side as TlsSide;
 
 /// What every mode needs to know of a connection that has found its route.
 #[derive(Debug)]
@@ -89,6 +91,14 @@ impl Road<'_> {
             backend_truncation: OnTruncation::PassOn,
         };
         Terms { rules, options, memory: &self.worker.memory, switch: self.switch }
+    }
+}
+
+/// `error` as what it was, where `side` broke TLS off with a fatal alert.
+pub(super) fn told_by_alert<S: TlsSide>(error: ConnError, side: Side, tls: &Tls<S>) -> ConnError {
+    match (error, tls.0.alert_received()) {
+        (ConnError::Broken(whose, _), Some(alert)) if whose == side => ConnError::Alerted(side, alert),
+        (error, _) => error,
     }
 }
 

@@ -223,7 +223,7 @@ impl BackendClient {
                 let session = agreed(stream.side().common());
                 Ok((stream, session))
             }
-            Err((error, _io)) => Err(error.into()),
+            Err((error, _io)) => Err(HandshakeError::of_a_backend(error)),
         }
     }
 

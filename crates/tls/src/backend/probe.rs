@@ -5,17 +5,23 @@
 //! and in a pool that weir sends no TLS to the verdict is for the operator alone.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
+use rustls::ProtocolVersion;
 use rustls::client::Resumption;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{BackendTls, Shared, roots};
-use crate::failure::HandshakeError;
+use crate::failure::{HandshakeError, Reason};
 use crate::verify::Verifier;
 
 /// A TLS stream of a health check.
@@ -84,9 +90,11 @@ impl Probe {
             None => self.shared.name(None, host),
         };
         let name = name.ok_or_else(HandshakeError::bad_name)?;
+        let started = Instant::now();
         let connect = self.connector.with_alpn(self.shared.alpn(protocol)).connect(name.clone(), io);
         match connect.into_fallible().await {
-            Ok(stream) => {
+            Ok(mut stream) => {
+                accepted(&mut stream, started.elapsed()).await?;
                 let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
                 let presented = self.presented(chain, &name);
                 Ok((stream, presented))
@@ -94,7 +102,7 @@ impl Probe {
             Err((error, mut io)) => {
                 // The handshake's own error is what counts; a socket that takes no alert changes nothing about it.
                 drop(io.flush().await);
-                Err(error.into())
+                Err(HandshakeError::of_a_backend(error))
             }
         }
     }
@@ -121,6 +129,42 @@ impl fmt::Debug for Probe {
             .finish_non_exhaustive()
     }
 }
+
+/// In TLS 1.3 the client is done before the backend has looked at its last message, and hears only afterwards that it
+/// was refused: for want of a certificate, mostly. Waits for a sign that it was not: a ticket, bytes, an end; or for
+/// nothing to come in a time in which an answer would have, `handshake` being one turn or more.
+async fn accepted<IO>(stream: &mut ProbeStream<IO>, handshake: Duration) -> Result<(), HandshakeError>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    if stream.get_ref().1.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return Ok(());
+    }
+    let sign = poll_fn(|cx| {
+        let stream = &mut *stream;
+        if stream.get_ref().1.tls13_tickets_received() > 0 {
+            return Poll::Ready(Ok(()));
+        }
+        // Nothing is taken out: bytes are for the check.
+        let read = Pin::new(&mut *stream).poll_fill_buf(cx).map_ok(|_bytes| ());
+        match read {
+            Poll::Pending if stream.get_ref().1.tls13_tickets_received() > 0 => Poll::Ready(Ok(())),
+            other => other,
+        }
+    });
+    match timeout((handshake * 3).clamp(SHORTEST_WAIT, LONGEST_WAIT), sign).await {
+        Ok(Err(error)) => {
+            let error = HandshakeError::from(error);
+            // Whatever else ended it came after a handshake that both sides had finished.
+            if error.reason == Reason::Alert { Err(error) } else { Ok(()) }
+        }
+        Ok(Ok(())) | Err(_) => Ok(()),
+    }
+}
+
+/// How long a backend that sends no ticket is waited for: within what any check may take.
+const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_millis(500);
 
 fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;

@@ -114,6 +114,7 @@ impl Resolver {
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        offer::note_groups(hello.named_groups().is_some());
         offer::with_current(|offer| match offer {
             Some(offer) => self.choose(hello.server_name(), offer).cloned(),
             // There is no choice, or the hello came in a way that `Offer` does not know.

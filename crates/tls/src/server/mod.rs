@@ -16,9 +16,9 @@ use rustls::server::UnbufferedServerConnection;
 
 use crate::agreed::Session;
 use crate::certificate::{self, CertificateError, CertificateFacts, CertificateFiles, Served};
-use crate::failure::FailedHandshake;
+use crate::failure::{FailedHandshake, HandshakeError, Reason};
 use crate::kept::{Print, Sessions};
-use crate::offer::Offer;
+use crate::offer::{self, Offer};
 use crate::provider::{MinVersion, provider, versions};
 use crate::resolver::{Resolver, UnknownSni};
 use crate::resumption::Watched;
@@ -121,7 +121,14 @@ impl ServerProfile {
                 let session = Session::of(stream.side().common(), found);
                 Ok((stream, session))
             }
-            Err((error, io)) => Err(FailedHandshake { error: error.into(), io }),
+            Err((error, io)) => {
+                let mut error = HandshakeError::from(error);
+                // Its hello was looked at in the very poll in which the handshake failed.
+                if error.reason == Reason::NoSharedGroup && offer::names_no_groups() {
+                    error.reason = Reason::MissingExtension;
+                }
+                Err(FailedHandshake { error, io })
+            }
         }
     }
 }

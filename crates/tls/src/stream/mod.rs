@@ -23,12 +23,13 @@ pub use transport::Transport;
 
 pub(crate) use handshake::handshake;
 
+use crate::failure::alert_name;
 use rustls::ProtocolVersion;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
 use std::fmt;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::io::ReadBuf;
 
 /// A TLS stream over `IO`.
@@ -54,6 +55,10 @@ pub struct TlsStream<S, IO> {
     broke: Option<io::ErrorKind>,
     /// close_notify is among what was sent or is to be.
     said_goodbye: bool,
+    /// The fatal alert by which the peer ended the session.
+    alert: Option<u8>,
+    /// The peer has said something in the session: a ticket, or plaintext.
+    heard: bool,
     /// Bytes read at a time.
     reads: Pace,
     /// Bytes encrypted at a time.
@@ -141,6 +146,8 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             reading: Reading::Open,
             broke: None,
             said_goodbye: false,
+            alert: None,
+            heard: false,
             reads: Pace::default(),
             writes: Pace::default(),
         }
@@ -159,6 +166,24 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
     /// The stream below, without a word of TLS; what was not sent or decrypted is lost.
     pub fn into_inner(self) -> IO {
         self.io
+    }
+
+    /// The name of the fatal alert by which the peer ended the session (RFC 8446 §6.2).
+    pub fn alert_received(&self) -> Option<&'static str> {
+        self.alert.map(alert_name)
+    }
+
+    /// The name of the alert by which the peer refused a handshake that was done at this end, as a TLS 1.3 server does
+    /// that wants a certificate: the first thing that it says in the session. Call it once the stream has failed: the
+    /// alert may lie behind a reset that a write has met, and is then read here.
+    pub fn refused_by(&mut self, scratch: &Scratch) -> Option<&'static str> {
+        if self.alert.is_none() && !self.heard {
+            let mut context = Context::from_waker(Waker::noop());
+            // What it gives beside the alert nobody is left to have.
+            let _read: Poll<io::Result<usize>> =
+                self.poll_read(&mut context, &mut vec![0; LEAST_ROOM], scratch);
+        }
+        self.alert_received().filter(|_| !self.heard)
     }
 
     /// This end of the session.
@@ -271,8 +296,12 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
                 Some(rest) if !rest.is_empty() => rest.to_vec(),
                 _ => Vec::new(),
             };
-            if failed.is_some() {
+            self.heard |= filled > 0 || (failed.is_none() && left > 0);
+            if let Some(error) = failed {
                 self.reading = Reading::Failed;
+                if let rustls::Error::AlertReceived(alert) = error {
+                    self.alert = Some(alert.into());
+                }
             }
             if filled > 0 {
                 return Poll::Ready(Ok(filled));

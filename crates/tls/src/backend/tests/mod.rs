@@ -296,6 +296,10 @@ async fn a_server_that_speaks_no_tls_or_leaves_is_told_apart() {
     let (near, mut far) = pipe();
     far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.expect("room");
     let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("no TLS");
+    assert_eq!(error.reason, Reason::NotTls);
+    let (near, mut far) = pipe();
+    far.write_all(b"\x16\x03\x03\x00\x04\x00\x00\x00\x00").await.expect("room");
+    let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("bad TLS");
     assert_eq!(error.reason, Reason::Protocol);
     let (near, far) = pipe();
     drop(far);

@@ -318,7 +318,7 @@ fn refused_by_profile(mode: &Mode, hello: Option<&Hello>) -> Option<Refused> {
         Reason::NoSharedVersion => "it speaks no TLS 1.2",
         _ => "no certificate is for this name (unknown_sni: refuse)",
     };
-    Some(refused(&ConnError::ClientTls(reason), why))
+    Some(refused(&ConnError::ClientTls { reason, alert: None }, why))
 }
 
 fn refused(error: &ConnError, why: &str) -> Refused {
