@@ -3,8 +3,8 @@
 use std::path::Path;
 use weir_tests::weir::OUTCOMES;
 
-/// Ends that no stranger and no peer can bring about: a fault of weir itself, which unit tests provoke.
-const OWN_FAULTS: [&str; 1] = ["internal"];
+/// Ends that no scenario can bring about, and unit tests provoke: a fault of weir itself, and one that takes 2^24 records.
+const OWN_FAULTS: [&str; 2] = ["internal", "key_limit"];
 
 #[test]
 fn by_a_scenario() {

@@ -5,7 +5,7 @@ use crate::hello::Fault;
 use crate::outcome::{How, Outcome, Side};
 use crate::stop::Stop;
 use std::io;
-use weir_tls::Reason;
+use weir_tls::{KEYS_USED_UP, Reason};
 
 /// Why a connection did not come to its own clean end.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +176,7 @@ impl ConnError {
             Self::ClientTls { .. } | Self::ClientTlsTimeout => Side::Client,
             Self::Connect(ConnectError::Local(_) | ConnectError::Forbidden(_)) => Side::Weir,
             Self::NoBackend | Self::Connect(_) => Side::Backend,
+            Self::Broken(_, KEYS_USED_UP) => Side::Weir,
             Self::Broken(side, _) | Self::Alerted(side, _) | Self::Truncated(side) => *side,
             _ => Side::Weir,
         }
@@ -197,6 +198,7 @@ impl ConnError {
             Self::Connect(ConnectError::TimedOut) => Outcome::ConnectTimeout,
             Self::Connect(ConnectError::Tls { .. }) => Outcome::TlsBackendFailed,
             Self::Connect(_) => Outcome::ConnectFailed,
+            Self::Broken(_, KEYS_USED_UP) => Outcome::KeyLimit,
             Self::Broken(Side::Client, _) | Self::Alerted(Side::Client, _) => Outcome::ClientReset,
             Self::Broken(Side::Backend, _) | Self::Alerted(Side::Backend, _) => Outcome::BackendReset,
             Self::Truncated(_) => Outcome::Truncated,
@@ -219,6 +221,7 @@ impl ConnError {
                 _,
                 io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected,
             ) => How::Rst,
+            Self::Broken(_, KEYS_USED_UP) => How::CloseNotify,
             Self::Truncated(_) => How::Truncated,
             Self::Stopped(Stop::Pending) => How::Limit,
             Self::Stopped(Stop::Drained) => How::Drain,
@@ -281,6 +284,15 @@ impl From<Stop> for ConnError {
 mod tests {
     use super::*;
 
+    #[test]
+    fn keys_that_are_used_up_are_no_fault_of_a_side() {
+        for side in [Side::Client, Side::Backend] {
+            let error = ConnError::Broken(side, KEYS_USED_UP);
+            assert_eq!((error.outcome(), error.side()), (Outcome::KeyLimit, Side::Weir));
+            assert_eq!((error.how(), error.reason()), (How::CloseNotify, None));
+        }
+    }
+
     /// The words in the first column of the table under a heading of docs/operations.md.
     fn documented(heading: &str) -> Vec<String> {
         let page = include_str!("../../../docs/operations.md");
@@ -310,6 +322,7 @@ mod tests {
             ConnError::Connect(ConnectError::Local(io())),
             ConnError::Connect(ConnectError::Forbidden(Forbidden::Listener)),
             ConnError::Connect(ConnectError::TimedOut),
+            ConnError::Alerted(Side::Client, "internal_error"),
             ConnError::Broken(Side::Client, io::ErrorKind::InvalidData),
             ConnError::Stopped(Stop::Pending),
         ]

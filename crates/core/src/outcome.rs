@@ -23,6 +23,7 @@ pub enum Outcome {
     Truncated,
     IdleTimeout,
     HalfClosedTimeout,
+    KeyLimit,
     Drained,
     Internal,
 }
@@ -50,6 +51,7 @@ impl Outcome {
             Self::Truncated => "truncated",
             Self::IdleTimeout => "idle_timeout",
             Self::HalfClosedTimeout => "half_closed_timeout",
+            Self::KeyLimit => "key_limit",
             Self::Drained => "drained",
             Self::Internal => "internal",
         }

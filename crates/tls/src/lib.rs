@@ -51,6 +51,7 @@ pub use provider::{MinVersion, TlsError};
 pub use resolver::UnknownSni;
 pub use server::{ClientTls, ServerProfile, ServerSettings};
 pub use stream::{
-    AT_ONCE, AsClient, AsServer, Buffered, Entry, LEAST_ROOM, Ledger, Scratch, Side, TlsStream, Transport,
+    AT_ONCE, AsClient, AsServer, Buffered, Entry, KEYS_USED_UP, LEAST_ROOM, Ledger, Scratch, Side, TlsStream,
+    Transport,
 };
 pub use warning::Warning;

@@ -85,7 +85,7 @@ pub fn moment(text: &str) -> SystemTime {
 }
 
 /// Every outcome of this version. A test holds it against the scenarios and against weir's own set.
-pub const OUTCOMES: [&str; 21] = [
+pub const OUTCOMES: [&str; 22] = [
     "ok",
     "no_route",
     "not_tls",
@@ -105,6 +105,7 @@ pub const OUTCOMES: [&str; 21] = [
     "truncated",
     "idle_timeout",
     "half_closed_timeout",
+    "key_limit",
     "drained",
     "internal",
 ];

@@ -20,6 +20,7 @@ pub use ledger::{Entry, Ledger};
 pub use scratch::{AT_ONCE, Scratch};
 pub use side::{AsClient, AsServer, Side};
 pub use transport::Transport;
+pub use write::KEYS_USED_UP;
 
 pub(crate) use handshake::handshake;
 

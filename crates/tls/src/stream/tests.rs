@@ -479,3 +479,100 @@ async fn a_refused_handshake_says_why_and_gives_the_stream_back() {
 async fn one_side(world: &World, io: DuplexStream) -> (io::Error, DuplexStream) {
     world.accept(io).await.expect_err("no handshake")
 }
+
+/// The provider with suites whose keys may protect few records.
+fn short_lived() -> Arc<rustls::crypto::CryptoProvider> {
+    use rustls::SupportedCipherSuite::{Tls12, Tls13};
+    use rustls::{CipherSuiteCommon, Tls12CipherSuite, Tls13CipherSuite};
+    let few = |common: &CipherSuiteCommon| CipherSuiteCommon {
+        suite: common.suite,
+        hash_provider: common.hash_provider,
+        confidentiality_limit: FEW,
+    };
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    for suite in &mut provider.cipher_suites {
+        *suite = match *suite {
+            Tls12(suite) => Tls12(Box::leak(Box::new(Tls12CipherSuite {
+                common: few(&suite.common),
+                prf_provider: suite.prf_provider,
+                kx: suite.kx,
+                sign: suite.sign,
+                aead_alg: suite.aead_alg,
+            }))),
+            Tls13(suite) => Tls13(Box::leak(Box::new(Tls13CipherSuite {
+                common: few(&suite.common),
+                hkdf_provider: suite.hkdf_provider,
+                aead_alg: suite.aead_alg,
+                quic: None,
+            }))),
+        };
+    }
+    Arc::new(provider)
+}
+
+const FEW: u64 = 16;
+
+/// A world in which both ends have to make new keys, or end, after few records.
+fn short_lived_world(version: &'static SupportedProtocolVersion) -> World {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let pki = Pki::new();
+    let files = pki.issue("a", &[NAME]);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&pki.ca).expect("the authority")).expect("an anchor");
+    let server = ServerConfig::builder_with_provider(short_lived())
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_file(&files.cert).expect("a certificate")],
+            PrivateKeyDer::from_pem_file(&files.key).expect("a key"),
+        )
+        .expect("a pair");
+    let client = ClientConfig::builder_with_provider(short_lived())
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    World { server: Arc::new(server), client: Arc::new(client) }
+}
+
+#[tokio::test]
+async fn tls13_makes_new_keys_in_both_directions() {
+    let world = short_lived_world(&TLS13);
+    let (mut ours, mut theirs) = ours_and_theirs(&world).await;
+    for round in 0..FEW * 5 {
+        let byte = u8::try_from(round).expect("few rounds");
+        ours.write_all(&[byte]).await.expect("down");
+        ours.flush().await.expect("down");
+        assert_eq!(theirs.read_u8().await.expect("down"), byte);
+        theirs.write_all(&[byte]).await.expect("up");
+        theirs.flush().await.expect("up");
+        assert_eq!(ours.read_u8().await.expect("up"), byte);
+    }
+    // Many records in one write, as bulk has them.
+    let bulk = vec![7; 1 << 19];
+    let (sent, mut got) = (async { ours.write_all(&bulk).await.and(ours.shutdown().await) }, Vec::new());
+    let (sent, read) = tokio::join!(sent, theirs.read_to_end(&mut got));
+    sent.expect("bulk");
+    read.expect("bulk");
+    assert!(got == bulk);
+}
+
+#[tokio::test]
+async fn tls12_ends_when_its_keys_are_used_up() {
+    let world = short_lived_world(&TLS12);
+    let (mut ours, mut theirs) = ours_and_theirs(&world).await;
+    let mut sent = 0;
+    let error = loop {
+        match ours.write_all(&[7]).await {
+            Ok(()) => sent += 1,
+            Err(error) => break error,
+        }
+        assert!(sent <= FEW, "there is an end");
+    };
+    assert_eq!(error.kind(), KEYS_USED_UP);
+    let mut got = Vec::new();
+    theirs.read_to_end(&mut got).await.expect("close_notify");
+    assert_eq!(got.len() as u64, sent);
+}

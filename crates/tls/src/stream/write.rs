@@ -8,6 +8,9 @@ use std::task::{Context, Poll, ready};
 
 /// A ticket longer than this, by the client's certificates in it, is sent by itself.
 const LONG_TICKET: usize = 4 * 1024;
+/// The keys of a session have protected as many records as they may, 2^24 with AES-GCM, and TLS 1.2 has no way to make
+/// new ones: no socket gives this kind of error. TLS 1.3 makes new ones by itself.
+pub const KEYS_USED_UP: io::ErrorKind = io::ErrorKind::QuotaExceeded;
 /// A header, an alert, and what encryption adds to it.
 const CLOSE_NOTIFY: usize = 128;
 
@@ -18,7 +21,8 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
     /// once. With the end of `plain` goes close_notify.
     ///
     /// # Errors
-    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session.
+    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session; [`KEYS_USED_UP`], after which the peer has
+    /// been told of the end.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -40,7 +44,14 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         if let Some(front) = output.get_mut(..ticket) {
             front.copy_from_slice(&self.unsent);
         }
-        let mut end = ticket + self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default())?;
+        let encrypted = self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default());
+        if encrypted.as_ref().is_err_and(|error| error.kind() == KEYS_USED_UP) {
+            // rustls has made close_notify of the last record that these keys may protect.
+            self.said_goodbye = true;
+            self.queue_close_notify();
+            let _sent: Poll<io::Result<()>> = self.poll_flush(cx);
+        }
+        let mut end = ticket + encrypted?;
         self.all_gone();
         (self.may_wait, self.unacknowledged) = (false, false);
         if last && !std::mem::replace(&mut self.said_goodbye, true) {
@@ -186,5 +197,9 @@ fn send(io: &mut impl Transport, cx: &mut Context<'_>, bytes: &[u8], last: bool)
 }
 
 fn exhausted(error: EncryptError) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, error.to_string())
+    let kind = match error {
+        EncryptError::EncryptExhausted => KEYS_USED_UP,
+        EncryptError::InsufficientSize(_) => io::ErrorKind::InvalidData,
+    };
+    io::Error::new(kind, error.to_string())
 }
