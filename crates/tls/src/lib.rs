@@ -54,4 +54,4 @@ pub use stream::{
     AT_ONCE, AsClient, AsServer, Buffered, Entry, KEYS_USED_UP, LEAST_ROOM, Ledger, Scratch, Side, TlsStream,
     Transport,
 };
-pub use warning::Warning;
+pub use warning::{MemberProblem, Warning};

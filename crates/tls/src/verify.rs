@@ -133,6 +133,11 @@ impl Listed {
         Some(Self { der, not_before, not_after })
     }
 
+    /// When it ended, if it has by `now`; both in seconds since 1970.
+    pub(crate) fn ended(&self, now: u64) -> Option<i64> {
+        (now > self.not_after).then(|| i64::try_from(self.not_after).unwrap_or(i64::MAX))
+    }
+
     fn verify(&self, name: &ServerName<'_>, now: UnixTime) -> Result<ServerCertVerified, Error> {
         if now.as_secs() < self.not_before {
             let not_before = unix(self.not_before);

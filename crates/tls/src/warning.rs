@@ -44,9 +44,57 @@ pub enum Warning {
         /// Which certificate of the file, counted from 1.
         position: usize,
     },
+    /// A certificate of a chain, behind the first one, does not do what it stands there for.
+    Member {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Which certificate of the file, counted from 1.
+        position: usize,
+        /// What is wrong with it.
+        problem: MemberProblem,
+    },
+    /// An authority in a `ca` file has expired: what it signed is not trusted any more.
+    CaExpired {
+        /// The `ca` file.
+        path: PathBuf,
+        /// Which certificate of the file, counted from 1.
+        position: usize,
+        /// The end of its validity, in seconds since 1970.
+        not_after: i64,
+    },
     /// `verify: false`: anyone who can answer for the backend's address can read and change what
     /// goes to it.
     Unverified,
+}
+
+/// What is wrong with a member of a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberProblem {
+    /// It is not X.509.
+    Unreadable,
+    /// It is not the issuer of the one before it.
+    Misplaced,
+    /// It has expired.
+    Expired {
+        /// The end of its validity, in seconds since 1970.
+        not_after: i64,
+    },
+    /// It is not valid yet.
+    NotYetValid {
+        /// The start of its validity, in seconds since 1970.
+        not_before: i64,
+    },
+}
+
+impl fmt::Display for MemberProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable => f.write_str("cannot be parsed"),
+            Self::Misplaced => f.write_str("did not issue the one before it"),
+            Self::Expired { not_after } => write!(f, "expired on {}", date(*not_after)),
+            Self::NotYetValid { not_before } => write!(f, "is not valid before {}", date(*not_before)),
+        }
+    }
 }
 
 impl fmt::Display for Warning {
@@ -67,6 +115,12 @@ impl fmt::Display for Warning {
             }
             Self::CaSkipped { path, position } => {
                 write!(f, "{}: certificate {position} cannot be a trust anchor; passed over", path.display())
+            }
+            Self::Member { path, position, problem } => {
+                write!(f, "{}: certificate {position} of the chain {problem}", path.display())
+            }
+            Self::CaExpired { path, position, not_after } => {
+                write!(f, "{}: authority {position} expired on {}", path.display(), date(*not_after))
             }
             Self::Unverified => f.write_str("the backends' certificates are not verified (verify: false)"),
         }

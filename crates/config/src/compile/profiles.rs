@@ -103,6 +103,8 @@ fn entry_of(warning: &Warning, files: &[(usize, CertificateFiles)]) -> (usize, &
         | Warning::NotYetValid { path, .. }
         | Warning::KeyReadable { path, .. }
         | Warning::NoNames { path }
+        | Warning::Member { path, .. }
+        | Warning::CaExpired { path, .. }
         | Warning::CaSkipped { path, .. } => Some(path),
         Warning::Unverified => None,
     };

@@ -12,6 +12,7 @@ use super::error::BackendTlsError;
 use crate::certificate::certificates_in;
 use crate::kept::Print;
 use crate::provider::provider;
+use crate::tickets::unix_now;
 use crate::verify::{Listed, Verifier};
 use crate::warning::Warning;
 
@@ -61,7 +62,16 @@ fn from_file(path: &Path) -> Result<(Trust, Vec<Warning>), BackendTlsError> {
     let mut warnings = Vec::new();
     for (index, certificate) in certificates.into_iter().enumerate() {
         match (roots.add(certificate.clone()), Listed::new(certificate)) {
-            (Ok(()), Some(one)) => listed.push(one),
+            (Ok(()), Some(one)) => {
+                if let Some(not_after) = one.ended(unix_now()) {
+                    warnings.push(Warning::CaExpired {
+                        path: path.to_owned(),
+                        position: index + 1,
+                        not_after,
+                    });
+                }
+                listed.push(one);
+            }
             _ => warnings.push(Warning::CaSkipped { path: path.to_owned(), position: index + 1 }),
         }
     }

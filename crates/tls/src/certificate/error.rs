@@ -81,6 +81,33 @@ pub enum CertificateProblem {
         /// The ceiling, in bytes.
         limit: u64,
     },
+    /// The file holds nothing.
+    #[error("is empty")]
+    Empty,
+    /// The file is something else than PEM.
+    #[error("is {what}, not PEM")]
+    NotPem {
+        /// What it is.
+        what: &'static str,
+        /// What helps.
+        hint: &'static str,
+    },
+    /// The file has a section that says something, and cannot be taken.
+    #[error("line {line}: a section `{label}` cannot be used here")]
+    Section {
+        /// Where it begins, from 1.
+        line: usize,
+        /// What it is.
+        label: String,
+        /// What helps.
+        hint: &'static str,
+    },
+    /// The file has more than one private key.
+    #[error("line {line}: a second private key")]
+    SecondKey {
+        /// Where it begins, from 1.
+        line: usize,
+    },
     /// The file is not well-formed PEM.
     #[error("is not well-formed PEM: {reason}")]
     BadPem {
@@ -138,6 +165,9 @@ impl CertificateProblem {
             },
             Self::TooLarge { .. } => "is this the right file?",
             Self::BadPem { .. } => "sections run from -----BEGIN X----- to -----END X-----, base64 between",
+            Self::Empty => "was it written to the end?",
+            Self::SecondKey { .. } => "leave the one that fits the certificate",
+            Self::NotPem { hint, .. } | Self::Section { hint, .. } => hint,
             Self::NoCertificate { hint } | Self::NoKey { hint } => hint,
             Self::BadCertificate { .. } => "`openssl x509 -noout -text -in FILE` shows what is in it",
             Self::Encrypted => {

@@ -5,30 +5,33 @@ use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
 use super::error::CertificateProblem;
+use super::pem::{self, DER_SEQUENCE, Section};
 
 /// Reads every certificate of a PEM file, in its order.
 ///
 /// # Errors
-/// The file is unreadable, not PEM, or without a certificate.
+/// The file is unreadable, not PEM, without a certificate, or has a section that cannot be taken.
 pub(crate) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateProblem> {
     let (bytes, _) = read(path)?;
-    let certificates =
-        CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>().map_err(bad_pem)?;
+    let sections = pem::sections(&bytes)?;
+    if let Some(problem) = sections.iter().find_map(Section::refused) {
+        return Err(problem);
+    }
+    let certificates: Vec<_> = sections.iter().filter(|section| section.is_certificate()).collect();
     if certificates.is_empty() {
         return Err(CertificateProblem::NoCertificate { hint: instead_of_certificate(&bytes) });
     }
-    Ok(certificates)
+    certificates.into_iter().map(Section::read).collect()
 }
 
-/// Reads the first private key of a PEM file, and the file's permission bits.
+/// Reads the private key of a PEM file, and the file's permission bits.
 ///
 /// # Errors
-/// The file is unreadable, not PEM, without a key, or its key is encrypted.
+/// The file is unreadable, not PEM, without a key or with more than one, or its key is encrypted.
 pub(super) fn private_key(path: &Path) -> Result<(PrivateKeyDer<'static>, u32), CertificateProblem> {
     let (bytes, mode) = read(path)?;
     // Before parsing: the old encrypted form (RFC 1421 headers inside the section) reads as bad base64,
@@ -36,10 +39,12 @@ pub(super) fn private_key(path: &Path) -> Result<(PrivateKeyDer<'static>, u32), 
     if has(&bytes, b"BEGIN ENCRYPTED PRIVATE KEY") || has(&bytes, b"Proc-Type: 4,ENCRYPTED") {
         return Err(CertificateProblem::Encrypted);
     }
-    match PrivateKeyDer::from_pem_slice(&bytes) {
-        Ok(key) => Ok((key, mode)),
-        Err(pem::Error::NoItemsFound) => Err(CertificateProblem::NoKey { hint: instead_of_key(&bytes) }),
-        Err(error) => Err(bad_pem(error)),
+    let sections = pem::sections(&bytes)?;
+    let mut keys = sections.iter().filter(|section| section.is_key());
+    match (keys.next(), keys.next()) {
+        (Some(_), Some(second)) => Err(CertificateProblem::SecondKey { line: second.line }),
+        (Some(key), None) => Ok((key.read()?, mode)),
+        (None, _) => Err(CertificateProblem::NoKey { hint: instead_of_key(&bytes) }),
     }
 }
 
@@ -56,18 +61,6 @@ fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), CertificateProblem> {
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(LIMIT).read_to_end(&mut bytes).map_err(unreadable)?;
     Ok((bytes, metadata.permissions().mode() & 0o7777))
-}
-
-fn bad_pem(error: pem::Error) -> CertificateProblem {
-    // Only the kind: some variants quote the offending line, and that may be key material.
-    let reason = match error {
-        pem::Error::MissingSectionEnd { .. } => "a section has no end",
-        pem::Error::IllegalSectionStart { .. } => "a section begins with a malformed line",
-        pem::Error::Base64Decode(_) => "a section is not base64",
-        pem::Error::SectionTooLarge => "a section is too large",
-        _ => "it cannot be read",
-    };
-    CertificateProblem::BadPem { reason: reason.to_owned() }
 }
 
 fn instead_of_certificate(bytes: &[u8]) -> &'static str {
@@ -102,9 +95,6 @@ fn has(bytes: &[u8], text: &[u8]) -> bool {
 
 pub(super) const NO_CERTIFICATE: &str =
     "a certificate stands between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----";
-
-/// Every X.509 certificate and every key is an ASN.1 SEQUENCE, and this is its first byte in DER.
-const DER_SEQUENCE: u8 = 0x30;
 
 /// The largest bundle of public authorities in use is well below 1 MiB; this leaves room for private
 /// ones and keeps a mistaken path (a log, a device) from being read into memory.

@@ -6,6 +6,7 @@
 
 mod error;
 mod files;
+mod pem;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub(crate) use files::certificates_in;
 
 use crate::kept::{Certificates, Print};
 use crate::provider::provider;
-use crate::warning::Warning;
+use crate::warning::{MemberProblem, Warning};
 
 /// Where a certificate chain and its private key are, both PEM. They may be the same file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +96,8 @@ fn load(
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
     };
-    let warnings = warnings(files, &facts, mode, now);
+    let mut warnings = warnings(files, &facts, mode, now);
+    warnings.extend(of_members(&files.cert, &chain, now));
     let print = Print::of(chain.iter().map(AsRef::as_ref).chain([key.secret_der()]));
     if let Some(certified) = kept.there(&print) {
         return Ok((Served { facts, certified }, warnings));
@@ -190,6 +192,35 @@ fn warnings(files: &CertificateFiles, facts: &CertificateFacts, mode: u32, now: 
     }
     if mode & 0o077 != 0 {
         warnings.push(Warning::KeyReadable { path: files.key.clone(), mode });
+    }
+    warnings
+}
+
+/// What is wrong with the members of a chain behind its first certificate: clients find a chain broken, or take another way.
+fn of_members(path: &Path, chain: &[CertificateDer<'static>], now: i64) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    let parsed: Vec<_> = chain.iter().map(|der| X509Certificate::from_der(der).map(|(_, one)| one)).collect();
+    for (index, pair) in parsed.windows(2).enumerate() {
+        let [before, member] = pair else { continue };
+        let mut warn = |problem| {
+            let path = path.to_owned();
+            warnings.push(Warning::Member { path, position: index + 2, problem });
+        };
+        let Ok(member) = member else {
+            warn(MemberProblem::Unreadable);
+            continue;
+        };
+        if before.as_ref().is_ok_and(|before| before.issuer() != member.subject()) {
+            warn(MemberProblem::Misplaced);
+        }
+        let (not_before, not_after) =
+            (member.validity().not_before.timestamp(), member.validity().not_after.timestamp());
+        if now > not_after {
+            warn(MemberProblem::Expired { not_after });
+        }
+        if now < not_before {
+            warn(MemberProblem::NotYetValid { not_before });
+        }
     }
     warnings
 }

@@ -88,7 +88,7 @@ fn each_problem_has_its_name_its_place_and_a_hint() {
         (with_cert(pki.path().join("nowhere.pem")), "cert: cannot be read", "relative to the folder"),
         (with_cert(pki.path().to_owned()), "cert: cannot be read", ""),
         (with_cert(good.key.clone()), "cert: has no certificate", "swapped"),
-        (with_cert(pki.file("empty", "")), "cert: has no certificate", "BEGIN CERTIFICATE"),
+        (with_cert(pki.file("empty", "")), "cert: is empty", "written"),
         (with_cert(pki.file("der", &leaf)), "cert: has no certificate", "DER"),
         (
             with_cert(pki.file("cut", "-----BEGIN CERTIFICATE-----\nAAAA\n")),
@@ -213,4 +213,94 @@ fn what_is_in_use_is_not_held_twice() {
     // A certificate in use does not lend itself to another key.
     fs::copy(pki.issue("three", &["three.test"]).key, &two.key).expect("a copy");
     assert!(load_all(std::slice::from_ref(&two), &kept, NOW).is_err());
+}
+
+#[test]
+fn nothing_of_a_chain_is_passed_over() {
+    let pki = Pki::new();
+    let files = pki.issue("leaf", &["example.com"]);
+    let (leaf, ca) = (fs::read_to_string(&files.cert).unwrap(), fs::read_to_string(&pki.ca).unwrap());
+    let (leaf, ca) = (leaf.trim_end(), ca.trim_end());
+    let key = fs::read_to_string(&files.key).unwrap();
+    let indented = |text: &str| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let odd = |text: &str| text.replace("BEGIN CERTIFICATE", "BEGIN X509 CERTIFICATE");
+    let odd = |text: &str| odd(text).replace("END CERTIFICATE", "END X509 CERTIFICATE");
+    let forms = [
+        format!("{leaf}\n{ca}\n"),
+        format!("{leaf}{ca}"),
+        format!("\u{feff}{leaf}\n{ca}"),
+        format!("{}{}", indented(leaf), indented(ca)),
+        format!("{leaf}\n{ca}\n").replace('\n', "\r\n"),
+        format!("{leaf}\n{ca}\n").replace('\n', "\r"),
+        format!("subject=CN = a\n--------\n{leaf}\n# the authority ---\n{ca}\nend\n"),
+        format!("{key}{leaf}{ca}"),
+        format!("{}\n{}", odd(leaf), odd(ca)),
+    ];
+    for (index, form) in forms.iter().enumerate() {
+        let path = pki.file(&format!("{index}.pem"), form);
+        let chain = certificates_in(&path).unwrap_or_else(|problem| panic!("{index}: {problem}"));
+        assert_eq!(chain.len(), 2, "{index}");
+    }
+}
+
+#[test]
+fn what_cannot_be_taken_is_refused_by_its_line() {
+    let pki = Pki::new();
+    let files = pki.issue("leaf", &["example.com"]);
+    let leaf = fs::read_to_string(&files.cert).unwrap();
+    let lines = leaf.lines().count();
+    let utf16: Vec<u8> = leaf.encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let relabelled = |label| format!("{leaf}{}", leaf.replace("CERTIFICATE", label));
+    let cases: Vec<(Vec<u8>, String)> = vec![
+        (relabelled("TRUSTED CERTIFICATE").into(), format!("line {}: a section `TRUSTED", lines + 1)),
+        (relabelled("PKCS7").into(), format!("line {}: a section `PKCS7`", lines + 1)),
+        (relabelled("SOMETHING").into(), format!("line {}: a section `SOMETHING`", lines + 1)),
+        (format!("{leaf}{}", leaf.replace("-----BEGIN", "----BEGIN")).into(), format!("line {}:", lines + 1)),
+        (format!("{leaf}{}", leaf.replace("-----END", "-----")).into(), format!("line {}:", lines + 1)),
+        (format!("{leaf}MIIB\n-----END CERTIFICATE-----\n").into(), format!("line {}:", lines + 2)),
+        (leaf.replace("MII", "M(I").into(), "line 1: a section is not base64".to_owned()),
+        (utf16.clone(), "is UTF-16 text".to_owned()),
+        ([b"\xff\xfe", utf16.as_slice()].concat(), "is UTF-16 text".to_owned()),
+        (b"<!DOCTYPE html><p>404".to_vec(), "is an HTML".to_owned()),
+        (b" \n".to_vec(), "is empty".to_owned()),
+    ];
+    for (index, (text, expected)) in cases.into_iter().enumerate() {
+        let problem = certificates_in(&pki.file(&format!("{index}.pem"), text)).expect_err("refused");
+        assert!(problem.to_string().contains(&expected), "{index}: {problem} / {expected}");
+        assert!(!problem.hint().is_empty(), "{index}");
+    }
+    let key = fs::read_to_string(&files.key).unwrap();
+    let twice = CertificateFiles { key: pki.file("two.key", format!("{key}{key}")), ..files };
+    assert!(only_error(twice).to_string().contains("a second private key"));
+}
+
+#[test]
+fn members_of_a_chain_are_looked_at() {
+    let pki = Pki::new();
+    let files = pki.issue("leaf", &["example.com"]);
+    let stranger = fs::read_to_string(&Pki::new().ca).unwrap();
+    let with = |name: &str, more: &str| {
+        let text = fs::read_to_string(&files.cert).unwrap() + more;
+        let files = [CertificateFiles { cert: pki.file(name, text), key: files.key.clone() }];
+        let (_, warnings) = load_all(&files, &Certificates::default(), 1_800_000_000).expect("it loads");
+        warnings
+    };
+    assert_eq!(with("good.pem", &fs::read_to_string(&pki.ca).unwrap()), []);
+    let warnings = with("strange.pem", &stranger);
+    assert!(
+        matches!(&warnings[..], [Warning::Member { position: 2, problem: MemberProblem::Misplaced, .. }]),
+        "{warnings:?}"
+    );
+    let late = of_members(
+        &files.cert,
+        &certificates_in(&pki.file("two.pem", {
+            fs::read_to_string(&files.cert).unwrap() + &fs::read_to_string(&pki.ca).unwrap()
+        }))
+        .unwrap(),
+        i64::MAX,
+    );
+    assert!(
+        matches!(&late[..], [Warning::Member { position: 2, problem: MemberProblem::Expired { .. }, .. }]),
+        "{late:?}"
+    );
 }
