@@ -74,6 +74,12 @@ pub(crate) fn places_of(key: &str) -> Vec<&'static str> {
     PATHS.iter().filter(|(section, _)| has(section)).map(|(_, path)| path.as_str()).collect()
 }
 
+/// Where a section stands first.
+#[cfg(test)]
+pub(crate) fn path_of(section: &str) -> Option<&'static str> {
+    PATHS.get(section).map(String::as_str)
+}
+
 fn properties(section: &str) -> Option<&'static serde_json::Map<String, Json>> {
     let schema = if section == ROOT { &*SCHEMA } else { definition(section)? };
     schema.get("properties")?.as_object()

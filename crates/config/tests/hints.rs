@@ -235,6 +235,60 @@ const ADDRESSES: &[Slip] = &[
     ),
 ];
 
+const HOSTS: &[Slip] = &[
+    (
+        "\"127.0.0.1:9080\"",
+        "{host: 127.0.0.1, port: 9080}",
+        "unknown key `host` / address and port are one text: `address: \"127.0.0.1:9080\"`",
+    ),
+    (
+        "\"127.0.0.1:9080\"",
+        "{address: 127.0.0.1, port: 9080}",
+        "unknown key `port` / address and port are one text: `address: \"127.0.0.1:9080\"`",
+    ),
+    (
+        "\"127.0.0.1:9080\"",
+        "{\"127.0.0.1:9080\": {weight: 2}}",
+        "the address is a value: {address: \"127.0.0.1:9080\", weight: 2}",
+    ),
+    ("\"127.0.0.1:9080\"", "\"dns:api:80\"", "is not an address and a port / such as"),
+    (
+        "tls_profiles:",
+        "admin: /run/weir.sock\ntls_profiles:",
+        "/ write `admin: {address: \"unix:/run/weir.sock\"}`",
+    ),
+    ("tls_profiles:", "admin: {address: /run/weir.sock}\ntls_profiles:", "/ write `\"unix:/run/weir.sock\"`"),
+    (
+        "tls_profiles:",
+        "admin: {address: 127.0.0.1}\ntls_profiles:",
+        "`127.0.0.1` has no port / write `\"127.0.0.1:9901\"`",
+    ),
+    (
+        "tls_profiles:",
+        "metrics: {address: \":9902\"}\ntls_profiles:",
+        "unknown key `metrics` / the admin server has them: `admin`",
+    ),
+    ("default_pool: web", "default_pool: [web]", "/ write `web`"),
+    (
+        "default_pool: web",
+        "default_pool: {name: web}",
+        "`default_pool`: expected text, found a section / write `web`",
+    ),
+    ("default_pool: web", "default_pool: 7", "/ the name of one of `pools`"),
+    (
+        "default_pool: web",
+        "default_pool: http://web/",
+        "there is no pool `http://web/` / did you mean `web`?",
+    ),
+    ("default_pool: web", "default_backend: [web]", "/ write `default_pool: web`"),
+    ("weight: 2", "max_connections: unlimited", "/ leave it out: then there is no ceiling"),
+    (
+        "source_ip\n",
+        "source_ip\n    hello_replay: maybe\n",
+        "expected true, reset_only or false, found the text \"maybe\" / ",
+    ),
+];
+
 const NAMES: &[Slip] = &[
     (
         "{sni: api.example.com}",
@@ -541,7 +595,7 @@ const YAML: &[Slip] = &[
     ("sni: api.example.com", "sni: *name", "there is no anchor `&name` before this"),
 ];
 
-const ALL: &[&[Slip]] = &[TIMES, SIZES_AND_SHARES, ADDRESSES, NAMES, WORDS, KEYS, YAML];
+const ALL: &[&[Slip]] = &[TIMES, SIZES_AND_SHARES, ADDRESSES, HOSTS, NAMES, WORDS, KEYS, YAML];
 
 #[test]
 fn each_slip_gives_one_error_whose_hint_helps() {

@@ -2,7 +2,7 @@
 //!
 //! In: a text that was refused. Out: what it is, and how it is written here; a hint names only what is accepted. Pure.
 
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use weir_core::pool;
@@ -77,6 +77,14 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
         let candidates = [host.to_owned(), local(host), format!("{host}:{port}")];
         return mended(format!("`{name}` is a URL; an address has no scheme and no path"), &candidates);
     }
+    if purpose == Use::Admin && text.starts_with('/') {
+        return mended(format!("`{name}` is a path, not an address"), &[format!("unix:{text}")]);
+    }
+    if purpose == Use::Admin
+        && let Ok(ip) = text.parse::<IpAddr>()
+    {
+        return mended(format!("`{name}` has no port"), &[SocketAddr::from((ip, ADMIN_PORT)).to_string()]);
+    }
     if let Some((host, port)) = text.rsplit_once(':') {
         if matches!(host, "*" | "any" | "all" | "_" | "0") && purpose == Use::Listener {
             return mended(format!("`{name}`: every address is written without one"), &[format!(":{port}")]);
@@ -116,6 +124,11 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
         }
         port if purpose == Use::Admin && port.parse::<u16>().is_ok_and(|port| port > 0) => {
             mended(format!("`{name}` is a port without an address"), &[format!("127.0.0.1:{port}")])
+        }
+        _ if text.matches(':').count() > 1
+            && !text.chars().all(|c| c.is_ascii_hexdigit() || ":.[]%".contains(c)) =>
+        {
+            mended(format!("`{name}` is not an address and a port"), &[])
         }
         name_of_service if name_of_service.starts_with('_') && name_of_service.contains("._tcp.") => {
             mended(format!("`{name}` is the name of an SRV record"), &[format!("srv:{text}")])
@@ -219,6 +232,8 @@ pub(super) fn statuses(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<Str
     })
 }
 
+/// That of the examples.
+const ADMIN_PORT: u16 = 9901;
 /// Longer addresses are no slip.
 const LONGEST: usize = 300;
 /// Codes and ranges that are looked at.

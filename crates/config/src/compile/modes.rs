@@ -90,7 +90,7 @@ impl<'m, 'f> ListenerModes<'m, 'f> {
             Some(pool) => self.known.pools.names.find(&mut room.report, &key, pool),
             None => {
                 if room.report.is_whole(place) {
-                    room.report.error(place, "this route has no `pool`");
+                    room.report.error(place, "this route has no `pool`").hint("pool: the name of a pool");
                 }
                 None
             }

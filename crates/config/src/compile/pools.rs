@@ -137,7 +137,7 @@ fn entry(report: &mut Report<'_>, element: &Place<'_>, fields: &schema::BackendF
     let place = element.key("address");
     let Some(text) = &fields.address else {
         if !report.mentions(&place) {
-            report.error(element, "this backend has no `address`");
+            report.error(element, "this backend has no `address`").hint("such as \"10.0.0.11:8080\"");
         }
         return None;
     };

@@ -46,10 +46,11 @@ pub(crate) fn wrong_kind(node: &Node, key: Option<&Entry>, expected: &'static st
     fault.at_value(node, key, spot.and_then(|spot| advice::value(spot, fault.known)))
 }
 
-/// The finding for a key at the top of a file that is none of the known ones; `siblings` are those beside it.
-pub(crate) fn unknown_key(entry: &Entry, siblings: &[&str], known: &'static [&'static str]) -> Finding {
-    let fault: Fault = de::Error::unknown_field(&entry.key, known);
-    let advice = advice::unknown_key(&entry.node, ROOT, entry, siblings, known);
+/// The finding for a key at the top of a file that is none of the known ones; those in `taken` stand there already.
+pub(crate) fn unknown_key(entry: &Entry, taken: &[&str], known: &[&'static str]) -> Finding {
+    let fault: Fault = de::Error::unknown_field(&entry.key, &[]);
+    let free: Vec<&'static str> = known.iter().copied().filter(|key| !taken.contains(key)).collect();
+    let advice = advice::unknown_key(&entry.node, ROOT, entry, &[], &free);
     Finding { at: entry.at, message: fault.message, hint: Some(advice.hint) }
 }
 
@@ -232,9 +233,7 @@ struct Map<'t, 'f> {
 impl Map<'_, '_> {
     /// Lists an unknown key. One that must have been meant as another is read as that from now on, if its value fits.
     fn refuse(&self, entry: &Entry, fault: &Fault) {
-        let siblings: Vec<&str> =
-            self.all.iter().filter(|other| !std::ptr::eq(*other, entry)).map(Entry::name).collect();
-        let advice = advice::unknown_key(self.walk.root, self.name, entry, &siblings, fault.known);
+        let advice = advice::unknown_key(self.walk.root, self.name, entry, self.all, fault.known);
         if let Some(meant) = advice.meant {
             entry.mean(meant);
         }

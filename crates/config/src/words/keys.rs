@@ -31,7 +31,8 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("File", &["tls", "ssl", "tlsprofile", "tlscontext", "tlscontexts", "tlsoptions", "certificates", "sslprofiles"], Key("tls_profiles")),
     ("File", &["global", "process", "settings", "main"], Key("runtime")),
     ("File", &["logging", "logs", "accesslog", "logger"], Key("log")),
-    ("File", &["stats", "api", "dashboard", "status", "management", "control", "metrics", "prometheus"], Key("admin")),
+    ("File", &["stats", "api", "dashboard", "status", "management", "control"], Key("admin")),
+    ("File", &["metrics", "prometheus"], Note("the admin server has them: `admin`")),
     ("File", &["includes", "import", "imports", "includedir", "files"], Key("include")),
     ("File", &["routes", "route", "routers", "rules", "acl"], Note("routes stand in a listener, each with its `match`")),
     ("File", &["targets", "hosts", "endpoints", "nodes"], Note("backends stand in one of `pools`")),
@@ -185,6 +186,9 @@ const WORDS: &[(&str, &[&str], Means)] = &[
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+    use std::path::Path;
+
+    use serde_json::Value as Json;
 
     use super::*;
     use crate::shape;
@@ -218,5 +222,56 @@ mod tests {
                 );
             }
         }
+    }
+
+    /// The first section of the configuration at this place that has the key: `listeners[].timeouts`.
+    fn section<'v>(
+        value: &'v mut Json,
+        path: &str,
+        key: &str,
+    ) -> Option<&'v mut serde_json::Map<String, Json>> {
+        if path.is_empty() {
+            return value
+                .as_object_mut()
+                .filter(|fields| fields.get(key).is_some_and(|value| !value.is_null()));
+        }
+        let (head, rest) = path.split_once('.').unwrap_or((path, ""));
+        match value.get_mut(head.trim_end_matches("[]"))? {
+            Json::Array(list) => list.iter_mut().find_map(|one| section(one, rest, key)),
+            one => section(one, rest, key),
+        }
+    }
+
+    #[test]
+    fn every_word_with_a_right_value_leads_to_its_key() {
+        let read =
+            |text: String| crate::parse("weir.yaml", Path::new("."), text.into_bytes(), &|_| None).unwrap();
+        let reference = include_str!("../../../../docs/reference.yaml");
+        let full = crate::effective(&read(reference.to_owned()).file);
+        let (mut tried, mut missed) = (0, Vec::new());
+        for (name, words, means) in WORDS {
+            let Key(key) = means else { continue };
+            for word in *words {
+                let mut changed = full.clone();
+                let found = shape::path_of(name).and_then(|path| section(&mut changed, path, key));
+                let Some(fields) = found else {
+                    missed.push((name, key));
+                    break;
+                };
+                let value = fields.remove(*key).unwrap();
+                fields.insert((*word).to_owned(), value);
+                let loaded = read(changed.to_string());
+                let errors = loaded.report().finish().errors;
+                let [only] = errors.as_slice() else { panic!("{name}: {word}: {errors:#?}") };
+                assert_eq!(only.message, format!("unknown key `{word}`"));
+                let hint = only.hint.clone().unwrap_or_default();
+                assert_eq!(hint, format!("did you mean `{key}`?"), "{name}: {word}");
+                tried += 1;
+            }
+        }
+        assert!(tried > 250, "only {tried} words");
+        // The reference has none of these, or has them as a comment.
+        missed.dedup();
+        assert!(missed.len() <= 6, "{missed:?}");
     }
 }

@@ -17,20 +17,21 @@ pub(crate) struct Advice {
     pub(crate) adopt: bool,
 }
 
-/// What to do about a key that the section does not have. `siblings` are the keys beside it, as they are read;
-/// `allowed` is what may stand here, of what the section has.
+/// What to do about a key that the section does not have. `all` are the entries of the section, this one too, as they
+/// are read; `allowed` is what may stand here, of what the section has.
 pub(crate) fn unknown_key(
     root: &Node,
     section: &'static str,
     wrong: &Entry,
-    siblings: &[&str],
+    all: &[Entry],
     allowed: &[&'static str],
 ) -> Advice {
     let known: Vec<&'static str> =
         shape::keys(section).into_iter().filter(|key| allowed.contains(key)).collect();
-    let free: Vec<&'static str> = known.iter().copied().filter(|key| !siblings.contains(key)).collect();
-    let unknown = Unknown { root, section, wrong, free: &free };
-    if let Some(advice) = unknown.split_address() {
+    let free: Vec<&'static str> =
+        known.iter().copied().filter(|key| !all.iter().any(|other| other.name() == *key)).collect();
+    let unknown = Unknown { root, section, wrong, all, free: &free };
+    if let Some(advice) = unknown.split_address().or_else(|| unknown.host_and_port()) {
         return advice;
     }
     let word = squash(&wrong.key);
@@ -51,6 +52,7 @@ struct Unknown<'u> {
     root: &'u Node,
     section: &'static str,
     wrong: &'u Entry,
+    all: &'u [Entry],
     /// The keys of the section that are not there yet.
     free: &'u [&'static str],
 }
@@ -81,16 +83,45 @@ impl Unknown<'_> {
         }
     }
 
-    /// `10.0.0.1: 80`: with a blank behind its colon an address is a key and a value.
+    /// `10.0.0.1: 80`: with a blank behind its colon an address is a key and a value; and one may stand as a key.
     fn split_address(&self) -> Option<Advice> {
-        let Value::Unsigned(port) = self.wrong.node.value else { return None };
         let host = self.wrong.key.as_str();
         let is_host = host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost");
         let short = host.len() <= LONGEST_HOST && !host.contains(['"', '\\']);
-        let is_address = self.section == "BackendFields" && is_host && short && port <= u64::from(u16::MAX);
-        is_address.then(|| {
-            self.say(format!("write `\"{host}:{port}\"`: no blank behind the colon"), Some("address"))
-        })
+        let hint = match self.wrong.node.value {
+            _ if self.section != "BackendFields" || !is_host || !short => return None,
+            Value::Unsigned(port) if port <= u64::from(u16::MAX) => {
+                format!("write `\"{host}:{port}\"`: no blank behind the colon")
+            }
+            _ => format!("the address is a value: {{address: \"{host}\", weight: 2}}"),
+        };
+        Some(self.say(hint, Some("address")))
+    }
+
+    /// `{host: 10.0.0.1, port: 80}`: one mistake in two keys, and one error.
+    fn host_and_port(&self) -> Option<Advice> {
+        let is_host =
+            |key: &str| key == "address" || words::key("BackendFields", key) == Some(Means::Key("address"));
+        let text = |entry: &Entry| match &entry.node.value {
+            Value::Text { text, substituted: false } if !text.contains([':', '"', '\\']) => {
+                Some(text.clone())
+            }
+            _ => None,
+        };
+        let port = self.all.iter().find(|entry| entry.key == "port")?;
+        let host = self.all.iter().find(|entry| is_host(&entry.key))?;
+        let (Value::Unsigned(number @ 1..=65_535), Some(text)) = (&port.node.value, text(host)) else {
+            return None;
+        };
+        let mine = std::ptr::eq(self.wrong, port) || std::ptr::eq(self.wrong, host);
+        if self.section != "BackendFields" || !mine || text.len() > LONGEST_HOST {
+            return None;
+        }
+        // The other one of the two has its error here.
+        host.mean("address");
+        host.node.refuse();
+        port.node.refuse();
+        Some(self.say(format!("address and port are one text: `address: \"{text}:{number}\"`"), None))
     }
 
     /// The hint for a key of this section that was meant.
@@ -113,7 +144,12 @@ impl Unknown<'_> {
 
     /// The hint for a key that names a pool or a profile.
     fn reference(&self, key: &'static str, list: &str) -> Advice {
-        let text = match &self.wrong.node.value {
+        let node = match &self.wrong.node.value {
+            Value::List(nodes) if nodes.len() == 1 => nodes.first().unwrap_or(&self.wrong.node),
+            _ => &self.wrong.node,
+        };
+        let is_list = !std::ptr::eq(node, &self.wrong.node);
+        let text = match &node.value {
             Value::Text { text, substituted: false } => text.as_str(),
             // Its keys on the spot.
             Value::Map(_) if list == "tls_profiles" && shape::fits(self.section, key, &self.wrong.node) => {
@@ -123,6 +159,9 @@ impl Unknown<'_> {
         };
         let bare = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches([';', '/']);
         let known = names(self.root, list);
+        if is_list && known.contains(&text) {
+            return self.say(format!("write `{key}: {}`", scalar(text)), Some(key));
+        }
         if known.contains(&text) || nearest(text, known.iter().copied()).is_some() {
             return Advice { hint: format!("did you mean `{key}`?"), meant: Some(key), adopt: true };
         }

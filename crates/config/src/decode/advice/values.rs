@@ -2,7 +2,7 @@
 
 use super::keys::example;
 use super::write::{flow, pairs, scalar};
-use super::{Spot, names, units};
+use super::{Spot, names, refers_to, units};
 use crate::nearest::nearest;
 use crate::shape::{self, Kind};
 use crate::tree::{Entry, Node, Value};
@@ -21,7 +21,7 @@ pub(crate) fn value(spot: Spot<'_>, words: &[&str]) -> Option<String> {
         Kind::Share => Some(units::share(key, &node.value)),
         Kind::Switch => Some(switch(key, &node.value)),
         Kind::Number | Kind::Count => number(spot, kind == Kind::Count),
-        Kind::Word => Some(word(key, &node.value, words)),
+        Kind::Word => Some(word(key, &node.value, words)).filter(|hint| !hint.is_empty()),
         Kind::Section(name) => section_hint(spot, name),
         Kind::List(item) if !spot.element => list(spot, item),
         Kind::List(Some(item)) => element(spot, item),
@@ -96,7 +96,8 @@ fn number(spot: Spot<'_>, or_auto: bool) -> Option<String> {
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
         return fitting(spot, &format!("{digits}{zeros}"));
     }
-    NEVER.contains(&&*squashed).then(|| format!("without `{}` its default holds", spot.key))
+    let bounded = (spot.section, spot.key) == ("BackendFields", "max_connections");
+    (bounded && NEVER.contains(&&*squashed)).then(|| "leave it out: then there is no ceiling".to_owned())
 }
 
 /// The number, where the key takes it.
@@ -153,7 +154,10 @@ fn shorthand(name: &str, node: &Node) -> Option<String> {
             let node = Node::new(node.at, Value::Text { text: word.clone(), substituted: false });
             return shape::fits(name, "type", &node).then(|| format!("type: {word}"));
         }
-        "Admin" if is_text && (text.contains(':')) => "address",
+        "Admin" if is_text && text.starts_with('/') => {
+            return Some(format!("address: {}", scalar(&format!("unix:{text}"))));
+        }
+        "Admin" if is_text && text.contains(':') => "address",
         "Admin" if matches!(node.value, Value::Unsigned(1..=65_535)) => {
             return Some(format!("address: \"127.0.0.1:{text}\""));
         }
@@ -266,6 +270,9 @@ fn element(spot: Spot<'_>, item: &str) -> Option<String> {
 /// Something else where a text has to stand.
 fn text(spot: Spot<'_>, kind: Kind) -> Option<String> {
     let Spot { section, key, node, .. } = spot;
+    if let Some(list) = refers_to(section, key) {
+        return reference(spot, list);
+    }
     match (&node.value, section, key) {
         (Value::Unsigned(port @ 1..=65_535), "Listener", "address") => Some(format!("write `\":{port}\"`")),
         (Value::Unsigned(port @ 1..=65_535), "Admin", "address") => {
@@ -301,6 +308,21 @@ fn text(spot: Spot<'_>, kind: Kind) -> Option<String> {
         },
         _ => None,
     }
+}
+
+/// Something else where the name of a pool has to stand.
+fn reference(spot: Spot<'_>, list: &str) -> Option<String> {
+    let node = match &spot.node.value {
+        Value::List(nodes) => nodes.first().filter(|_| nodes.len() == 1),
+        Value::Map(_) => super::entry(spot.node, "name").map(|entry| &entry.node),
+        _ => Some(spot.node),
+    };
+    let known = names(spot.root, list);
+    let name = node.and_then(|node| plain(&node.value)).filter(|name| known.contains(&name.as_str()));
+    Some(match name {
+        Some(name) => format!("write `{}`", scalar(&name)),
+        None => format!("the name of one of `{list}`"),
+    })
 }
 
 /// What is neither the name of a profile nor its keys.
