@@ -353,9 +353,9 @@ pub(crate) struct Findings {
 
 /// Brings diagnostics into the order of the files.
 pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
-    diagnostics.sort_by(|a, b| {
-        (a.number, a.line, a.column, &a.message).cmp(&(b.number, b.line, b.column, &b.message))
-    });
+    // Of two at one place the one that was found without a key of the schema is the cause: an unknown key.
+    let order = |found: &Diagnostic| (found.number, found.line, found.column, !found.key.is_empty());
+    diagnostics.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.message.cmp(&b.message)));
 }
 
 /// Characters of a message, and of a hint: enough for a long path twice over, or for a list of words.

@@ -576,6 +576,44 @@ const KEYS: &[Slip] = &[
 ];
 
 const YAML: &[Slip] = &[
+    ("{connect: 3s}", "{idle:5s}", "unknown key `idle:5s` / write `idle: 5s`"),
+    (
+        "{sni: api.example.com}",
+        "{sni:api.example.com}",
+        "unknown key `sni:api.example.com` / write `sni: api.example.com`",
+    ),
+    (
+        "{sni: api.example.com}",
+        "{source: [::1]}",
+        "`[::1]` needs quotes: in YAML `[` begins a list / write `\"::1\"`",
+    ),
+    (
+        "{sni: api.example.com}",
+        "{source: ::1/128}",
+        "`::1/128` needs quotes within brackets / write `\"::1/128\"`",
+    ),
+    ("{sni: api.example.com}", "{sni: &api.example.com}", "`&api.example.com` is no anchor"),
+    (
+        "address: \"127.0.0.1:8443\"",
+        "address: [:443]",
+        "`:443` needs quotes within brackets / write `\":443\"`",
+    ),
+    ("address: \"127.0.0.1:8443\"", "address: [::1]", "/ write `\"[::1]:443\"`"),
+    ("address: \"127.0.0.1:8443\"", "address: \"[::1]\"", "`[::1]` has no port / write `\"[::1]:443\"`"),
+    ("address: \"127.0.0.1:8443\"", "address: {ip: 127.0.0.1, port: 443}", "/ write `\"127.0.0.1:443\"`"),
+    (
+        "address: \"127.0.0.1:8443\"",
+        "address: {socket_address: {address: 127.0.0.1, port_value: 443}}",
+        "/ write `\"127.0.0.1:443\"`",
+    ),
+    ("address: \"127.0.0.1:8443\"", "address: \"443,8443\"", "is more than one address"),
+    ("- name: web", "-name: web", "a space is missing behind the dash / write `- name: web`"),
+    ("default_pool: web", "default_pool: \u{201c}web\u{201d}", "/ did you mean `web`?"),
+    (
+        "    health_check: {type: http, status: 200-399}\n",
+        "---\nx: 1\n",
+        "26:1 not YAML: `---` begins a second document, and weir reads one / more files are named by `include`",
+    ),
     ("name: web\n", "name:web\n", "not YAML: a space is missing behind `name:` / write `name: web`"),
     (
         "mode: passthrough",

@@ -63,7 +63,8 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
     if text.is_empty() || text.len() > LONGEST {
         return None;
     }
-    if text.split([',', ';']).filter(|part| part.contains(':')).count() > 1 {
+    let ports = text.split(',').all(|part| part.trim().parse::<u16>().is_ok());
+    if text.contains(',') && ports || text.split([',', ';']).filter(|part| part.contains(':')).count() > 1 {
         let hint = "each stands in quotes of its own: \"10.0.0.1:80\", \"10.0.0.2:80\"";
         return Some(Refusal::new(format!("`{name}` is more than one address")).hint(hint));
     }
@@ -77,6 +78,10 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
         let candidates = [host.to_owned(), local(host), format!("{host}:{port}")];
         return mended(format!("`{name}` is a URL; an address has no scheme and no path"), &candidates);
     }
+    if text.starts_with('[') && text.ends_with(']') {
+        let candidates = [format!("{text}:443"), format!("{text}:{ADMIN_PORT}")];
+        return mended(format!("`{name}` has no port"), &candidates);
+    }
     if purpose == Use::Admin && text.starts_with('/') {
         return mended(format!("`{name}` is a path, not an address"), &[format!("unix:{text}")]);
     }
@@ -85,32 +90,8 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
     {
         return mended(format!("`{name}` has no port"), &[SocketAddr::from((ip, ADMIN_PORT)).to_string()]);
     }
-    if let Some((host, port)) = text.rsplit_once(':') {
-        if matches!(host, "*" | "any" | "all" | "_" | "0") && purpose == Use::Listener {
-            return mended(format!("`{name}`: every address is written without one"), &[format!(":{port}")]);
-        }
-        if host.eq_ignore_ascii_case("localhost") && purpose != Use::Backend {
-            return mended(format!("`{name}` is not an IP address and a port"), &[local(text)]);
-        }
-        let service = match port.to_ascii_lowercase().as_str() {
-            "https" | "tls" => Some(443),
-            "http" => Some(80),
-            _ => None,
-        };
-        if let Some(number) = service {
-            return mended(format!("`{name}`: a port is a number"), &[format!("{host}:{number}")]);
-        }
-        // `::1:443`: what has a port behind it is an address without its brackets.
-        let is_port = port.len() >= 2 && port.parse::<u16>().is_ok_and(|port| port > 0);
-        if is_port && host.parse::<Ipv6Addr>().is_ok() {
-            return mended(
-                format!("`{name}`: an IPv6 address stands in brackets"),
-                &[format!("[{host}]:{port}")],
-            );
-        }
-        if let Some((port, _)) = port.split_once('/').filter(|(port, _)| port.parse::<u16>().is_ok()) {
-            return mended(format!("`{name}`: an address has no path"), &[format!("{host}:{port}")]);
-        }
+    if let Some(refusal) = text.rsplit_once(':').and_then(|parts| with_port(text, parts, purpose, &mended)) {
+        return Some(refusal);
     }
     let mut words = text.split_whitespace();
     if let (Some(first), Some(second)) = (words.next(), words.next()) {
@@ -135,6 +116,42 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
         }
         _ => None,
     }
+}
+
+/// What is wrong with an address that has something behind a colon; `mended` makes the refusal, with what to write.
+fn with_port(
+    text: &str,
+    (host, port): (&str, &str),
+    purpose: Use,
+    mended: &dyn Fn(String, &[String]) -> Option<Refusal>,
+) -> Option<Refusal> {
+    let name = shown(&text.escape_debug().to_string());
+    if matches!(host, "*" | "any" | "all" | "_" | "0") && purpose == Use::Listener {
+        return mended(format!("`{name}`: every address is written without one"), &[format!(":{port}")]);
+    }
+    if host.eq_ignore_ascii_case("localhost") && purpose != Use::Backend {
+        return mended(format!("`{name}` is not an IP address and a port"), &[local(text)]);
+    }
+    let service = match port.to_ascii_lowercase().as_str() {
+        "https" | "tls" => Some(443),
+        "http" => Some(80),
+        _ => None,
+    };
+    if let Some(number) = service {
+        return mended(format!("`{name}`: a port is a number"), &[format!("{host}:{number}")]);
+    }
+    // `::1:443`: what has a port behind it is an address without its brackets.
+    let is_port = port.len() >= 2 && port.parse::<u16>().is_ok_and(|port| port > 0);
+    if is_port && host.parse::<Ipv6Addr>().is_ok() {
+        return mended(
+            format!("`{name}`: an IPv6 address stands in brackets"),
+            &[format!("[{host}]:{port}")],
+        );
+    }
+    if let Some((port, _)) = port.split_once('/').filter(|(port, _)| port.parse::<u16>().is_ok()) {
+        return mended(format!("`{name}`: an address has no path"), &[format!("{host}:{port}")]);
+    }
+    None
 }
 
 /// `localhost` as the address that it means.

@@ -67,8 +67,10 @@ impl<'f> Names<'f> {
         if found.is_none() && self.whole {
             let what = self.what;
             // Beyond the ceiling nobody sees the hint, and 10,000 wrong names would be compared with each known one.
-            let bare = name.split_once("://").map(|(_, rest)| rest.trim_end_matches('/'));
-            let bare = bare.and_then(|bare| self.by_name.get_key_value(bare)).map(|(known, _)| *known);
+            // A URL, or quotes out of a word processor.
+            let bare = name.split_once("://").map_or(name, |(_, rest)| rest.trim_end_matches('/'));
+            let bare = bare.trim_matches(['\u{201c}', '\u{201d}', '\u{2018}', '\u{2019}']);
+            let bare = self.by_name.get_key_value(bare).map(|(known, _)| *known);
             let near = nearest(name, self.by_name.keys().copied().filter(|_| report.errors() < MOST_ERRORS));
             let error = report.error(place, format!("there is no {what} `{name}`"));
             if let Some(near) = bare.or(near) {

@@ -69,6 +69,13 @@ pub(super) fn read_tree(
 fn yaml_error(source: &Source, file: usize, error: &serde_yaml::Error) -> Finding {
     let text = error.to_string();
     let Some(location) = error.location() else {
+        if let Some(line) =
+            slips::second_document(&source.text).filter(|_| text.contains("more than one document"))
+        {
+            let message = "not YAML: `---` begins a second document, and weir reads one".to_owned();
+            let hint = Some("more files are named by `include`".to_owned());
+            return Finding { at: Position { file, line, column: 1 }, message, hint };
+        }
         return Finding { at: Position::whole(file), message: format!("not YAML: {text}"), hint: None };
     };
     let at = Position { file, line: location.line(), column: location.column() };

@@ -35,9 +35,24 @@ pub(crate) fn at<'l>(
         let (message, hint) = alias(&token, error.contains("unknown anchor"));
         return slip(number, start + 1, message, hint);
     }
-    if let Some((start, token)) = bracketed(&text, at) {
-        let message = format!("`{}` needs quotes: in YAML `[` begins a list", shown(&token));
-        return slip(number, start + 1, message, format!("write `\"{token}\"`"));
+    if let Some((start, token, mended)) = bracketed(&text, at) {
+        let message = format!("`{token}` needs quotes: in YAML `[` begins a list");
+        return slip(number, start + 1, message, format!("write `\"{mended}\"`"));
+    }
+    if error.contains("scanning an anchor") {
+        let start = text.iter().take(at + 1).rposition(|c| *c == '&')?;
+        let token = token(&text, start);
+        let message = format!("`{}` is no anchor: in YAML `&` begins one", shown(&token));
+        return slip(number, start + 1, message, "a text that begins with & needs quotes".to_owned());
+    }
+    if error.contains("did not find expected node content") {
+        let token = token(&text, at);
+        if token.starts_with([':', '?']) && token.len() > 1 {
+            let message = format!("`{}` needs quotes within brackets", shown(&token));
+            return slip(number, at + 1, message, format!("write `\"{}\"`", shown(&token)));
+        }
+        let message = "a value is missing here, or a bracket closes that is not open".to_owned();
+        return slip(number, at + 1, message, "a list is `[a, b]`, a section `{key: value}`".to_owned());
     }
     if let Some(start) = find(&text, "{{").or_else(|| find(&text, "{%")) {
         let message = "`{{` and `{%` are of a template, which has to be filled in first".to_owned();
@@ -52,6 +67,17 @@ pub(crate) fn at<'l>(
             let message = format!("`{}` needs quotes: in YAML no text begins with `{first}`", shown(&token));
             return slip(number, start + 1, message, format!("write `\"{}\"`", shown(&token)));
         }
+    }
+    if let Some(number) =
+        [number, number.saturating_sub(1)].into_iter().find(|number| dashed(line(*number)).is_some())
+    {
+        let (column, rest) = dashed(line(number))?;
+        return slip(
+            number,
+            column,
+            "a space is missing behind the dash".to_owned(),
+            format!("write `- {rest}`"),
+        );
     }
     if error.contains("could not find expected ':'") || error.contains("mapping values are not allowed") {
         for number in [number, opened, number.saturating_sub(1)] {
@@ -115,10 +141,6 @@ fn structure(
             format!("the keys of a section begin in one column: here in column {column}, as in line {line}");
         return slip(here, "the indentation of this line fits nothing above it", &hint);
     }
-    if error.contains("more than one document") {
-        let hint = "more files are named by `include`";
-        return slip(here, "`---` begins a second document, and weir reads one", hint);
-    }
     None
 }
 
@@ -151,8 +173,9 @@ fn token(text: &[char], start: usize) -> String {
     rest.take_while(|(index, c)| !ends(*index, **c)).map(|(_, c)| *c).collect()
 }
 
-/// An IPv6 address in brackets without quotes, the nearest to `at` that begins before it.
-fn bracketed(text: &[char], at: usize) -> Option<(usize, String)> {
+/// An IPv6 address in brackets without quotes, the nearest to `at`: where it begins, itself, and as it must be written.
+fn bracketed(text: &[char], at: usize) -> Option<(usize, String, String)> {
+    let networks = text.iter().collect::<String>().contains("source:");
     let starts: Vec<usize> = (0..text.len()).filter(|index| text.get(*index) == Some(&'[')).collect();
     let read = |start: usize| {
         let inside: String = text.iter().skip(start + 1).take_while(|c| **c != ']').collect();
@@ -166,11 +189,17 @@ fn bracketed(text: &[char], at: usize) -> Option<(usize, String)> {
             Some(':') => text.iter().skip(behind + 1).take_while(|c| c.is_ascii_digit()).collect(),
             _ => String::new(),
         };
-        let port = if port.is_empty() { "443".to_owned() } else { port };
-        (!quoted).then(|| (start, format!("[{inside}]:{port}")))
+        let token = if port.is_empty() { format!("[{inside}]") } else { format!("[{inside}]:{port}") };
+        let mended = match (port.is_empty(), networks) {
+            // A network has neither brackets nor a port.
+            (true, true) => inside,
+            (true, false) => format!("{token}:443"),
+            (false, _) => token.clone(),
+        };
+        (!quoted).then_some((start, token, mended))
     };
     let found = starts.into_iter().filter_map(read);
-    found.min_by_key(|(start, _)| start.abs_diff(at))
+    found.min_by_key(|(start, ..)| start.abs_diff(at))
 }
 
 fn find(text: &[char], wanted: &str) -> Option<usize> {
@@ -187,6 +216,28 @@ fn glued(line: &str) -> Option<(usize, String, String)> {
     let value = value.split(" #").next().unwrap_or_default().trim_end();
     let glued = is_key && value.chars().next().is_some_and(|c| !c.is_whitespace() && c != ':');
     (glued && value.len() < LONGEST_VALUE).then(|| (column, key.to_owned(), value.to_owned()))
+}
+
+/// `-name: web`, as its column and what stands behind the dash.
+fn dashed(line: &str) -> Option<(usize, String)> {
+    let content = line.trim_start();
+    let rest = content.strip_prefix('-')?;
+    let (key, _) = rest.split_once(": ")?;
+    let is_key = !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
+    let column = line.chars().count() - content.chars().count() + 1;
+    (is_key && rest.len() < LONGEST_VALUE).then(|| (column, rest.trim_end().to_owned()))
+}
+
+/// The second document of a text of which one is read: its line.
+pub(crate) fn second_document(text: &str) -> Option<usize> {
+    let mut any = false;
+    text.lines().enumerate().find_map(|(index, line)| {
+        if any && line.trim_end() == "---" {
+            return Some(index + 1);
+        }
+        any |= !line.trim().is_empty() && !line.starts_with(['#', '%']) && line.trim_end() != "---";
+        None
+    })
 }
 
 /// Where the thing began that the parser was in: `… at line 3 column 5` behind `while`.
@@ -220,9 +271,11 @@ mod tests {
     fn addresses_in_brackets() {
         let text = |line: &str| line.chars().collect::<Vec<_>>();
         let found = bracketed(&text("address: [::1]:443"), 10);
-        assert_eq!(found, Some((9, "[::1]:443".to_owned())));
+        assert_eq!(found, Some((9, "[::1]:443".to_owned(), "[::1]:443".to_owned())));
         let found = bracketed(&text("backends: [\"[::1]:1\", [fd00::2]:80]"), 23);
-        assert_eq!(found, Some((22, "[fd00::2]:80".to_owned())));
+        assert_eq!(found, Some((22, "[fd00::2]:80".to_owned(), "[fd00::2]:80".to_owned())));
+        let found = bracketed(&text("source: [::1]"), 9);
+        assert_eq!(found, Some((8, "[::1]".to_owned(), "::1".to_owned())));
         assert_eq!(bracketed(&text("backends: [a, b]"), 3), None);
     }
 

@@ -31,7 +31,9 @@ pub(crate) fn unknown_key(
     let free: Vec<&'static str> =
         known.iter().copied().filter(|key| !all.iter().any(|other| other.name() == *key)).collect();
     let unknown = Unknown { root, section, wrong, all, free: &free };
-    if let Some(advice) = unknown.split_address().or_else(|| unknown.host_and_port()) {
+    if let Some(advice) =
+        unknown.split_address().or_else(|| unknown.host_and_port()).or_else(|| unknown.glued())
+    {
         return advice;
     }
     let word = squash(&wrong.key);
@@ -96,6 +98,14 @@ impl Unknown<'_> {
             _ => format!("the address is a value: {{address: \"{host}\", weight: 2}}"),
         };
         Some(self.say(hint, Some("address")))
+    }
+
+    /// `{idle:5s}`, `{idle=5s}`: without a space behind its colon all of it is a key.
+    fn glued(&self) -> Option<Advice> {
+        let (key, value) = self.wrong.key.split_once([':', '='])?;
+        let key = self.free.iter().copied().find(|known| *known == key.trim())?;
+        let short = matches!(self.wrong.node.value, Value::Null) && value.len() <= LONGEST_HOST;
+        short.then(|| self.say(format!("write `{key}: {}`", scalar(value.trim())), Some(key)))
     }
 
     /// `{host: 10.0.0.1, port: 80}`: one mistake in two keys, and one error.

@@ -281,6 +281,7 @@ fn text(spot: Spot<'_>, kind: Kind) -> Option<String> {
         (Value::Unsigned(port @ 1..=65_535), _, "address") => {
             Some(format!("an address and a port, such as \"127.0.0.1:{port}\""))
         }
+        (Value::Unsigned(_), _, "address") => Some("a port is a number from 1 to 65535".to_owned()),
         (
             Value::Unsigned(_) | Value::Signed(_) | Value::Float(_) | Value::Bool(_),
             _,
@@ -299,6 +300,10 @@ fn text(spot: Spot<'_>, kind: Kind) -> Option<String> {
             [only] if spot.element => Some(format!("write `{}`", flow(only)?)),
             _ => None,
         },
+        (Value::Map(_), _, "address") => Some(match host_and_port(node) {
+            Some(address) => format!("write `\"{address}\"`"),
+            None => "address and port are one text, such as \"127.0.0.1:443\"".to_owned(),
+        }),
         (Value::Map(entries), ..) => match entries.as_slice() {
             // `[10.0.0.1: 80]`: a blank behind the colon makes a section of an address.
             [only] if matches!(only.node.value, Value::Unsigned(_)) => {
@@ -306,6 +311,21 @@ fn text(spot: Spot<'_>, kind: Kind) -> Option<String> {
             }
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// `{ip: 127.0.0.1, port: 443}`, and the same within `socket_address`.
+fn host_and_port(node: &Node) -> Option<String> {
+    let node = super::entry(node, "socket_address").map_or(node, |entry| &entry.node);
+    let find =
+        |keys: &[&str]| keys.iter().find_map(|key| super::entry(node, key)).map(|entry| &entry.node.value);
+    match (find(&["address", "ip", "host", "addr"])?, find(&["port", "port_value"])?) {
+        (Value::Text { text, substituted: false }, Value::Unsigned(port @ 1..=65_535)) => {
+            let host: std::net::IpAddr = text.parse().ok()?;
+            let port = u16::try_from(*port).ok()?;
+            Some(std::net::SocketAddr::from((host, port)).to_string())
+        }
         _ => None,
     }
 }
