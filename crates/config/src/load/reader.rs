@@ -56,10 +56,13 @@ pub(super) fn read_tree(
         (_, None) => Node::default(),
         // A map or a list comes back as Ok, a lone scalar as the error that carries its place.
         (Ok(()), Some(node)) => node,
-        // It is no configuration, so nothing is put into it; `decode` says what it may be.
+        // A file that is a key or a certificate is left to `programs`, which say so.
         (Err(carrier), Some(node)) => {
             let at = state.position_in(&carrier).unwrap_or(Position::whole(file));
-            Node::new(at, node.value)
+            match &node.value {
+                Value::Text { text, .. } if is_pem(text) => Node::new(at, node.value),
+                _ => placed(&state, node, Some(at), None),
+            }
         }
     };
     let State { found, secrets, values, .. } = state;
