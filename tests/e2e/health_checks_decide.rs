@@ -253,3 +253,35 @@ async fn an_endless_interim_answer_costs_nothing() {
     assert!(result("http_failed") >= 2 && result("timeout") == 0, "{}", metrics.text);
     endless.abort();
 }
+
+/// A server may answer, and end, before it has been asked; and its header fields are its own business.
+#[tokio::test]
+async fn an_answer_before_the_request_counts() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let hasty = tokio::spawn(async move {
+        let mut answers = tokio::task::JoinSet::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            answers.spawn(async move {
+                let answer = b"HTTP/1.1 200 OK\r\nx-folded: one\r\n two\r\ncontent-length: 2\r\n\r\nok";
+                stream.write_all(answer).await.unwrap();
+                stream.shutdown().await.unwrap();
+                // Its end is looked at by nobody.
+                let _end = stream.read_to_end(&mut Vec::new()).await;
+            });
+        }
+    });
+    let check = "{type: http, interval: 20ms, timeout: 5s, fall: 1, rise: 1}";
+    let (weir, _edge) = over(&[addr; 1], check).await;
+    let metrics = eventually(Duration::from_secs(30), "a hundred checks", async || {
+        let metrics = weir.metrics().await;
+        let count = metrics.count("weir_backend_health_checks_total", &[]);
+        if count >= 100 { Ok(metrics) } else { Err(count.to_string()) }
+    })
+    .await;
+    let failed = metrics.count("weir_backend_health_checks_total", &[("result", "http_failed")]);
+    assert_eq!(failed, 0, "{}", metrics.text);
+    hasty.abort();
+}
