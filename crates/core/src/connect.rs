@@ -128,9 +128,6 @@ impl<'a> Dialling<'a> {
 
 /// Opens a TCP connection, but for one to an address that is forbidden or this process's own.
 ///
-/// A backend may accept, speak and reset before its answer to the dial has been looked at. That is a connection that was
-/// made: what it said is there to be read, and its reset behind that.
-///
 /// A backend may accept, speak and reset before the answer to the dial has been looked at. That is a connection that was
 /// made: what it said is there to be read, and its reset behind that.
 ///
@@ -148,11 +145,13 @@ pub async fn dial(
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP));
     let socket = socket.map_err(ConnectError::from_dial)?;
     socket::configure((&socket).into(), options).map_err(ConnectError::Local)?;
-    let stream = connect(socket, address).await.map_err(|error| sorted(error, address))?;
-    match doubt {
-        Doubt { itself: false, own: false } => Ok(stream),
-        doubt => end_of_its_own(stream, address, doubt),
-    }
+    let stream = match connect(socket, address).await {
+        Ok(stream) if doubt == Doubt::default() => return Ok(stream),
+        Ok(stream) => end_of_its_own(stream, address, doubt),
+        Err(error) => Err(sorted(error, address)),
+    };
+    own.dialled(address, stream.is_ok());
+    stream
 }
 
 /// Connects, and waits until that is done.

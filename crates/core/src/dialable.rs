@@ -4,11 +4,14 @@
 //! admin server would give it to strangers.
 
 use arc_swap::ArcSwap;
+use rustc_hash::FxBuildHasher;
 use std::fs;
+use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why weir does not connect to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
@@ -43,11 +46,14 @@ pub fn forbidden(ip: IpAddr) -> Option<Forbidden> {
 }
 
 /// The addresses on which this process listens. Swapped as a whole with each plan.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct OwnAddresses {
     listeners: ArcSwap<Listening>,
     /// Bound once in a process's life.
     admin: OnceLock<SocketAddr>,
+    /// Where the last dial met a socket that listened: the kernel gives no port away that has one, so that no dial there is
+    /// connected to itself, and none has to ask for its own address. Forgotten at the first failure.
+    answering: Box<[AtomicBool]>,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +73,7 @@ struct System {
 }
 
 /// What remains to be looked at once a connection stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Doubt {
     /// It may have been connected to itself (RFC 9293 §3.5, simultaneous open).
     pub(crate) itself: bool,
@@ -88,6 +94,20 @@ impl OwnAddresses {
         let _first = self.admin.get_or_init(|| address);
     }
 
+    /// Notes how a dial ended: in a connection with another socket, or not.
+    pub(crate) fn dialled(&self, address: SocketAddr, answered: bool) {
+        if let Some(known) = self.answering_at(address) {
+            known.store(answered, Ordering::Relaxed);
+        }
+    }
+
+    fn answering_at(&self, address: SocketAddr) -> Option<&AtomicBool> {
+        let hash = FxBuildHasher.hash_one((address.ip(), address.port()));
+        // Two addresses at one place cost a look too many, or leave one out until the next failure.
+        let place = usize::try_from(hash % u64::try_from(PLACES).unwrap_or(1)).unwrap_or(0);
+        self.answering.get(place)
+    }
+
     /// Looks at an address before it is dialled. Gives what is left to look at when the connection stands.
     ///
     /// # Errors
@@ -103,7 +123,8 @@ impl OwnAddresses {
             return Err(Forbidden::Admin);
         }
         let listening = self.listeners.load();
-        let itself = listening.system.ephemeral.contains(&address.port());
+        let itself = listening.system.ephemeral.contains(&address.port())
+            && !self.answering_at(address).is_some_and(|known| known.load(Ordering::Relaxed));
         let own = match listening.has(at) {
             Has::No => false,
             Has::Yes => return Err(Forbidden::Listener),
@@ -117,6 +138,16 @@ impl OwnAddresses {
         Ok(Ok(Doubt { itself, own }))
     }
 }
+
+impl Default for OwnAddresses {
+    fn default() -> Self {
+        let answering = (0..PLACES).map(|_| AtomicBool::new(false)).collect();
+        Self { listeners: ArcSwap::default(), admin: OnceLock::new(), answering }
+    }
+}
+
+/// Places for backends that answer, a byte each: many more than there are backends with such a port.
+const PLACES: usize = 1 << 12;
 
 /// Whether an own listener is at an address.
 enum Has {
@@ -269,6 +300,13 @@ mod tests {
         own.listeners.store(listening.into());
         let doubt = |address: &str| own.look(address.parse().unwrap()).unwrap().unwrap();
         assert_eq!(doubt("10.0.0.1:443"), Doubt { itself: false, own: false });
+        assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: true, own: false });
+        // While something answers there nothing has to be looked at, and again from the first failure on.
+        let address = "10.0.0.1:40000".parse().unwrap();
+        own.dialled(address, true);
+        assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: false, own: false });
+        assert_eq!(doubt("10.0.0.2:40000"), Doubt { itself: true, own: false });
+        own.dialled(address, false);
         assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: true, own: false });
     }
 }
