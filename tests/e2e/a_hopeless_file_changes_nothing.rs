@@ -45,7 +45,7 @@ fn wrong_pools() -> String {
             .unwrap();
     }
     format!(
-        "{{\"listeners\": [{{\"name\": \"edge\", \"address\": \":1\", \"mode\": \"passthrough\", \"routes\": [{routes}]}}], \
+        "{{\"listeners\": [{{\"name\": \"edge\", \"address\": \":2\", \"mode\": \"passthrough\", \"routes\": [{routes}]}}], \
          \"pools\": [{{\"name\": \"main\", \"backends\": [\"127.0.0.1:1\"]}}]}}"
     )
 }

@@ -44,6 +44,9 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+    /// Advice for the author of the file: what runs may well be meant so.
+    #[serde(skip)]
+    advice: bool,
     /// The piece of the line around it.
     #[serde(skip)]
     window: Option<Window>,
@@ -62,6 +65,7 @@ impl Diagnostic {
             key: String::new(),
             message: printable(message),
             hint: None,
+            advice: false,
             window: None,
             number: at.file,
         }
@@ -93,6 +97,17 @@ impl Diagnostic {
             |text: &mut String| *text = short(secrets.clean(std::mem::take(text), at, source.pasted()));
         clean(&mut self.message);
         self.hint.iter_mut().for_each(clean);
+    }
+
+    /// Whether it is for the author of the file, and nothing that an operator must look at while weir runs.
+    pub fn is_advice(&self) -> bool {
+        self.advice
+    }
+
+    /// Makes it advice.
+    pub(crate) fn as_advice(&mut self) -> &mut Self {
+        self.advice = true;
+        self
     }
 
     /// Says what to do about it.

@@ -43,7 +43,10 @@ impl Compiled {
         }
         for warning in self.warnings.iter().take(WARNINGS) {
             let (file, line, key) = (&warning.file, warning.line, &warning.key);
-            tracing::warn!(file, line, key, "{}", warning.message);
+            match warning.is_advice() {
+                true => tracing::debug!(file, line, key, "{}", warning.message),
+                false => tracing::warn!(file, line, key, "{}", warning.message),
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What works, and not as most people would think: protocols that a listener leaves to its clients and backends.
+//! What works, and not as most people would think: protocols that a listener leaves to its clients and backends. All of
+//! it is advice for the author of the file: `weir check`, `weir plan` and the answer to a reload warn, the log of a start does not.
 
 use super::known::Known;
 use super::pools::PoolDraft;
@@ -39,7 +40,7 @@ fn warn_of_waiting(
     let mut pools = pools.filter_map(|name| known.pools.get(name));
     if !listener.routes.iter().any(asks) && !pools.any(PoolDraft::is_for_tls) {
         let message = "every connection waits for a ClientHello here, and nothing asks for what is in it";
-        room.report.warning(&place.key("mode"), message).hint(
+        room.report.warning(&place.key("mode"), message).as_advice().hint(
             "`non_tls: refuse` says that clients speak TLS; where they do not, or the server speaks first: `peek: false`",
         );
     }
@@ -82,6 +83,7 @@ fn warn_of_h2(room: &mut Room<'_>, place: &Place<'_>, listener: &schema::Listene
         );
         room.report
             .warning(place, message)
+            .as_advice()
             .hint("leave h2 out of the profile's `alpn`, unless these backends speak HTTP/2 without TLS; then a route with match: {alpn: h2} says so");
     };
     if let Some((index, Some(pool))) = routes {
