@@ -18,6 +18,7 @@ mod a_dead_backend_is_replaced;
 mod a_full_disk_is_no_success;
 mod a_half_close_is_kept;
 mod a_hopeless_file_changes_nothing;
+mod a_live_admin_socket_is_never_taken;
 mod a_reset_is_passed_on;
 mod a_self_signed_backend_is_trusted_when_listed;
 mod a_server_may_speak_first;
