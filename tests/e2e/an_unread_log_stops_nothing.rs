@@ -201,6 +201,33 @@ async fn closed_gone_or_on_a_full_disk() {
 }
 
 #[tokio::test]
+async fn in_one_pipe_with_the_records_no_line_is_torn() {
+    let (mut reader, writer) = pipe().unwrap();
+    let weir = Weir::start("debug", writer.try_clone().unwrap(), writer).await;
+    let read = std::thread::spawn(move || {
+        // Slowly, so that the pipe is full now and then.
+        let (mut text, mut some) = (Vec::new(), vec![0; 32 * 1024]);
+        loop {
+            match reader.read(&mut some).unwrap() {
+                0 => return String::from_utf8(text).unwrap(),
+                count => text.extend_from_slice(&some[..count]),
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    weir.refused(5000).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    weir.goes_on().await;
+    let text = read.join().unwrap();
+    let mut records = 0;
+    for line in text.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("torn: {line}"));
+        records += usize::from(line["event"] == "close");
+    }
+    assert!(records >= 1000, "{records}");
+}
+
+#[tokio::test]
 async fn closed_descriptors_are_not_mistaken_for_others() {
     let weir = Weir::start("debug", Stdio::null(), Stdio::null()).await;
     // The same configuration, by a shell that closes both.

@@ -190,19 +190,55 @@ impl<O: Write, R> Work<O, R> {
 /// Writes to a descriptor, without the lock that std has on stdout and stderr: who holds that may be waiting for a
 /// reader that never reads, and a panic, or the end of the process, would wait with it.
 #[derive(Debug)]
-pub struct Unlocked<F>(pub F);
+pub struct Unlocked<F> {
+    out: F,
+    turn: Option<&'static Mutex<()>>,
+}
 
-impl<F: AsFd> Write for Unlocked<F> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl<F: AsFd> Unlocked<F> {
+    /// Writes to `out`.
+    pub fn new(out: F) -> Self {
+        Self { out, turn: None }
+    }
+
+    /// Writes to `out` what it is given at a time in one piece, where another one with this lock may write to the same file.
+    pub fn in_turn(out: F, turn: Option<&'static Mutex<()>>) -> Self {
+        Self { out, turn }
+    }
+
+    /// Where it writes to.
+    pub fn out(&self) -> &F {
+        &self.out
+    }
+
+    fn some(&self, bytes: &[u8]) -> io::Result<usize> {
         loop {
-            match rustix::io::write(&self.0, bytes) {
+            match rustix::io::write(&self.out, bytes) {
+                Err(Errno::INTR) => {}
                 // Another process has made the pipe that both share non-blocking.
                 Err(Errno::AGAIN) => {
-                    poll(&mut [PollFd::new(&self.0, PollFlags::OUT)], None)?;
+                    poll(&mut [PollFd::new(&self.out, PollFlags::OUT)], None)?;
                 }
                 other => return Ok(other?),
             }
         }
+    }
+}
+
+impl<F: AsFd> Write for Unlocked<F> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _turn = self.turn.map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut left = bytes;
+        while !left.is_empty() {
+            match self.some(left) {
+                Ok(0) => break,
+                Ok(written) => left = left.get(written..).unwrap_or_default(),
+                // The next call meets it again.
+                Err(_) if left.len() < bytes.len() => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bytes.len() - left.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -241,7 +277,7 @@ mod tests {
         for blocking in [true, false] {
             let (mut reader, writer) = full_pipe();
             rustix::io::ioctl_fionbio(&writer, !blocking).unwrap();
-            let (lines, thread) = start(4, Unlocked(writer));
+            let (lines, thread) = start(4, Unlocked::new(writer));
             let began = Instant::now();
             for _ in 0..1000 {
                 lines.push("line\n");
@@ -263,8 +299,8 @@ mod tests {
 
     #[test]
     fn lines_that_cannot_be_written_are_counted_each() {
-        let closed = || Unlocked(pipe().unwrap().1);
-        let full = Unlocked(File::options().write(true).open("/dev/full").unwrap());
+        let closed = || Unlocked::new(pipe().unwrap().1);
+        let full = Unlocked::new(File::options().write(true).open("/dev/full").unwrap());
         for (lines, thread) in [start(100, closed()), start(100, full)] {
             for _ in 0..50 {
                 lines.push("line\n");
@@ -273,6 +309,24 @@ mod tests {
             assert_eq!((lines.lost().write_failed.get(), lines.lost().queue_full.get()), (50, 0));
             assert!(thread.failure().is_some());
         }
+    }
+
+    #[test]
+    fn two_writers_to_one_pipe_tear_no_line_of_each_other() {
+        static TURN: Mutex<()> = Mutex::new(());
+        let (mut reader, writer) = pipe().unwrap();
+        let other = writer.try_clone().unwrap();
+        let writers = [writer, other].map(|out| start(1000, Unlocked::in_turn(out, Some(&TURN))));
+        let line: &'static str = Box::leak((("x".repeat(3000)) + "\n").into_boxed_str());
+        for _ in 0..1000 {
+            writers.iter().for_each(|(lines, _)| lines.push(line));
+        }
+        let lost: u64 = writers.iter().map(|(lines, _)| lines.lost().total()).sum();
+        drop(writers);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert!(text.lines().all(|one| one.len() == 3000), "a line is torn");
+        assert_eq!(text.lines().count() as u64 + lost, 2000);
     }
 
     /// Takes so many bytes, then fails, then takes all.

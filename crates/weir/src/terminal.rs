@@ -55,10 +55,10 @@ pub(crate) fn ended(said: Result<()>) -> ExitCode {
 /// Writes to stderr why the process ends, as far as that is read: a service whose stderr nobody reads must end all the
 /// same.
 pub(crate) fn last_words(text: &str) {
-    let mut out = Unlocked(io::stderr());
+    let mut out = Unlocked::new(io::stderr());
     let text = format!("{text}\n");
     for part in text.as_bytes().chunks(AT_ONCE) {
-        if !takes(&out.0, PATIENCE) || out.write_all(part).is_err() {
+        if !takes(out.out(), PATIENCE) || out.write_all(part).is_err() {
             return;
         }
     }

@@ -12,8 +12,9 @@ mod queue;
 
 use anyhow::{Context, Result, anyhow};
 use queue::Queue;
+use rustix::fs::fstat;
 use std::io::{self, IsTerminal};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -101,8 +102,18 @@ fn lines(log: &Log, queue: &Queue) -> Lines {
 /// # Errors
 /// When its thread cannot be started.
 pub(crate) fn start_access(log: &Log, metrics: &Metrics) -> Result<(access::Log, access::Writer)> {
-    let started = access::Log::start(access_format(log), Unlocked(io::stdout()), metrics);
+    let out = Unlocked::in_turn(io::stdout(), turn());
+    let started = access::Log::start(access_format(log), out, metrics);
     started.context("cannot start the access log")
+}
+
+/// What the writers of the log and of the records take turns by, where both write to one file: to the journal's socket
+/// under systemd, to one pipe after `2>&1`. A line of the one must not come within a line of the other.
+fn turn() -> Option<&'static Mutex<()>> {
+    static TURN: Mutex<()> = Mutex::new(());
+    let (out, err) = (fstat(io::stdout()), fstat(io::stderr()));
+    matches!((out, err), (Ok(out), Ok(err)) if (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino))
+        .then_some(&TURN)
 }
 
 /// How records are to look.

@@ -37,7 +37,7 @@ impl Queue {
     /// # Errors
     /// When it cannot be had.
     pub(super) fn start(metrics: &Metrics) -> io::Result<(Self, Writer)> {
-        Self::to(Unlocked(io::stderr()), metrics.log_dropped())
+        Self::to(Unlocked::in_turn(io::stderr(), super::turn()), metrics.log_dropped())
     }
 
     fn to(out: impl Write + Send + 'static, lost: LostLines) -> io::Result<(Self, Writer)> {
@@ -160,7 +160,7 @@ mod tests {
     fn what_waits_is_bounded_in_bytes_too() {
         let lost = lost();
         let (reader, writer) = io::pipe().unwrap();
-        let (queue, thread) = Queue::to(Unlocked(writer), lost.clone()).unwrap();
+        let (queue, thread) = Queue::to(Unlocked::new(writer), lost.clone()).unwrap();
         for _ in 0..20 {
             queue.push(vec![b'x'; 1 << 20]);
         }
