@@ -16,7 +16,8 @@ mod counting;
 mod plane;
 
 use counting::{Count, Counting};
-use plane::Plane;
+use plane::{PATIENCE, Plane};
+use std::sync::Weak;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_tests::eventually::eventually;
 use weir_tests::peers::Role;
@@ -154,5 +155,24 @@ async fn bulk_allocates_nothing_for_a_read() {
             assert!(allocations <= most, "{mode:?} {direction}: {allocations} allocations, at most {most}");
             assert!(bytes <= largest, "{mode:?} {direction}: {bytes} bytes allocated, at most {largest}");
         }
+    }
+}
+
+/// A table of 10,000 routes is 4 MB, and thousands of certificates are more: a connection that has its route, and its TLS
+/// session, must not keep them alive to its end.
+#[tokio::test]
+async fn a_connection_keeps_no_past_plan_alive() {
+    for mode in MODES {
+        let plane = Plane::start(mode, Role::Echo).await;
+        let mut stream = plane.connect().await;
+        exchange(&mut stream).await;
+        let (listener, profile) = plane.replace_plan();
+        assert_eq!(profile.is_some(), mode != Mode::Passthrough);
+        eventually(PATIENCE, "the past plan is gone", async || {
+            let kept = (listener.strong_count(), profile.as_ref().map_or(0, Weak::strong_count));
+            if kept == (0, 0) { Ok(()) } else { Err(format!("{mode:?}: {kept:?} references")) }
+        })
+        .await;
+        exchange(&mut stream).await;
     }
 }

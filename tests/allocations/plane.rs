@@ -3,7 +3,7 @@
 use crate::counting::{self, Count};
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
@@ -14,23 +14,25 @@ use weir_metrics::{ListenerMetrics, Metrics};
 use weir_router::bind;
 use weir_router::data_plane::DataPlane;
 use weir_router::node::Node;
-use weir_router::plan::Plan;
+use weir_router::plan::{Listener, Plan};
 use weir_tests::eventually::eventually;
 use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
 use weir_tests::stream::Stream;
 use weir_tests::world::{Identities, Mode, NAME, PROFILE};
-use weir_tls::Sessions;
+use weir_tls::{ServerProfile, Sessions};
 
 /// A running data plane whose worker is watched. There is one at a time: one thread is counted.
 pub(crate) struct Plane {
     plane: Option<DataPlane>,
+    node: Arc<Node>,
+    metrics: Arc<Metrics>,
     listener: Arc<ListenerMetrics>,
     identities: Identities,
     edge: Port,
     _writer: Writer,
     _backend: Backend,
-    _folder: TempDir,
+    folder: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -38,7 +40,7 @@ pub(crate) struct Plane {
 static TURN: Mutex<()> = Mutex::const_new(());
 
 /// Longer than anything here takes, also with both cores busy.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// What a thread of a worker is called by the kernel.
 const WORKER: &str = "weir-worker-0";
 
@@ -65,20 +67,23 @@ impl Plane {
         let file = folder.path().join("weir.yaml");
         std::fs::write(&file, yaml(mode, &edge, &backend)).unwrap();
         let metrics = Metrics::new("0", "", "").unwrap();
-        let plan = Arc::new(plan(&file, &metrics));
-        let listener = Arc::clone(&plan.listeners[0].metrics);
+        let plan = Arc::new(plan(&file, &metrics, 1));
+        let listener = Arc::clone(&plan.listeners[0].settings.metrics);
         let lanes = bind::sockets(&plan, 1, &[]).unwrap();
         let (log, writer) = Log::start(Format::Json, io::sink(), &metrics).unwrap();
-        let plane = DataPlane::start(Node::new(plan, metrics, 10_000), lanes, Some(&log)).unwrap();
+        let node = Node::new(plan, Arc::clone(&metrics), 10_000);
+        let plane = DataPlane::start(Arc::clone(&node), lanes, Some(&log)).unwrap();
         counting::watch(thread());
         Self {
             plane: Some(plane),
+            node,
+            metrics,
             listener,
             identities,
             edge,
             _writer: writer,
             _backend: backend,
-            _folder: folder,
+            folder,
             _turn: turn,
         }
     }
@@ -86,6 +91,16 @@ impl Plane {
     /// Connects: what is written arrives at the backend's role, decrypted.
     pub(crate) async fn connect(&self) -> Stream {
         self.identities.client().connect(self.edge.addr(), NAME).await.unwrap()
+    }
+
+    /// Puts the same configuration in force once more, and gives what the past plan had: its listener, and its TLS profile
+    /// where it has one.
+    pub(crate) fn replace_plan(&self) -> (Weak<Listener>, Option<Weak<ServerProfile>>) {
+        let past = self.node.plan();
+        let file = self.folder.path().join("weir.yaml");
+        self.node.install(Arc::new(plan(&file, &self.metrics, past.generation + 1)));
+        let listener = &past.listeners[0];
+        (Arc::downgrade(listener), listener.profiles().first().map(|profile| Arc::downgrade(profile)))
     }
 
     /// Payload that has gone to the backend.
@@ -118,18 +133,12 @@ fn yaml(mode: Mode, edge: &Port, backend: &Backend) -> String {
     )
 }
 
-fn plan(file: &Path, metrics: &Arc<Metrics>) -> Plan {
+fn plan(file: &Path, metrics: &Arc<Metrics>, generation: u64) -> Plan {
     let lives = Lives::new(Arc::clone(metrics));
     let sessions = Sessions::random().unwrap();
     let (answers, loaded) = (|_: &_| Vec::new(), weir_config::load(file).unwrap());
-    let input = CompileInput {
-        metrics,
-        lives: &lives,
-        answers: &answers,
-        sessions: &sessions,
-        generation: 1,
-        cpus: 1,
-    };
+    let input =
+        CompileInput { metrics, lives: &lives, answers: &answers, sessions: &sessions, generation, cpus: 1 };
     compile(&loaded, &input).unwrap().0
 }
 

@@ -188,7 +188,7 @@ fn draining(node: &Node) -> Option<DrainingStatus> {
 }
 
 fn listener(l: &Listener) -> ListenerStatus {
-    let (opened, active) = l.metrics.connections();
+    let (opened, active) = l.settings.metrics.connections();
     ListenerStatus {
         name: Arc::clone(&l.name),
         addresses: l.addresses.iter().map(|a| a.socket.to_string()).collect(),
@@ -197,7 +197,7 @@ fn listener(l: &Listener) -> ListenerStatus {
         active,
         max_connections: l.max_connections,
         routes: l.routes.routes().len(),
-        default_pool: l.default.as_ref().map(|r| Arc::clone(&r.pool.name)),
+        default_pool: l.default.as_ref().map(|r| Arc::clone(&r.destination.pool.name)),
     }
 }
 

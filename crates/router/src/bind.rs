@@ -77,7 +77,7 @@ fn open(
     for (lane, table) in lanes.iter_mut().zip(tables) {
         let (bound, socket) = bind(at, true, listener)?;
         at = bound;
-        socket.listen(i32::try_from(listener.tcp.backlog).unwrap_or(i32::MAX))?;
+        socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
         lane.push(Socket { socket, address, table });
     }
     if at != address {
@@ -123,7 +123,7 @@ fn bind_to(address: Address, shared: bool, listener: &Listener) -> io::Result<so
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    configure_listening(SockRef::from(&socket), &listener.tcp.options)?;
+    configure_listening(SockRef::from(&socket), &listener.settings.options)?;
     socket.bind(&address.socket.into())?;
     if !shared {
         // Binding alone does not meet a listening socket of a process that set SO_REUSEADDR; listening does.

@@ -28,7 +28,7 @@ pub struct Accepted {
     pub stream: TcpStream,
     /// The client's address.
     pub client: SocketAddr,
-    /// The listener as the plan had it at that moment: the connection keeps it to its end.
+    /// The listener as the plan had it at that moment: the connection keeps it until it has its route.
     pub listener: Arc<Listener>,
     /// Ends the connection from outside.
     pub switch: Rc<Switch>,
@@ -47,7 +47,8 @@ pub struct Accepted {
 pub fn serve(mut accepted: Box<Accepted>, worker: Rc<Worker>) -> impl Future<Output = ()> {
     let listener = &accepted.listener;
     // Made before the future, as the futures of a connection are: what one is called with it would keep twice.
-    let mut record = Record::open(listener.mode, Arc::clone(&listener.metrics), accepted.draft.take());
+    let mut record =
+        Record::open(listener.mode, Arc::clone(&listener.settings.metrics), accepted.draft.take());
     async move {
         let end = carry(accepted, &worker, &mut record).await;
         if let Err(error) = &end {
@@ -75,21 +76,23 @@ async fn carry(
     let Some(route) = listener.choose(hello.as_deref(), ip) else {
         return refuse(stream, ConnError::NoRoute, hello.as_deref(), worker).await;
     };
-    record.routed(route.mode.label(), &route.pool.name);
+    let (mode, destination) = (route.mode.clone(), Arc::clone(&route.destination));
+    // Its table of routes must not live as long as the connection, which may see many reloads.
+    drop(listener);
+    record.routed(mode.label(), &destination.pool.name);
     if let Some(hello) = &mut hello {
         // Up to 16 KiB of a stranger's words that nobody asks for again, in a connection that may live for days.
         hello.offers = Offers::default();
     }
     let road = Road {
-        listener: &listener,
-        route,
+        destination: &destination,
         client,
         switch: &switch,
         worker,
         hello,
         unfinished: Some(unfinished),
     };
-    match &route.mode {
+    match mode {
         // Boxed: the largest arm would otherwise be the size of every connection.
         Mode::Passthrough => mode::passthrough(stream, bytes, road, record).await,
         Mode::Offload(tls) => Box::pin(mode::offload(stream, bytes, tls, road, record)).await,
@@ -110,8 +113,9 @@ async fn first_bytes(
 ) -> Result<(Option<Box<Hello>>, Vec<u8>), ConnError> {
     let Accepted { stream, listener, switch, .. } = accepted;
     let Some(peek) = &listener.peek else { return Ok((None, Vec::new())) };
-    let deadline = record.opened() + listener.timeouts.client_hello;
-    let reading = pin!(peek::client_hello(stream, peek.ceiling, deadline, &worker.memory, &listener.metrics));
+    let deadline = record.opened() + listener.settings.timeouts.client_hello;
+    let reading =
+        pin!(peek::client_hello(stream, peek.ceiling, deadline, &worker.memory, &listener.settings.metrics));
     match switch.race(reading).await? {
         Ok(Peeked { hello, bytes }) => {
             record.hello(&hello);

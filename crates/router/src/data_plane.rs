@@ -346,15 +346,13 @@ async fn keep_house(worker: Rc<Worker>) {
     let mut generation = 0;
     let runtime = Handle::current().metrics();
     let busy = || (Instant::now(), runtime.worker_total_busy_duration(0));
+    beat.tick().await; // The first comes at once.
     let mut before = busy();
-    for beats in 0u64.. {
+    for beats in 1u64.. {
         beat.tick().await;
         let now = busy();
         let (time, worked) = (now.0 - before.0, now.1 - before.1);
-        worker
-            .node
-            .crew
-            .was_busy(worker.number, worked.as_secs_f64() / time.as_secs_f64().max(f64::MIN_POSITIVE));
+        worker.node.crew.was_busy(worker.number, worked.as_secs_f64() / time.as_secs_f64());
         before = now;
         if !beats.is_multiple_of(HOUSEKEEPING) {
             continue;

@@ -158,11 +158,11 @@ impl Lane {
             held.pending = Rc::new(Pending::new(now.room.pending.clone()));
         }
         held.shared = now.clone();
-        let tcp = now.listener.tcp;
-        let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
+        let listener = &now.listener;
+        let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
         // Accepted sockets inherit these; a second listen(2) changes the backlog alone.
-        if let Err(error) =
-            configure_listening(SockRef::from(socket), &tcp.options).and_then(|()| socket.listen(backlog))
+        if let Err(error) = configure_listening(SockRef::from(socket), &listener.settings.options)
+            .and_then(|()| socket.listen(backlog))
         {
             tracing::warn!(listener = %now.listener.name, %error, "cannot change the options of a listening socket");
         }
@@ -190,7 +190,7 @@ impl Lane {
         if let Some(permit) = permits.try_take() {
             return permit;
         }
-        self.listener().metrics.limited(limit);
+        self.listener().settings.metrics.limited(limit);
         permits.take().await
     }
 
@@ -303,7 +303,7 @@ async fn wait_out(error: io::Error, lane: &Lane) {
         _ => ("other", true),
     };
     let listener = lane.listener();
-    listener.metrics.accept_error(label);
+    listener.settings.metrics.accept_error(label);
     if !pause {
         return;
     }

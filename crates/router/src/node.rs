@@ -5,7 +5,7 @@ use crate::crew::Crew;
 use crate::plan::{Address, Listener, Plan};
 use arc_swap::{ArcSwap, Guard};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -64,10 +64,17 @@ struct Past {
 
 /// One plan's connections.
 #[derive(Debug)]
-pub(crate) struct Generation {
-    pub(crate) number: u64,
+pub struct Generation {
+    /// Which plan, counted from 1.
+    pub number: u64,
     pub(crate) open: AtomicUsize,
+    /// Its connections have been told to end.
+    outdated: AtomicBool,
 }
+
+/// Past generations that may have connections. Each keeps the pools that its connections go to: their backends, and up to
+/// half a MiB of a hash table for each pool that balances by a hash.
+pub const PAST_GENERATIONS: usize = 64;
 
 /// What a new plan has left out.
 #[derive(Debug, Default)]
@@ -188,6 +195,16 @@ impl Node {
         self.past().generations.iter().map(|g| (g.number, g.open.load(Ordering::Relaxed))).collect()
     }
 
+    /// The oldest generations that have connections, as far as they are more than [`PAST_GENERATIONS`]. Each is given once.
+    pub fn outdated(&self) -> Vec<Arc<Generation>> {
+        let past = self.past();
+        let Some((_current, generations)) = past.generations.split_last() else { return Vec::new() };
+        let open = |g: &&Arc<Generation>| g.open.load(Ordering::Relaxed) > 0;
+        let too_many = generations.iter().filter(open).count().saturating_sub(PAST_GENERATIONS);
+        let oldest = generations.iter().filter(open).take(too_many);
+        oldest.filter(|g| !g.outdated.swap(true, Ordering::Relaxed)).cloned().collect()
+    }
+
     /// Forgets generations and listeners that have no connection any more.
     pub fn sweep(&self) {
         let plan = self.plan();
@@ -252,7 +269,11 @@ fn boot(since_1970: Duration, random: u16) -> u128 {
 
 /// Makes a plan ready to be in force: listeners keep the rooms that they have by their names.
 fn force(plan: Arc<Plan>, before: &HashMap<Address, Shared>, past: &mut Past) -> InForce {
-    let generation = Arc::new(Generation { number: plan.generation, open: AtomicUsize::new(0) });
+    let generation = Arc::new(Generation {
+        number: plan.generation,
+        open: AtomicUsize::new(0),
+        outdated: AtomicBool::new(false),
+    });
     past.generations.push(Arc::clone(&generation));
     let known: HashMap<&str, &Arc<Room>> = before.values().map(|s| (&*s.room.name, &s.room)).collect();
     let mut lanes = HashMap::new();
@@ -283,7 +304,7 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, Shared>, past: &mut Past) ->
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::plan::{Log, LogFormat, PASSTHROUGH, Runtime, Tcp, Timeouts};
+    use crate::plan::{ListenerSettings, Log, LogFormat, PASSTHROUGH, Runtime, Timeouts};
     use weir_core::route::Table;
     use weir_core::socket::Options;
 
@@ -298,11 +319,14 @@ pub(crate) mod tests {
             peek: None,
             routes: Table::build(Vec::new()).unwrap(),
             default: None,
-            timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },
+            settings: Arc::new(ListenerSettings {
+                timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },
+                options: Options { nodelay: true, keepalive: NONE, user_timeout: NONE },
+                metrics: Arc::new(metrics.listener(name)),
+            }),
             max_connections: 1,
             pending: 1,
-            tcp: Tcp { options: Options { nodelay: true, keepalive: NONE, user_timeout: NONE }, backlog: 1 },
-            metrics: Arc::new(metrics.listener(name)),
+            backlog: 1,
         });
         let runtime = Runtime {
             workers: 1,
@@ -342,6 +366,34 @@ pub(crate) mod tests {
     fn an_id_holds_start_random_number_worker_and_count() {
         let boot = boot(Duration::from_millis(0x0123_4567_89ab), 0xcdef);
         assert_eq!(boot, 0x0123_4567_89ab_cdef_0000_0000_0000_0000);
+    }
+
+    #[tokio::test]
+    async fn the_oldest_of_too_many_generations_are_outdated_once() {
+        let metrics = Metrics::new("0", "r", "c").unwrap();
+        let node = Node::new(plan(&metrics, 1, &[]), Arc::clone(&metrics), 1);
+        let open = |node: &Node, generation: u64| {
+            let past = node.past();
+            let found = past.generations.iter().find(|g| g.number == generation).unwrap();
+            found.open.fetch_add(1, Ordering::Relaxed);
+        };
+        let most = PAST_GENERATIONS as u64;
+        for generation in 2..=most + 1 {
+            open(&node, generation - 1);
+            node.install(plan(&metrics, generation, &[]));
+            assert!(node.outdated().is_empty(), "{generation}");
+        }
+        // One without connections does not count.
+        node.install(plan(&metrics, most + 2, &[]));
+        assert!(node.outdated().is_empty());
+        open(&node, most + 2);
+        node.install(plan(&metrics, most + 3, &[]));
+        let numbers = |node: &Node| node.outdated().iter().map(|g| g.number).collect::<Vec<_>>();
+        assert_eq!(numbers(&node), [1]);
+        assert!(numbers(&node).is_empty(), "told already");
+        open(&node, most + 3);
+        node.install(plan(&metrics, most + 4, &[]));
+        assert_eq!(numbers(&node), [2]);
     }
 
     #[tokio::test]

@@ -106,15 +106,25 @@ pub struct Listener {
     pub routes: Table<Arc<Route>>,
     /// Where connections go that no route matched.
     pub default: Option<Arc<Route>>,
-    /// Its deadlines.
-    pub timeouts: Timeouts,
+    /// What its connections need of it to their end.
+    pub settings: Arc<ListenerSettings>,
     /// Client connections at once; at the limit they wait in the kernel's backlog.
     pub max_connections: usize,
     /// Connections without a complete hello or handshake; above it the oldest is closed.
     pub pending: usize,
-    /// Socket options of its client and backend connections.
-    pub tcp: Tcp,
-    /// Its counters.
+    /// Length of the accept queue.
+    pub backlog: u32,
+}
+
+/// What a connection needs of its listener once it has its route: not the table of routes, which it would keep alive to
+/// its end, however many reloads there are meanwhile.
+#[derive(Debug)]
+pub struct ListenerSettings {
+    /// The deadlines.
+    pub timeouts: Timeouts,
+    /// Socket options of client and backend connections.
+    pub options: Options,
+    /// The counters.
     pub metrics: Arc<ListenerMetrics>,
 }
 
@@ -175,7 +185,16 @@ pub struct Route {
     /// What weir does with TLS.
     pub mode: Mode,
     /// Where they go.
+    pub destination: Arc<Destination>,
+}
+
+/// Where connections go, and what they need to their end.
+#[derive(Debug)]
+pub struct Destination {
+    /// The backends.
     pub pool: Arc<Pool>,
+    /// Deadlines, socket options, counters.
+    pub settings: Arc<ListenerSettings>,
 }
 
 /// What weir does with TLS.
@@ -249,13 +268,4 @@ pub struct Timeouts {
     pub idle: Duration,
     /// One side has finished sending, and nothing moves.
     pub half_closed: Duration,
-}
-
-/// Socket options.
-#[derive(Clone, Copy, Debug)]
-pub struct Tcp {
-    /// Those of each connection, on both sides.
-    pub options: Options,
-    /// Length of the accept queue.
-    pub backlog: u32,
 }

@@ -46,6 +46,8 @@ pub struct Worker {
 struct Entry {
     switch: Rc<Switch>,
     listener: Arc<Room>,
+    /// Of the plan that it began with.
+    generation: u64,
 }
 
 /// Whose connections are to end.
@@ -55,6 +57,8 @@ pub enum Whose {
     All,
     /// Those of a listener that is gone.
     Listener(Arc<Room>),
+    /// Those of a plan that is long past.
+    Generation(Arc<Generation>),
     /// Those of a backend, for as long as this drain of it goes on, or it fails its checks.
     Backend {
         /// The backend.
@@ -70,6 +74,7 @@ impl Whose {
         match self {
             Self::All => true,
             Self::Listener(room) => Arc::ptr_eq(room, &entry.listener),
+            Self::Generation(generation) => generation.number == entry.generation,
             Self::Backend { live, drain } => {
                 let goes_on =
                     drain.map_or_else(|| live.is(Reason::Down), |number| live.drain_number() == number);
@@ -85,6 +90,15 @@ impl Whose {
             Self::Listener(room) => {
                 let listener = &room.name;
                 tracing::info!(%listener, worker, connections, "the listener's drain takes too long: closing what is left");
+            }
+            Self::Generation(generation) => {
+                let generation = generation.number;
+                tracing::info!(
+                    generation,
+                    worker,
+                    connections,
+                    "too many past generations: closing what is left"
+                );
             }
             Self::Backend { live, drain: Some(_) } => {
                 let (pool, backend) = (&live.pool, &live.backend);
@@ -106,6 +120,10 @@ impl Whose {
                 Some(Self::All)
             }
             Self::Listener(room) => held_until(room, when, |_| true).await.map(Self::Listener),
+            Self::Generation(generation) => {
+                let has_any = |generation: &Generation| generation.open.load(Ordering::Relaxed) > 0;
+                held_until(generation, when, has_any).await.map(Self::Generation)
+            }
             Self::Backend { live, drain } => {
                 let goes_on = |live: &BackendLive| drain.is_none_or(|number| live.drain_number() == number);
                 held_until(live, when, goes_on).await.map(|live| Self::Backend { live, drain })
@@ -172,7 +190,8 @@ impl Worker {
         self.accepted.set(number + 1);
         self.metrics.connections.inc();
         let switch = Rc::new(Switch::default());
-        let entry = Entry { switch: Rc::clone(&switch), listener: Arc::clone(&shared.room) };
+        let listener = Arc::clone(&shared.room);
+        let entry = Entry { switch: Rc::clone(&switch), listener, generation: shared.generation.number };
         self.live.borrow_mut().insert(number, entry);
         let generation = Arc::clone(&shared.generation);
         generation.open.fetch_add(1, Ordering::Relaxed);

@@ -138,3 +138,28 @@ async fn a_removed_backend_drains() {
     next.finish().await;
     next.rest().await;
 }
+
+/// Past configurations that may have connections (docs/operations.md).
+const PAST_GENERATIONS: usize = 64;
+
+#[tokio::test]
+async fn connections_of_the_oldest_of_too_many_configurations_drain() {
+    let world = World::of(Mode::Passthrough).plain().runtime("workers: 2, drain_timeout: 2s").start().await;
+    let mut held = Vec::new();
+    for _ in 0..=PAST_GENERATIONS {
+        let mut stream = world.connect().await;
+        echoes(&mut stream).await;
+        held.push(stream);
+        assert!(world.weir.records().is_empty(), "none has ended yet");
+        reload_with(&world.weir, |text| text).await;
+    }
+    let (bytes, _) = held.remove(0).rest().await;
+    assert!(bytes.is_empty());
+    let record = world.weir.only_record().await;
+    record.ended("drained", "weir");
+    assert_eq!(record.number("generation"), 1);
+    for stream in &mut held {
+        echoes(stream).await;
+    }
+    drop(held);
+}

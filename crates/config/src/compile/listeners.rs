@@ -1,12 +1,13 @@
 //! Listeners: addresses, deadlines and ceilings, and the default pool. What their routes need is in `modes`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use weir_core::pool::Pool;
 use weir_core::route::{Ambiguous, Match, Table};
 use weir_core::socket::Options;
 use weir_metrics::Metrics;
-use weir_router::plan::{self, Address, Peek, Route};
+use weir_router::plan::{self, Address, Destination, ListenerSettings, Peek, Route};
 
 use super::deadline::refuse_zero;
 use super::known::Known;
@@ -32,7 +33,8 @@ pub(super) struct ListenerDraft {
     timeouts: plan::Timeouts,
     max_connections: usize,
     pending: usize,
-    tcp: plan::Tcp,
+    options: Options,
+    backlog: u32,
 }
 
 impl ListenerDraft {
@@ -42,26 +44,34 @@ impl ListenerDraft {
         pools: &[Arc<Pool>],
         metrics: &Arc<Metrics>,
     ) -> Result<plan::Listener, Vec<Ambiguous>> {
-        // Drafts hold numbers of this very list.
-        let route = |draft: RouteDraft| {
-            let pool = Arc::clone(pools.get(draft.pool)?);
-            Some(Arc::new(Route { mode: draft.mode, pool }))
+        let settings = Arc::new(ListenerSettings {
+            timeouts: self.timeouts,
+            options: self.options,
+            metrics: Arc::new(metrics.listener(&self.name)),
+        });
+        let mut destinations: HashMap<usize, Arc<Destination>> = HashMap::new();
+        let mut route = |draft: RouteDraft| {
+            // Drafts hold numbers of this very list.
+            let pool = pools.get(draft.pool)?;
+            let destination = destinations.entry(draft.pool).or_insert_with(|| {
+                Arc::new(Destination { pool: Arc::clone(pool), settings: Arc::clone(&settings) })
+            });
+            Some(Arc::new(Route { mode: draft.mode, destination: Arc::clone(destination) }))
         };
-        let default = self.default.and_then(route);
+        let default = self.default.and_then(&mut route);
         let routes =
             self.routes.into_iter().filter_map(|(conditions, draft)| Some((conditions, route(draft)?)));
         Ok(plan::Listener {
             routes: Table::build(routes.collect())?,
             default,
-            metrics: Arc::new(metrics.listener(&self.name)),
+            settings,
             name: self.name.into(),
             addresses: self.addresses,
             mode: self.mode,
             peek: self.peek,
-            timeouts: self.timeouts,
             max_connections: self.max_connections,
             pending: self.pending,
-            tcp: self.tcp,
+            backlog: self.backlog,
         })
     }
 }
@@ -102,6 +112,7 @@ fn draft_listener(
     unspoken::warn(room, place, listener, known);
     refuse_no_way(&mut room.report, place, listener);
     let (max_connections, pending, ceiling) = limits(&mut room.report, &place.key("limits"), listener);
+    let (options, backlog) = tcp(&mut room.report, &place.key("tcp"), listener);
     let non_tls = listener.non_tls.unwrap_or(defaults::NON_TLS) == NonTls::Allow;
     ListenerDraft {
         name,
@@ -117,7 +128,8 @@ fn draft_listener(
         timeouts: timeouts(&mut room.report, &place.key("timeouts"), listener),
         max_connections,
         pending,
-        tcp: tcp(&mut room.report, &place.key("tcp"), listener),
+        options,
+        backlog,
     }
 }
 
@@ -253,7 +265,7 @@ fn limits(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listene
     (max_connections, pending, usize::try_from(hello.0).unwrap_or(usize::MAX))
 }
 
-fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> plan::Tcp {
+fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> (Options, u32) {
     let written = listener.tcp.clone().unwrap_or_default();
     let backlog = written.backlog.unwrap_or(defaults::BACKLOG);
     if backlog == 0 {
@@ -269,14 +281,12 @@ fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) 
     };
     let keepalive = written.keepalive.unwrap_or(defaults::KEEPALIVE);
     let user_timeout = written.user_timeout.unwrap_or(defaults::USER_TIMEOUT);
-    plan::Tcp {
-        options: Options {
-            nodelay: written.nodelay.unwrap_or(defaults::NODELAY),
-            keepalive: time("keepalive", keepalive),
-            user_timeout: time("user_timeout", user_timeout),
-        },
-        backlog,
-    }
+    let options = Options {
+        nodelay: written.nodelay.unwrap_or(defaults::NODELAY),
+        keepalive: time("keepalive", keepalive),
+        user_timeout: time("user_timeout", user_timeout),
+    };
+    (options, backlog)
 }
 
 /// Entries of a listener's table: each name of a route with each of its networks. A hundred times what 10,000 routes

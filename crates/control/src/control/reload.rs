@@ -16,7 +16,7 @@ use weir_config::{Diagnostic, Difference, Rejected};
 use weir_core::pool::{Live, Pool, Reason};
 use weir_metrics::Metrics;
 use weir_router::bind::{self, BindError, Socket};
-use weir_router::node::Phase;
+use weir_router::node::{PAST_GENERATIONS, Phase};
 use weir_router::plan::Plan;
 use weir_router::worker::Whose;
 
@@ -126,6 +126,14 @@ impl Control {
         self.orders.leave(&dropped.addresses).await;
         for room in dropped.listeners {
             self.orders.close(&Whose::Listener(room), plan.runtime.drain_timeout).await;
+        }
+        for past in self.node.outdated() {
+            tracing::warn!(
+                generation = past.number,
+                most = PAST_GENERATIONS,
+                "too many past generations have connections: those of the oldest drain"
+            );
+            self.orders.close(&Whose::Generation(past), plan.runtime.drain_timeout).await;
         }
         self.retire(&before, &plan).await;
         (self.apply)(&plan, &self.node);

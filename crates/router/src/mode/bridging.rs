@@ -24,7 +24,7 @@ use weir_tls::{AsClient, Reason};
 pub fn bridging<'a>(
     client: TcpStream,
     ahead: Vec<u8>,
-    tls: &'a ClientTls,
+    tls: ClientTls,
     mut road: Road<'a>,
     record: &'a mut Record,
 ) -> impl Future<Output = Result<Finished, ConnError>> {
@@ -35,7 +35,7 @@ pub fn bridging<'a>(
         let wish = Wish {
             sni: road.hello.as_ref().and_then(|h| h.sni.as_deref()),
             alpn: secured.alpn.as_deref(),
-            metrics: &road.listener.metrics,
+            metrics: &road.destination.settings.metrics,
             memory: &road.worker.memory,
         };
         let mut reached = road

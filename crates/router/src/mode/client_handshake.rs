@@ -19,7 +19,8 @@ pub(super) struct Secured {
 }
 
 impl Road<'_> {
-    /// Finishes the handshake with the client. No backend is dialled before: half-open clients cost them nothing.
+    /// Finishes the handshake with the client. No backend is dialled before: half-open clients cost them nothing. The
+    /// profile is given back: it may have thousands of certificates, and the connection may outlive many reloads.
     ///
     /// # Errors
     /// The handshake failed, took too long, or nothing answers to the name. The client has been told.
@@ -27,7 +28,7 @@ impl Road<'_> {
         &mut self,
         client: TcpStream,
         ahead: Vec<u8>,
-        tls: &plan::ClientTls,
+        tls: plan::ClientTls,
         record: &mut Record,
     ) -> Result<Secured, ConnError> {
         if let Some(reason) = self.hello.as_deref().and_then(|hello| tls.refuses(hello)) {
@@ -40,7 +41,7 @@ impl Road<'_> {
         }
         let started = Instant::now();
         let handshake = tls.profile.accept(client, ahead, &self.worker.memory.tls);
-        let handshake = pin!(timeout(self.listener.timeouts.handshake, handshake));
+        let handshake = pin!(timeout(self.destination.settings.timeouts.handshake, handshake));
         match self.switch.race(handshake).await? {
             Ok(Ok((stream, session))) => {
                 let alpn = session.alpn.clone();
@@ -54,14 +55,14 @@ impl Road<'_> {
                 Err(self.failed(reason, alert))
             }
             Err(_elapsed) => {
-                self.listener.metrics.handshake_failed("client", Reason::Timeout.label(), None);
+                self.destination.settings.metrics.handshake_failed("client", Reason::Timeout.label(), None);
                 Err(ConnError::ClientTlsTimeout)
             }
         }
     }
 
     fn failed(&self, reason: Reason, alert: Option<&'static str>) -> ConnError {
-        self.listener.metrics.handshake_failed("client", reason.label(), alert);
+        self.destination.settings.metrics.handshake_failed("client", reason.label(), alert);
         ConnError::ClientTls { reason, alert }
     }
 }

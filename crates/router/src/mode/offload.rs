@@ -19,16 +19,17 @@ use weir_core::relay::{Wire, relay};
 pub fn offload<'a>(
     client: TcpStream,
     ahead: Vec<u8>,
-    tls: &'a ClientTls,
+    tls: ClientTls,
     mut road: Road<'a>,
     record: &'a mut Record,
 ) -> impl Future<Output = Result<Finished, ConnError>> {
     async move {
         // Boxed: an idle connection must not carry the size of a handshake.
+        let truncation = tls.truncation;
         let mut client = Box::pin(road.secure_client(client, ahead, tls, record)).await?.stream;
         let mut reached =
             road.reach(&mut road.dialling(), client.tcp(), record, async |stream, _| Ok(stream)).await?;
-        let terms = road.terms(tls.truncation.into());
+        let terms = road.terms(truncation.into());
         let end = relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await;
         end.map_err(|error| told_by_alert(error, Side::Client, &client))
     }

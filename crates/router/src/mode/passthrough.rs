@@ -24,7 +24,7 @@ pub fn passthrough<'a>(
     record: &'a mut Record,
 ) -> impl Future<Output = Result<Finished, ConnError>> {
     road.finished();
-    let settings = &road.route.pool.settings;
+    let settings = &road.destination.pool.settings;
     let replay = match &road.hello {
         Some(hello) if hello.may_be_replayed(ahead.len()) => settings.hello_replay,
         _ => HelloReplay::Never,
@@ -60,7 +60,7 @@ pub fn passthrough<'a>(
                 }
                 Err(_none_left) => return unanswered.silence.pass_on(client, &road.worker.memory).await,
             };
-            road.route.pool.metrics.replays.inc();
+            road.destination.pool.metrics.replays.inc();
             (reached, ahead) = (other, unanswered.ahead);
         }
     }

@@ -1,7 +1,7 @@
 //! What every mode knows of its connection; reaching a backend, and the terms of the relay.
 
+use crate::plan::Destination;
 use crate::plan::Truncation;
-use crate::plan::{Listener, Route};
 use crate::worker::Worker;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
@@ -21,10 +21,8 @@ use weir_tls::Side as TlsSide;
 /// What every mode needs to know of a connection that has found its route.
 #[derive(Debug)]
 pub struct Road<'a> {
-    /// Deadlines, socket options, counters.
-    pub listener: &'a Listener,
-    /// Mode and pool.
-    pub route: &'a Route,
+    /// The pool, deadlines, socket options, counters.
+    pub destination: &'a Destination,
     /// Where the client is.
     pub client: SocketAddr,
     /// Ends the connection from outside.
@@ -42,8 +40,8 @@ impl Road<'_> {
     pub(super) fn dialling(&self) -> Dialling<'_> {
         let asker =
             Asker { source: self.client.ip(), sni: self.hello.as_ref().and_then(|h| h.sni.as_deref()) };
-        let options = &self.listener.tcp.options;
-        Dialling::new(&self.route.pool, asker, self.listener.timeouts.connect, options, &self.worker.cursors)
+        let Destination { pool, settings } = self.destination;
+        Dialling::new(pool, asker, settings.timeouts.connect, &settings.options, &self.worker.cursors)
     }
 
     /// Reaches a backend, by whatever `secure` makes of the bare connection. Where that fails the client gets a
@@ -82,15 +80,15 @@ impl Road<'_> {
 
     /// How the relay behaves.
     pub(super) fn terms(&self, client_truncation: OnTruncation) -> Terms<'_> {
-        let options = &self.listener.tcp.options;
+        let settings = &self.destination.settings;
         let rules = Rules {
-            idle: self.listener.timeouts.idle,
-            half_closed: self.listener.timeouts.half_closed,
+            idle: settings.timeouts.idle,
+            half_closed: settings.timeouts.half_closed,
             client_truncation,
             // Only bridging has TLS there, and passes it on as it is.
             backend_truncation: OnTruncation::PassOn,
         };
-        Terms { rules, options, memory: &self.worker.memory, switch: self.switch }
+        Terms { rules, options: &settings.options, memory: &self.worker.memory, switch: self.switch }
     }
 }
 

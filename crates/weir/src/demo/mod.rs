@@ -118,8 +118,8 @@ fn live_line(running: &Running) -> Result<()> {
         .listeners
         .iter()
         .map(|l| {
-            let (opened, active) = l.metrics.connections();
-            let bytes = l.metrics.up.get() + l.metrics.down.get();
+            let (opened, active) = l.settings.metrics.connections();
+            let bytes = l.settings.metrics.up.get() + l.settings.metrics.down.get();
             format!("{} {opened} ({active} open, {bytes} B)", l.name)
         })
         .collect();

@@ -201,14 +201,14 @@ impl<'p> Sight<'p> {
             mode: route.map_or(listener.mode, |route| route.mode.label()),
             peeked: listener.peek.is_some(),
             route: matched.map(|index| self.line(index)),
-            pool: route.map(|route| Destination::of(&route.pool, hello, source)),
+            pool: route.map(|route| Destination::of(&route.destination.pool, hello, source)),
             refused: match route {
                 Some(route) => refused_by_profile(&route.mode, hello),
                 None => Some(refused(&ConnError::NoRoute, "no route matches, and there is no default_pool")),
             },
             lost,
             name_differs,
-            default_pool: listener.default.as_ref().map(|default| Arc::clone(&default.pool.name)),
+            default_pool: listener.default.as_ref().map(|default| Arc::clone(&default.destination.pool.name)),
         }
     }
 
@@ -220,7 +220,7 @@ impl<'p> Sight<'p> {
             .filter(|(_, (_, why))| **why != Verdict::Matched && (all || **why != Verdict::NameDiffers))
             .map(|(index, (route, why))| Lost {
                 route: self.line(index),
-                pool: Arc::clone(&route.pool.name),
+                pool: Arc::clone(&route.destination.pool.name),
                 why: *why,
             });
         (lost.collect(), if all { 0 } else { others })
