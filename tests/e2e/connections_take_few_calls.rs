@@ -34,7 +34,9 @@ async fn calls_of(mode: Mode) -> usize {
 
 #[tokio::test]
 async fn in_each_mode() {
-    for (mode, most) in [(Mode::Passthrough, 31), (Mode::Offload, 27), (Mode::Bridging, 31)] {
+    // A backend in the range of outgoing ports, as here, may be the connection itself: that costs a getsockname, and in a
+    // debug build an fcntl.
+    for (mode, most) in [(Mode::Passthrough, 33), (Mode::Offload, 29), (Mode::Bridging, 33)] {
         let calls = calls_of(mode).await;
         assert!(calls <= most, "{mode:?}: {calls} calls a connection, at most {most}");
     }
