@@ -50,7 +50,7 @@ pub fn bridging<'a>(
             && let Some(alert) = reached.stream.0.refused_by(&road.worker.memory.tls)
         {
             // Counted as done before, since weir's side of it was.
-            road.listener.metrics.handshake_failed("backend", Reason::Alert.label(), Some(alert));
+            road.destination.settings.metrics.handshake_failed("backend", Reason::Alert.label(), Some(alert));
             let clients_name = true; // Not the backend's own fault, whoever chose the name.
             return Err(ConnectError::Tls { reason: Reason::Alert, alert: Some(alert), clients_name }.into());
         }
