@@ -206,7 +206,7 @@ fn a_required_key_with_nothing_behind_it_is_missing() {
         ("- name: edge", "- name: null", "this listener has no `name`"),
         ("address: \"127.0.0.1:8443\"", "address: ~", "has no `address`"),
         ("- name: plain\n", "- name:\n", "this pool has no `name`"),
-        ("key: a.key", "key: null", "this certificate has no `key`"),
+        ("cert: a.pem", "cert: null", "this certificate has no `cert`"),
         ("address: \"127.0.0.1:9444\"", "address: null", "this backend has no `address`"),
         ("pool: plain", "pool:", "this route has no `pool`"),
         ("backends: [\"127.0.0.1:9080\"]", "backends:", "is empty"),
@@ -504,4 +504,18 @@ fn the_configuration_in_force_is_shown_with_its_variables() {
     assert_eq!(shown["pools"][1]["backends"][0], "${HOST:-x}:9080");
     assert_eq!(shown["runtime"]["drain_timeout"], "${TIME}");
     assert_eq!(shown["pools"][0]["balance"], "round_robin", "defaults are written out");
+}
+
+#[test]
+fn a_key_may_stand_in_the_file_of_its_certificate() {
+    let folder = Folder::with_certificate("a", &["www.example.com"]);
+    let read = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
+    folder.write("both.pem", &format!("{}{}", read("a.pem"), read("a.key")));
+    let left_out = |file: &str| GOOD.replace("{cert: a.pem, key: a.key}", &format!("{{cert: {file}}}"));
+    assert_eq!(errors(&folder, &left_out("both.pem")), Vec::<String>::new());
+    let found = errors(&folder, &left_out("a.pem"));
+    assert!(
+        found[0].contains("has no private key") && found[0].contains("name its file in `key`"),
+        "{found:?}"
+    );
 }

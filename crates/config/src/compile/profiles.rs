@@ -85,8 +85,10 @@ pub(super) fn build(room: &mut Room<'_>, place: &Place<'_>, profile: &schema::Pr
             for error in errors {
                 // weir-tls counts the pairs it was given; incomplete ones were left out before.
                 let entry = files.get(error.entry).map_or(0, |(index, _)| *index);
-                let refused =
-                    room.report.error(&list.index(entry).key(error.file.label()), error.to_string());
+                let element = list.index(entry);
+                let left_out = profile.certificates.get(entry).is_some_and(|written| written.key.is_none());
+                let key = if left_out { "cert" } else { error.file.label() };
+                let refused = room.report.error(&element.key(key), error.to_string());
                 if !error.hint().is_empty() {
                     refused.hint(error.hint());
                 }
@@ -128,12 +130,15 @@ fn certificate_files(
     let mut files = Vec::new();
     for (index, certificate) in profile.certificates.iter().enumerate() {
         let element = list.index(index);
-        for (key, value) in [("cert", &certificate.cert), ("key", &certificate.key)] {
-            if value.is_none() && !room.report.mentions(&element.key(key)) {
-                room.report.error(&element, format!("this certificate has no `{key}`"));
-            }
+        if certificate.cert.is_none() && !room.report.mentions(&element.key("cert")) {
+            room.report.error(&element, "this certificate has no `cert`");
         }
-        if let (Some(cert), Some(key)) = (&certificate.cert, &certificate.key) {
+        // A key that was refused is no key that was left out.
+        if certificate.key.is_none() && room.report.mentions(&element.key("key")) {
+            continue;
+        }
+        if let Some(cert) = &certificate.cert {
+            let key = certificate.key.as_ref().unwrap_or(cert);
             // The whole entry stands in one file: anchors do not reach into others.
             let folder = room.report.folder(&element);
             files.push((index, CertificateFiles { cert: folder.join(cert), key: folder.join(key) }));

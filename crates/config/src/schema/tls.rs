@@ -55,11 +55,11 @@ pub struct Profile {
 /// One certificate with its key.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["cert", "key"]))]
+#[schemars(extend("required" = ["cert"]))]
 pub struct Certificate {
     /// PEM file: the certificate, then its chain.
     pub cert: Option<String>,
-    /// PEM file: the private key, in PKCS#8, PKCS#1 or SEC1.
+    /// PEM file: the private key, in PKCS#8, PKCS#1 or SEC1. Left out where it stands in the file of `cert`.
     pub key: Option<String>,
     /// OCSP response to staple.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -93,6 +93,7 @@ fn has(bytes: &[u8], text: &[u8]) -> bool {
     bytes.windows(text.len()).any(|window| window == text)
 }
 
+pub(super) const NO_KEY_BESIDE: &str = "name its file in `key`, or put the key into this one";
 pub(super) const NO_CERTIFICATE: &str =
     "a certificate stands between -----BEGIN CERTIFICATE----- and -----END CERTIFICATE-----";
 

@@ -91,7 +91,12 @@ fn load(
     let at_cert = |problem| CertificateError::new(entry, CertificateFile::Cert, &files.cert, problem);
     let at_key = |problem| CertificateError::new(entry, CertificateFile::Key, &files.key, problem);
     let chain = read_chain(&files.cert).map_err(at_cert);
-    let key = files::private_key(&files.key).map_err(at_key);
+    let key = files::private_key(&files.key).map_err(|problem| match problem {
+        CertificateProblem::NoKey { .. } if files.key == files.cert => {
+            at_key(CertificateProblem::NoKey { hint: files::NO_KEY_BESIDE })
+        }
+        other => at_key(other),
+    });
     let ((chain, facts), (key, mode)) = match (chain, key) {
         (Ok(chain), Ok(key)) => (chain, key),
         (chain, key) => return Err([chain.err(), key.err()].into_iter().flatten().collect()),
