@@ -2,7 +2,9 @@
 //! that does not destroy it on the way.
 
 use crate::memory::Memory;
+use crate::stop::Switch;
 use std::io;
+use std::pin::pin;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
@@ -35,29 +37,29 @@ impl Alert {
     }
 }
 
-/// Sends the alert and closes. What the client still sends is discarded for at most a second: closing with
-/// unread input would send a reset, and a reset can overtake the alert (RFC 2525 §2.17).
+/// Sends the alert and closes. What the client still sends is discarded for at most a second, or until the switch is
+/// thrown: closing with unread input would send a reset, and a reset can overtake the alert (RFC 2525 §2.17).
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection at once.
-pub async fn refuse(mut client: TcpStream, alert: Alert, memory: &Memory) {
+pub async fn refuse(mut client: TcpStream, alert: Alert, memory: &Memory, switch: &Switch) {
     let record = [21, 3, 3, 0, 2, 2, alert.code()];
     let farewell = async {
         client.write_all(&record).await?;
         linger(&mut client, memory).await
     };
     // Whatever goes wrong now is the client's loss alone; the outcome is settled already.
-    if let Ok(Err(error)) = timeout(FAREWELL, farewell).await {
+    if let Ok(Ok(Err(error))) = switch.race(pin!(timeout(FAREWELL, farewell))).await {
         tracing::debug!(%error, "a refused client went away");
     }
 }
 
-/// Half-closes and discards what still comes, up to a second or [`DISCARD_MAX`] bytes.
+/// Half-closes and discards what still comes, up to a second or [`DISCARD_MAX`] bytes, or until the switch is thrown.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection at once.
-pub async fn close_gently(mut client: TcpStream, memory: &Memory) {
-    if let Ok(Err(error)) = timeout(FAREWELL, linger(&mut client, memory)).await {
+pub async fn close_gently(mut client: TcpStream, memory: &Memory, switch: &Switch) {
+    if let Ok(Ok(Err(error))) = switch.race(pin!(timeout(FAREWELL, linger(&mut client, memory)))).await {
         tracing::debug!(%error, "a refused client went away");
     }
 }
@@ -78,3 +80,35 @@ async fn linger(client: &mut TcpStream, memory: &Memory) -> io::Result<()> {
 const FAREWELL: Duration = Duration::from_secs(1);
 /// Most bytes discarded for its sake: one hello at the largest, or a window of data already under way.
 const DISCARD_MAX: usize = 256 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::Budget;
+    use crate::stop::Stop;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
+    use tokio::time::{Instant, sleep};
+    use weir_metrics::Metrics;
+
+    #[tokio::test]
+    async fn a_client_that_is_refused_hears_why_and_does_not_outlive_the_switch() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (front, _) = listener.accept().await.unwrap();
+        let metrics = Metrics::new("0", "r", "c").unwrap();
+        let memory = Memory::new(Budget { pipes: 0 }, metrics.worker(0));
+        let switch = Switch::default();
+        let begun = Instant::now();
+        let talk = async {
+            let mut alert = [0; 7];
+            client.read_exact(&mut alert).await.unwrap();
+            assert_eq!(alert, [21, 3, 3, 0, 2, 2, 112]);
+            // It keeps its side open: it would be waited for.
+            sleep(Duration::from_millis(50)).await;
+            switch.throw(Stop::Drained);
+        };
+        tokio::join!(refuse(front, Alert::UnrecognizedName, &memory, &switch), talk);
+        assert!(begun.elapsed() < FAREWELL / 2, "{:?}", begun.elapsed());
+    }
+}

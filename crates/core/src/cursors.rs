@@ -45,8 +45,8 @@ enum Rotation {
     Keyed(Option<Bound>),
 }
 
-/// Places lost to other workers in one pick: more only when a pool is at all its caps, and then it has none.
-const RACES: usize = 8;
+/// Times that all candidates are gone through in one pick: a place that was lost may be free again by then.
+const ROUNDS: usize = 3;
 
 impl Cursors {
     /// Cursors with this source of chance, for whoever wants to see the same again.
@@ -57,17 +57,15 @@ impl Cursors {
     /// Picks a backend that may take a connection and is not in `tried`, and takes a place at it.
     pub fn pick(&mut self, pool: &Pool, asker: &Asker<'_>, tried: &[Arc<Live>]) -> Option<Reserved> {
         let members = pool.members();
-        let mut lost: Vec<Arc<Live>> = Vec::new();
-        for _ in 0..RACES {
-            let backend = self.next(pool, &members, asker, &|live| {
-                tried.iter().chain(&lost).any(|other| Arc::ptr_eq(other, live))
-            })?;
-            match backend.reserve() {
-                Some(reserved) => return Some(reserved),
-                None => lost.push(Arc::clone(&backend.live)),
-            }
-        }
-        None
+        let mut next = |lost: &[&Arc<Backend>]| {
+            self.next(pool, &members, asker, &|live| {
+                tried
+                    .iter()
+                    .chain(lost.iter().map(|backend| &backend.live))
+                    .any(|other| Arc::ptr_eq(other, live))
+            })
+        };
+        first_free(&mut next, |backend| backend.reserve())
     }
 
     /// Every backend in the order in which they would be tried: each is left out once it has been picked.
@@ -125,6 +123,28 @@ impl Cursors {
             tier.backends.get(number?)
         })
     }
+}
+
+/// The first place to be had at one of the candidates that `next` gives, which leaves those out where a place has just
+/// been lost to another worker. However many are lost, the next candidate is tried, and where none is left all of them are
+/// once more: their connections come and go.
+fn first_free<B: Copy, P>(
+    next: &mut dyn FnMut(&[B]) -> Option<B>,
+    mut reserve: impl FnMut(B) -> Option<P>,
+) -> Option<P> {
+    for _ in 0..ROUNDS {
+        let mut lost = Vec::new();
+        while let Some(candidate) = next(&lost) {
+            if let Some(place) = reserve(candidate) {
+                return Some(place);
+            }
+            lost.push(candidate);
+        }
+        if lost.is_empty() {
+            return None;
+        }
+    }
+    None
 }
 
 impl Cursor {
@@ -189,5 +209,41 @@ impl Candidates for View<'_> {
 
     fn share(&self, number: usize) -> Share {
         self.backend(number).map_or(Share::WHOLE, |b| b.share(self.pool.settings.slow_start))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The lowest number of `candidates` that is not left out.
+    fn lowest(candidates: u32) -> impl FnMut(&[u32]) -> Option<u32> {
+        move |lost| (0..candidates).find(|candidate| !lost.contains(candidate))
+    }
+
+    #[test]
+    fn however_many_places_are_lost_the_last_candidate_is_tried() {
+        assert_eq!(first_free(&mut lowest(40), |n| (n == 39).then_some(n)), Some(39));
+    }
+
+    #[test]
+    fn a_place_that_is_free_again_is_found() {
+        let mut tries = 0;
+        let reserve = |n| {
+            tries += 1;
+            (tries > 3).then_some(n)
+        };
+        assert_eq!(first_free(&mut lowest(2), reserve), Some(1));
+    }
+
+    #[test]
+    fn it_ends_where_all_are_lost_again_and_again() {
+        let mut tries = 0;
+        let reserve = |_| {
+            tries += 1;
+            None::<u32>
+        };
+        assert_eq!(first_free(&mut lowest(5), reserve), None);
+        assert_eq!(tries, 5 * ROUNDS);
     }
 }

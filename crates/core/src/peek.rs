@@ -66,6 +66,7 @@ async fn read_hello(
     segments: &mut u32,
 ) -> Result<Box<Hello>, ConnError> {
     let mut assembler = Assembler::new(ceiling);
+    let mut counted = None;
     loop {
         match memory.read(client, assembler.raw_ceiling(), |new| bytes.extend_from_slice(new)).await {
             Ok((0, ())) => return Err(ConnError::ClientGone(How::Fin)),
@@ -73,7 +74,11 @@ async fn read_hello(
             Err(_) => return Err(ConnError::ClientGone(How::Rst)),
         }
         match assembler.advance(bytes) {
-            Progress::Partial => {}
+            // What a slow hello keeps waits as other bytes do: where that is much, the worker's flows keep less.
+            Progress::Partial => {
+                drop(counted.take());
+                counted = Some(memory.tls.ledger.enter(bytes.len()));
+            }
             Progress::Hello(hello) => return Ok(hello),
             Progress::Refused(fault) => return Err(ConnError::Hello(fault)),
         }

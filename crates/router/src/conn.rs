@@ -70,11 +70,15 @@ async fn carry(
         unboxed(accepted);
     let (mut hello, bytes) = match first {
         Ok(first) => first,
-        Err(error) => return refuse(stream, error, None, worker).await,
+        Err(error) => {
+            drop(unfinished); // It has shown what it is.
+            return refuse(stream, error, None, worker, &switch).await;
+        }
     };
     let ip = { client }.ip();
     let Some(route) = listener.choose(hello.as_deref(), ip) else {
-        return refuse(stream, ConnError::NoRoute, hello.as_deref(), worker).await;
+        drop(unfinished);
+        return refuse(stream, ConnError::NoRoute, hello.as_deref(), worker, &switch).await;
     };
     let (mode, destination) = (route.mode.clone(), Arc::clone(&route.destination));
     // Its table of routes must not live as long as the connection, which may see many reloads.
@@ -135,19 +139,21 @@ async fn refuse(
     error: ConnError,
     hello: Option<&Hello>,
     worker: &Worker,
+    switch: &Switch,
 ) -> Result<Finished, ConnError> {
+    let memory = &worker.memory;
     match &error {
         ConnError::NoRoute => match hello {
-            Some(hello) => alert::refuse(client, no_route(hello), &worker.memory).await,
-            None => alert::close_gently(client, &worker.memory).await,
+            Some(hello) => alert::refuse(client, no_route(hello), memory, switch).await,
+            None => alert::close_gently(client, memory, switch).await,
         },
         ConnError::Hello(Fault::BadSni) => {
-            alert::refuse(client, Alert::IllegalParameter, &worker.memory).await
+            alert::refuse(client, Alert::IllegalParameter, memory, switch).await
         }
         ConnError::Hello(Fault::Malformed | Fault::TooLarge) => {
-            alert::refuse(client, Alert::DecodeError, &worker.memory).await;
+            alert::refuse(client, Alert::DecodeError, memory, switch).await;
         }
-        ConnError::Hello(Fault::NotTls) => alert::close_gently(client, &worker.memory).await,
+        ConnError::Hello(Fault::NotTls) => alert::close_gently(client, memory, switch).await,
         _ => drop(client),
     }
     Err(error)

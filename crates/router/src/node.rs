@@ -5,7 +5,7 @@ use crate::crew::Crew;
 use crate::plan::{Address, Listener, Plan};
 use arc_swap::{ArcSwap, Guard};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
@@ -95,6 +95,14 @@ pub struct Room {
     pub name: Arc<str>,
     pub(crate) permits: Permits,
     pub(crate) pending: PendingTotal,
+    returns: AtomicU32,
+}
+
+impl Room {
+    /// Which drain of the listener one that begins now is: another one after each time that it came back.
+    pub fn drain_number(&self) -> u32 {
+        self.returns.load(Ordering::Relaxed)
+    }
 }
 
 /// What the sockets of one listener share, on all workers.
@@ -267,7 +275,8 @@ fn boot(since_1970: Duration, random: u16) -> u128 {
     (since_1970.as_millis() & 0xffff_ffff_ffff) << 80 | u128::from(random) << 64
 }
 
-/// Makes a plan ready to be in force: listeners keep the rooms that they have by their names.
+/// Makes a plan ready to be in force: listeners keep the rooms that they have by their names, and one that comes back
+/// while connections of it live finds the room that holds them.
 fn force(plan: Arc<Plan>, before: &HashMap<Address, Shared>, past: &mut Past) -> InForce {
     let generation = Arc::new(Generation {
         number: plan.generation,
@@ -278,16 +287,23 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, Shared>, past: &mut Past) ->
     let known: HashMap<&str, &Arc<Room>> = before.values().map(|s| (&*s.room.name, &s.room)).collect();
     let mut lanes = HashMap::new();
     for listener in &plan.listeners {
-        let room = match known.get(&*listener.name) {
+        let living = || {
+            let mut of_its_name = past.listeners.iter().rev().filter(|(name, _)| *name == listener.name);
+            let room = of_its_name.find_map(|(_, room)| room.upgrade())?;
+            room.returns.fetch_add(1, Ordering::Relaxed);
+            Some(room)
+        };
+        let room = match known.get(&*listener.name).map(|room| Arc::clone(room)).or_else(living) {
             Some(room) => {
                 room.permits.set_limit(listener.max_connections);
                 room.pending.set_limit(listener.pending);
-                Arc::clone(room)
+                room
             }
             None => Arc::new(Room {
                 name: Arc::clone(&listener.name),
                 permits: Permits::new(listener.max_connections),
                 pending: PendingTotal::new(listener.pending),
+                returns: AtomicU32::new(0),
             }),
         };
         let shared = Shared {
@@ -366,6 +382,30 @@ pub(crate) mod tests {
     fn an_id_holds_start_random_number_worker_and_count() {
         let boot = boot(Duration::from_millis(0x0123_4567_89ab), 0xcdef);
         assert_eq!(boot, 0x0123_4567_89ab_cdef_0000_0000_0000_0000);
+    }
+
+    /// Or it would have its limits twice: for those that it had, and for those that come.
+    #[tokio::test]
+    async fn a_listener_that_is_put_back_has_the_room_that_holds_its_connections() {
+        let metrics = Metrics::new("0", "r", "c").unwrap();
+        let node = Node::new(plan(&metrics, 1, &["edge"]), Arc::clone(&metrics), 1);
+        let room = |node: &Node| Arc::clone(&node.in_force().lanes.values().next().unwrap().room);
+        let connection = room(&node);
+        let permit = connection.permits.try_take().unwrap();
+        let dropped = node.install(plan(&metrics, 2, &[]));
+        assert_eq!(dropped.listeners.len(), 1);
+        let drain = connection.drain_number();
+        node.sweep();
+        node.install(plan(&metrics, 3, &["edge"]));
+        assert!(room(&node).permits.try_take().is_none(), "one of one");
+        assert_ne!(connection.drain_number(), drain, "its drain is over");
+        drop(permit);
+        assert!(room(&node).permits.try_take().is_some());
+        // Without a connection it begins anew.
+        drop((connection, dropped));
+        drop(node.install(plan(&metrics, 4, &[])));
+        node.install(plan(&metrics, 5, &["edge"]));
+        assert_eq!(room(&node).drain_number(), 0);
     }
 
     #[tokio::test]

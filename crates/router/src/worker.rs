@@ -55,8 +55,13 @@ struct Entry {
 pub enum Whose {
     /// All that there are.
     All,
-    /// Those of a listener that is gone.
-    Listener(Arc<Room>),
+    /// Those of a listener that is gone, for as long as it does not come back.
+    Listener {
+        /// Its room.
+        room: Arc<Room>,
+        /// [`Room::drain_number`] as the drain began.
+        drain: u32,
+    },
     /// Those of a plan that is long past.
     Generation(Arc<Generation>),
     /// Those of a backend, for as long as this drain of it goes on, or it fails its checks.
@@ -73,7 +78,9 @@ impl Whose {
     fn has(&self, entry: &Entry) -> bool {
         match self {
             Self::All => true,
-            Self::Listener(room) => Arc::ptr_eq(room, &entry.listener),
+            Self::Listener { room, drain } => {
+                room.drain_number() == *drain && Arc::ptr_eq(room, &entry.listener)
+            }
             Self::Generation(generation) => generation.number == entry.generation,
             Self::Backend { live, drain } => {
                 let goes_on =
@@ -87,7 +94,7 @@ impl Whose {
     fn announce(&self, worker: usize, connections: usize) {
         match self {
             _ if connections == 0 => {}
-            Self::Listener(room) => {
+            Self::Listener { room, .. } => {
                 let listener = &room.name;
                 tracing::info!(%listener, worker, connections, "the listener's drain takes too long: closing what is left");
             }
@@ -119,7 +126,10 @@ impl Whose {
                 sleep_until(when).await;
                 Some(Self::All)
             }
-            Self::Listener(room) => held_until(room, when, |_| true).await.map(Self::Listener),
+            Self::Listener { room, drain } => {
+                let goes_on = |room: &Room| room.drain_number() == drain;
+                held_until(room, when, goes_on).await.map(|room| Self::Listener { room, drain })
+            }
             Self::Generation(generation) => {
                 let has_any = |generation: &Generation| generation.open.load(Ordering::Relaxed) > 0;
                 held_until(generation, when, has_any).await.map(Self::Generation)

@@ -125,7 +125,8 @@ impl Control {
         self.orders.listen(lanes).await;
         self.orders.leave(&dropped.addresses).await;
         for room in dropped.listeners {
-            self.orders.close(&Whose::Listener(room), plan.runtime.drain_timeout).await;
+            let drain = room.drain_number();
+            self.orders.close(&Whose::Listener { room, drain }, plan.runtime.drain_timeout).await;
         }
         for past in self.node.outdated() {
             tracing::warn!(

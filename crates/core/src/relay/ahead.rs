@@ -11,6 +11,7 @@ use crate::memory::Memory;
 use crate::outcome::{Finished, How, Side};
 use crate::pool::HelloReplay;
 use crate::socket;
+use crate::stop::Switch;
 use std::io;
 use tokio::net::TcpStream;
 
@@ -93,10 +94,15 @@ impl Silence {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection at once.
-    pub async fn pass_on(self, client: TcpStream, memory: &Memory) -> Result<Finished, ConnError> {
+    pub async fn pass_on(
+        self,
+        client: TcpStream,
+        memory: &Memory,
+        switch: &Switch,
+    ) -> Result<Finished, ConnError> {
         match self {
             Self::Fin => {
-                alert::close_gently(client, memory).await;
+                alert::close_gently(client, memory, switch).await;
                 Ok(Finished { first: Side::Backend, how: How::Fin })
             }
             Self::Broke(_) => {

@@ -36,7 +36,8 @@ impl Road<'_> {
                 Reason::NoSharedVersion => Alert::ProtocolVersion,
                 _ => Alert::UnrecognizedName,
             };
-            alert::refuse(client, alert, &self.worker.memory).await;
+            self.finished(); // Whatever becomes of it, it is not pending.
+            alert::refuse(client, alert, &self.worker.memory, self.switch).await;
             return Err(self.failed(reason, None));
         }
         let started = Instant::now();
@@ -51,7 +52,8 @@ impl Road<'_> {
             }
             Ok(Err(failed)) => {
                 let (reason, alert) = (failed.error.reason, failed.error.alert_name());
-                alert::close_gently(failed.io, &self.worker.memory).await;
+                self.finished();
+                alert::close_gently(failed.io, &self.worker.memory, self.switch).await;
                 Err(self.failed(reason, alert))
             }
             Err(_elapsed) => {

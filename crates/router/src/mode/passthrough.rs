@@ -58,7 +58,9 @@ pub fn passthrough<'a>(
                     socket::reset(&client);
                     return Err(stopped);
                 }
-                Err(_none_left) => return unanswered.silence.pass_on(client, &road.worker.memory).await,
+                Err(_none_left) => {
+                    return unanswered.silence.pass_on(client, &road.worker.memory, road.switch).await;
+                }
             };
             road.destination.pool.metrics.replays.inc();
             (reached, ahead) = (other, unanswered.ahead);

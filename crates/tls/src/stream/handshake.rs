@@ -36,6 +36,8 @@ pub(crate) async fn handshake<S: Side, IO: Transport>(
 impl<S: Side, IO: Transport> TlsStream<S, IO> {
     fn poll_handshake(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<io::Result<()>> {
         loop {
+            // What a handshake keeps while it waits counts as what other streams keep: it may be up to 64 KiB.
+            self.counted_part = None;
             self.work_through_the_handshake()?;
             let common = self.side.common();
             if !common.is_handshaking() {
@@ -53,7 +55,12 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             let mut room = scratch.borrow();
             // No more than this: what comes behind the handshake is kept until there is a backend to take it.
             let mut buf = ReadBuf::new(room.get_mut(..ONE_RECORD).unwrap_or_default());
-            ready!(Pin::new(&mut self.io).poll_read(cx, &mut buf))?;
+            let read = Pin::new(&mut self.io).poll_read(cx, &mut buf)?;
+            if read.is_pending() {
+                let kept = self.partial.len() + self.early.len() + self.unsent.len();
+                self.counted_part = (kept > 0).then(|| scratch.ledger.enter(kept));
+                return Poll::Pending;
+            }
             if buf.filled().is_empty() || self.reading == Reading::Ended {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }

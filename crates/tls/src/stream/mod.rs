@@ -46,6 +46,8 @@ pub struct TlsStream<S, IO> {
     sent: usize,
     /// Counts them where they are more than an answer.
     counted: Option<Entry>,
+    /// Counts what a handshake keeps while it waits.
+    counted_part: Option<Entry>,
     /// What is to be sent may wait for what is written next: it is a ticket.
     may_wait: bool,
     /// A handshake message of the peer's has been read, and nothing has been sent since that would acknowledge it.
@@ -142,6 +144,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             unsent: Vec::new(),
             sent: 0,
             counted: None,
+            counted_part: None,
             may_wait: false,
             unacknowledged: false,
             reading: Reading::Open,

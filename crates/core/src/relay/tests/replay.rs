@@ -419,7 +419,8 @@ async fn where_no_backend_is_left_the_client_gets_the_end_of_the_last_one() {
             assert_eq!((got.len(), kind(&end)), (0, reset));
             drop(client);
         };
-        let (end, ()) = within(async { tokio::join!(silence.pass_on(front, &rig.memory), talk) }).await;
+        let (end, ()) =
+            within(async { tokio::join!(silence.pass_on(front, &rig.memory, &rig.switch), talk) }).await;
         match silence {
             Silence::Fin => assert_eq!(end.unwrap(), Finished { first: Side::Backend, how: How::Fin }),
             Silence::Broke(_) => assert_reset(&end),
