@@ -30,7 +30,7 @@ fn deaf() -> Stdio {
 
 #[tokio::test]
 async fn every_verb_that_prints_says_so() {
-    let world = World::of(Mode::Passthrough).start().await;
+    let world = World::of(Mode::Passthrough).listener("non_tls: refuse").start().await;
     let folder = tempfile::tempdir().unwrap();
     let file = world.weir.folder().join("weir.yaml").display().to_string();
     let (backend, admin) = (world.backend.addr.to_string(), format!("http://{}", world.weir.admin()));

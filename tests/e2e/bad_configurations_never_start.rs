@@ -75,7 +75,7 @@ async fn numbers_out_of_range_stand_at_their_place() {
     assert_eq!(said.code, Some(1), "{}", said.both());
     for (place, line, hint) in [
         (":8:52", "weight: 65536", "from 0 to 65535"),
-        (":9:17", "slow_start: -1s", "such as 5ms, 5s or 5m"),
+        (":9:17", "slow_start: -1s", "ms, s, m, h or d: such as `5s`"),
         (":10:22", "panic_threshold: 101%", "from 0% to 100%"),
         (":11:34", "max_ejected: 150%", "from 0% to 100%"),
     ] {

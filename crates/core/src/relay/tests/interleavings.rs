@@ -193,9 +193,11 @@ impl Verdicts {
                 certain = true;
             } else if way.sticks() || way.last == Last::Silence {
                 verdicts.deadline = true;
-                // Unless its reset has come with the last of what it says, and is known.
-                if way.last == Last::Reset {
-                    verdicts.broken.push(from);
+                // Unless its end has come with the last of what it says, and is known.
+                match way.last {
+                    Last::Reset => verdicts.broken.push(from),
+                    Last::Truncated => verdicts.truncated.push(from),
+                    Last::Clean | Last::Silence => {}
                 }
             } else if way.last == Last::Reset {
                 verdicts.broken.push(from);
