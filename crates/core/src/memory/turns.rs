@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -16,7 +17,7 @@ use tokio::time::Instant;
 
 /// A flow's place in line, and then its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket(u32);
+pub(crate) struct Ticket(NonZeroU32);
 
 /// Shares a worker's time out among its flows in bulk. [`Turns::conduct`] must run beside them, on the same thread.
 #[derive(Debug)]
@@ -115,7 +116,10 @@ impl Turns {
 
     fn is_in_line(&self, ticket: Ticket) -> bool {
         // The line is in the order of the tickets.
-        self.line.borrow().front().is_some_and(|(first, _)| ticket.0.wrapping_sub(first.0) < u32::MAX / 2)
+        self.line
+            .borrow()
+            .front()
+            .is_some_and(|(first, _)| ticket.0.get().wrapping_sub(first.0.get()) < u32::MAX / 2)
     }
 
     fn grant_next(&self) -> bool {
@@ -134,9 +138,9 @@ impl Turns {
     }
 
     fn draw(&self) -> Ticket {
-        let number = self.drawn.get();
         // Tickets live for a few turns, so those of the same number never meet.
-        self.drawn.set(number.wrapping_add(1));
+        let number = NonZeroU32::new(self.drawn.get().wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
+        self.drawn.set(number.get());
         Ticket(number)
     }
 }

@@ -10,11 +10,14 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Movement {
     last: Instant,
-    looked: Instant,
-    /// What was queued for client and backend at the last look; `None`: not looked at since weir moved bytes.
-    queued: Option<[u32; 2]>,
+    /// Milliseconds from then to the last look.
+    looked: u32,
+    /// What was queued for client and backend at the last look; [`UNSEEN`]: not looked at since weir moved bytes.
+    queued: [u32; 2],
 }
 
+/// More than a send queue holds: Linux counts its bytes in an `int`.
+const UNSEEN: [u32; 2] = [u32::MAX; 2];
 /// The first look is for later ones to be compared with: what was taken before it goes unseen, so it comes early. A part
 /// of the deadline, and at most this long.
 const FIRST: (u32, Duration) = (16, Duration::from_secs(5));
@@ -24,7 +27,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 impl Movement {
     pub(super) fn new(now: Instant) -> Self {
-        Self { last: now, looked: now, queued: None }
+        Self { last: now, looked: 0, queued: UNSEEN }
     }
 
     /// When bytes last moved.
@@ -40,20 +43,22 @@ impl Movement {
     /// When the queues are to be looked at, with a deadline of `limit` after the last movement; `None`: they are empty.
     pub(super) fn next_look(&self, limit: Duration) -> Option<Instant> {
         let (part, longest) = match self.queued {
-            None => FIRST,
-            Some([0, 0]) => return None,
-            Some(_) => OTHERS,
+            UNSEEN => FIRST,
+            [0, 0] => return None,
+            _ => OTHERS,
         };
-        Some(self.looked + (limit / part).clamp(SHORTEST, longest))
+        let looked = self.last + Duration::from_millis(self.looked.into());
+        Some(looked + (limit / part).clamp(SHORTEST, longest))
     }
 
     /// Notes what is queued for client and backend. Less than before is movement.
     pub(super) fn look(&mut self, now: Instant, queued: [usize; 2]) {
-        let queued = queued.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX));
-        if self.queued.is_some_and(|before| queued.iter().zip(before).any(|(now, before)| *now < before)) {
+        let queued = queued.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX - 1));
+        if self.queued != UNSEEN && queued.iter().zip(self.queued).any(|(now, before)| *now < before) {
             self.last = now;
         }
-        (self.looked, self.queued) = (now, Some(queued));
+        self.looked = u32::try_from((now - self.last).as_millis()).unwrap_or(u32::MAX);
+        self.queued = queued;
     }
 }
 

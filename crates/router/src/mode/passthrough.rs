@@ -59,7 +59,9 @@ pub fn passthrough<'a>(
                     return Err(stopped);
                 }
                 Err(_none_left) => {
-                    return unanswered.silence.pass_on(client, &road.worker.memory, road.switch).await;
+                    // Boxed: a connection must not carry the size of its end.
+                    let told = unanswered.silence.pass_on(client, &road.worker.memory, road.switch);
+                    return Box::pin(told).await;
                 }
             };
             road.destination.pool.metrics.replays.inc();
