@@ -324,9 +324,14 @@ impl<'s> Report<'s> {
     /// Keeps the first errors and the first warnings alone.
     fn thin(&mut self) {
         sort(&mut self.found);
-        let (mut errors, mut warnings) = (0_usize, 0_usize);
+        let (mut errors, mut warnings, mut advice) = (0_usize, 0_usize, 0_usize);
         self.found.retain(|one| {
-            let count = if one.severity == Severity::Error { &mut errors } else { &mut warnings };
+            // Advice must not take the place of what an operator has to see.
+            let count = match one.severity {
+                Severity::Error => &mut errors,
+                Severity::Warning if one.advice => &mut advice,
+                Severity::Warning => &mut warnings,
+            };
             *count += 1;
             *count <= MOST_ERRORS
         });

@@ -123,7 +123,7 @@ async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
             if let Some(decided) = take_up(&mut streak, &pool, &backend, &checked, &shared.not_made)
                 && pronounce(&pool, &backend, decided)
             {
-                log.note(checked.result.err().map(|why| why.to_string()));
+                log.note(checked.result.err().map(|why| why.text()));
                 tell_news(&mut log, &pool, &backend);
                 // Once: what begins later, in a panic, begins with a backend that is known to be ill.
                 if !decided && pool.settings.on_unhealthy == OnUnhealthy::Close {
@@ -170,7 +170,7 @@ struct NotMade(Mutex<LogThrottle<String>>);
 impl NotMade {
     fn tell(&self, pool: &Pool, backend: &Backend, why: &Failed) {
         let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.note(why.to_string());
+        log.note(why.text());
         if let Some((checks, why)) = log.take() {
             tracing::warn!(
                 pool = %pool.name, backend = %backend.name, why, checks,
@@ -206,7 +206,7 @@ fn note(backend: &Backend, check: &HealthCheck, checked: &Checked) -> bool {
         None if check.kind.speaks_tls() => (),
         None => live.metrics.looks_away(probe::verdicts()),
     }
-    live.note(Instant::now(), why.map(ToString::to_string))
+    live.note(Instant::now(), why.map(Failed::text))
 }
 
 /// Puts a backend in or out of service. True if that is a change.

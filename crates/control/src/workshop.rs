@@ -36,12 +36,9 @@ pub struct Compiled {
 }
 
 impl Compiled {
-    /// Writes what is odd about it to the log. Of very many warnings the first ones: `check` shows all.
+    /// Writes what is odd about it to the log. Of very many warnings there are the first ones, and how many more.
     pub fn log_warnings(&self) {
-        if let Some(more) = self.warnings.len().checked_sub(WARNINGS).filter(|more| *more > 0) {
-            tracing::warn!(more, "the configuration has more warnings than the log shows; see `weir check`");
-        }
-        for warning in self.warnings.iter().take(WARNINGS) {
+        for warning in &self.warnings {
             let (file, line, key) = (&warning.file, warning.line, &warning.key);
             match warning.is_advice() {
                 true => tracing::debug!(file, line, key, "{}", warning.message),
@@ -50,9 +47,6 @@ impl Compiled {
         }
     }
 }
-
-/// Warnings of one configuration in the log.
-const WARNINGS: usize = 100;
 
 /// Which files a load read, and what they held before. Two looks compare only where they went the same way.
 #[derive(Clone, Debug, Default)]
@@ -98,12 +92,16 @@ impl Workshop {
         (look, compiled)
     }
 
-    /// Has no backend dialled where this plan listens, nor at the admin server, once its sockets are open.
+    /// Has no backend dialled at the admin server, which is bound at the start alone.
+    pub fn admin_listens_on(&self, plan: &Plan) {
+        if let Some(AdminAddress::Tcp(address)) = plan.admin {
+            self.lives.own_addresses.admin(address);
+        }
+    }
+
+    /// Has no backend dialled where this plan listens, once its sockets are open.
     pub fn listens_on(&self, plan: &Plan) {
         let own = &self.lives.own_addresses;
-        if let Some(AdminAddress::Tcp(address)) = plan.admin {
-            own.admin(address);
-        }
         let addresses = plan.listeners.iter().flat_map(|listener| &listener.addresses);
         own.listen(addresses.flat_map(|address| {
             let v4 = address.dual_stack.then(|| (Ipv4Addr::UNSPECIFIED, address.socket.port()).into());

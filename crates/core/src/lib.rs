@@ -28,6 +28,7 @@ pub mod connect;
 pub mod cursors;
 pub mod dialable;
 pub mod error;
+pub mod foreign;
 pub mod hello;
 pub mod limits;
 pub mod lines;

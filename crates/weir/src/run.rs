@@ -140,6 +140,7 @@ impl Running {
         let open_files = resources::raise_open_files();
         let (lanes, admin) = bind(&plan).await?;
         workshop.listens_on(&plan);
+        workshop.admin_listens_on(&plan);
         let allowed = resources::connections_for(open_files, taken(&plan));
         let max_connections = room(&plan, allowed);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());

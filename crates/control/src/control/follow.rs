@@ -1,6 +1,6 @@
 //! Takes what DNS answers.
 
-use super::Control;
+use super::{Control, targets};
 use weir_core::pool::Reason;
 
 impl Control {
@@ -9,8 +9,9 @@ impl Control {
     /// # Cancel safety
     /// Dropping the future may leave an answer out until the next one.
     pub async fn follow_names(&self) {
+        // Answers that came before: those that an earlier run of this, which panicked, had taken and not passed on.
+        let mut changed: Vec<_> = targets(&self.node.plan()).collect();
         loop {
-            let changed = self.names.changed().await;
             let mut checks = self.checks.lock().await;
             let plan = self.node.plan();
             for pool in &plan.pools {
@@ -25,6 +26,8 @@ impl Control {
                 }
             }
             checks.reconcile(&plan.pools);
+            drop(checks);
+            changed = self.names.changed().await;
         }
     }
 }

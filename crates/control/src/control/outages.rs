@@ -1,9 +1,9 @@
 //! Tells of pools without a usable backend, and of their recovery.
 
 use crate::log_throttle::LogThrottle;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use weir_core::pool::Pool;
+use weir_core::pool::{Pool, Reason};
 
 /// What has been told of each pool, by name: it outlives plans, so that a reload repeats nothing.
 #[derive(Debug, Default)]
@@ -20,7 +20,8 @@ impl Outages {
     /// Looks at the pools in force, and tells of what has changed since the last look.
     pub(super) fn look(&mut self, pools: &[Arc<Pool>]) {
         if self.0.len() > pools.len() {
-            self.0.retain(|name, _| pools.iter().any(|pool| pool.name == *name));
+            let names: HashSet<&str> = pools.iter().map(|pool| &*pool.name).collect();
+            self.0.retain(|name, _| names.contains(&**name));
         }
         for pool in pools {
             let out = !pool.can_serve();
@@ -57,7 +58,9 @@ fn tell(pool: &Pool, out: bool, changes: u32) {
     let members = pool.members();
     let backends = members.all().count();
     if out {
-        let why = members.all().find_map(|backend| backend.live.last().failure);
+        // What a check said last is a reason only for those that it has put out of service.
+        let down = members.all().filter(|backend| backend.live.is(Reason::Down));
+        let why = down.filter_map(|backend| backend.live.last().failure).next();
         tracing::warn!(
             pool = %pool.name, backends, why, changes,
             "the pool has no usable backend: its connections end with no_backend"

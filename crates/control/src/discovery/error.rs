@@ -7,6 +7,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use weir_core::foreign::tamed;
 
 /// Why a name could not be resolved.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -130,15 +131,7 @@ impl From<NetError> for ResolveError {
 impl ResolveError {
     /// Its text for people. Some of it may come from the network.
     pub(super) fn text(&self) -> String {
-        let text = self.to_string();
-        text.chars()
-            .take(LONGEST_TEXT)
-            .flat_map(|c| {
-                let plain = !c.is_control() && !is_invisible(c);
-                let (plain, escaped) = if plain { (Some(c), None) } else { (None, Some(c.escape_unicode())) };
-                plain.into_iter().chain(escaped.into_iter().flatten())
-            })
-            .collect()
+        tamed(&self.to_string())
     }
 
     /// True where a server does not know EDNS, or not the version that it was asked with (RFC 6891 §7).
@@ -159,15 +152,9 @@ impl ResolveError {
 }
 
 /// Turns the direction of text, or takes no room in it.
-fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
 const FORMERR: u16 = 1;
 const NOTIMP: u16 = 4;
 const BADVERS: u16 = 16;
-/// As much as anybody reads.
-const LONGEST_TEXT: usize = 300;
 
 #[cfg(test)]
 mod tests {

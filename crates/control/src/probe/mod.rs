@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use weir_core::connect::dial;
 use weir_core::dialable::OwnAddresses;
 use weir_core::error::{ConnectError, is_shortage};
+use weir_core::foreign::tamed;
 use weir_core::pool::{Backend, CheckKind, HealthCheck};
 use weir_core::socket::Options;
 use weir_metrics::Certificate;
@@ -59,6 +60,11 @@ pub enum Failed {
 }
 
 impl Failed {
+    /// Its text for people. Some of it may come from the backend: the names in its certificate, say.
+    pub fn text(&self) -> String {
+        tamed(&self.to_string())
+    }
+
     /// The `result` label of `weir_backend_health_checks_total`.
     pub fn label(&self) -> &'static str {
         match self {

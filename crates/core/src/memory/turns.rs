@@ -24,6 +24,12 @@ pub(crate) struct Ticket(NonZeroU32);
 pub struct Turns {
     /// The flow whose turn it is.
     granted: Cell<Option<Ticket>>,
+    /// How it is woken, where it has waited.
+    holder: RefCell<Option<Waker>>,
+    /// It has moved something in its turn.
+    used: Cell<bool>,
+    /// It had not, at one look, and kept its turn.
+    spared: Cell<bool>,
     /// What is left of the allowance.
     bytes: Cell<usize>,
     /// When the allowance ends; `None` until something of it has been used.
@@ -45,6 +51,9 @@ impl Default for Turns {
     fn default() -> Self {
         Self {
             granted: Cell::default(),
+            holder: RefCell::default(),
+            used: Cell::default(),
+            spared: Cell::default(),
             bytes: Cell::new(BYTES),
             until: Cell::default(),
             line: RefCell::default(),
@@ -61,7 +70,7 @@ impl Turns {
         if ticket.is_some_and(|mine| self.is_in_line(mine)) {
             return Poll::Pending;
         }
-        // A ticket that is neither in line nor granted was granted before a look and not used until after it.
+        // A ticket that is neither in line nor granted was granted, and not used for longer than two looks.
         let has_turn = self.granted.get() == *ticket && (ticket.is_some() || self.line.borrow().is_empty());
         if !self.busy.replace(true) {
             self.begun.notify_one();
@@ -69,7 +78,11 @@ impl Turns {
         if has_turn && self.has_left() {
             *ticket = ticket.or_else(|| Some(self.draw()));
             self.granted.set(*ticket);
+            self.used.set(true);
             return Poll::Ready(());
+        }
+        if has_turn && ticket.is_some() && !self.used.get() {
+            return Poll::Pending; // The allowance ran out before its first step: the next look grants it one.
         }
         let mine = self.draw();
         *ticket = Some(mine);
@@ -103,15 +116,27 @@ impl Turns {
             loop {
                 // The runtime wakes a task that yields after it has looked, and behind all that the look has woken.
                 yield_now().await;
-                self.granted.set(None);
-                self.until.set(None);
-                self.bytes.set(BYTES);
-                if !self.grant_next() {
+                if !self.next_look() {
                     break;
                 }
             }
             self.busy.set(false);
         }
+    }
+
+    /// Grants the turn that follows a look, with a new allowance. False where no flow waits.
+    fn next_look(&self) -> bool {
+        self.until.set(None);
+        self.bytes.set(BYTES);
+        // Tasks that were ready before it may have kept a flow from its turn; one that is gone never uses it.
+        if self.granted.get().is_some() && !self.used.get() && !self.spared.replace(true) {
+            if let Some(waker) = &*self.holder.borrow() {
+                waker.wake_by_ref();
+            }
+            return true;
+        }
+        self.granted.set(None);
+        self.grant_next()
     }
 
     fn is_in_line(&self, ticket: Ticket) -> bool {
@@ -125,7 +150,10 @@ impl Turns {
     fn grant_next(&self) -> bool {
         let Some((ticket, waker)) = self.line.borrow_mut().pop_front() else { return false };
         self.granted.set(Some(ticket));
-        waker.wake();
+        self.used.set(false);
+        self.spared.set(false);
+        waker.wake_by_ref();
+        self.holder.replace(Some(waker));
         true
     }
 
@@ -142,5 +170,69 @@ impl Turns {
         let number = NonZeroU32::new(self.drawn.get().wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
         self.drawn.set(number.get());
         Ticket(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A flow in bulk, as the turns know it.
+    #[derive(Default)]
+    struct Flow(Option<Ticket>);
+
+    impl Flow {
+        fn goes_on(&mut self, turns: &Turns) -> bool {
+            turns.poll_take(&mut self.0, &Context::from_waker(Waker::noop())).is_ready()
+        }
+    }
+
+    /// The first has the whole allowance, the others wait in line.
+    fn in_line(turns: &Turns) -> [Flow; 4] {
+        let mut flows: [Flow; 4] = Default::default();
+        assert!(flows[0].goes_on(turns));
+        turns.spend(BYTES);
+        assert!(flows.iter_mut().all(|flow| !flow.goes_on(turns)));
+        flows
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flow_gives_what_it_does_not_need_to_the_next_in_line() {
+        let turns = Turns::default();
+        let [mut first, mut second, mut third, mut fourth] = in_line(&turns);
+        assert!(turns.next_look());
+        assert!(first.goes_on(&turns) && !second.goes_on(&turns));
+        turns.spend(BYTES / 2);
+        turns.pass_on(&mut first.0);
+        assert!(second.goes_on(&turns) && !third.goes_on(&turns));
+        turns.spend(BYTES / 2);
+        turns.pass_on(&mut second.0);
+        assert!(!third.goes_on(&turns), "nothing is left");
+        assert!(turns.next_look());
+        assert!(third.goes_on(&turns) && !fourth.goes_on(&turns));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_turn_that_could_not_be_used_is_kept_over_a_look() {
+        let turns = Turns::default();
+        let [mut first, mut second, mut third, _] = in_line(&turns);
+        assert!(turns.next_look() && first.goes_on(&turns));
+        turns.pass_on(&mut first.0);
+        // Other tasks ran first, and the runtime looked before the second one came to its turn.
+        assert!(turns.next_look());
+        assert!(!third.goes_on(&turns) && second.goes_on(&turns));
+        turns.pass_on(&mut second.0);
+        // Or they took more time than the allowance has.
+        tokio::time::advance(2 * TIME).await;
+        assert!(!third.goes_on(&turns) && turns.next_look() && third.goes_on(&turns));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flow_that_is_gone_costs_two_looks() {
+        let turns = Turns::default();
+        let [first, second, mut third, _] = in_line(&turns);
+        drop((first, second));
+        let looks = (1..=5).find(|_| turns.next_look() && third.goes_on(&turns));
+        assert_eq!(looks, Some(5), "two for each, and its own");
     }
 }

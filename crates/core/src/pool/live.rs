@@ -3,6 +3,7 @@
 //! A [`Live`] belongs to a pool's name, a backend's name and its address, and outlives plans: a reload that keeps the
 //! backend keeps this. All of it is atomics, or locks that are held for a few instructions.
 
+use crate::foreign::tamed;
 use crate::pick::Share;
 use crate::pool::load::Load;
 use crate::pool::passive::Failures;
@@ -259,7 +260,7 @@ impl Live {
 
     /// Notes that a connection could not be made.
     pub(crate) fn note_dial_failure(&self, now: Instant, why: &dyn Display) {
-        let why = why.to_string();
+        let why = tamed(&why.to_string());
         let mut notes = self.notes();
         let goes_on = notes.dials.as_ref().filter(|dials| now.duration_since(dials.at) <= APART);
         let (since, count) = goes_on.map_or((now, 1), |dials| (dials.since, dials.count.saturating_add(1)));

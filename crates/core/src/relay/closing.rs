@@ -51,7 +51,8 @@ impl Queue {
         use io::ErrorKind as Kind;
         match kind {
             Kind::ConnectionReset | Kind::BrokenPipe | Kind::NotConnected => Self::Refused,
-            Kind::InvalidData => Self::Goes, // Its TLS broke; its socket lives.
+            // Its TLS broke, or its keys are used up; its socket lives.
+            Kind::InvalidData | weir_tls::KEYS_USED_UP => Self::Goes,
             _ => Self::Dropped,
         }
     }

@@ -174,6 +174,11 @@ impl Flow {
         excused
     }
 
+    /// Its destination has been told of the end, which is in the send queue or gone from it.
+    pub(super) fn has_told(&self) -> bool {
+        self.is_done() && !self.excused
+    }
+
     /// [`Self::excuse`] has applied.
     pub(super) fn was_excused(&self) -> bool {
         self.excused

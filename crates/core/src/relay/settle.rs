@@ -106,8 +106,8 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
 
     /// Takes out of the account what the two sides were sent and never get.
     fn take_back(&mut self, client: Queue, backend: Queue) {
-        self.traffic.take_back_down(lost(self.client, client, self.down.is_done()));
-        self.traffic.take_back_up(lost(self.backend, backend, self.up.is_done()));
+        self.traffic.take_back_down(lost(self.client, client, self.down.has_told()));
+        self.traffic.take_back_up(lost(self.backend, backend, self.up.has_told()));
     }
 }
 

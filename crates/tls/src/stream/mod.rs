@@ -181,6 +181,9 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
     /// that wants a certificate: the first thing that it says in the session. Call it once the stream has failed: the
     /// alert may lie behind a reset that a write has met, and is then read here.
     pub fn refused_by(&mut self, scratch: &Scratch) -> Option<&'static str> {
+        if self.side.common().protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+            return None; // Both ends had finished: what comes now is about the session.
+        }
         if self.alert.is_none() && !self.heard {
             let mut context = Context::from_waker(Waker::noop());
             // What it gives beside the alert nobody is left to have.

@@ -100,17 +100,31 @@ impl Write for &Entrance {
 fn one_line(line: &[u8], colours: bool) -> Vec<u8> {
     let body = line.strip_suffix(b"\n").unwrap_or(line);
     let mut text = Vec::with_capacity(line.len() + 1);
-    for byte in body {
+    for (at, byte) in body.iter().enumerate() {
         match byte {
             b'\n' => text.extend_from_slice(b"\n    "),
             b'\t' => text.push(b'\t'),
-            0x1b if colours => text.push(0x1b),
-            0..0x20 | 0x7f => text.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
+            0x1b if colours && body.get(at + 1..).is_some_and(is_colour) => text.push(0x1b),
+            // As JSON escapes it, too: serde_json leaves it as it is.
+            0x7f => text.extend_from_slice(b"\\u007f"),
+            // U+0080 to U+009F: a terminal may take them for an escape character and what follows.
+            0x80..0xa0 if at.checked_sub(1).and_then(|before| body.get(before)) == Some(&0xc2) => {
+                text.pop();
+                text.extend_from_slice(format!("\\u{byte:04x}").as_bytes());
+            }
+            0..0x20 => text.extend_from_slice(format!("\\x{byte:02x}").as_bytes()),
             _ => text.push(*byte),
         }
     }
     text.push(b'\n');
     text
+}
+
+/// What stands behind an escape character is the rest of a colour, as the subscriber writes them: `[`, numbers, `m`.
+fn is_colour(behind: &[u8]) -> bool {
+    let Some(numbers) = behind.strip_prefix(b"[") else { return false };
+    let end = numbers.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b';'));
+    end.and_then(|end| numbers.get(end)) == Some(&b'm')
 }
 
 #[cfg(test)]
@@ -137,6 +151,19 @@ mod tests {
 
     fn lost() -> LostLines {
         Metrics::new("0", "r", "c").unwrap().log_dropped()
+    }
+
+    #[test]
+    fn only_colours_reach_a_terminal() {
+        let line = |text: &str, colours| String::from_utf8(one_line(text.as_bytes(), colours)).unwrap();
+        assert_eq!(line("\x1b[1;31mred\x1b[0m\n", true), "\x1b[1;31mred\x1b[0m\n");
+        assert_eq!(line("a\x1b[2Jb\x1b]0;title\x07\x1b", true), "a\\x1b[2Jb\\x1b]0;title\\x07\\x1b\n");
+        assert_eq!(line("\x1b[1mbold", false), "\\x1b[1mbold\n");
+        assert_eq!(line("a\u{9b}2Jé\u{a0}", true), "a\\u009b2Jé\u{a0}\n");
+        let json: serde_json::Value = serde_json::from_str(&line(r#"{"sni": "a\u007fb"}"#, false)).unwrap();
+        assert_eq!(json["sni"], "a\u{7f}b");
+        let json: serde_json::Value = serde_json::from_str(&line("{\"why\": \"a\u{7f}\u{9b}b\"}", false)).unwrap();
+        assert_eq!(json["why"], "a\u{7f}\u{9b}b");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Builder;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// Where the running weir is.
 #[derive(Clone, Debug, Args)]
@@ -44,6 +44,8 @@ pub(super) struct Client {
     address: Address,
     /// How long a question may take; a change has longer.
     patience: Duration,
+    /// When all questions must have been answered, whatever each of them may take.
+    until: Option<Instant>,
 }
 
 /// What it answered.
@@ -69,12 +71,12 @@ impl Server {
 
 impl Client {
     fn new(address: Address) -> Self {
-        Self { address, patience: ASKING }
+        Self { address, patience: ASKING, until: None }
     }
 
-    /// The same, for callers that wait no longer than this.
+    /// The same, for callers that wait no longer than this for all that they ask.
     pub(super) fn patient_for(self, patience: Duration) -> Self {
-        Self { patience, ..self }
+        Self { until: Some(Instant::now() + patience), ..self }
     }
 
     /// Asks; within ten seconds there is an answer, or within what [`Client::patient_for`] says.
@@ -82,7 +84,8 @@ impl Client {
     /// # Errors
     /// When nobody answers, or what answers is no admin server.
     pub(super) fn get(&self, path: &str) -> Result<Answer> {
-        self.ask(Method::GET, path, None, self.patience)
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        self.ask(Method::GET, path, None, left.unwrap_or(self.patience))
     }
 
     /// Asks for a change; within a minute it is done or refused.
@@ -110,14 +113,17 @@ impl Client {
         let body = body.map(ToString::to_string).unwrap_or_default();
         let request = request.body(Full::new(Bytes::from(body))).context("cannot make the request")?;
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
-        runtime.block_on(async {
+        let answered = runtime.block_on(async {
             match timeout(patience, Box::pin(self.reach(request))).await {
                 Ok(answer) => answer,
                 Err(_elapsed) => {
-                    bail!("no answer from the admin server at {} within {patience:?}", self.address)
+                    bail!("no answer from the admin server at {} in time ({patience:.1?})", self.address)
                 }
             }
-        })
+        });
+        // A name that is being looked up still must not be waited for.
+        runtime.shutdown_background();
+        answered
     }
 
     async fn reach(&self, mut request: Request<Full<Bytes>>) -> Result<Answer> {
