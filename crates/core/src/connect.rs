@@ -99,7 +99,7 @@ impl<'a> Dialling<'a> {
                 }
                 Err(error) => {
                     backend.live.metrics.connection(error.label());
-                    // What this machine lacks is told by the connection's own record.
+                    // A shortage on this machine is told by the connection's own record.
                     if !matches!(error, ConnectError::Local(_)) {
                         backend.live.note_dial_failure(Instant::now(), &error);
                     }
@@ -126,10 +126,10 @@ impl<'a> Dialling<'a> {
     }
 }
 
-/// Opens a TCP connection, but for one to an address that is forbidden or this process's own.
+/// Opens a TCP connection, unless the address is forbidden or this process's own.
 ///
-/// A backend may accept, speak and reset before the answer to the dial has been looked at. That is a connection that was
-/// made: what it said is there to be read, and its reset behind that.
+/// A backend may accept, send bytes and reset before weir sees the result of the dial. Such a connection was made: its
+/// bytes can be read, and the reset comes after them.
 ///
 /// # Errors
 /// Sorted by whose fault it is.
@@ -168,8 +168,8 @@ async fn connect(socket: Socket, address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Whether a connection stood before its error. Not asked for by `SO_ERROR`: that would take the reset of a backend that
-/// has spoken away from the relay, for which the end of what was said would then be a clean one.
+/// Whether a connection was established before its error. `SO_ERROR` is not asked: reading it clears it, and the relay
+/// would then take the reset of a backend that has sent bytes for a clean end.
 fn was_made(stream: &TcpStream) -> io::Result<()> {
     match SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]) {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -184,7 +184,8 @@ fn sorted(error: io::Error, address: SocketAddr) -> ConnectError {
     if no_source { ConnectError::Failed(error) } else { ConnectError::from_dial(error) }
 }
 
-/// Whether this machine has an address to reach this one from. Sends nothing: UDP, whose ports are others.
+/// Whether this machine has an address from which it can reach `address`. Uses UDP, which sends nothing on connect and
+/// whose ports are not those of TCP.
 fn has_source_for(address: SocketAddr) -> bool {
     let any = if address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
     let Ok(socket) = UdpSocket::bind((any, 0)) else { return true };

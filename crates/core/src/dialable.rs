@@ -1,4 +1,4 @@
-//! Which addresses weir never connects to, wherever they come from: those that are no one machine's, and its own.
+//! Which addresses weir never connects to, whatever names them: addresses that belong to no single machine, and its own.
 //!
 //! A connection to an own listener would be accepted, routed and dialled again, until the limits are full; one to the
 //! admin server would give it to strangers.
@@ -51,8 +51,9 @@ pub struct OwnAddresses {
     listeners: ArcSwap<Listening>,
     /// Bound once in a process's life.
     admin: OnceLock<SocketAddr>,
-    /// Where the last dial met a socket that listened: the kernel gives no port away that has one, so that no dial there is
-    /// connected to itself, and none has to ask for its own address. Forgotten at the first failure.
+    /// Whether the last dial to an address found a listening socket. The kernel assigns no outgoing connection a port
+    /// that has a listener, so a dial there cannot connect to itself and need not ask for its local address. The first
+    /// failure clears the entry.
     answering: Box<[AtomicBool]>,
 }
 
@@ -72,7 +73,7 @@ struct System {
     binds_foreign: bool,
 }
 
-/// What remains to be looked at once a connection stands.
+/// What must still be checked once a connection is established.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Doubt {
     /// It may have been connected to itself (RFC 9293 §3.5, simultaneous open).
@@ -103,15 +104,15 @@ impl OwnAddresses {
 
     fn answering_at(&self, address: SocketAddr) -> Option<&AtomicBool> {
         let hash = FxBuildHasher.hash_one((address.ip(), address.port()));
-        // Two addresses at one place cost a look too many, or leave one out until the next failure.
+        // Two addresses that share a place cost a needless check, or miss one until the next failure.
         let place = usize::try_from(hash % u64::try_from(PLACES).unwrap_or(1)).unwrap_or(0);
         self.answering.get(place)
     }
 
-    /// Looks at an address before it is dialled. Gives what is left to look at when the connection stands.
+    /// Checks an address before it is dialled. Returns what must still be checked once the connection is established.
     ///
     /// # Errors
-    /// Why it is not to be dialled; or, in the inner one, what this machine lacks to find out.
+    /// Why it must not be dialled; the inner error is a shortage on this machine that prevented the check.
     pub(crate) fn look(&self, address: SocketAddr) -> Result<io::Result<Doubt>, Forbidden> {
         if let Some(why) = forbidden(address.ip()) {
             return Err(why);
@@ -176,8 +177,9 @@ impl Listening {
     }
 }
 
-/// Whether this machine has the address: only then can a socket be bound to it, and, where `ip_nonlocal_bind` allows more,
-/// be connected from it. For IPv6 the kernel does not look at where a socket is connected from. Sends nothing.
+/// Whether this machine has the address: only then can a socket be bound to it and, where `ip_nonlocal_bind` permits any
+/// bind, be connected from it. For IPv6 the kernel does not check the address that a socket connects from. Sends
+/// nothing.
 fn is_of_this_machine(address: SocketAddr) -> io::Result<bool> {
     let (mut own, ip) = (address, address.ip().to_canonical());
     if ip.is_ipv4() {

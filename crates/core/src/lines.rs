@@ -109,7 +109,7 @@ impl<T> Writer<T> {
 
 /// How often a flush that finds the queue full tries again.
 const RETRY: Duration = Duration::from_millis(10);
-/// Bytes that are written with one call, and a line more at most.
+/// Bytes written with one call; the last line may exceed this.
 const BATCH: usize = 64 * 1024;
 
 /// What the thread works with.
@@ -187,8 +187,8 @@ impl<O: Write, R> Work<O, R> {
     }
 }
 
-/// Writes to a descriptor, without the lock that std has on stdout and stderr: who holds that may be waiting for a
-/// reader that never reads, and a panic, or the end of the process, would wait with it.
+/// Writes to a descriptor without std's lock on stdout and stderr: the thread that holds that lock may be waiting for a
+/// reader that never reads, and then a panic, or the end of the process, would wait for the lock.
 #[derive(Debug)]
 pub struct Unlocked<F> {
     out: F,
@@ -201,7 +201,8 @@ impl<F: AsFd> Unlocked<F> {
         Self { out, turn: None }
     }
 
-    /// Writes to `out` what it is given at a time in one piece, where another one with this lock may write to the same file.
+    /// Writes to `out` under the lock `turn`, if there is one: each call's bytes stay together, although another writer
+    /// with the same lock writes to the same file.
     pub fn in_turn(out: F, turn: Option<&'static Mutex<()>>) -> Self {
         Self { out, turn }
     }

@@ -1,10 +1,10 @@
-//! A pace for lines of the log that may repeat: a few at once, then none for a while, and a count of those held back.
+//! A pace for log lines that may repeat: a few at once, then none for a while, and a count of those held back.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Lets so many lines through in so much time, by whatever number of threads there is cause for one.
+/// Limits how many lines are written in a period. Threads may share it.
 #[derive(Debug)]
 pub struct Pace {
     lines: u32,
@@ -28,14 +28,14 @@ impl Pace {
         Self { lines, within, state: Mutex::new(State { since: None, told: 0, causes: 0 }) }
     }
 
-    /// `Some` when lines were held back, the last cause among them, and it is time for one again.
+    /// `Some` when the last cause was held back and a line may be written again: how many causes that line stands for.
     pub fn late(&self) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.causes > 0).then(|| self.take(&mut state)).flatten()
     }
 
-    /// There is cause for a line. `Some` when it may be written: how often there was cause since the last one, this
-    /// time included.
+    /// Notes a cause for a line. `Some` when the line may be written: how many causes there were since the last line,
+    /// this one included.
     pub fn now(&self) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.causes = state.causes.saturating_add(1);

@@ -107,7 +107,7 @@ fn with_what_there_is<S>(
     }
 }
 
-/// Does the machine lack IPv6? Without it in the kernel no socket is made; where it is switched off, none is bound.
+/// Whether the machine lacks IPv6. A kernel without IPv6 refuses the socket; where IPv6 is switched off, bind(2) fails.
 fn is_without_family(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_FAMILY)
 }

@@ -26,7 +26,7 @@ struct Burden {
     open: AtomicUsize,
     /// Connections so far.
     so_far: AtomicU64,
-    /// It has hardly slept of late: few connections keep it as busy as it can be.
+    /// It has hardly slept of late: its connections, however few, use all of its time.
     saturated: AtomicBool,
 }
 
@@ -93,7 +93,7 @@ impl Crew {
 
 /// Others that a worker looks at for one connection: each may be a cache line that has to come from another CPU.
 const ASKED: usize = 4;
-/// Busy for so much of its time a worker has nothing left for another connection.
+/// A worker that is busy for this share of its time has none left for another connection.
 const SATURATED: f64 = 0.95;
 /// A part of what another has had: so much more is even enough, well within the tenth that is promised.
 const PART: u64 = 32;

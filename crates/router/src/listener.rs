@@ -250,11 +250,11 @@ impl Lane {
             // A variable of its own would be kept beside what the block has captured.
             drop(live);
         };
-        // A span costs each connection memory, and each of its turns time: only for lines that it may stand in.
+        // A span costs memory for each connection and time at each poll: it is made only where debug lines can show it.
         if LevelFilter::current() < LevelFilter::DEBUG {
             tasks.spawn_local(serving);
         } else {
-            // At the highest level, so that it is there whichever of weir's rooms the filter lets speak.
+            // At the highest level, so that a filter for any single module leaves it enabled.
             let span = tracing::error_span!("connection", id = %ConnectionId(id));
             tasks.spawn_local(serving.instrument(span));
         }

@@ -85,7 +85,7 @@ pub struct Dropped {
     pub listeners: Vec<Arc<Room>>,
 }
 
-/// How often it is warned that nothing can be accepted.
+/// How often weir warns that it cannot accept connections.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
 /// A listener's room for connections: it outlives plans, so that limits hold over a reload.
@@ -203,7 +203,7 @@ impl Node {
         self.past().generations.iter().map(|g| (g.number, g.open.load(Ordering::Relaxed))).collect()
     }
 
-    /// The oldest generations that have connections, as far as they are more than [`PAST_GENERATIONS`]. Each is given once.
+    /// The oldest generations with connections, in excess of [`PAST_GENERATIONS`]. Each is returned once.
     pub fn outdated(&self) -> Vec<Arc<Generation>> {
         let past = self.past();
         let Some((_current, generations)) = past.generations.split_last() else { return Vec::new() };
@@ -264,8 +264,8 @@ impl Node {
     }
 
     /// A connection's identifier, 128 bits: when the process started, in milliseconds since 1970 (48), a random number
-    /// (16), the worker (16), its count of connections (48). No other connection has it, on this node or on others: for
-    /// that two would have to start in the same millisecond and draw the same number.
+    /// (16), the worker (16), its count of connections (48). Two connections, on this node or another, share one only
+    /// if two processes start in the same millisecond and draw the same number.
     pub(crate) fn connection_id(&self, worker: usize, number: u64) -> u128 {
         self.boot | (worker as u128 & 0xffff) << 48 | u128::from(number & 0xffff_ffff_ffff)
     }

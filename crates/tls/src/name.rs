@@ -4,7 +4,7 @@ use rustls::pki_types::DnsName;
 
 /// Whether a text is a DNS name as TLS takes them, without a dot at its end: labels of 1 to 63 letters, digits, hyphens
 /// and underscores, none with a hyphen at either end, the last one no number; 253 bytes in all. This is rustls' own
-/// rule: of a name that it refuses no handshake comes, so no route may promise one.
+/// rule: a name that rustls refuses never completes a handshake, so no route may have it.
 #[must_use]
 pub fn is_dns_name(text: &str) -> bool {
     !text.ends_with('.') && DnsName::try_from_str(text).is_ok()

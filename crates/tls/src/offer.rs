@@ -1,4 +1,4 @@
-//! What a ClientHello says about the certificates that its sender takes.
+//! The parts of a ClientHello that say which certificates its sender accepts.
 //!
 //! rustls shows a resolver a part of it: neither the version that will be spoken, nor `signature_algorithms_cert`. So
 //! where there is a choice between certificates the hello is read here, too, and lies in a thread-local cell while the
@@ -32,8 +32,8 @@ pub(crate) fn note_groups(named: bool) {
     NAMED_GROUPS.set(named);
 }
 
-/// Did the hello that was looked at last on this thread lack `supported_groups`? rustls says of such a client what it
-/// says of one that names other groups.
+/// Whether the last hello on this thread lacked `supported_groups`. rustls gives the same error for such a client as for
+/// a client that names only other groups.
 pub(crate) fn names_no_groups() -> bool {
     !NAMED_GROUPS.get()
 }

@@ -1,10 +1,10 @@
 //! Turns: how much bulk a worker moves between two looks at its sockets and timers.
 //!
-//! A flow with endless bytes would keep its worker from everything else, and a hundred of them a hundred times longer. So
-//! bulk moves in turns: between two looks of the runtime at sockets and timers, all flows in bulk together have one
-//! allowance of bytes and time. A flow that finds it used up waits in line, and the first in line gets the next one.
-//! Whatever else the worker serves waits for one allowance at most, however many flows are in bulk. A flow that moves
-//! little needs no turn.
+//! A flow with endless bytes would block everything else on its worker, and a hundred such flows would block it a
+//! hundred times longer. So bulk moves in turns: between two looks of the runtime at sockets and timers, all flows in
+//! bulk together have one allowance of bytes and time. A flow that finds the allowance used up waits in line, and the
+//! first flow in line begins the next allowance. Other work of the worker waits for one allowance at most, however many
+//! flows are in bulk. A flow that moves little needs no turn.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ticket(NonZeroU32);
 
-/// Shares a worker's time out among its flows in bulk. [`Turns::conduct`] must run beside them, on the same thread.
+/// Shares a worker's time among its flows in bulk. [`Turns::conduct`] must run beside them, on the same thread.
 #[derive(Debug)]
 pub struct Turns {
     /// The flow whose turn it is.
@@ -34,7 +34,7 @@ pub struct Turns {
     bytes: Cell<usize>,
     /// When the allowance ends; `None` until something of it has been used.
     until: Cell<Option<Instant>>,
-    /// At most one entry a flow; that of a flow which is gone costs one turn.
+    /// At most one entry for each flow. The entry of a flow that has ended costs one turn.
     line: RefCell<VecDeque<(Ticket, Waker)>>,
     drawn: Cell<u32>,
     /// The allowance has been touched since the last look.
@@ -44,7 +44,7 @@ pub struct Turns {
 
 /// Bytes between two looks: in offload 16 full reads, in passthrough two or more full pipes.
 const BYTES: usize = 2 << 20;
-/// Time between two looks. It is seen after each step, which moves a full read or a full pipe at most.
+/// Time between two looks. It is checked after each step, which moves a full read or a full pipe at most.
 const TIME: Duration = Duration::from_millis(1);
 
 impl Default for Turns {
@@ -114,7 +114,8 @@ impl Turns {
         loop {
             self.begun.notified().await;
             loop {
-                // The runtime wakes a task that yields after it has looked, and behind all that the look has woken.
+                // The runtime looks before it wakes a task that has yielded, and queues it behind all that the look
+                // has woken.
                 yield_now().await;
                 if !self.next_look() {
                     break;
@@ -157,7 +158,7 @@ impl Turns {
         true
     }
 
-    /// Some of the allowance is left. It begins to run out when this is asked for the first time after a look.
+    /// Whether some of the allowance is left. Its time starts with the first call after a look.
     fn has_left(&self) -> bool {
         let now = Instant::now();
         let until = self.until.get().unwrap_or(now + TIME);

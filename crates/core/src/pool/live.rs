@@ -80,8 +80,8 @@ pub struct LastCheck {
     pub failure: Option<String>,
 }
 
-/// Connections that could not be made, as far as no more than [`APART`] lies between one and the next. For the status API:
-/// nothing is decided by it, and nothing is written where connections succeed.
+/// The latest run of dials that failed, with at most [`APART`] between one and the next. Only the status API reads it; a
+/// dial that succeeds writes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialFailures {
     /// When the first of them failed.

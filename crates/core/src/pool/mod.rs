@@ -381,7 +381,7 @@ impl Pool {
     }
 }
 
-/// A pool's lines of the log of one kind are so many, at most, in this time.
+/// The period for which each kind of a pool's log lines is limited.
 const LINES_WITHIN: Duration = Duration::from_secs(10);
 
 /// The addresses of an entry, each with the backend's name.

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 /// How long the end of a connection may take once weir has decided it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a peer may take nothing of what is left for it, once the other side is gone. A kernel tells of free room in
-/// steps of a segment, which on a loopback is 64 KiB: three seconds for a client that reads 20 KB/s.
+/// How long a peer may accept nothing of the rest, once the other side is gone. A kernel announces free window in steps
+/// of a segment, which on a loopback is 64 KiB: three seconds for a client that reads 20 KB/s.
 const STALLED: Duration = Duration::from_secs(4);
 /// How often the send queue is looked at: nothing tells when it is empty. At first this often,
 const LOOK: Duration = Duration::from_millis(2);
@@ -58,7 +58,7 @@ impl Queue {
     }
 }
 
-/// How long a peer is waited for that takes what is left for it.
+/// How long weir waits for a peer that is still reading the rest.
 #[derive(Debug)]
 pub(super) struct Patience<'a> {
     pub(super) switch: &'a Switch,
@@ -66,7 +66,7 @@ pub(super) struct Patience<'a> {
     pub(super) most: Duration,
 }
 
-/// A peer that is waited for.
+/// The wait for a peer that is still reading.
 struct Waiting<'a> {
     switch: &'a Switch,
     hurried: bool,
@@ -139,7 +139,7 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
             Ok(Turn::Gone(kind)) => return Queue::after(kind),
             Err(_elapsed) => pause = (pause * 2).min(SELDOM),
         }
-        // What it still sends is for nobody, but it may be waiting for that to go before it reads.
+        // Bytes that it still sends have no reader, but it may not read before they have gone.
         if let Err(error) = discard(to.tcp(), memory).and_then(|()| still_there(to.tcp())) {
             tracing::debug!(%error, "the peer is gone");
             return Queue::after(error.kind());
@@ -157,8 +157,8 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
         return Queue::Goes;
     }
     if handed_over && to.bare().is_none() && waiting.moved.elapsed() < STALLED && queued(to) > 0 {
-        // It takes what it gets, slowly: a FIN without close_notify tells it as well that this is no end, and the kernel
-        // delivers the rest.
+        // It reads, but slowly: a FIN without close_notify shows a truncated stream as well as a reset does, and the
+        // kernel delivers the rest.
         let told = poll_fn(|cx| to.poll_finish(cx, Finish::Bare, false));
         if let Ok(Ok(())) = timeout(LOOK, told).await {
             return Queue::Goes;
@@ -168,8 +168,8 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
     Queue::Dropped
 }
 
-/// weir ends the connection: flushes, ends both sides cleanly, and resets what even that does not end. What becomes of
-/// the queues of client and backend.
+/// weir ends the connection: flushes, ends both sides cleanly, and resets a side that does not take its end in time.
+/// Returns what becomes of the send queues of client and backend.
 pub(super) async fn farewell<C: Wire, B: Wire>(
     up: Direction<'_>,
     down: Direction<'_>,
@@ -216,7 +216,7 @@ async fn settle(stream: &TcpStream, memory: &Memory, deadline: Instant) {
     }
 }
 
-/// Where a peer has sent its end, no read tells of its reset.
+/// The error of a peer that has already sent its end: no read reports its reset.
 fn still_there(stream: &TcpStream) -> io::Result<()> {
     stream.take_error()?.map_or(Ok(()), Err)
 }

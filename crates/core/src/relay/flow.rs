@@ -49,7 +49,7 @@ pub(super) struct Flow {
     /// Its destination went after its own end, and was not told of this one.
     excused: bool,
     on_truncation: OnTruncation,
-    /// It has moved much lately, or waits for its turn to: it moves nothing more without one.
+    /// It moved much in its last poll, or waits for a turn: it moves nothing more without a turn.
     in_bulk: bool,
     /// Its place in line for a turn, or its turn.
     turn: Option<Ticket>,
@@ -320,8 +320,8 @@ impl Flow {
 
     /// What becomes of a direction whose source ended TLS without close_notify, `cut` in the middle of a record.
     ///
-    /// A side that has been told of the other one's end, and answers it like this, has nothing more to say, and the other
-    /// one nothing more to hear: many servers close so. What it said is passed on as it was all the same.
+    /// It is no truncation where it answers the other side's end: neither side expects more, and many servers close like
+    /// this. The end is passed on unchanged all the same.
     fn truncation(&mut self, cut: bool) -> Stage {
         self.truncated = cut || !self.answers_an_end || self.on_truncation == OnTruncation::Reset;
         match self.on_truncation {

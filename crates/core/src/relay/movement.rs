@@ -1,7 +1,8 @@
-//! When bytes last moved: weir sees what it reads and writes, and only the kernel what a peer takes after that.
+//! When bytes last moved: weir sees its own reads and writes; only the kernel sees how a peer drains the send queue.
 //!
-//! A client that reads slowly may take minutes over what weir wrote at once, and is not idle meanwhile. Nothing tells of
-//! its acknowledgements, so the send queues are looked at, several times within a deadline: while they shrink, bytes move.
+//! A client that reads slowly may take minutes over bytes that weir wrote at once, and is not idle meanwhile. No event
+//! reports its acknowledgements, so weir checks the send queues several times within a deadline: while they shrink,
+//! bytes move.
 
 use std::time::Duration;
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ const UNSEEN: [u32; 2] = [u32::MAX; 2];
 /// The first look is for later ones to be compared with: what was taken before it goes unseen, so it comes early. A part
 /// of the deadline, and at most this long.
 const FIRST: (u32, Duration) = (16, Duration::from_secs(5));
-/// So are the others: between two, it is not known when bytes moved.
+/// The same for later looks: between two of them the time of a movement is not known.
 const OTHERS: (u32, Duration) = (8, Duration::from_secs(30));
 const SHORTEST: Duration = Duration::from_millis(1);
 

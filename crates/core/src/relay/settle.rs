@@ -62,7 +62,8 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
         Err(error)
     }
 
-    /// A side that breaks after the other one was truncated, and has been told so, does it because of that.
+    /// The error of a side that broke. If the other side was truncated before, and this one was told, the truncation is
+    /// the cause.
     fn broken(&self, side: Side, kind: ErrorKind) -> ConnError {
         let told = |cause| if cause == Side::Client { self.up.is_done() } else { self.down.is_done() };
         match self.truncated {
@@ -104,7 +105,7 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
         self.take_back(client, backend);
     }
 
-    /// Takes out of the account what the two sides were sent and never get.
+    /// Takes out of the account the bytes that were sent to the two sides and never arrive.
     fn take_back(&mut self, client: Queue, backend: Queue) {
         self.traffic.take_back_down(lost(self.client, client, self.down.has_told()));
         self.traffic.take_back_up(lost(self.backend, backend, self.up.has_told()));

@@ -5,8 +5,8 @@
 //! the socket can only mean that the socket has nothing, never that the pipe is full. Bytes inside may exceed
 //! the pipe's capacity in pages, so no more is assumed than what the calls returned.
 //!
-//! Where splice(2) does not work (an old or an emulated kernel, a seccomp filter), bulk is copied: nothing is lost, as a
-//! source is only read by a call that works, and what is inside a pipe can be read out of it.
+//! Where splice(2) does not work (an old or an emulated kernel, a seccomp filter), bulk is copied. No byte is lost:
+//! a splice(2) that fails takes nothing from its source, and bytes inside a pipe can be read out of it.
 
 use super::fault::Fault;
 use crate::memory::{Kept, Memory, Pipe};

@@ -55,7 +55,7 @@ pub trait Wire {
     fn payload_of(&self, n: usize) -> usize {
         n
     }
-    /// The beginning of something has been read that its peer cannot have ended with.
+    /// Only a part of a record has been read: an end here is a truncation.
     fn has_part(&self) -> bool {
         false
     }

@@ -49,9 +49,9 @@ pub fn bridging<'a>(
         if matches!(error, ConnError::Broken(Side::Backend, _))
             && let Some(alert) = reached.stream.0.refused_by(&road.worker.memory.tls)
         {
-            // Counted as done before, since weir's side of it was.
+            // The handshake was counted as done, because weir's side of it was.
             road.destination.settings.metrics.handshake_failed("backend", Reason::Alert.label(), Some(alert));
-            let clients_name = true; // Not the backend's own fault, whoever chose the name.
+            let clients_name = true; // So that it does not count against the backend.
             return Err(ConnectError::Tls { reason: Reason::Alert, alert: Some(alert), clients_name }.into());
         }
         Err(told_by_alert(told_by_alert(error, Side::Client, &client), Side::Backend, &reached.stream))

@@ -92,7 +92,7 @@ impl Road<'_> {
     }
 }
 
-/// `error` as what it was, where `side` broke TLS off with a fatal alert.
+/// Turns `error` into [`ConnError::Alerted`] if `side` ended its TLS session with a fatal alert.
 pub(super) fn told_by_alert<S: TlsSide>(error: ConnError, side: Side, tls: &Tls<S>) -> ConnError {
     match (error, tls.0.alert_received()) {
         (ConnError::Broken(whose, _), Some(alert)) if whose == side => ConnError::Alerted(side, alert),

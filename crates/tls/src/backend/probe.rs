@@ -130,9 +130,9 @@ impl fmt::Debug for Probe {
     }
 }
 
-/// In TLS 1.3 the client is done before the backend has looked at its last message, and hears only afterwards that it
-/// was refused: for want of a certificate, mostly. Waits for a sign that it was not: a ticket, bytes, an end; or for
-/// nothing to come in a time in which an answer would have, `handshake` being one turn or more.
+/// Waits for a sign that the backend has accepted the handshake. In TLS 1.3 the client finishes before the backend has
+/// checked its last message, and learns of a refusal (mostly for a missing certificate) only afterwards. A ticket, bytes
+/// or an end are such signs; so is silence for longer than an answer takes, where `handshake` is one round trip or more.
 async fn accepted<IO>(stream: &mut ProbeStream<IO>, handshake: Duration) -> Result<(), HandshakeError>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -155,14 +155,14 @@ where
     match timeout((handshake * 3).clamp(SHORTEST_WAIT, LONGEST_WAIT), sign).await {
         Ok(Err(error)) => {
             let error = HandshakeError::from(error);
-            // Whatever else ended it came after a handshake that both sides had finished.
+            // Any other end came after a handshake that both sides had finished.
             if error.reason == Reason::Alert { Err(error) } else { Ok(()) }
         }
         Ok(Ok(())) | Err(_) => Ok(()),
     }
 }
 
-/// How long a backend that sends no ticket is waited for: within what any check may take.
+/// Bounds of the wait for a backend that sends no ticket: within the time that any check may take.
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_millis(500);
 

@@ -1,8 +1,8 @@
 //! PEM as people have it: sections joined in one line, indented, behind a byte order mark, with any ends of lines.
 //!
-//! A reader that only knows sections at the beginnings of lines passes the others over without a word, and a chain or a
-//! list of authorities is then shorter than its file. Here nothing is passed over: a section is taken, or the file is
-//! refused by the line.
+//! A reader that finds sections only at the beginning of a line skips the others silently, and a chain or a list of
+//! authorities is then shorter than its file. This one skips nothing: it takes a section, or refuses the file and names
+//! the line.
 
 use rustls::pki_types::pem::{self, PemObject, SectionKind};
 use zeroize::Zeroizing;
@@ -159,8 +159,8 @@ fn position(bytes: &[u8], text: &[u8]) -> Option<usize> {
     bytes.windows(text.len()).position(|window| window == text)
 }
 
-/// Where something stands that was to be the beginning or the end of a section, and is neither. Other text, also with
-/// lines of dashes, may stand between sections.
+/// Where a broken first or last line of a section is, if there is one. Other text, also with lines of dashes, may stand
+/// between sections.
 fn stray_marker(between: &[u8]) -> Option<usize> {
     let mut at = 0;
     for text in between.split_inclusive(|byte| matches!(byte, b'\n' | b'\r')) {

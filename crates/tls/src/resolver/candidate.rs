@@ -10,7 +10,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::offer::Offer;
 use crate::provider::provider;
 
-/// A certificate with what a client must be able to do to take it.
+/// A certificate, and what a client must support to use it.
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) certified: Arc<CertifiedKey>,
@@ -41,8 +41,8 @@ impl Candidate {
             let schemes: Vec<_> = offer.schemes.iter().copied().filter(is_for_tls13).collect();
             return key.choose_scheme(&schemes).is_some();
         }
-        // RFC 8422 §5.1: a key on a curve that the client does not name is none for it. RFC 5246 §7.4.2: nor is one
-        // that fits none of its cipher suites.
+        // A client cannot use a key on a curve that it does not name (RFC 8422 §5.1), nor a key that fits none of its
+        // cipher suites (RFC 5246 §7.4.2).
         let curve_fits = match (self.curve, &offer.groups) {
             (Some(curve), Some(groups)) => groups.contains(&curve),
             _ => true,
@@ -63,8 +63,8 @@ impl Candidate {
     }
 }
 
-/// The schemes by which the signature of a certificate can be checked. `None` for a self-signed one, which nobody
-/// checks; no scheme where the algorithm is none of TLS's.
+/// The schemes by which the signature of a certificate can be checked. `None` for a self-signed certificate,
+/// which clients do not check; no scheme if TLS does not know the algorithm.
 fn signature(certificate: &CertificateDer<'_>) -> Option<&'static [SignatureScheme]> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
     if parsed.subject() == parsed.issuer() {

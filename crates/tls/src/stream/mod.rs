@@ -177,16 +177,16 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         self.alert.map(alert_name)
     }
 
-    /// The name of the alert by which the peer refused a handshake that was done at this end, as a TLS 1.3 server does
-    /// that wants a certificate: the first thing that it says in the session. Call it once the stream has failed: the
-    /// alert may lie behind a reset that a write has met, and is then read here.
+    /// The name of the alert by which the peer refused a handshake that this end had finished, as a TLS 1.3 server does
+    /// when it requires a certificate. Only an alert that comes before anything else in the session counts. Call it once
+    /// the stream has failed: the alert may lie behind a reset that a write has met, and is then read here.
     pub fn refused_by(&mut self, scratch: &Scratch) -> Option<&'static str> {
         if self.side.common().protocol_version() != Some(ProtocolVersion::TLSv1_3) {
             return None; // Both ends had finished: what comes now is about the session.
         }
         if self.alert.is_none() && !self.heard {
             let mut context = Context::from_waker(Waker::noop());
-            // What it gives beside the alert nobody is left to have.
+            // Only the alert matters now: plaintext has no reader any more.
             let _read: Poll<io::Result<usize>> =
                 self.poll_read(&mut context, &mut vec![0; LEAST_ROOM], scratch);
         }
@@ -208,8 +208,8 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         if self.may_wait { 0 } else { self.unsent.len() - self.sent }
     }
 
-    /// How much plaintext is in the last `n` bytes that were sent or are to be sent: to the byte where their records are
-    /// full ones.
+    /// How much plaintext is in the last `n` bytes that were sent or will be sent; exact to the byte if their records
+    /// are full.
     pub fn plaintext_of(&self, n: usize) -> usize {
         let around = match self.side.common().protocol_version() {
             Some(ProtocolVersion::TLSv1_3) => AROUND_TLS13,

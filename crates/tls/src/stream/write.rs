@@ -46,7 +46,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         }
         let encrypted = self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default());
         if encrypted.as_ref().is_err_and(|error| error.kind() == KEYS_USED_UP) {
-            // rustls has made close_notify of the last record that these keys may protect.
+            // rustls has used the last record that these keys may protect for close_notify.
             self.said_goodbye = true;
             self.queue_close_notify();
             let _sent: Poll<io::Result<()>> = self.poll_flush(cx);
