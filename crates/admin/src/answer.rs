@@ -20,7 +20,7 @@ pub struct Admin {
     pub control: Arc<Control>,
     /// Told when the process is to drain and end.
     pub leave: Arc<Notify>,
-    /// Where what a caller has begun is finished, whether or not he waits for it.
+    /// Runs what a caller has begun to its end, whether or not the caller waits.
     pub tasks: TaskTracker,
     /// Of this build.
     pub version: &'static str,
@@ -37,7 +37,7 @@ const INDEX: &str = "weir\n\n\
     POST /api/v1/pools/POOL/backends/BACKEND/drain, /ready, /weight\n";
 
 impl Admin {
-    /// Answers one request, unless it was asked under a name that is not this machine's (403).
+    /// Answers one request; 403 if its `Host` is not this machine's loopback.
     pub(crate) async fn answer<B: Body<Error: Error + Send + Sync + 'static>>(
         &self,
         request: Request<B>,

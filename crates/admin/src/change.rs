@@ -1,4 +1,4 @@
-//! What changes something: reload, drain, and what is set by hand.
+//! The requests that change something: reload, drain, and an operator's requests about a backend.
 
 use crate::answer::Admin;
 use crate::origin::sent_by_no_other_page;
@@ -20,7 +20,7 @@ struct Weight {
     weight: u16,
 }
 
-/// Errors of a reload that are told; of more there is the number.
+/// The answer lists this many errors of a reload, and counts the others.
 const ERRORS_MAX: usize = 100;
 /// Most bytes of a body: a weight.
 const BODY_MAX: usize = 1024;
@@ -143,7 +143,7 @@ async fn weight<B: Body<Error: Error + Send + Sync + 'static>>(request: Request<
     let body = Limited::new(request.into_body(), BODY_MAX).collect().await;
     let body = body.map_err(|error| format!("cannot read the body: {error}"))?.to_bytes();
     let Weight { weight } = serde_json::from_slice(&body)
-        .map_err(|error| format!("the body is to be {{\"weight\": N}}, N from 0 to 65535: {error}"))?;
+        .map_err(|error| format!("the body must be {{\"weight\": N}}, N from 0 to 65535: {error}"))?;
     Ok(weight)
 }
 

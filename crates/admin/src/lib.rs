@@ -2,7 +2,7 @@
 //!
 //! - [`server`] binds, accepts, bounds.
 //! - [`answer`] a path → an answer; `change` those that change something; `reply` how answers look.
-//! - `origin` which requests are a web page's, and refused.
+//! - `origin` refuses the requests of web pages.
 //! - [`status`] the state of the process as JSON.
 //! - [`ready`] may traffic come?
 

@@ -1,12 +1,12 @@
 //! Does a request come from this machine's own tools, or from a web page?
 //!
 //! The admin server listens on loopback or on a Unix socket alone, but a browser on the same machine reaches loopback
-//! too, for any page that it shows. So two things are checked, and what cannot be read is refused:
+//! too, for any page that it shows. So two things are checked, and a request that cannot be read is refused:
 //!
-//! - **the name** by which weir is asked, for every method: a page of a stranger whose own name resolves to loopback
-//!   (DNS rebinding) is same-origin to the browser, and only the `Host` tells. `/healthz` and `/readyz` are answered
-//!   under any name, since probes send the name or address that they know, and the answers hold no secret;
-//! - **the page** that a request which changes something was sent by.
+//! - **the name** by which weir is asked, for every method: if a stranger's own name resolves to loopback (DNS
+//!   rebinding), his page is same-origin to the browser, and only the `Host` gives it away. `/healthz` and `/readyz` are
+//!   answered under any name, since probes send the name or address that they know, and the answers hold no secret;
+//! - **the page** that sent the request, if the request changes something.
 //!
 //! No browser reaches a Unix socket, so there the name does not matter.
 
@@ -15,7 +15,7 @@ use hyper::{Method, Request, Version};
 use std::net::IpAddr;
 use url::Host;
 
-/// What a request came in by.
+/// The way by which a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// TCP on loopback.
@@ -73,7 +73,7 @@ pub(crate) fn sent_by_no_other_page(headers: &HeaderMap) -> Result<(), &'static 
     Ok(())
 }
 
-/// Is this `host` or `host:port` loopback? What cannot be read is not.
+/// Is this `host` or `host:port` loopback? Text that cannot be read is not.
 fn is_loopback(authority: &str) -> bool {
     let (host, port) = match authority.rsplit_once(':') {
         // The colons in brackets are those of an IPv6 address.

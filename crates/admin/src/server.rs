@@ -116,17 +116,17 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, transport: Transp
 /// Device and inode: what a file is, whatever its name.
 type Identity = (u64, u64);
 
-/// What stands at this path, if it is a socket.
+/// The identity of the file at this path, if it is a socket.
 fn identity(path: &Path) -> Option<Identity> {
     let found = fs::symlink_metadata(path).ok()?;
     found.file_type().is_socket().then(|| (found.dev(), found.ino()))
 }
 
-/// A socket file that refuses connections belongs to a process that is gone, and is removed. Every other answer, or
-/// none, may come from one that lives. Never waits: connect(2) of a non-blocking Unix socket does not.
+/// Removes a socket file that refuses connections: its process is gone. Any other answer, or none, may come from a live
+/// process. Never blocks, because connect(2) of a non-blocking Unix socket does not.
 async fn remove_stale(path: &Path) -> io::Result<()> {
     if fs::symlink_metadata(path).is_err() {
-        // If it is there all the same, bind(2) says why it cannot be had.
+        // Should it exist all the same, bind(2) says why the address cannot be had.
         return Ok(());
     }
     let Some(found) = identity(path) else {
@@ -138,7 +138,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
         };
         match refused.kind() {
             io::ErrorKind::NotFound => return Ok(()),
-            // Another process may have bound it in this moment, and listens in the next.
+            // Another process may have bound it just now, and be about to listen.
             io::ErrorKind::ConnectionRefused if !last => sleep(BETWEEN).await,
             io::ErrorKind::ConnectionRefused => {}
             // EAGAIN: its backlog is full.
@@ -157,7 +157,7 @@ async fn remove_stale(path: &Path) -> io::Result<()> {
             }
         }
     }
-    // Not one that has come in its place meanwhile.
+    // Another process's socket may have taken its place meanwhile.
     if identity(path) == Some(found) { fs::remove_file(path) } else { Ok(()) }
 }
 

@@ -38,7 +38,7 @@ struct Shared {
 
 type Key = (Arc<str>, Arc<str>, SocketAddr);
 
-/// Whom a task watches: changes with the plan.
+/// The backend that a task checks, and its pool; changes with the plan.
 #[derive(Clone, Debug)]
 struct Watched {
     pool: Arc<Pool>,
@@ -104,7 +104,7 @@ async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
     let mut streak = Streak::default();
     let mut log = HealthLog::default();
     loop {
-        // At most one check of a backend is being left: the next one ends that.
+        // The farewell of the last check. Dropped before the next check, so that a backend has one at most.
         let _leaving;
         let ended = {
             let Watched { pool, backend } = watched.borrow_and_update().clone();
@@ -115,7 +115,7 @@ async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
                 .take()
                 .map(|open| AbortOnDropHandle::new(shared.tracker.spawn(probe::leave(open))));
             if watched.has_changed().is_err() {
-                // Nobody wants it checked any more: this must not be the last word.
+                // The backend is not checked any more, so this result must not be the last word.
                 log.hurry();
                 tell_news(&mut log, &pool, &backend);
                 return;
@@ -142,8 +142,8 @@ async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
     }
 }
 
-/// Takes up a finished check. `Some` where it decides whether the backend is well. One that could not be made for want
-/// of something on this machine says nothing: neither for the backend nor against it.
+/// Notes a finished check. `Some` if it decides whether the backend is well. A check that this machine could not make, for
+/// want of a descriptor, say, speaks neither for the backend nor against it.
 fn take_up(
     streak: &mut Streak,
     pool: &Pool,
@@ -228,7 +228,7 @@ fn tell(pool: &Pool, backend: &Backend, changes: u32, why: Option<String>) {
     );
 }
 
-/// What a backend's changes have told, and are still to tell: why the last one.
+/// Changes of a backend's health on their way to the log, with the reason of the last one.
 type HealthLog = LogThrottle<Option<String>>;
 
 fn tell_news(log: &mut HealthLog, pool: &Pool, backend: &Backend) {

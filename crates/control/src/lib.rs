@@ -1,12 +1,12 @@
 //! weir-control: what runs beside the data plane, on a thread of its own.
 //!
-//! - [`aside`] a thread for what reads files.
-//! - [`supervise`] tasks that are begun again if they panic.
+//! - [`aside`] runs work that reads files on a thread of its own.
+//! - [`supervise`] begins tasks again if they panic.
 //! - [`probe`] one question to one backend: tcp, tls, http.
 //! - [`health`] asks backends whether they are well, and tells the pools.
 //! - [`discovery`] asks DNS for the backends that are names.
 //! - [`workshop`] makes plans.
-//! - `log_throttle` holds lines of the log back where something flaps.
+//! - `log_throttle` holds back lines of the log about things that flap.
 //! - [`control`] reloads, what is set by hand, and what DNS answers: everything that changes while connections live.
 
 pub mod aside;

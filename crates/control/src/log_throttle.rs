@@ -1,9 +1,9 @@
-//! Holds lines of the log back where something changes again and again: one that flaps must not flood it.
+//! Holds back lines of the log about things that change again and again, so that flapping does not flood it.
 
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Changes of one thing on their way to the log. What is held back is counted, and told once its time has come.
+/// Changes of one thing on their way to the log. Changes that are held back are counted, and logged together later.
 #[derive(Debug)]
 pub(crate) struct LogThrottle<T> {
     changes: u32,
@@ -15,13 +15,13 @@ pub(crate) struct LogThrottle<T> {
 }
 
 impl<T> LogThrottle<T> {
-    /// Takes up a change; `what` is known of it.
+    /// Notes a change; `what` describes it.
     pub(crate) fn note(&mut self, what: T) {
         self.changes = self.changes.saturating_add(1);
         self.last = Some(what);
     }
 
-    /// Gives what is to be told now, if anything is: how many changes, and what is known of the last one.
+    /// The number of changes since the last line, and the description of the last one; `None` if no line is due.
     pub(crate) fn take(&mut self) -> Option<(u32, T)> {
         let now = Instant::now();
         if self.quiet_until().is_some_and(|until| now < until) {
@@ -35,17 +35,17 @@ impl<T> LogThrottle<T> {
         Some((std::mem::take(&mut self.changes), last))
     }
 
-    /// Has what is held back told at once: there is no later.
+    /// Makes changes that are held back due at once, because there is no later.
     pub(crate) fn hurry(&mut self) {
         self.told = 0;
     }
 
-    /// When there is something to tell: a time that may be over, or never.
+    /// When the next line is due, which may be in the past; `None` without a change.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.last.as_ref().map(|_| self.quiet_until().unwrap_or_else(Instant::now))
     }
 
-    /// Waits until there is something to tell.
+    /// Waits until a line is due.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -67,9 +67,9 @@ impl<T> Default for LogThrottle<T> {
     }
 }
 
-/// So many lines of the log about one thing, enough for a restart and its end,
+/// Lines about one thing in a [`WHILE`]: enough for a restart and its end.
 const LINES: u32 = 4;
-/// in this time.
+/// The time in which [`LINES`] lines may be written.
 const WHILE: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Tasks of the control plane that must not end by themselves: one that panics is begun again.
+//! Tasks of the control plane that must not end by themselves: after a panic they are begun again.
 
 use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 use weir_core::pace::Pace;
 
-/// Does the work that `begin` gives until it ends. Where it panics instead, says so and begins it again, after a pause;
-/// `what` names it in the log.
+/// Runs the work that `begin` gives until it ends. If it panics, logs that under the name `what` and begins it again after
+/// a pause.
 ///
 /// # Cancel safety
 /// As the work is.
@@ -22,15 +22,15 @@ pub async fn supervise<W: Future<Output = ()>>(what: &'static str, mut begin: im
     }
 }
 
-/// Before a task is begun again: its cause may still be there.
+/// The pause before a task is begun again: the cause of its panic may still be there.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Each backend and each name has a task.
+/// One pace for all tasks: each backend and each name has one.
 static PACE: Pace = Pace::new(5, Duration::from_secs(10));
 
-/// Does the work. True where it panicked.
+/// Runs the work. True if it panicked.
 async fn panics<W: Future<Output = ()>>(mut work: Pin<Box<W>>) -> bool {
     poll_fn(|cx| {
-        // One that has panicked is dropped and never polled again.
+        // After a panic the future is dropped and never polled again.
         match catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx))) {
             Ok(Poll::Ready(())) => Poll::Ready(false),
             Ok(Poll::Pending) => Poll::Pending,

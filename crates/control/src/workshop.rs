@@ -1,4 +1,4 @@
-//! What plans are made with, over the life of the process, and how one is made.
+//! The parts that every plan of the process is made with, and how a plan is made.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use weir_metrics::Metrics;
 use weir_router::plan::{AdminAddress, Plan};
 use weir_tls::Sessions;
 
-/// What plans are made with, over the life of the process. Cheap to clone.
+/// The parts that every plan of the process is made with. Cheap to clone.
 #[derive(Clone)]
 pub struct Workshop {
     /// Every metric.
@@ -29,7 +29,7 @@ pub struct Workshop {
 pub struct Compiled {
     /// The plan.
     pub plan: Plan,
-    /// What is odd about it.
+    /// Its warnings.
     pub warnings: Vec<Diagnostic>,
     /// The configuration with its defaults, without secrets and without values of variables.
     pub config: serde_json::Value,

@@ -1,8 +1,7 @@
-//! Payload bytes of listeners: what was given to the kernel, less what a reset took out of its send queue again.
+//! Payload bytes of listeners: the bytes given to the kernel, less those that a reset dropped from its send queue.
 //!
-//! Bytes count as they move, so that a scrape sees a long transfer grow. That some of them never arrived is known only
-//! when their connection has ended. A counter must not fall, so what has been shown once stays, and the next bytes
-//! are counted against it.
+//! Bytes count as they move, so that a scrape sees a long transfer grow. Losses are known only when the connection has
+//! ended. A counter must not fall, so a value that was shown stays, and the losses are set off against later bytes.
 
 use crate::forget::forget;
 use crate::names;
@@ -17,7 +16,7 @@ pub(crate) struct Bytes {
     moved: IntCounterVec,
     lost: IntCounterVec,
     shown: IntCounterVec,
-    /// Held while what is shown catches up: two scrapes at once must not both add the same.
+    /// Held while `shown` catches up: two scrapes at once must not both add the same bytes.
     showing: Arc<Mutex<()>>,
 }
 

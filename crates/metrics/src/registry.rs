@@ -78,7 +78,8 @@ impl Metrics {
     }
 
     /// Notes all certificates that a listener serves: the name of each one's file, and when it ends, in seconds since
-    /// 1970. Of several files of the same name the one that ends first is told. Those that it served before go. Those of backends are noted by [`BackendMetrics::saw`].
+    /// 1970. Of several files of one name, the earliest end counts. Certificates that the listener served before lose
+    /// their series. [`BackendMetrics::saw`] notes those of backends.
     pub fn served(&self, listener: &str, certificates: &[(&str, i64)]) {
         forget(&self.families.not_after, &[("listener", listener), ("source", "served")]);
         let mut first: BTreeMap<&str, i64> = BTreeMap::new();

@@ -18,7 +18,7 @@ use signals::Taken;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Before anything else: until then SIGHUP would end a weir that is told to reload right after its start.
+    // Before anything else: a SIGHUP before this line would end the process instead of reloading it.
     let taken = Taken::for_verb(std::env::args_os().nth(1).as_deref());
     cli::main(taken)
 }

@@ -32,7 +32,7 @@ use weir_router::node::{Node, Phase};
 use weir_router::plan::Plan;
 use weir_tls::Sessions;
 
-/// A sound configuration, and what further ones are made with.
+/// A sound configuration, and the parts that later ones are made with.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     path: PathBuf,
@@ -86,7 +86,7 @@ pub(crate) fn run(path: PathBuf, taken: Taken) -> Result<ExitCode> {
         };
         started.until_told(signals).await
     });
-    // A file that is read in this moment, from a pipe say, must not be waited for.
+    // Does not wait for a thread that still reads a file, from a pipe, say.
     Runtime::shutdown_background(runtime);
     logging::flush();
     ended
@@ -98,11 +98,11 @@ pub(crate) fn run(path: PathBuf, taken: Taken) -> Result<ExitCode> {
 /// Everything that keeps it from starting.
 ///
 /// # Cancel safety
-/// Cancelled, it may leave a thread that reads files, and sockets in which nobody has been accepted.
+/// If cancelled, it may leave a thread that reads files. The sockets are closed, with connections in their backlogs.
 async fn start(path: PathBuf, reload: Arc<Notify>) -> Result<Running> {
     let loading = path.clone();
     let loaded = aside(move || prepare(&loading))?;
-    // Beside the thread that loads, which is kept for reloads, another one: for as many files as are ever read at once.
+    // Starts a second thread, which is kept like the first: a reload and a watch may read files at the same time.
     drop(aside(|| ()));
     let prepared = loaded.await.context("cannot load the configuration")??;
     let prepared = prepared

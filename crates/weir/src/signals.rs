@@ -27,7 +27,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Where the command line asks for a verb that runs until told to stop; other verbs end by the defaults.
+    /// Takes them over if the verb runs until it is told to stop; signals end other verbs by their defaults.
     pub(crate) fn for_verb(verb: Option<&OsStr>) -> Option<Result<Self>> {
         (verb == Some(OsStr::new("run"))).then(Self::now)
     }
@@ -37,7 +37,7 @@ impl Taken {
     /// # Errors
     /// When the system refuses.
     pub(crate) fn now() -> Result<Self> {
-        // A thread that waits for files is kept for good once it is there: when one is wanted again, none may be had.
+        // Threads that read files are kept for good: later the system may start none.
         let runtime = Builder::new_current_thread().enable_all().thread_keep_alive(FOR_GOOD).build();
         let runtime = runtime.context("cannot start the control plane")?;
         let entered = runtime.enter();

@@ -1,4 +1,4 @@
-//! What a command says to its caller, and the exit code of what was said.
+//! The output of commands, and the exit codes that follow from it.
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 use weir_core::lines::Unlocked;
 
-/// Writes to stdout. A reader that has gone (`weir … | head`) is no failure.
+/// Writes to stdout. A reader that is gone (`weir … | head`) is no failure.
 ///
 /// # Errors
-/// When it cannot be written: a full disk. Then the command has failed, whatever it has found out.
+/// If stdout cannot be written, as on a full disk. Then the command has failed, whatever it has found.
 pub(crate) fn say(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     let written =
@@ -19,10 +19,10 @@ pub(crate) fn say(text: &str) -> Result<()> {
     unless_gone(written)
 }
 
-/// What became of a write to stdout, when a reader that has gone does not count.
+/// The result of a write to stdout, without the error of a reader that is gone.
 ///
 /// # Errors
-/// What else went wrong.
+/// Any other error.
 pub(crate) fn unless_gone(written: io::Result<()>) -> Result<()> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -30,18 +30,18 @@ pub(crate) fn unless_gone(written: io::Result<()>) -> Result<()> {
     }
 }
 
-/// Writes to stderr. Where that fails there is no other place to say so.
+/// Writes to stderr. A failure is ignored: there is no other place to report it.
 pub(crate) fn complain(text: &str) {
     let mut out = io::stderr().lock();
     drop(out.write_all(text.as_bytes()).and_then(|()| out.write_all(b"\n")));
 }
 
-/// Says a command's answer on stdout and gives exit code 0; or why there is none on stderr, and 1.
+/// Writes a command's answer to stdout, for exit code 0; or its error to stderr, for 1.
 pub(crate) fn end(answered: Result<String>) -> ExitCode {
     ended(answered.and_then(|text| say(&text)))
 }
 
-/// The exit code of what was said already; complains where it could not be.
+/// The exit code after output was written; an error goes to stderr.
 pub(crate) fn ended(said: Result<()>) -> ExitCode {
     match said {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,8 +52,7 @@ pub(crate) fn ended(said: Result<()>) -> ExitCode {
     }
 }
 
-/// Writes to stderr why the process ends, as far as that is read: a service whose stderr nobody reads must end all the
-/// same.
+/// Writes to stderr why the process ends, as far as a reader takes it: the process must end even if its stderr is not read.
 pub(crate) fn last_words(text: &str) {
     let mut out = Unlocked::new(io::stderr());
     let text = format!("{text}\n");

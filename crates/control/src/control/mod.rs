@@ -1,13 +1,13 @@
 //! The control plane: what may change while connections live, and the one place that changes it.
 //!
 //! - [`reload`] puts another configuration in force.
-//! - [`watch`] tells when the files of the configuration have changed.
-//! - [`by_hand`] is what an operator asks for: drain, ready, weight.
-//! - [`follow`] takes what DNS answers.
-//! - [`outages`] tells of pools without a usable backend.
+//! - [`watch`] reports changes of the configuration's files.
+//! - [`by_hand`] does what an operator asks for: drain, ready, weight.
+//! - [`follow`] gives the answers of DNS to the pools.
+//! - [`outages`] logs pools that have no usable backend.
 //!
-//! What changes the members of pools holds [`Control::checks`] while it does: a plan, an answer, a word by hand, one
-//! after the other. A plan that is still being compiled changes nothing yet, and holds [`Control::making`] alone.
+//! Every change of a pool's members (a plan, an answer, an operator's request) holds [`Control::checks`], so that they
+//! come one after the other. A plan that is still being compiled changes nothing yet, and holds [`Control::making`] alone.
 
 pub mod by_hand;
 mod follow;
@@ -46,9 +46,10 @@ pub struct Control {
     config: ArcSwap<String>,
     /// What the last load read, whether or not that gave a plan.
     look: ArcSwap<Look>,
-    /// Held also by whoever changes the members of pools, or the plan.
+    /// The health checks. Its lock is held during every change of the plan or of a pool's members.
     checks: Mutex<Checks>,
-    /// Held while a plan is made, whose pools nobody has yet. Taken before [`Control::checks`].
+    /// Held while a plan is made: its pools have no owner yet, and [`Control::keep`] must not sweep them away. Locked before
+    /// [`Control::checks`].
     making: Mutex<()>,
     /// Held by a reload; what it guards is the last generation.
     reloading: Mutex<u64>,
@@ -121,8 +122,8 @@ impl Control {
         }
     }
 
-    /// Ends ejections whose time is over, tells of pools that have lost their last backend, and forgets what nobody has any
-    /// more. For ever.
+    /// Ends ejections whose time is over, logs pools that have lost their last backend, and forgets backends, pools and
+    /// listeners that are gone. For ever.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -134,11 +135,11 @@ impl Control {
             tick.tick().await;
             let plan = self.node.plan();
             for pool in &plan.pools {
-                // Also where nobody is ejected any more: an earlier plan may have done it.
+                // Also in pools that eject no more: an earlier plan may have ejected.
                 pool.end_ejections(Instant::now());
             }
             outages.look(&plan.pools);
-            // Not while a plan is being made, whose pools nobody has yet.
+            // Not while a plan is being made: its pools have no owner yet.
             if let (Ok(_nothing_made), Ok(_alone)) = (self.making.try_lock(), self.checks.try_lock()) {
                 self.node.sweep();
                 let names: HashSet<&str> = plan.pools.iter().map(|p| &*p.name).collect();

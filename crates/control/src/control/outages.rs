@@ -1,11 +1,11 @@
-//! Tells of pools without a usable backend, and of their recovery.
+//! Logs pools that have no usable backend, and their recovery.
 
 use crate::log_throttle::LogThrottle;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use weir_core::pool::{Pool, Reason};
 
-/// What has been told of each pool, by name: it outlives plans, so that a reload repeats nothing.
+/// The state last logged of each pool, by name. It outlives plans, so that a reload repeats nothing.
 #[derive(Debug, Default)]
 pub(super) struct Outages(HashMap<Arc<str>, Outage>);
 
@@ -17,7 +17,7 @@ struct Outage {
 }
 
 impl Outages {
-    /// Looks at the pools in force, and tells of what has changed since the last look.
+    /// Looks at the pools in force, and logs changes since the last look.
     pub(super) fn look(&mut self, pools: &[Arc<Pool>]) {
         if self.0.len() > pools.len() {
             let names: HashSet<&str> = pools.iter().map(|pool| &*pool.name).collect();
@@ -46,10 +46,10 @@ impl Outage {
         }
     }
 
-    /// How often it has changed since it was told of, where it is to be told of now.
+    /// The changes since the last line, if a line is due now.
     fn news(&mut self) -> Option<u32> {
         let (changes, ()) = self.log.take()?;
-        // One that was out for a moment while lines were held back is as it was told.
+        // The state may be the one last logged: the pool was out only while lines were held back.
         (std::mem::replace(&mut self.told_out, self.out) != self.out).then_some(changes)
     }
 }

@@ -91,9 +91,9 @@ impl Control {
     }
 
     async fn try_reload(&self, generation: u64) -> Result<Reloaded, ReloadError> {
-        // What this plan has made already belongs to nobody yet, and must not be swept away.
+        // The pools of this plan have no owner yet, and must not be swept away.
         let making = self.making.lock().await;
-        // A large configuration takes its time, and what an operator asks for must not wait for it.
+        // Compiling a large configuration takes its time, and an operator's request must not wait for it.
         let compiled = self.compile(generation).await?;
         // From here on nothing else changes members: the new plan takes them over as they are.
         let mut checks = self.checks.lock().await;
@@ -102,7 +102,7 @@ impl Control {
             return Err(ReloadError::Ending);
         }
         for pool in &compiled.plan.pools {
-            // What was set by hand, and what DNS answered, while it was compiled.
+            // Takes up weights that were set by hand during the compile. `resolve`, below, does so for DNS answers.
             pool.renew();
         }
         let before = self.node.plan();
@@ -114,7 +114,7 @@ impl Control {
             self.names.ask(resolver);
         }
         let Compiled { plan, warnings, config } = compiled;
-        // Names that are new are asked for before anybody is sent to them.
+        // New names are resolved before connections are sent to them.
         resolve(&plan, &self.names).await;
         let changes = weir_config::difference(&self.config(), &config);
 
@@ -199,7 +199,7 @@ impl Control {
     }
 }
 
-/// A reload under way: one that panics has failed too, and the metric says so.
+/// A reload under way. A panic is a failure too: on unwinding, the metric says so.
 struct Unfinished<'a>(&'a Metrics, u64);
 
 impl Drop for Unfinished<'_> {
@@ -210,7 +210,7 @@ impl Drop for Unfinished<'_> {
     }
 }
 
-/// The first of the addresses that cannot be had, and how many more there are.
+/// The errors of the first addresses, and the number of the others.
 fn first(failed: &[BindError]) -> String {
     let mut lines: Vec<String> = failed.iter().take(MOST_LOGGED).map(ToString::to_string).collect();
     let more = failed.len() - lines.len();
@@ -220,7 +220,7 @@ fn first(failed: &[BindError]) -> String {
     lines.join("\n")
 }
 
-/// Errors of one reload that are logged: `weir check` and the answer to the reload show more.
+/// The log shows this many errors of one reload: `weir check` and the answer to the reload show more.
 const MOST_LOGGED: usize = 10;
 /// How often it is looked whether the reload under way has ended.
 const LOOK: Duration = Duration::from_millis(200);

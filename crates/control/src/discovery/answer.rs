@@ -16,7 +16,7 @@ pub struct Answer {
     pub found: Vec<Found>,
     /// The smallest of the records used, as the server gave it: without floor or ceiling.
     pub ttl: Duration,
-    /// What the name stands for too, and weir never connects to. The first few.
+    /// Further addresses of the name, to which weir never connects. The first few.
     pub dropped: Vec<Dropped>,
     /// Which parts could not be had, so that [`Answer::completed_from`] can fill them in.
     pub missing: Vec<Missing>,
@@ -58,7 +58,7 @@ pub enum Family {
 }
 
 impl Answer {
-    /// Puts `found` in order, without what weir never connects to.
+    /// Puts `found` in order, without the addresses that weir never connects to.
     pub(super) fn new(mut found: Vec<Found>, ttl: Duration, missing: Vec<Missing>) -> Self {
         let mut dropped = Vec::new();
         found.retain(|f| match forbidden(f.address.ip()) {
@@ -150,7 +150,7 @@ fn tidy(found: &mut Vec<Found>) {
 
 /// More addresses than this are cut off, backups first. A pick is measured with as many backends as this.
 const CEILING: usize = 1000;
-/// As many as anybody reads.
+/// More of them help no reader.
 const MOST_DROPPED: usize = 8;
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub enum ResolveError {
     /// Another response code that is no answer.
     #[error("the DNS server answered: {0} (code {code})", code = u16::from(*.0))]
     Code(ResponseCode),
-    /// Addresses, and none that weir connects to.
+    /// There are addresses, but weir connects to none of them.
     #[error("the name has no address that weir connects to, only such as {0}")]
     Forbidden(Dropped),
     /// The answer was cut off, over TCP too.

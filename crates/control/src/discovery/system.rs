@@ -95,8 +95,8 @@ impl ResolvConf {
     }
 }
 
-/// The text of resolv.conf, without what would make the library refuse all of it: bytes that are no UTF-8 (a comment in
-/// Latin-1), search domains that are no names.
+/// The text of resolv.conf without the parts that would make the library refuse all of it: bytes that are not UTF-8 (a
+/// comment in Latin-1), search domains that are not names.
 fn sound_lines(text: &[u8]) -> String {
     let mut sound = String::new();
     for line in String::from_utf8_lossy(text).lines() {
@@ -116,7 +116,7 @@ fn sound_lines(text: &[u8]) -> String {
     sound
 }
 
-/// A byte that is no UTF-8, as in a comment in Latin-1, spoils only the word that it is in.
+/// A byte that is not UTF-8, as in a comment in Latin-1, spoils only its own word.
 fn parse_hosts(path: &Path, text: &[u8]) -> Result<Hosts, ResolveError> {
     let mut hosts = Hosts::default();
     let text = String::from_utf8_lossy(text);
@@ -135,7 +135,7 @@ struct Watched<T> {
     parse: Parse<T>,
     /// `None` until it could be used for the first time.
     seen: Mutex<Option<(Option<Stamp>, Arc<T>)>>,
-    /// For lines of the log about it: it may be written again and again.
+    /// Paces lines of the log about the file, which may change again and again.
     pace: Pace,
 }
 
@@ -164,17 +164,17 @@ impl<T> Watched<T> {
             return Ok(value);
         };
         if stamp.is_some() && stamp != *then {
-            // It may have vanished in this moment, on its way to being replaced: then what it said before stays.
+            // The file may just have vanished, to be replaced: then its last good text stays in use.
             match self.parsed(read(&self.path)) {
                 Ok(new) => {
                     if let Some(times) = self.pace.now() {
-                        tracing::info!(path = %self.path.display(), times, "the system's names have changed");
+                        tracing::info!(path = %self.path.display(), times, "a file of the system's name resolution has changed");
                     }
                     *value = Arc::new(new);
                 }
                 Err(error) => {
                     if let Some(times) = self.pace.now() {
-                        tracing::warn!(%error, times, "what it said before stays");
+                        tracing::warn!(%error, times, "its last good text stays in use");
                     }
                 }
             }

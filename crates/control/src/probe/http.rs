@@ -1,8 +1,7 @@
 //! One request, and the status of its answer.
 //!
-//! Only the status is of interest, so that header fields are not judged: a folded one, or one that no browser would
-//! take, is no reason to call a backend ill. hyper reads whole answers by the rules of a client, and takes bytes that are
-//! there before its request is written for a fault of the server.
+//! Only the status matters. Header fields are not judged: a folded or malformed one does not make a backend unhealthy. hyper
+//! would refuse such answers, and those that arrive before its request is written.
 
 use super::Failed;
 use std::io;
@@ -45,7 +44,7 @@ pub(super) async fn get(
         stream.flush().await
     }
     .await;
-    // A backend may answer, and close, before it has been asked: then the answer counts, not how writing went.
+    // A backend may answer, and close, before the request is written: then the answer counts, not the failed write.
     match (status(stream).await, sent) {
         (Ok(status), _) => Ok(status),
         (Err(_), Err(error)) => Err(NoAnswer::Io(error).into()),
@@ -73,7 +72,7 @@ async fn status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, NoAnswer> 
             }
         };
         let code = head.get(..length).and_then(code).ok_or(NoAnswer::NotHttp)?;
-        // What comes behind 101 is another protocol.
+        // Another protocol follows 101.
         if !(100..200).contains(&code) || code == SWITCHING_PROTOCOLS {
             return Ok(code);
         }
@@ -82,8 +81,8 @@ async fn status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, NoAnswer> 
     Err(NoAnswer::Endless)
 }
 
-/// The length of the head, if all of it is there: up to its empty line. `lines` is how far whole lines were seen before.
-/// Of less the beginning is looked at, so that one that speaks another protocol is not waited for.
+/// The length of the head, up to its empty line; `None` while it is incomplete. `lines` is the length of the whole lines seen
+/// so far. The first bytes are checked at once, so that another protocol is not waited for.
 fn complete(bytes: &[u8], lines: &mut usize) -> Result<Option<usize>, NoAnswer> {
     if !bytes.iter().zip(VERSION).all(|(byte, expected)| byte == expected) {
         return Err(NoAnswer::NotHttp);
@@ -112,11 +111,11 @@ fn code(head: &[u8]) -> Option<u16> {
 
 const VERSION: &[u8; 7] = b"HTTP/1.";
 const SWITCHING_PROTOCOLS: u16 = 101;
-/// Far more than the head of any answer; the rest is not read.
+/// Far more than the heads of any answer take.
 const MOST_BYTES: usize = 64 << 10;
 /// Far more than any server sends before its answer.
 const MOST_INTERIM: usize = 32;
-/// One read: heads are short, and a body behind one is of no interest.
+/// Bytes of one read: heads are short, and a body is not wanted.
 const AT_ONCE: u64 = 4096;
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ use weir_tls::{HandshakeError, Presented, Probe, ProbeStream, Reason};
 pub struct Checked {
     /// Whether the backend passed, and why not.
     pub result: Result<(), Failed>,
-    /// What its certificate was, where it showed one, whatever came afterwards.
+    /// The certificate that the backend showed, if it got so far, whatever came afterwards.
     pub certificate: Option<Certificate>,
-    /// What is still open, for [`leave`].
+    /// The connection that is still open, for [`leave`].
     pub connection: Option<Open>,
 }
 
@@ -93,7 +93,7 @@ pub fn verdicts() -> impl Iterator<Item = &'static str> {
     std::iter::once(OK).chain(bad.map(Reason::label))
 }
 
-/// Asks once, within the check's timeout. No own address of the process is dialled.
+/// Asks once, within the check's timeout. Never dials an address in `own`.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
@@ -107,8 +107,8 @@ pub async fn ask(backend: &Backend, check: &HealthCheck, own: &OwnAddresses) -> 
     Checked { result, certificate: asking.seen, connection: asking.open }
 }
 
-/// Ends a connection so that the backend sees an orderly end: close_notify, FIN, and what it had sent is read, since
-/// closing with unread bytes resets (RFC 2525 §2.17). Bounded in time and bytes.
+/// Ends a connection so that the backend sees an orderly end: sends close_notify and FIN, then reads what the backend still
+/// sends, because closing with unread bytes resets (RFC 2525 §2.17). Bounded in time and bytes.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
@@ -181,7 +181,7 @@ impl Asking<'_> {
         let stream = self.connect().await?;
         let (stream, Presented { not_after, verdict }) =
             probe.connect(stream, name, self.host, alpn).await.inspect_err(|error| {
-                // It is the backend's certificate without the key to it, or one that nobody can read.
+                // The backend does not hold the certificate's key, or the certificate cannot be read.
                 if error.reason.is_certificate() {
                     self.seen = Some(Certificate { not_after: None, verdict: Some(error.reason.label()) });
                 }
@@ -198,7 +198,7 @@ impl Asking<'_> {
 
 /// The Host field where the configuration has none: the backend's name or address, with its port.
 fn authority(address: SocketAddr, host: &str) -> String {
-    // A name from an SRV record may hold anything: nothing of it must end the line.
+    // A name from an SRV record may hold any byte, and must not end the header line.
     let unfit = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_' | b'.');
     if host.parse::<std::net::IpAddr>().is_ok() || host.bytes().any(unfit) {
         address.to_string()
@@ -211,9 +211,9 @@ fn authority(address: SocketAddr, host: &str) -> String {
 const OK: &str = "ok";
 /// The `result` label of `weir_backend_health_checks_total` for a check that could not be made.
 pub(crate) const NOT_MADE: &str = "not_made";
-/// How long a backend may take to end a connection that a check has ended.
+/// How long a backend may take to end its side, once a check has ended the connection.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
-/// Reads of 4 KiB at most until then; what comes behind them is cut off.
+/// Reads, of 4 KiB each, until then; more bytes are not waited for.
 const FAREWELL_READS: usize = 16;
 
 #[cfg(test)]

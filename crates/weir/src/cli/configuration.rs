@@ -1,4 +1,4 @@
-//! Which configuration a verb works on.
+//! The configuration that a verb works on.
 
 use crate::terminal::last_words;
 use clap::Args;

@@ -33,7 +33,7 @@ configuration found.
 
 In a Dockerfile: HEALTHCHECK CMD [\"weir\", \"health\", \"-c\", \"/etc/weir/weir.yaml\"]";
 
-/// Probes are often given 3 s themselves, and then told nothing.
+/// Probes often have a timeout of 3 s of their own, after which they report nothing.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl Health {

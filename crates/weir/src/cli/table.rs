@@ -19,8 +19,8 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells.map(|cell| printable(&cell)));
     }
 
-    /// The table in lines of at most `width` characters. Columns are as wide as they must be, and one that is empty is
-    /// left out. What stands in the last one is prose: it gets what the others leave, or lines of its own below.
+    /// The table in lines of at most `width` characters. Columns are as wide as they must be; empty ones are left out. The
+    /// last column is prose: it gets the room that the others leave, or lines of its own below.
     pub(super) fn fit(&self, width: usize) -> String {
         let empty = |n: &usize| !self.rows.is_empty() && self.rows.iter().all(|row| cell(row, *n).is_empty());
         self.lines((0..N).filter(|n| !empty(n)).collect(), width).join("\n")
@@ -85,7 +85,7 @@ const INDENT: &str = "    ";
 const BESIDE: usize = 20;
 /// No column gets narrower than this.
 const NARROWEST: usize = 8;
-/// As wide as a terminal at least is, and as output that goes into no terminal gets.
+/// The least width, and that of output to a file or a pipe.
 const LINE: usize = 80;
 
 fn cell<T: AsRef<str>>(row: &[T], n: usize) -> &str {

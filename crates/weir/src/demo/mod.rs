@@ -66,7 +66,7 @@ pub(crate) fn stay() -> Result<ExitCode> {
 /// # Errors
 /// When it cannot be written.
 async fn watch(scene: &Scene, running: &Running, mut signals: Signals) -> Result<()> {
-    // One that nobody reads must not keep the demo from ending when it is told to.
+    // A stdout that is not read must not keep the demo from ending.
     let shown = |text: &str| if takes(&io::stdout(), PATIENCE) { say(text) } else { Ok(()) };
     shown(&scene.table())?;
     let mut tick = interval(if io::stdout().is_terminal() { LIVE } else { LOGGED });
@@ -83,7 +83,7 @@ async fn watch(scene: &Scene, running: &Running, mut signals: Signals) -> Result
     }
 }
 
-/// How long a reader of what is shown once may take.
+/// How long a reader may take for output that is shown once.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often the live line is written: on a terminal, and into a file.
 const LIVE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Which lines there are.
+//! Which lines are written.
 
 use anyhow::{Context, Result};
 use tracing_subscriber::EnvFilter;
@@ -8,8 +8,8 @@ use weir_router::plan::Log;
 /// The filter of a configuration.
 ///
 /// A level of `log.level` that stands alone is that of weir's own lines. Libraries say nothing unless `log.level` names
-/// them: a stranger can make them warn (rustls of a name that is an IP address, the DNS library of forged answers), and
-/// what weir's operator must know, weir says itself.
+/// them: a stranger can make them warn (rustls about a name that is an IP address, the DNS library about forged answers),
+/// and weir itself logs all that its operator must know.
 ///
 /// # Errors
 /// When `log.level` is no level and no filter.

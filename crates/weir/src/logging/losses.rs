@@ -1,11 +1,11 @@
-//! Says now and then that lines of the log, or records, were lost: counters alone are not looked at by everybody.
+//! Warns now and then that lines of the log, or records, were lost, because not everybody looks at counters.
 
 use std::time::Duration;
 use tokio::time::sleep;
 use weir_core::access;
 use weir_metrics::{LostLines, Metrics};
 
-/// Says once a minute how many were lost since the last time, for ever. `records` knows why some could not be written.
+/// Warns once a minute of the losses since the last time, for ever. `records` knows why records could not be written.
 ///
 /// # Cancel safety
 /// Cancel safe.
@@ -27,14 +27,15 @@ pub(crate) async fn tell(metrics: &Metrics, records: &access::Writer) {
     }
 }
 
-/// How often it is looked for losses, and how long none are told of once some were.
+/// How often losses are looked for.
 const LOOK: Duration = Duration::from_secs(5);
+/// The further wait after a warning: with [`LOOK`], one a minute.
 const EVERY: Duration = Duration::from_secs(55);
 
 struct Losses {
     counters: LostLines,
     told: u64,
-    /// Some were told of since this was cleared.
+    /// A warning was logged since this was cleared.
     fresh: bool,
 }
 

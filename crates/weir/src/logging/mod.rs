@@ -1,9 +1,9 @@
 //! Logs to stderr, records to stdout: text for people, JSON for machines. A reload may change both.
 //!
-//! - [`filter`] which lines there are: weir's own by level, those of libraries only where they are asked for.
-//! - [`queue`] takes them to stderr, without anybody waiting for it.
-//! - [`panics`] has panics logged like everything else.
-//! - [`losses`] says now and then that lines or records were lost.
+//! - [`filter`] selects lines: weir's own by level, those of libraries only if `log.level` names them.
+//! - [`queue`] takes them to stderr, so that no thread waits for it.
+//! - [`panics`] logs panics like everything else.
+//! - [`losses`] warns now and then of lost lines and records.
 
 mod filter;
 pub(crate) mod losses;
@@ -48,7 +48,7 @@ pub(crate) fn start(log: &Log, metrics: &Metrics) -> Result<Logging> {
     let (lines, lines_handle) = reload::Layer::new(lines(log, &queue));
     let started = registry().with(filter).with(lines).try_init();
     started.map_err(|error| anyhow!("cannot start the log: {error}"))?;
-    // There is no other: the log would not have started twice.
+    // It is not set yet: the log does not start twice.
     WRITER.get_or_init(|| writer);
     panics::log_them();
     Ok(Logging { filter: filter_handle, lines: lines_handle, queue })
@@ -57,7 +57,7 @@ pub(crate) fn start(log: &Log, metrics: &Metrics) -> Result<Logging> {
 /// Waits until the log is written, but not for long: its reader may have stopped reading.
 pub(crate) fn flush() {
     if let Some(writer) = WRITER.get() {
-        // Where it was not enough, there is nobody to be told.
+        // If that was not long enough, no one reads the log, and nothing is left to do.
         let _whole = writer.flush(LAST_WORDS);
     }
 }
@@ -72,9 +72,9 @@ impl std::fmt::Debug for Logging {
 }
 
 impl Logging {
-    /// Goes by another plan's settings.
+    /// Takes the settings of another plan.
     pub(crate) fn change(&self, log: &Log) {
-        // `compile` has refused what is no filter.
+        // `compile` has refused text that is no filter.
         let changed = filter::of(log).and_then(|filter| {
             self.filter.reload(filter)?;
             self.lines.reload(lines(log, &self.queue))?;
@@ -88,7 +88,7 @@ impl Logging {
 
 fn lines(log: &Log, queue: &Queue) -> Lines {
     let colours = !is_json(log.format, &io::stderr()) && io::stderr().is_terminal();
-    // What the subscriber itself has to say would go straight to stderr.
+    // The subscriber's own errors would go straight to stderr.
     let lines = fmt::layer().with_writer(queue.entrance(colours)).log_internal_errors(false);
     if is_json(log.format, &io::stderr()) {
         Box::new(lines.json().flatten_event(true).with_current_span(true).with_span_list(false))
@@ -107,8 +107,8 @@ pub(crate) fn start_access(log: &Log, metrics: &Metrics) -> Result<(access::Log,
     started.context("cannot start the access log")
 }
 
-/// What the writers of the log and of the records take turns by, where both write to one file: to the journal's socket
-/// under systemd, to one pipe after `2>&1`. A line of the one must not come within a line of the other.
+/// The lock by which the writers of the log and of the records take turns, if both write to one file: the journal's socket
+/// under systemd, one pipe after `2>&1`. Neither's lines must be cut by the other's.
 fn turn() -> Option<&'static Mutex<()>> {
     static TURN: Mutex<()> = Mutex::new(());
     let (out, err) = (fstat(io::stdout()), fstat(io::stderr()));
@@ -116,7 +116,7 @@ fn turn() -> Option<&'static Mutex<()>> {
         .then_some(&TURN)
 }
 
-/// How records are to look.
+/// The format of the records.
 pub(crate) fn access_format(log: &Log) -> access::Format {
     if is_json(log.format, &io::stdout()) { access::Format::Json } else { access::Format::Text }
 }

@@ -1,4 +1,4 @@
-//! Has panics logged like everything else: the default writes to stderr, and the thread waits for that.
+//! Logs panics like everything else. The default hook would write to stderr, and the thread would wait for that.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 use weir_core::pace::Pace;
 
-/// From here on a panic is an error in the log, and one that is caught again and again is a few.
+/// From here on every panic is an error in the log; of panics that repeat, only a few are.
 pub(super) fn log_them() {
     panic::set_hook(Box::new(log));
 }

@@ -1,4 +1,4 @@
-//! Takes the lines of the log to stderr: from whichever thread has one, through a bounded queue.
+//! Takes the lines of the log to stderr: from any thread, through a bounded queue.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -35,7 +35,7 @@ impl Queue {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When it cannot be had.
+    /// If it cannot be started.
     pub(super) fn start(metrics: &Metrics) -> io::Result<(Self, Writer)> {
         Self::to(Unlocked::in_turn(io::stderr(), super::turn()), metrics.log_dropped())
     }
@@ -64,9 +64,9 @@ impl Queue {
     }
 }
 
-/// Lines that may wait,
+/// Lines that may wait.
 const LINES: usize = 8192;
-/// and their bytes: the errors of a large configuration are one line of some megabytes.
+/// Bytes of the lines that may wait, so that long lines are bounded too.
 const BYTES: usize = 8 << 20;
 
 /// Where the subscriber writes its lines, each with one call.
@@ -95,8 +95,8 @@ impl Write for &Entrance {
     }
 }
 
-/// A line as it is written. What text from elsewhere brings must not look like a line of weir's own, nor move the cursor of a
-/// terminal: lines within it are indented, and other control characters are shown as `\xNN`, but for those that colour a line.
+/// A line as it is written. Text from elsewhere must neither look like a line of weir's own nor move the cursor of a
+/// terminal: further lines are indented, and control characters are shown as `\xNN`, except for ESC, which colours need.
 fn one_line(line: &[u8], colours: bool) -> Vec<u8> {
     let body = line.strip_suffix(b"\n").unwrap_or(line);
     let mut text = Vec::with_capacity(line.len() + 1);

@@ -1,4 +1,4 @@
-//! What the log says of a name: a few lines at a time, so that one whose answers flap does not flood it.
+//! Lines of the log about a name: a few at a time, so that flapping answers do not flood it.
 
 use super::State;
 use crate::discovery::answer::Dropped;
@@ -6,7 +6,7 @@ use crate::log_throttle::LogThrottle;
 use tokio::time::Instant;
 use weir_core::pool::names::{Found, Target};
 
-/// What has been told of a name, and what is still to tell.
+/// The state of a name that was logged last, and changes that still wait for a line.
 #[derive(Debug, Default)]
 pub(super) struct NameLog {
     lines: LogThrottle<()>,
@@ -17,7 +17,7 @@ pub(super) struct NameLog {
 }
 
 impl NameLog {
-    /// Takes up that the addresses have changed.
+    /// Notes a change of the addresses.
     pub(super) fn addresses(&mut self, before: &[Found], now: &[Found]) {
         let lacking = |of: &[Found], from: &[Found]| of.iter().filter(|f| !from.contains(f)).count();
         self.added += lacking(now, before);
@@ -25,7 +25,7 @@ impl NameLog {
         self.lines.note(());
     }
 
-    /// Takes up a resolution that ended, and tells what has changed, if it is time for that.
+    /// Notes the end of a resolution, and logs changes if a line is due.
     pub(super) fn ended(&mut self, target: &Target, state: &State) {
         let dropped = state.answer.as_ref().map_or(&[][..], |answer| &answer.dropped);
         if state.failure.is_some() != self.told_failing || dropped != self.told_dropped {
@@ -34,12 +34,12 @@ impl NameLog {
         self.tell(target, state);
     }
 
-    /// When something that was held back is to be told.
+    /// When the changes that were held back are due; `None` if there are none.
     pub(super) fn due(&self) -> Option<Instant> {
         self.lines.due()
     }
 
-    /// Tells what has changed since the last lines, if it is time for that.
+    /// Logs the changes since the last lines, if a line is due.
     pub(super) fn tell(&mut self, target: &Target, state: &State) {
         let Some((changes, ())) = self.lines.take() else { return };
         let answer = state.answer.as_deref();

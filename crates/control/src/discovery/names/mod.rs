@@ -33,7 +33,7 @@ pub struct Names {
     stop: CancellationToken,
 }
 
-/// What is known of a target, for the status API.
+/// The last results for a target, for the status API.
 #[derive(Clone, Debug, Default)]
 pub struct State {
     /// The last good answer; `None` before the first.
@@ -235,7 +235,7 @@ impl Known {
         self.state.at = Some(now);
         if before.as_ref().is_none_or(|before| before.found != answer.found) {
             self.log.addresses(before.as_ref().map_or(&[], |b| &b.found), &answer.found);
-            // Without a task no plan in force has the target: nobody is to be told.
+            // Without a task no plan in force has the target, and the change interests none.
             self.changed = self.task.is_some();
         }
         self.state.answer = Some(Arc::new(answer));

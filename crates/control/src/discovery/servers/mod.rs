@@ -113,7 +113,7 @@ impl Servers {
         Err(failure)
     }
 
-    /// One server's answer; one that does not know EDNS is asked again without.
+    /// One server's answer. A server that does not know EDNS is asked again without it.
     async fn ask_one(
         &self,
         server: &Server,
