@@ -85,7 +85,7 @@ impl Admin {
     fn metrics(&self) -> Answer {
         let node = &self.control.node;
         for pool in &node.plan().pools {
-            // Caps move with every connection, so this gauge is read off only when somebody looks.
+            // The count of free places moves with every connection, so this gauge is computed at the scrape.
             pool.metrics.usable.set(i64::try_from(pool.usable()).unwrap_or(i64::MAX));
         }
         node.metrics.generations(&labelled(&node.generations()));

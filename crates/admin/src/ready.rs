@@ -1,4 +1,4 @@
-//! May traffic come? The question of whoever stands in front: a load balancer, an orchestrator.
+//! May traffic come? A load balancer or an orchestrator in front asks this.
 
 use std::collections::BTreeSet;
 use weir_router::node::{Node, Phase};

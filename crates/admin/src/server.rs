@@ -46,7 +46,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds the address. A Unix socket that nobody listens on any more is replaced; it gets mode 0660.
+/// Binds the address. A Unix socket without a listener is replaced; the new one gets mode 0660.
 ///
 /// # Errors
 /// When the address is in use, may be in use, or cannot be had.
@@ -215,7 +215,7 @@ mod tests {
         let path = folder.path().join("admin.sock");
         let file = |path: &Path| identity(path).unwrap();
 
-        // Nobody accepts there, and its backlog is full: a blocking connect(2) would wait for ever.
+        // Its process does not accept, and its backlog is full: a blocking connect(2) would wait for ever.
         let hung = Listening::bind(&path).unwrap();
         rustix::net::listen(&hung, 0).unwrap();
         let mut waiting = Vec::new();

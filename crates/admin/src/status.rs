@@ -133,7 +133,7 @@ struct SeenCertificate {
     not_after: Option<String>,
     /// Whole days until then; negative once it has ended.
     days_left: Option<i64>,
-    /// `ok`, or why it does not convince; `null` where there is nobody to judge by.
+    /// `ok`, or why it does not convince; `null` without an authority to judge by.
     verdict: Option<&'static str>,
 }
 

@@ -52,7 +52,7 @@ impl Checks {
         Self { tasks: HashMap::new(), shared, stop: stop.clone() }
     }
 
-    /// Watches every backend of these pools that is to be checked, and no other.
+    /// Checks every backend of these pools whose pool has a health check, and no other.
     pub fn reconcile(&mut self, pools: &[Arc<Pool>]) {
         let mut before = std::mem::take(&mut self.tasks);
         for pool in pools {
@@ -202,7 +202,7 @@ fn note(backend: &Backend, check: &HealthCheck, checked: &Checked) -> bool {
     live.metrics.health_check(why.map_or("ok", Failed::label));
     match checked.certificate {
         Some(certificate) => live.metrics.saw(certificate, probe::verdicts()),
-        // What was seen last is true until something else is seen, unless nobody looks any more.
+        // The last certificate seen counts until another is seen, or until checks no longer look at it.
         None if check.kind.speaks_tls() => (),
         None => live.metrics.looks_away(probe::verdicts()),
     }
@@ -261,7 +261,7 @@ impl Streak {
 
 /// The first check comes within this time of the start.
 const FIRST_WITHIN: Duration = Duration::from_millis(200);
-/// Connections of a backend that fails its checks are closed within this time, where they are to be.
+/// Under `on_unhealthy: close` the connections of a backend that fails its checks are closed within this time.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// The interval, ±10 %.

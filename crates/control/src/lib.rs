@@ -1,4 +1,4 @@
-//! weir-control: what runs beside the data plane, on a thread of its own.
+//! weir-control: the control plane, beside the data plane on a thread of its own.
 //!
 //! - [`aside`] runs work that reads files on a thread of its own.
 //! - [`supervise`] begins tasks again if they panic.
@@ -7,7 +7,7 @@
 //! - [`discovery`] asks DNS for the backends that are names.
 //! - [`workshop`] makes plans.
 //! - `log_throttle` holds back lines of the log about things that flap.
-//! - [`control`] reloads, what is set by hand, and what DNS answers: everything that changes while connections live.
+//! - [`control`] makes the changes while connections live: reloads, an operator's requests, answers of DNS.
 
 pub mod aside;
 pub mod control;

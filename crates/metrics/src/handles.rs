@@ -1,7 +1,7 @@
 //! What the road holds: counters resolved once per listener, pool, backend or worker.
 //!
-//! A label look-up costs ten times a held counter, so what is counted per read is a field here, and only what
-//! happens once in a connection's life is looked up by its labels.
+//! A label look-up costs ten times a held counter. So counters of each read are fields here; only events that happen
+//! once in a connection's life are looked up by their labels.
 
 use crate::bytes::Moved;
 use crate::families::Families;
@@ -128,7 +128,7 @@ impl PoolMetrics {
 pub struct Certificate {
     /// When it ends, in seconds since 1970; `None` where that could not be read.
     pub not_after: Option<i64>,
-    /// The word for what was said of it; `None` where there was nobody to judge by.
+    /// The verdict's word; `None` without an authority to judge by.
     pub verdict: Option<&'static str>,
 }
 
@@ -195,14 +195,13 @@ impl BackendMetrics {
         self.health_checks.with_label_values(&[&self.pool, &self.backend, result]).inc();
     }
 
-    /// Notes what a check saw of its certificate. `verdicts` are all that there may be: the series of the others go,
-    /// whoever made them, be it a namesake at another address.
+    /// Notes the certificate that a check saw. `verdicts` is the full set: the series of all other verdicts are removed,
+    /// even those of a namesake at another address.
     pub fn saw(&self, certificate: Certificate, verdicts: impl IntoIterator<Item = &'static str>) {
         self.note(Some(certificate), verdicts);
     }
 
-    /// Nothing is known of its certificate, or not any more: takes away all that was seen of it, whoever saw it, be it
-    /// a namesake at another address.
+    /// The certificate is not known, or not any more: removes its series, even those of a namesake at another address.
     pub fn looks_away(&self, verdicts: impl IntoIterator<Item = &'static str>) {
         self.note(None, verdicts);
     }

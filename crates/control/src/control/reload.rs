@@ -1,7 +1,7 @@
 //! Another configuration, put in force under traffic.
 //!
-//! A reload compiles a new plan beside the old one, opens its new sockets, swaps the plan in one store, and then lets
-//! what was removed drain. One at a time; a failed one changes nothing.
+//! A reload compiles a new plan beside the old one, opens its new sockets, swaps the plan in one store, and then
+//! drains the removed parts. One at a time; a failed one changes nothing.
 
 use super::{Control, resolve, targets};
 use crate::aside::{NoThread, aside};
@@ -25,9 +25,9 @@ use weir_router::worker::Whose;
 pub struct Reloaded {
     /// The plan in force.
     pub generation: u64,
-    /// What is different.
+    /// The changes.
     pub changes: Difference,
-    /// What is odd about the new configuration.
+    /// Warnings about the new configuration.
     pub warnings: Vec<Diagnostic>,
 }
 

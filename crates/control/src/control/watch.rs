@@ -29,8 +29,8 @@ impl Control {
             let before = seen.take().filter(|seen| seen.patterns == last.patterns);
             let Some(now) = self.look_again(&last, before.as_ref()).await else { continue };
             let settled = before.is_some_and(|before| before.print == now.print);
-            // A file that is still being written is left alone until it has settled. What the last load has read,
-            // whoever asked for it and whatever came of it, is no news.
+            // A file that is still being written is left alone until it has settled. Text that the last load has read is
+            // no news, whether or not it gave a plan.
             if settled && last.print != now.print && Arc::ptr_eq(&last, &self.look.load()) {
                 self.look.store(Arc::new(now.clone()));
                 tell.notify_one();

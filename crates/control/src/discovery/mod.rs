@@ -10,7 +10,7 @@
 //! - `pace` when to ask again.
 //! - [`names`] asks for every name of the plan in force, again and again, and keeps the last good answers.
 //!
-//! Nothing here knows pools: whoever holds the plan hears which targets have changed, and tells the pools.
+//! Nothing here knows pools: the owner of the plan learns which targets have changed, and tells the pools.
 
 pub mod answer;
 pub mod error;

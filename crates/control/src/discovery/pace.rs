@@ -21,7 +21,7 @@ fn earlier(wait: Duration, random: f64) -> Duration {
 
 /// A TTL of 0 means "do not cache"; asking for every connection would be a storm.
 const FLOOR: Duration = Duration::from_secs(1);
-/// Records may say a week; nobody who moves a service waits for that.
+/// Records may say a week, which is too long for a service that moves.
 const CEILING: Duration = Duration::from_secs(3600);
 /// A name that comes back is noticed within this.
 const SLOWEST_RETRY: Duration = Duration::from_secs(30);

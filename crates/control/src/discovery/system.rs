@@ -1,8 +1,8 @@
 //! The system's own way of naming: resolv.conf and the hosts file.
 //!
 //! Both are looked at before each resolution and read again when they have changed: a process that runs for
-//! months must notice that the network's DNS server has moved. One that has become unreadable changes nothing; one
-//! that never could be read fails each resolution, and who resolves nothing does without.
+//! months must notice that the network's DNS server has moved. A file that becomes unreadable
+//! changes nothing. A file that could never be read fails each resolution; a weir without names does not need it.
 
 use super::error::ResolveError;
 use super::servers::Servers;

@@ -135,8 +135,8 @@ fn report(found: &Difference, running: &Running) -> String {
     lines.join("\n")
 }
 
-/// Connections open now that have to end with this change; `None` where it ends none. Of a route nobody keeps count,
-/// and its connections go on; those of a pool are told with its backends.
+/// Connections open now that have to end with this change; `None` if it ends none. The connections of a route are not
+/// counted, and go on; those of a pool are counted with its backends.
 fn touched(change: &Change, running: &Running) -> Option<u64> {
     let moved = change.keys.iter().any(|key| key.key == "address");
     // The configuration shows variables by their names; what runs is called by their values.

@@ -39,7 +39,7 @@ impl Status {
             Err(code) => return code,
         };
         let shown = client.get("/api/v1/status").and_then(|answer| {
-            // Read in either case: what is no status must not pass for one.
+            // Parsed for both formats, so that another answer does not pass for a status.
             let running: Running = answer.read()?;
             for name in &self.pools {
                 running.pool(name)?;

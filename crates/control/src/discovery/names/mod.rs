@@ -1,8 +1,8 @@
 //! Asks for every name of the plan in force, again and again, and keeps the last good answers.
 //!
-//! Each target has a task of its own, which sleeps until its answer ends. Whoever holds the plan calls
-//! [`Names::first`] with a new plan's targets before it is compiled, [`Names::reconcile`] once it is in force,
-//! and waits on [`Names::changed`]. An answer is kept over failures, however long they last: addresses that
+//! Each target has a task of its own, which sleeps until its answer ends. The owner of the plan calls
+//! [`Names::first`] with a new plan's targets before it is in force, [`Names::reconcile`] afterwards, and waits on
+//! [`Names::changed`]. An answer is kept over failures, however long they last: addresses that
 //! were right yesterday are a better guess than none, and health checks judge them anyway.
 
 mod log;
@@ -143,7 +143,7 @@ impl Names {
         }
     }
 
-    /// Waits until answers have changed, and names the targets. Changes gather while nobody waits: none is
+    /// Waits until answers have changed, and names the targets. Changes gather until the next call: none is
     /// lost, and there are never more than targets. For one waiter.
     ///
     /// # Cancel safety
@@ -199,7 +199,7 @@ impl Shared {
         let _turn = self.turns.acquire().await;
         let resolver = self.resolver.load_full();
         let asked = resolver.resolve(target).await;
-        // One that was taken out of the plan meanwhile must not get its series back.
+        // A target that has left the plan meanwhile must not get its series back.
         if let Some(one) = self.known().get_mut(target) {
             let result = asked.as_ref().map_or_else(ResolveError::label, |_| "ok");
             self.metrics.resolution(&target.to_string(), result);
@@ -229,7 +229,7 @@ impl Known {
         self.failures = if answer.missing.is_empty() { 0 } else { self.failures.saturating_add(1) };
         let now = Instant::now();
         let wait = pace::after_answer(answer.ttl, fastrand::f64());
-        // What is missing is asked for again sooner than the TTL of what is there.
+        // Missing parts are asked for again sooner than the TTL of the others.
         let retry = (self.failures > 0).then(|| pace::after_failure(self.failures, fastrand::f64()));
         self.due = now + retry.map_or(wait, |retry| retry.min(wait));
         self.state.at = Some(now);

@@ -1,4 +1,4 @@
-//! A target → an answer, within a deadline. Nothing is kept here: who asks again, gets a new answer.
+//! A target → an answer, within a deadline. Nothing is kept here: each call asks anew.
 
 use super::answer::{Answer, Missing};
 use super::error::ResolveError;
@@ -20,7 +20,7 @@ impl Resolver {
     /// the search list, and its hosts file, both read when a name is first asked for and again when they change.
     ///
     /// # Errors
-    /// When the means to ask cannot be set up. What is wrong with the system's files is the error of each name.
+    /// When the means to ask cannot be set up. Faults of the system's files are errors of each name.
     pub fn new(servers: &[SocketAddr]) -> Result<Self, ResolveError> {
         Ok(Self { lookup: Arc::new(Lookup::new(servers)?) })
     }
@@ -33,7 +33,7 @@ impl Resolver {
     /// # Cancel safety
     /// Dropping the future gives the questions up.
     pub async fn resolve(&self, target: &Target) -> Result<Answer, ResolveError> {
-        // Boxed: whoever waits for the next time to ask must not carry the size of asking.
+        // Boxed: a task that only waits for its next turn must not carry the size of a question.
         let answer = match target {
             Target::Host { host, port } => timeout(WHOLE, Box::pin(self.host(host, *port))).await,
             Target::Srv { name } => timeout(WHOLE, Box::pin(service::resolve(&self.lookup, name))).await,

@@ -160,7 +160,7 @@ impl Servers {
     }
 
     /// The way to one server, for one question. The library would keep a TCP connection for as long as the
-    /// server does; one that serves a connection at a time (dnsmasq in the foreground) then answers nobody else.
+    /// server does; a server with one connection at a time (dnsmasq in the foreground) then answers no other client.
     fn way_to(&self, address: SocketAddr) -> NameServerPool<TokioRuntimeProvider> {
         let at = |mut connection: ConnectionConfig| {
             connection.port = address.port();

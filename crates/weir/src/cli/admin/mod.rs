@@ -1,7 +1,7 @@
 //! How a verb speaks to a weir that runs: it finds the admin server, asks, and says clearly why there is no answer.
 //!
 //! The server is the one of `--admin URL`, else that of `admin.address` in the configuration. That is loaded and not
-//! compiled: a file that is wrong elsewhere, or certificates that cannot be read, keep nobody from asking.
+//! compiled, so that mistakes elsewhere in the file, or unreadable certificates, do not get in the way.
 
 mod address;
 
@@ -82,7 +82,7 @@ impl Client {
     /// Asks; within ten seconds there is an answer, or within what [`Client::patient_for`] says.
     ///
     /// # Errors
-    /// When nobody answers, or what answers is no admin server.
+    /// If there is no answer, or the answer is not that of an admin server.
     pub(super) fn get(&self, path: &str) -> Result<Answer> {
         let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
         self.ask(Method::GET, path, None, left.unwrap_or(self.patience))

@@ -244,7 +244,7 @@ pub(super) fn answer(
     let hello = match asked::read(bytes, ceiling) {
         Ok(hello) => Some(hello),
         Err(unreadable) => {
-            // Part of a hello is a slip of whoever asks, unless nobody reads it.
+            // An incomplete hello is a mistake in the question, unless no listener reads it.
             let mut takers = sights.iter().map(|sight| sight.takes(&unreadable));
             let told = if unreadable.fault.is_none() { takers.all(|t| t) } else { takers.any(|t| t) };
             if !told {
