@@ -162,7 +162,8 @@ mod tests {
         assert_eq!(line("a\u{9b}2Jé\u{a0}", true), "a\\u009b2Jé\u{a0}\n");
         let json: serde_json::Value = serde_json::from_str(&line(r#"{"sni": "a\u007fb"}"#, false)).unwrap();
         assert_eq!(json["sni"], "a\u{7f}b");
-        let json: serde_json::Value = serde_json::from_str(&line("{\"why\": \"a\u{7f}\u{9b}b\"}", false)).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&line("{\"why\": \"a\u{7f}\u{9b}b\"}", false)).unwrap();
         assert_eq!(json["why"], "a\u{7f}\u{9b}b");
     }
 
