@@ -28,7 +28,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Builder;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Where the running weir is.
 #[derive(Clone, Debug, Args)]
@@ -76,7 +76,7 @@ impl Client {
 
     /// The same, for callers that wait no longer than this for all that they ask.
     pub(super) fn patient_for(self, patience: Duration) -> Self {
-        Self { until: Some(Instant::now() + patience), ..self }
+        Self { patience, until: Some(Instant::now() + patience), ..self }
     }
 
     /// Asks; within ten seconds there is an answer, or within what [`Client::patient_for`] says.
@@ -84,8 +84,7 @@ impl Client {
     /// # Errors
     /// If there is no answer, or the answer is not that of an admin server.
     pub(super) fn get(&self, path: &str) -> Result<Answer> {
-        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
-        self.ask(Method::GET, path, None, left.unwrap_or(self.patience))
+        self.ask(Method::GET, path, None, self.patience)
     }
 
     /// Asks for a change; within a minute it is done or refused.
@@ -114,10 +113,11 @@ impl Client {
         let request = request.body(Full::new(Bytes::from(body))).context("cannot make the request")?;
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
         let answered = runtime.block_on(async {
-            match timeout(patience, Box::pin(self.reach(request))).await {
+            let until = self.until.unwrap_or_else(|| Instant::now() + patience);
+            match timeout_at(until, Box::pin(self.reach(request))).await {
                 Ok(answer) => answer,
                 Err(_elapsed) => {
-                    bail!("no answer from the admin server at {} in time ({patience:.1?})", self.address)
+                    bail!("no answer from the admin server at {} within {patience:?}", self.address)
                 }
             }
         });
