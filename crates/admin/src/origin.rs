@@ -3,7 +3,7 @@
 //! The admin server listens on loopback or on a Unix socket alone, but a browser on the same machine reaches loopback
 //! too, for any page that it shows. So two things are checked, and a request that cannot be read is refused:
 //!
-//! - **the name** by which weir is asked, for every method: if a stranger's own name resolves to loopback (DNS
+//! - **the name** that the request gives weir, for every method: if a stranger's own name resolves to loopback (DNS
 //!   rebinding), his page is same-origin to the browser, and only the `Host` gives it away. `/healthz` and `/readyz` are
 //!   answered under any name, since probes send the name or address that they know, and the answers hold no secret;
 //! - **the page** that sent the request, if the request changes something.
@@ -15,7 +15,7 @@ use hyper::{Method, Request, Version};
 use std::net::IpAddr;
 use url::Host;
 
-/// The way by which a request came in.
+/// How a request came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Transport {
     /// TCP on loopback.

@@ -373,7 +373,7 @@ pub(crate) struct Findings {
 
 /// Brings diagnostics into the order of the files.
 pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
-    // Of two at one place the one that was found without a key of the schema is the cause: an unknown key.
+    // Two findings at one place: an unknown key, which the schema does not have, is the cause of the other.
     let order = |found: &Diagnostic| (found.number, found.line, found.column, !found.key.is_empty());
     diagnostics.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.message.cmp(&b.message)));
 }

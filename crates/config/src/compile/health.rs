@@ -23,7 +23,7 @@ pub(super) fn draft(
     let report = &mut room.report;
     let written = pool.health_check.clone().unwrap_or_default();
     let kind = written.kind.unwrap_or(defaults::HEALTH_TYPE);
-    // A type that was refused may be the one that they need.
+    // The settings below may belong to the refused type.
     if written.kind.is_some() || !report.mentions(&place.key("type")) {
         refuse_strays(report, place, &written, kind, pool.tls.is_some());
     }

@@ -71,7 +71,7 @@ fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
             Err(Refusal::new(format!("`{text}` is not an address that can be asked")))
         }
         Ok(address) => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())).map(|canonical| {
-            // A scope stays: it says by which interface.
+            // A scope stays, because it names the interface.
             if canonical.is_ipv4() { canonical } else { address }
         }),
         Err(_no_address) => {

@@ -110,7 +110,7 @@ impl<'t, 'f> Walk<'t, 'f> {
         }
     }
 
-    /// A number or a switch may come as a text: out of a variable, or in quotes, by which nobody means another thing.
+    /// A number or a switch may come as a text: from a variable, or in quotes, which change nothing here.
     fn visit_scalar<V: Visitor<'t>>(self, visitor: V) -> Result<V::Value, Fault> {
         if let Value::Text { text, .. } = &self.node.value {
             if let Ok(number) = text.parse() {
