@@ -293,21 +293,20 @@ impl Flow {
             let end = if let Stage::Finishing(finish) = then { Some(finish) } else { None };
             let mut at = 0;
             while let Some(rest) = read.get(at..).filter(|r| !r.is_empty()) {
-                match to.poll_write(cx, rest, end, memory) {
-                    Poll::Ready(Ok(0)) => {
-                        return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
-                    }
-                    Poll::Ready(Ok(n)) => {
+                let unwritten = match to.poll_write(cx, rest, end, memory) {
+                    Poll::Ready(Ok(n @ 1..)) => {
                         at += n;
                         *sent += n;
+                        continue;
                     }
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(Fault::Destination(e.kind()))),
-                    Poll::Pending => {
-                        self.kept = Some(memory.keep(rest));
-                        self.stage = then;
-                        return Poll::Pending;
-                    }
-                }
+                    Poll::Ready(Ok(0)) => Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero))),
+                    Poll::Ready(Err(e)) => Poll::Ready(Err(Fault::Destination(e.kind()))),
+                    Poll::Pending => Poll::Pending,
+                };
+                // Also where the write failed: an end that came with these bytes has been read, and they have not gone.
+                self.kept = Some(memory.keep(rest));
+                self.stage = then;
+                return unwritten;
             }
         }
         self.stage = then;

@@ -188,23 +188,32 @@ impl Verdicts {
         let mut certain = false;
         for (way, from, to) in [(up, Side::Client, Side::Backend), (down, Side::Backend, Side::Client)] {
             let reaches_end = !way.write_fails() && !way.sticks();
-            if way.write_fails() {
-                verdicts.broken.push(to);
-                certain = true;
-            } else if way.sticks() || way.last == Last::Silence {
-                verdicts.deadline = true;
-                // Unless its end has come with the last of what it says, and is known.
+            if reaches_end {
+                match way.last {
+                    Last::Reset => {
+                        verdicts.broken.push(from);
+                        certain = true;
+                    }
+                    Last::Truncated => {
+                        verdicts.truncated.push(from);
+                        certain |= way.on_truncation == OnTruncation::Reset;
+                    }
+                    Last::Silence => verdicts.deadline = true,
+                    Last::Clean => {}
+                }
+            } else {
+                if way.write_fails() {
+                    verdicts.broken.push(to);
+                    certain = true;
+                } else {
+                    verdicts.deadline = true;
+                }
+                // Its end may have come with the last of what it says, and then it is known.
                 match way.last {
                     Last::Reset => verdicts.broken.push(from),
                     Last::Truncated => verdicts.truncated.push(from),
                     Last::Clean | Last::Silence => {}
                 }
-            } else if way.last == Last::Reset {
-                verdicts.broken.push(from);
-                certain = true;
-            } else if way.last == Last::Truncated {
-                verdicts.truncated.push(from);
-                certain |= way.on_truncation == OnTruncation::Reset;
             }
             // Whoever cannot be told of an end is a fault only while it has not ended itself.
             if reaches_end
@@ -294,9 +303,8 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
         Err(ConnError::IdleTimeout) => IDLE + ENDING,
         Err(ConnError::HalfClosedTimeout) => HALF_CLOSED + ENDING,
         Ok(_) => Duration::ZERO,
-        // Where a side sticks, the other one's reset is noticed by looking.
-        Err(ConnError::Broken(..)) if up.sticks() || down.sticks() => LOOK_AGAIN + PASSING_ON,
-        Err(_) if up.sticks() || down.sticks() => PASSING_ON,
+        // Where a side sticks, the other one's reset is noticed by looking, also where a truncation came before it.
+        Err(_) if up.sticks() || down.sticks() => LOOK_AGAIN + PASSING_ON,
         Err(_) => ENDING,
     };
     assert!(took <= slept + patience + SLACK, "{took:?} for {slept:?} of pauses: {end:?}");
