@@ -13,7 +13,7 @@ use crate::source::{Position, Source};
 use crate::tree::Value;
 use crate::words::programs;
 
-use super::nesting::too_deep;
+use super::nesting::{Excess, Most, excess};
 use super::reader::{Tree, read_tree};
 
 /// Reads a file's bytes: all of them, or one more than allowed, so that a larger file is seen as such, whatever its
@@ -58,18 +58,18 @@ pub(super) fn read(
 
 /// What would keep the parser busy for longer than it is worth.
 fn gate(number: usize, text: &str) -> Option<Finding> {
-    // Each is compared with all before it.
-    let mut directives = text.lines().enumerate().filter(|(_, line)| line.starts_with('%'));
-    if let Some((index, _)) = directives.nth(MOST_DIRECTIVES) {
-        let at = Position { file: number, line: index + 1, column: 1 };
-        let message = format!("more than {MOST_DIRECTIVES} lines that begin with `%`");
-        return Some(Finding { at, message, hint: Some("this file needs no YAML directive".to_owned()) });
-    }
-    too_deep(number, text, DEEPEST).map(|at| Finding {
-        at,
-        message: "the file is nested too deep".to_owned(),
-        hint: Some(format!("at most {DEEPEST} brackets or sections within each other")),
-    })
+    let (at, excess) = excess(number, text, MOST)?;
+    let (message, hint) = match excess {
+        Excess::Nesting => (
+            "the file is nested too deep".to_owned(),
+            format!("at most {} brackets or sections within each other", MOST.nesting),
+        ),
+        Excess::Directives => (
+            format!("more than {} lines that begin with `%`", MOST.directives),
+            "this file needs no YAML directive".to_owned(),
+        ),
+    };
+    Some(Finding { at, message, hint: Some(hint) })
 }
 
 fn text(number: usize, bytes: Vec<u8>) -> Result<String, Finding> {
@@ -88,7 +88,5 @@ fn text(number: usize, bytes: Vec<u8>) -> Result<String, Finding> {
 
 /// Files over this are refused unread: a configuration of 10,000 routes and 2,000 backends takes a quarter of it.
 pub const LARGEST_FILE: u64 = 4 << 20;
-/// Open brackets, or sections and lists within each other. The schema itself is seven levels deep.
-const DEEPEST: usize = 64;
-/// Directives of YAML, of which this file needs none.
-const MOST_DIRECTIVES: usize = 64;
+/// The schema itself is seven levels deep, and needs no directive.
+const MOST: Most = Most { nesting: 64, directives: 64 };

@@ -153,6 +153,11 @@ fn what_is_too_much_is_refused_early() {
     assert!(found(&format!("a: {}", "{b: ".repeat(65)))[0].contains("nested too deep"));
     assert!(found(&"- ".repeat(100_000))[0].contains("nested too deep"));
     assert!(found(&"# [[[[[[[[[[\n".repeat(100)) == ["0:0 the file is empty"], "a comment is no nesting");
+    for end in ["\n", "\r", "\r\n", "\u{85}", "\u{2028}", "\u{2029}"] {
+        let directives: String = (0..65).map(|n| format!("%TAG !a{n}! b{end}")).collect();
+        let refused = found(&format!("{directives}---\na: 1\n"));
+        assert!(refused[0].contains("more than 64 lines that begin with `%`"), "{end:?}: {refused:?}");
+    }
     let bomb = "x-a: &a [1,1,1,1,1,1,1,1,1,1]\n".to_owned()
         + &(0..8)
             .map(|n| {
