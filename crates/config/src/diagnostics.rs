@@ -93,8 +93,7 @@ impl Diagnostic {
 
     fn clean(&mut self, source: &Source, secrets: &Secrets) {
         let at = Position { file: self.number, line: self.line, column: self.column };
-        let clean =
-            |text: &mut String| *text = short(secrets.clean(std::mem::take(text), at, source.pasted()));
+        let clean = |text: &mut String| *text = short(secrets.clean(std::mem::take(text), at, source));
         clean(&mut self.message);
         self.hint.iter_mut().for_each(clean);
     }

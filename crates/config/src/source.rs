@@ -7,7 +7,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::secret;
+use crate::secret::Pasted;
 
 /// A place in a file; line and column begin at 1. Line 0 means the file as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -48,8 +48,8 @@ pub(crate) struct Source {
     pub(crate) folder: PathBuf,
     pub(crate) text: String,
     line_starts: Vec<usize>,
-    /// The bytes of keys and certificates that were pasted in, in their order.
-    pasted: Vec<Range<usize>>,
+    /// Keys and certificates that were pasted in, which no message may repeat.
+    pub(crate) pasted: Pasted,
 }
 
 /// The part of a line that is shown, with a marked part in it.
@@ -73,7 +73,7 @@ impl Source {
                 line_starts.push(at + c.len_utf8() + usize::from(pair));
             }
         }
-        let pasted = secret::pasted(&text);
+        let pasted = Pasted::of(&text);
         Self { name, folder: folder.to_owned(), text, line_starts, pasted }
     }
 
@@ -84,11 +84,6 @@ impl Source {
         let end = self.line_starts.get(line).copied().unwrap_or(self.text.len());
         let text = self.text.get(start..end).unwrap_or("");
         text.trim_end_matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
-    }
-
-    /// What of the file's texts no message may repeat: the pieces of keys that were pasted in.
-    pub(crate) fn pasted(&self) -> impl Iterator<Item = &str> + Clone {
-        self.pasted.iter().filter_map(|range| self.text.get(range.clone()))
     }
 
     /// The piece of a line around a place: all of a short line. `None` for the file as a whole.
@@ -111,16 +106,10 @@ impl Source {
         let mut shown =
             line.get(cut..)?.char_indices().take(LONGEST_LINE).map(|(at, c)| (start + cut + at, c));
         let text: String =
-            shown.by_ref().map(|(at, c)| if self.is_pasted(at) { HIDDEN } else { c }).collect();
+            shown.by_ref().map(|(at, c)| if self.pasted.holds(at) { HIDDEN } else { c }).collect();
         let byte = |chars: usize| text.char_indices().nth(chars).map_or(text.len(), |(at, _)| at);
         let marked = byte(kept)..byte(kept + token_width(after));
         Some(Window { marked, shift: if long { column.saturating_sub(kept) } else { 0 }, text })
-    }
-
-    /// Is the byte at this place of the text part of a key that was pasted in?
-    fn is_pasted(&self, at: usize) -> bool {
-        let next = self.pasted.partition_point(|range| range.end <= at);
-        self.pasted.get(next).is_some_and(|range| range.contains(&at))
     }
 }
 

@@ -50,6 +50,16 @@ fn repeated(count: usize, one: impl Fn(usize) -> String) -> String {
     (0..count).map(one).collect::<Vec<_>>().join(", ")
 }
 
+/// A key of so many bytes, in one line.
+fn pem(bytes: usize) -> String {
+    let mut state = 1_u64;
+    let letters = (0..bytes).map(|_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdef"[usize::try_from(state >> 59).unwrap()])
+    });
+    format!("-----BEGIN PRIVATE KEY-----{}-----END PRIVATE KEY-----", letters.collect::<String>())
+}
+
 /// Files in which everything is wrong, or there is too much of it, with the number of errors where that is known.
 #[allow(clippy::too_many_lines, reason = "a table")]
 fn hostile() -> Vec<(&'static str, String, Option<usize>)> {
@@ -110,6 +120,35 @@ fn hostile() -> Vec<(&'static str, String, Option<usize>)> {
                 })
             ),
             Some(1),
+        ),
+        (
+            "directives that end with CR",
+            format!("{}---\na: 1\n", (0..200_000).map(|n| format!("%TAG !a{n}! b\r")).collect::<String>()),
+            Some(1),
+        ),
+        ("brackets behind a mark", format!("--- {}", "[".repeat(4_000_000)), Some(1)),
+        ("brackets behind a key with #", format!("a#b: {}", "[".repeat(4_000_000)), Some(1)),
+        ("beginnings of a key in base64", format!("x-a: {}", "LS0tLS1CRUdJTi".repeat(290_000)), None),
+        ("beginnings of a key", format!("x-a: \"{}\"", "-----BEGIN".repeat(400_000)), None),
+        ("beginnings of a key with blanks", format!("x-a: \"{}\"", "-----BEGIN ".repeat(370_000)), None),
+        ("ends of a key", format!("x-a: \"-----BEGIN{}\"", "-----END".repeat(500_000)), None),
+        (
+            "a big name, and a big pasted key",
+            format!(
+                "{{\"x-a\": \"{}\", \"listeners\": [{{{EDGE}, \"default_pool\": \"{}\"}}], {REST}}}",
+                pem(2_000_000),
+                "MIGHAgEAMBMGByqGSM49 ".repeat(90_000)
+            ),
+            Some(1),
+        ),
+        (
+            "many names, and a big pasted key",
+            format!(
+                "{{\"x-a\": \"{}\", \"listeners\": [{{{EDGE}, \"default_pool\": \"web\"}}], \"pools\": [{}]}}",
+                pem(2_000_000),
+                repeated(1_000, |n| format!("{{\"{}{n}\": 1}}", "MIGHAgEAMBMGByqGSM49 ".repeat(80)))
+            ),
+            None,
         ),
         (
             "merged keys",

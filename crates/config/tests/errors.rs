@@ -9,7 +9,10 @@
 
 mod fixture;
 
+use std::sync::LazyLock;
+
 use fixture::{Folder, errors, warnings, with_input};
+use proptest::prelude::*;
 use weir_config::{compile, parse};
 
 /// A configuration that is right, to put one mistake into.
@@ -442,6 +445,9 @@ fn a_private_key_in_place_of_a_path_is_never_shown() {
     }
 }
 
+/// Longer than any message shows.
+const LONG: &str = "hunter2-of-somebody-whose-name-is-much-longer-than-what-a-message-shows-of-a-text-at-any-place-at-all.hunter2";
+
 #[test]
 fn the_value_of_a_variable_is_not_shown() {
     let folder = Folder::with_certificate("a", &["api.example.com"]);
@@ -457,6 +463,16 @@ fn the_value_of_a_variable_is_not_shown() {
         ("listeners:", "include: \"${VALUE}\"\nlisteners:", "hunter2/hunter2.yaml"),
         ("listeners:", "log: {level: \"${VALUE}\"}\nlisteners:", "hunter2"),
         ("- name: plain\n", "- name: \"${VALUE}\"\n", "web"),
+        ("default_pool: web", "default_pool: \"${VALUE}\"", LONG),
+        ("mode: passthrough", "mode: \"${VALUE}\"", LONG),
+        ("address: \"127.0.0.1:8443\"", "address: \"${VALUE}\"", LONG),
+        ("address: \"127.0.0.1:8443\"", "address: \"${VALUE}\"", "svc:hunter2-of-somebody"),
+        ("address: \"127.0.0.1:8443\"", "address: \"${VALUE}\"", "is"),
+        ("listeners:", "log: {level: \"${VALUE}\"}\nlisteners:", "info,weir=hunter2-of-somebody"),
+        ("listeners:", "runtime: {drain_timeout: \"${VALUE}\"}\nlisteners:", LONG),
+        ("mode: passthrough", "mode: \"${VALUE}\"", "hun\u{1b}ter\"2\\"),
+        ("default_pool: web", "default_pool: \"${VALUE}\"", "hun\u{1b}ter\"2\\"),
+        ("\"127.0.0.1:9080\"", "\"${VALUE}\"", "https://hunter2-of-somebody:x/"),
     ] {
         let text = GOOD.replacen(from, to, 1);
         let variable = |name: &str| (name == "VALUE").then(|| value.to_owned());
@@ -467,9 +483,90 @@ fn the_value_of_a_variable_is_not_shown() {
             rejected.0.iter().find(|error| error.message.contains("another")).unwrap_or(&rejected.0[0]);
         let told = format!("{} {}", first.message, first.hint.as_deref().unwrap_or_default());
         for form in [value.to_owned(), value.to_lowercase(), value.escape_debug().to_string()] {
-            assert!(value == "web" || !told.contains(&form), "{to}: {told}");
+            assert!(["web", "is"].contains(&value) || !told.contains(&form), "{to}: {told}");
         }
+        assert!(!told.contains("hunter2") && !told.contains("of-some"), "{to}: {told}");
         assert!(told.contains("${VALUE}"), "{to}: {told}");
+    }
+}
+
+static FOLDER: LazyLock<Folder> = LazyLock::new(|| Folder::with_certificate("a", &["api.example.com"]));
+
+/// Where a value may stand wrongly.
+const PLACES: &[(&str, &str)] = &[
+    ("key: a.key", "key: \"${VALUE}\""),
+    ("cert: a.pem", "cert: \"x/${VALUE}\""),
+    ("ca: a.pem", "ca: \"${VALUE}\""),
+    ("default_pool: web", "default_pool: \"${VALUE}\""),
+    ("default_pool: web", "default_pool: \"x-${VALUE}-y\""),
+    ("pool: plain", "pool: \"http://${VALUE}/\""),
+    ("mode: passthrough", "mode: \"${VALUE}\""),
+    ("address: \"127.0.0.1:8443\"", "address: \"${VALUE}\""),
+    ("address: \"127.0.0.1:8443\"", "address: \"127.0.0.1:${VALUE}\""),
+    ("address: \"127.0.0.1:8443\"", "address: \"https://user:${VALUE}@example.com/x\""),
+    ("\"127.0.0.1:9080\"", "\"${VALUE}\""),
+    ("\"127.0.0.1:9080\"", "\"http://${VALUE}\""),
+    ("\"127.0.0.1:9080\"", "\"srv:${VALUE}\""),
+    ("\"127.0.0.1:9080\"", "{address: \"${VALUE}:443\"}"),
+    ("weight: 2", "weight: \"${VALUE}\""),
+    ("sni: www.example.com", "sni: \"${VALUE}\""),
+    ("sni: www.example.com", "sni: [\"https://${VALUE}:1\", \"${VALUE}.\"]"),
+    ("sni: www.example.com", "source: [\"${VALUE}\"]"),
+    ("sni: www.example.com", "alpn: [\"${VALUE}\"]"),
+    ("listeners:", "include: \"${VALUE}\"\nlisteners:"),
+    ("listeners:", "log: {level: \"${VALUE}\"}\nlisteners:"),
+    ("listeners:", "log: {level: \"info,x=${VALUE}\"}\nlisteners:"),
+    ("listeners:", "log: {access: \"${VALUE}\"}\nlisteners:"),
+    ("listeners:", "admin: {address: \"${VALUE}\"}\nlisteners:"),
+    ("listeners:", "admin: {address: \"unix:${VALUE}\"}\nlisteners:"),
+    ("listeners:", "runtime: {drain_timeout: \"${VALUE}\"}\nlisteners:"),
+    ("listeners:", "runtime: {resolvers: \"dns://${VALUE}\"}\nlisteners:"),
+    ("- name: plain\n", "- name: \"${VALUE}\"\n"),
+    ("- name: plain\n", "- name: plain\n    balance: \"${VALUE}\"\n"),
+    ("- name: plain\n", "- name: plain\n    panic_threshold: \"${VALUE}\"\n"),
+    ("- name: plain\n", "- name: plain\n    tls: \"${VALUE}\"\n"),
+    ("listeners:", "\"${VALUE}\": 1\nlisteners:"),
+];
+
+fn cases() -> u32 {
+    std::env::var("VALUE_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(1024)
+}
+
+/// Values of several words, so that no piece of one is a word of a message.
+fn values() -> impl Strategy<Value = String> {
+    let piece = "[qxzjkw0-9QXZJKW]{1,9}";
+    let between = prop::sample::select(vec![
+        ":", "/", "@", ".", ",", "=", "-", "_", "?", "#", "://", ":4", "%", "\\", "\"", "'", "`", "\n", "\t",
+        "\u{1b}", "é", "…", " ", "[", "]", "{", "*",
+    ]);
+    prop::collection::vec((piece, between), 1..60)
+        .prop_map(|pieces| pieces.into_iter().map(|(piece, between)| format!("{piece}{between}")).collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
+    #[test]
+    fn no_part_of_a_value_is_shown_wherever_it_stands(
+        value in values(),
+        place in prop::sample::select(PLACES),
+        second in prop::sample::select(PLACES),
+    ) {
+        let folder = &FOLDER;
+        let text = GOOD.replacen(place.0, place.1, 1).replacen(second.0, second.1, 1);
+        let variable = |name: &str| (name == "VALUE").then(|| value.clone());
+        let found = parse("weir.yaml", folder.path(), text.into_bytes(), &variable)
+            .and_then(|loaded| with_input(|input| compile(&loaded, input)))
+            .map_or_else(|rejected| rejected.0, |(_, warnings)| warnings);
+        for one in &found {
+            let told = format!("{} {} {one}", one.message, one.hint.as_deref().unwrap_or_default()).to_lowercase();
+            let value = value.to_lowercase();
+            for (start, _) in value.char_indices() {
+                let end = value[start..].char_indices().map(|(at, c)| at + c.len_utf8()).find(|end| *end >= 6);
+                let Some(end) = end else { break };
+                let part = &value[start..start + end];
+                prop_assert!(!told.contains(part), "{place:?} {second:?}: {part:?} in {told}");
+            }
+        }
     }
 }
 
