@@ -27,6 +27,8 @@ enum Stage {
 
 /// A flow that moves less than this each time it is polled needs no turn: it costs others no more than a request does.
 const LIGHT: usize = 64 << 10;
+/// A flow that moves no more than this at a time answers requests, or asks. Bulk beside it should not keep it waiting.
+const MESSAGE: usize = 16 << 10;
 
 /// One direction.
 #[derive(Debug)]
@@ -196,7 +198,11 @@ impl Flow {
         let before = *sent;
         let polled = self.poll_steps(cx, from, to, memory, sent);
         memory.turns.pass_on(&mut self.turn);
-        self.in_bulk = *sent - before >= LIGHT || self.turn.is_some();
+        let moved = *sent - before;
+        self.in_bulk = moved >= LIGHT || self.turn.is_some();
+        if (1..=MESSAGE).contains(&moved) && !self.in_bulk {
+            memory.turns.saw_light_flow();
+        }
         polled
     }
 

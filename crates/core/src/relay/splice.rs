@@ -35,6 +35,8 @@ struct Filled {
 
 /// A read of this size is a large one.
 const LARGE: usize = 16 * 1024;
+/// One splice moves no less than this, where there is as much.
+const LEAST: usize = 64 * 1024;
 /// So many large reads in a row turn a flow to splicing,
 const TO_SPLICE: u8 = 3;
 /// and so many small ones turn it back.
@@ -79,7 +81,9 @@ pub(super) fn poll_splice(
             bulk.back_to_copying();
             return Poll::Ready(Ok(()));
         };
-        match from.try_io(Interest::READABLE, || step(from, &pipe.write, pipe.capacity)) {
+        // A flow without a turn may find the allowance used up by others.
+        let most = pipe.capacity.min(memory.turns.left().max(LEAST));
+        match from.try_io(Interest::READABLE, || step(from, &pipe.write, most)) {
             Ok(0) => {
                 // The end, or an urgent byte that splice(2) does not step over: a read tells which.
                 memory.pipes.give(pipe);
