@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use weir_core::error::ConnError;
 use weir_core::hello::Fault;
 use weir_core::outcome::How;
@@ -174,4 +174,33 @@ async fn a_silent_client_is_given_up() {
     let end = peek(&mut server, &metrics).await.unwrap_err();
     assert!(matches!(end.error, ConnError::HelloTimeout) && end.bytes.is_empty(), "{end:?}");
     assert_eq!(counted(&metrics, "timeout"), 1);
+}
+
+/// Many slow hellos must not keep much beside what flows keep.
+#[tokio::test]
+async fn what_a_slow_hello_keeps_is_counted() {
+    let (mut client, mut server) = pair().await;
+    let metrics = metrics();
+    let (memory, listener) = (memory(&metrics), metrics.listener("edge"));
+    let ledger = &memory.tls.ledger;
+    let mut others = Vec::new();
+    while !ledger.is_full() {
+        others.push(ledger.enter(1 << 10));
+    }
+    others.truncate(others.len() - 8);
+    assert!(!ledger.is_full());
+    // The beginning of a hello of 15,000 bytes.
+    let part = [&[22, 3, 1, 0x3a, 0x98, 1, 0, 0x3a, 0x94, 3, 3][..], &[7; 10_000]].concat();
+    client.write_all(&part).await.unwrap();
+    let full = async {
+        while !ledger.is_full() {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let deadline = Instant::now() + 2 * DEADLINE;
+    tokio::select! {
+        end = client_hello(&mut server, CEILING, deadline, &memory, &listener) => panic!("{end:?} of a part"),
+        counted = timeout(DEADLINE, full) => counted.expect("it is counted"),
+    }
+    assert!(!ledger.is_full(), "it is given back");
 }

@@ -264,6 +264,12 @@ fn what_cannot_be_taken_is_refused_by_its_line() {
         ([b"\xff\xfe", utf16.as_slice()].concat(), "is UTF-16 text".to_owned()),
         (b"<!DOCTYPE html><p>404".to_vec(), "is an HTML".to_owned()),
         (b" \n".to_vec(), "is empty".to_owned()),
+        (b"\xef\xbb\xbf<!DOCTYPE html><p>404".to_vec(), "is an HTML".to_owned()),
+        (b"\xef\xbb\xbf\n".to_vec(), "is empty".to_owned()),
+        (
+            format!("{}{leaf}", leaf.replace("-----END CERTIFICATE-----\n", "")).into(),
+            "line 1: a section has no end".to_owned(),
+        ),
     ];
     for (index, (text, expected)) in cases.into_iter().enumerate() {
         let problem = certificates_in(&pki.file(&format!("{index}.pem"), text)).expect_err("refused");
@@ -292,14 +298,17 @@ fn members_of_a_chain_are_looked_at() {
         matches!(&warnings[..], [Warning::Member { position: 2, problem: MemberProblem::Misplaced, .. }]),
         "{warnings:?}"
     );
-    let late = of_members(
-        &files.cert,
-        &certificates_in(&pki.file("two.pem", {
-            fs::read_to_string(&files.cert).unwrap() + &fs::read_to_string(&pki.ca).unwrap()
-        }))
-        .unwrap(),
-        i64::MAX,
+    let text = fs::read_to_string(&files.cert).unwrap() + &fs::read_to_string(&pki.ca).unwrap();
+    let chain = certificates_in(&pki.file("two.pem", text)).unwrap();
+    let early = of_members(&files.cert, &chain, 0);
+    assert!(
+        matches!(
+            &early[..],
+            [Warning::Member { position: 2, problem: MemberProblem::NotYetValid { .. }, .. }]
+        ),
+        "{early:?}"
     );
+    let late = of_members(&files.cert, &chain, i64::MAX);
     assert!(
         matches!(&late[..], [Warning::Member { position: 2, problem: MemberProblem::Expired { .. }, .. }]),
         "{late:?}"

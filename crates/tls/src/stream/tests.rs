@@ -306,6 +306,67 @@ async fn between(mut near: DuplexStream, mut far: DuplexStream) {
     }
 }
 
+/// TLS 1.2 servers have finished by then; one of TLS 1.3 that has sent a ticket or a byte has accepted the client.
+#[tokio::test]
+async fn an_alert_in_mid_session_refuses_no_handshake() {
+    for version in [&TLS12, &TLS13] {
+        let world = World::new(version);
+        let (near, its_end) = duplex(1 << 20);
+        let (other_end, far) = duplex(1 << 20);
+        let server = async {
+            let mut theirs = world.their_accept(near).await;
+            theirs.read_u8().await.expect_err("it was changed, and the alert goes");
+            theirs
+        };
+        let talk = async {
+            let mut ours = world.connect(far).await.map_err(why).expect("a handshake");
+            // Finished goes by itself.
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            ours.write_all(b"?").await.expect("it writes");
+            ours.flush().await.expect("it writes");
+            ours.read_u8().await.expect_err("an alert");
+            let mut ours = ours.into_inner();
+            assert_eq!(ours.alert_received(), Some("bad_record_mac"), "{version:?}");
+            assert_eq!(ours.refused_by(&Scratch::default()), None, "{version:?}");
+        };
+        let both = async { tokio::join!(server, talk) };
+        tokio::select! {
+            _ = both => {}
+            () = between(its_end, other_end) => unreachable!("it goes on"),
+        }
+    }
+}
+
+/// All that other streams may keep, but for 8 KiB.
+fn nearly_all(ledger: &Ledger) -> Vec<Entry> {
+    let mut entries = Vec::new();
+    while !ledger.is_full() {
+        entries.push(ledger.enter(1 << 10));
+    }
+    entries.truncate(entries.len() - 8);
+    entries
+}
+
+#[tokio::test]
+async fn what_an_unfinished_handshake_keeps_is_counted() {
+    let world = World::new(&TLS13);
+    let scratch = Scratch::default();
+    let _others = nearly_all(&scratch.ledger);
+    let (near, mut far) = duplex(1 << 20);
+    // The beginning of a hello of 15,000 bytes.
+    let part = [&[22, 3, 1, 0x3a, 0x98, 1, 0, 0x3a, 0x94, 3, 3][..], &[7; 10_000]].concat();
+    far.write_all(&part).await.expect("it writes");
+    let connection = UnbufferedServerConnection::new(Arc::clone(&world.server)).expect("a server");
+    let mut waiting = Box::pin(handshake(AsServer(connection), near, Vec::new(), &scratch));
+    let polled = poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx).is_pending())).await;
+    assert!(polled, "a part is no hello");
+    assert!(scratch.ledger.is_full());
+    drop(waiting);
+    assert!(!scratch.ledger.is_full());
+}
+
 #[tokio::test]
 async fn a_peer_that_went_while_much_was_unsent_is_told_of() {
     let world = World::new(&TLS13);

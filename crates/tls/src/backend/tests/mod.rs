@@ -91,6 +91,16 @@ async fn dates_are_checked_whoever_signed() {
     }
 }
 
+#[test]
+fn an_authority_that_has_expired_is_a_warning() {
+    let pki = Pki::new();
+    let expired = pki.self_signed("expired", dated(2000, 2001));
+    let bundle = [&pki.ca, &expired.cert].map(|path| fs::read(path).unwrap()).concat();
+    let (_, warnings) =
+        BackendTls::build(&trusting(&pki.file("bundle.pem", bundle))).expect("the other one is good");
+    assert!(matches!(warnings[..], [Warning::CaExpired { position: 2, .. }]), "{warnings:?}");
+}
+
 #[tokio::test]
 async fn a_listed_self_signed_certificate_is_trusted_for_its_name_alone() {
     let pki = Pki::new();

@@ -108,3 +108,12 @@ async fn who_trusts_nobody_is_told_what_the_system_says() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_server_that_speaks_no_tls_is_told_apart() {
+    let probe = BackendTls::unjudged().probe();
+    let (near, mut far) = pipe();
+    far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.expect("room");
+    let error = probe.connect(near, None, NAME, None).await.expect_err("no TLS");
+    assert_eq!(error.reason, Reason::NotTls);
+}
