@@ -1,13 +1,15 @@
 //! A failed TLS handshake is told with its true cause: by reason, by the name of the alert, and by whose it was; in the
 //! record, in the metrics and in the debug log.
 
+use rustls::ConnectionCommon;
 use std::time::Duration;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 use weir_tests::client::{TlsClient, try_tcp};
 use weir_tests::eventually::eventually;
 use weir_tests::openssl::{Server, s_client};
-use weir_tests::peers::{Backend, Role};
-use weir_tests::stream::Stream;
+use weir_tests::peers::{Backend, Role, acceptor};
+use weir_tests::stream::{End, Stream};
 use weir_tests::world::{Identities, Mode, NAME, World};
 
 /// The failures that the metrics count with these labels.
@@ -118,6 +120,47 @@ async fn by_a_client_without_groups() {
     assert_eq!(record.text("reason"), "missing_extension");
 }
 
+/// The alert with which an end of a session answers a record that cannot be authenticated.
+fn offended<D>(session: &mut ConnectionCommon<D>) -> Vec<u8> {
+    let mut forged = &[&[23, 3, 3, 0, 20][..], &[0; 20]].concat()[..];
+    session.read_tls(&mut forged).unwrap();
+    session.process_new_packets().unwrap_err();
+    let mut alert = Vec::new();
+    session.write_tls(&mut alert).unwrap();
+    alert
+}
+
+#[tokio::test]
+async fn in_mid_session_a_backend_s_alert_is_its_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let acceptor = acceptor(&Identities::default().backend, &[]);
+    let world = World::of(Mode::Bridging)
+        .backends(&[listener.local_addr().unwrap()])
+        .pool("tls: {verify: false}")
+        .start()
+        .await;
+    let backend = async {
+        let mut tls = acceptor.accept(listener.accept().await.unwrap().0).await.unwrap();
+        tls.read_exact(&mut [0; 8]).await.unwrap();
+        tls.write_all(b"answered").await.unwrap();
+        tls.flush().await.unwrap();
+        let (tcp, session) = tls.get_mut();
+        tcp.try_write(&offended(session)).unwrap();
+        tls
+    };
+    let client = async {
+        let mut stream = world.connect().await;
+        stream.send(b"question").await.unwrap();
+        stream.exactly(8).await.unwrap();
+        stream
+    };
+    let (_backend, mut client) = tokio::join!(backend, client);
+    assert_eq!(client.rest().await, (Vec::new(), End::Reset));
+    let record = world.weir.only_record().await;
+    record.ended("backend_reset", "backend");
+    assert_eq!((record.text("reason"), record.text("alert")), ("alert", "bad_record_mac"));
+}
+
 #[tokio::test]
 async fn in_mid_session_it_is_a_reset_by_whose_alert_it_was() {
     for mode in [Mode::Offload, Mode::Bridging] {
@@ -125,14 +168,8 @@ async fn in_mid_session_it_is_a_reset_by_whose_alert_it_was() {
         let mut stream = world.connect().await;
         stream.send(b"question").await.unwrap();
         stream.exactly(8).await.unwrap();
-        // A record that cannot be authenticated makes the client say so.
         let Stream::Client(tls) = &mut stream else { unreachable!() };
-        let (_, session) = tls.get_mut();
-        let mut forged = &[23, 3, 3, 0, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..];
-        session.read_tls(&mut forged).unwrap();
-        session.process_new_packets().unwrap_err();
-        let mut alert = Vec::new();
-        session.write_tls(&mut alert).unwrap();
+        let alert = offended(tls.get_mut().1);
         stream.tcp().try_write(&alert).unwrap();
         let record = world.weir.only_record().await;
         record.ended("client_reset", "client");

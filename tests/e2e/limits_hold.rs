@@ -8,7 +8,7 @@ use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
 use weir_tests::stream::{End, Stream};
 use weir_tests::weir::Launch;
-use weir_tests::world::{Identities, Mode, NAME, World};
+use weir_tests::world::{Identities, Mode, NAME, PROFILE, World};
 
 /// Longer than anything here takes, also with both cores busy.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -69,6 +69,59 @@ async fn unfinished_handshakes_count_as_pending() {
     }
     drop(stuck);
     world.weir.settle().await;
+}
+
+/// A hello, and behind it a record that cannot be authenticated.
+fn forged() -> Vec<u8> {
+    [&hello::large(NAME)[..], &[23, 3, 3, 0, 20], &[0; 20]].concat()
+}
+
+/// A refused client is waited for until its alert has arrived, and is none of those that are pending any more: another
+/// newcomer must not cost the oldest of them its chance.
+#[tokio::test]
+async fn a_refused_client_takes_no_place_among_the_pending() {
+    for (mode, refused) in [
+        (Mode::Passthrough, b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+        (Mode::Passthrough, hello::large("unrouted.example.net")),
+        (Mode::Offload, hello::large("uncertified.example.net")),
+        (Mode::Offload, forged()),
+    ] {
+        let (edge, backend) = (Port::free(), Backend::plain(Role::Echo).await);
+        let (profile, tls) = match mode {
+            Mode::Passthrough => ("", ""),
+            _ => (PROFILE, "tls: public, "),
+        };
+        let body = format!(
+            "{profile}listeners:\n  - {{name: edge, address: \"{}\", mode: {}, {tls}limits: {{pending: 2}}, \
+             routes: [{{match: {{sni: [{NAME}, uncertified.example.net]}}, pool: main}}]}}\n\
+             pools:\n  - {{name: main, backends: [\"{}\"], health_check: {{type: none}}}}\n",
+            edge.addr(),
+            mode.name(),
+            backend.addr
+        );
+        let weir = Launch::new(Identities::default().folder(), body).runtime("workers: 1").start().await;
+        let accepted = async |count: u64| {
+            eventually(PATIENCE, "it is accepted", async || {
+                let seen = weir.metrics().await.count("weir_connections_opened_total", &[]);
+                if seen == count { Ok(()) } else { Err(format!("{seen} of {count}")) }
+            })
+            .await;
+        };
+        let mut oldest = tcp(edge.addr()).await;
+        accepted(1).await;
+        // It hears its end, and keeps its own side open.
+        let mut lingers = tcp(edge.addr()).await;
+        lingers.send(&refused).await.unwrap();
+        lingers.rest().await;
+        let newcomer = tcp(edge.addr()).await;
+        accepted(3).await;
+        oldest.send(&hello::large(NAME)).await.unwrap();
+        oldest.exactly(5).await.unwrap();
+        let metrics = weir.metrics().await;
+        assert_eq!(metrics.count("weir_limited_total", &[("reason", "pending")]), 0, "{mode:?}");
+        drop((oldest, lingers, newcomer));
+        weir.settle().await;
+    }
 }
 
 #[tokio::test]
