@@ -374,7 +374,11 @@ const WORDS: &[Slip] = &[
         "`TLSv1.2` is not a value of this key / did you mean `1.2`? one of: 1.2, 1.3",
     ),
     ("name: public\n", "name: public\n    min_version: TLS1.3\n", "did you mean `1.3`?"),
-    ("name: public\n", "name: public\n    min_version: 1.1\n", "did you mean `1.2`?"),
+    (
+        "name: public\n",
+        "name: public\n    min_version: 1.1\n",
+        "nothing older than TLS 1.2 is spoken: write `1.2` or `1.3`",
+    ),
     ("name: public\n", "name: public\n    unknown_sni: default\n", "did you mean `first`?"),
     (
         "name: public\n",
@@ -575,6 +579,77 @@ const KEYS: &[Slip] = &[
     ("tls_profiles:", "stats: {address: \"127.0.0.1:9901\"}\ntls_profiles:", "did you mean `admin`?"),
 ];
 
+/// What a hint must not tell to write, because the next error would be about it.
+const RANGES: &[Slip] = &[
+    ("timeouts: {connect: 3s}", "timeouts: 0s", "`timeouts`: expected a section"),
+    ("timeouts: {connect: 3s}", "timeouts: 5s", "/ write `timeouts: {idle: 5s}`"),
+    ("timeouts: {connect: 3s}", "timeout_client: 0s", "unknown key `timeout_client`"),
+    ("timeouts: {connect: 3s}", "keepalive: 500ms", "unknown key `keepalive` / `keepalive` stands in `tcp`"),
+    ("timeouts: {connect: 3s}", "keepalive: 30s", "/ write `tcp: {keepalive: 30s}`"),
+    (
+        "timeouts: {connect: 3s}",
+        "client_hello: 1MiB",
+        "unknown key `client_hello` / `client_hello` stands in `limits`",
+    ),
+    (
+        "tls_profiles:",
+        "workers: 5000\ntls_profiles:",
+        "unknown key `workers` / `workers` stands in `runtime`",
+    ),
+    ("tls_profiles:", "workers: 4\ntls_profiles:", "/ write `runtime: {workers: 4}`"),
+    ("tls_profiles:", "runtime: 5000\ntls_profiles:", "`runtime`: expected a section"),
+    ("[\"127.0.0.1:9080\"]", "web1", "/ such as `backends: [\"10.0.0.11:8080\"]`"),
+    ("[\"127.0.0.1:9080\"]", "\"10.0.0.1:80, web1\"", "/ such as `backends: [\"10.0.0.11:8080\"]`"),
+    ("[\"127.0.0.1:9080\"]", "\"10.0.0.1:80 web1:80\"", "/ write `backends: [\"10.0.0.1:80\", \"web1:80\"]`"),
+    (
+        "{sni: api.example.com}",
+        "{sni: 443}",
+        "found the number 443 / a host name, such as `www2.example.com`",
+    ),
+    (
+        "{sni: api.example.com}",
+        "{sni: [443]}",
+        "found the number 443 / a host name, such as `www2.example.com`",
+    ),
+    ("{sni: api.example.com}", "{source: 10}", "/ a network, such as `10.0.0.0/8`"),
+    ("ca: a.pem", "ca: 7", "`ca`: expected text, found the number 7"),
+    ("\"127.0.0.1:9080\"", "{10.0.0.1: 0}", "/ the address is a value, with its port"),
+    ("\"127.0.0.1:9080\"", "{0.0.0.0: 80}", "/ the address is a value, with its port"),
+    ("\"127.0.0.1:9080\"", "{host: 0.0.0.0, port: 80}", "/ address and port are one text, of one server"),
+    (
+        "\"127.0.0.1:9080\"",
+        "{url: \"http://10.0.0.1/\"}",
+        "unknown key `url` / write `address: \"10.0.0.1:80\"`",
+    ),
+    ("address: \"127.0.0.1:8443\"", "address: {ip: 0.0.0.0, port: 443}", "/ write `\"0.0.0.0:443\"`"),
+    (
+        "tls_profiles:",
+        "admin: {address: {ip: 0.0.0.0, port: 443}}\ntls_profiles:",
+        "address and port are one text",
+    ),
+    (
+        "tls_profiles:",
+        "log: {level: \"warning=info,x=warning\"}\ntls_profiles:",
+        "`warning` is not a log level / write `\"warning=info,x=warn\"`",
+    ),
+    ("tls_profiles:", "log: {level: \"warning,x=verbose\"}\ntls_profiles:", "/ write `\"warn,x=debug\"`"),
+    ("sessions: {tickets: true}", "alpn: [http2]", "`http2` is the name of no protocol in ALPN / write `h2`"),
+    ("sessions: {tickets: true}", "alpn: [\"h2,http/1.1\"]", "is more than one protocol"),
+    ("{sni: api.example.com}", "{alpn: http2}", "/ write `h2`"),
+    ("verify: true, ca: a.pem", "verify: true, ca: a.pem, alpn: [HTTP/1.1]", "/ write `http/1.1`"),
+    (
+        "sessions: {tickets: true}",
+        "min_version: TLSv1.1",
+        "/ nothing older than TLS 1.2 is spoken: write `1.2` or `1.3`",
+    ),
+    ("[{cert: a.pem, key: a.key}]", "[cert: a.pem, key: a.key]", "one pair of braces"),
+    (
+        "{type: http, status: 200-399}",
+        "{type: http, method: GET}",
+        "unknown key `method` / the method of a check",
+    ),
+];
+
 const YAML: &[Slip] = &[
     ("{connect: 3s}", "{idle:5s}", "unknown key `idle:5s` / write `idle: 5s`"),
     (
@@ -633,7 +708,7 @@ const YAML: &[Slip] = &[
     ("sni: api.example.com", "sni: *name", "there is no anchor `&name` before this"),
 ];
 
-const ALL: &[&[Slip]] = &[TIMES, SIZES_AND_SHARES, ADDRESSES, HOSTS, NAMES, WORDS, KEYS, YAML];
+const ALL: &[&[Slip]] = &[TIMES, SIZES_AND_SHARES, ADDRESSES, HOSTS, NAMES, WORDS, KEYS, YAML, RANGES];
 
 #[test]
 fn each_slip_gives_one_error_whose_hint_helps() {

@@ -7,11 +7,16 @@
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::FileTypeExt;
+use std::{fs, num};
 
+use rustix::process::{Resource, getrlimit};
 use weir_router::plan::{Address, AdminAddress};
 
 /// Why a listener could not be bound to this address; `None` where nothing speaks against it.
 pub(super) fn refuses(address: &Address) -> Option<String> {
+    if let Some(why) = refuses_port(address.socket.port(), &unprivileged_from(), &capabilities()) {
+        return Some(why);
+    }
     // Every address there is, is there.
     if address.dual_stack {
         return None;
@@ -22,7 +27,10 @@ pub(super) fn refuses(address: &Address) -> Option<String> {
 /// Why the admin server could not be bound to this address.
 pub(super) fn refuses_admin(address: &AdminAddress) -> Option<String> {
     let path = match address {
-        AdminAddress::Tcp(address) => return absent(*address),
+        AdminAddress::Tcp(address) => {
+            let port = refuses_port(address.port(), &unprivileged_from(), &capabilities());
+            return port.or_else(|| absent(*address));
+        }
         AdminAddress::Unix(path) => path,
     };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
@@ -36,6 +44,52 @@ pub(super) fn refuses_admin(address: &AdminAddress) -> Option<String> {
     }
     let found = path.symlink_metadata().ok()?;
     (!found.file_type().is_socket()).then(|| "there is a file of that name, and it is no socket".to_owned())
+}
+
+/// Why this process may not listen on a port. What cannot be read speaks against nothing.
+fn refuses_port(
+    port: u16,
+    unprivileged_from: &Result<u16, Unread>,
+    capabilities: &Result<u64, Unread>,
+) -> Option<String> {
+    let (Ok(from), Ok(capabilities)) = (unprivileged_from, capabilities) else { return None };
+    let allowed = port >= *from || capabilities & BIND_SERVICE != 0;
+    (!allowed).then(|| format!("a port under {from} needs the capability CAP_NET_BIND_SERVICE"))
+}
+
+/// Why a number of this process is not known.
+#[derive(Debug, thiserror::Error)]
+enum Unread {
+    #[error("it cannot be read: {0}")]
+    Io(#[from] io::Error),
+    #[error("it is no number: {0}")]
+    NoNumber(#[from] num::ParseIntError),
+    #[error("it is not there")]
+    Absent,
+}
+
+/// ip(7): the first port that takes no capability. It counts for IPv6, too.
+fn unprivileged_from() -> Result<u16, Unread> {
+    Ok(fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")?.trim().parse()?)
+}
+
+/// capabilities(7): those in effect, as bits.
+fn capabilities() -> Result<u64, Unread> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:")).ok_or(Unread::Absent)?;
+    Ok(u64::from_str_radix(bits.trim(), 16)?)
+}
+
+/// Why this process cannot have so many client connections: each takes two descriptors. The limit that counts is the
+/// hard one, to which a start raises the other.
+pub(super) fn refuses_connections(wanted: usize) -> Option<String> {
+    too_many(wanted, getrlimit(Resource::Nofile).maximum)
+}
+
+fn too_many(wanted: usize, open_files: Option<u64>) -> Option<String> {
+    let (open_files, wanted) = (open_files?, u64::try_from(wanted).unwrap_or(u64::MAX));
+    (wanted.saturating_mul(2) > open_files)
+        .then(|| format!("each takes two open files, of which this process may have {open_files}"))
 }
 
 fn absent(address: SocketAddr) -> Option<String> {
@@ -54,6 +108,8 @@ fn is_absent(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || of_scope
 }
 
+/// capabilities(7): `CAP_NET_BIND_SERVICE` is the tenth.
+const BIND_SERVICE: u64 = 1 << 10;
 /// socket(2), ip(7): `EAFNOSUPPORT`, and `ENODEV`, `EINVAL` of an interface that is not there.
 const NO_FAMILY: i32 = 97;
 const NO_DEVICE: i32 = 19;
@@ -73,6 +129,29 @@ mod tests {
         assert!(refuses_text("192.0.2.7:443").unwrap().contains("interfaces"));
         assert_eq!(refuses_text("127.0.0.1:443"), None);
         assert_eq!(refuses_text("0.0.0.0:1"), None);
+    }
+
+    #[test]
+    fn a_low_port_needs_its_capability() {
+        let refused = |port, from, capabilities| refuses_port(port, &Ok(from), &Ok(capabilities));
+        assert!(
+            refused(443, 1024, 0).unwrap().contains("under 1024 needs the capability CAP_NET_BIND_SERVICE")
+        );
+        assert!(refused(1023, 1024, !BIND_SERVICE).is_some());
+        assert_eq!(refused(443, 1024, BIND_SERVICE), None);
+        assert_eq!(refused(1024, 1024, 0), None);
+        assert_eq!(refused(443, 443, 0), None, "ip_unprivileged_port_start is lower here");
+        assert!(refused(442, 443, 0).unwrap().contains("under 443"));
+        assert_eq!(refuses_port(443, &Err(Unread::Absent), &Ok(0)), None);
+        assert!(unprivileged_from().is_ok() && capabilities().is_ok());
+    }
+
+    #[test]
+    fn more_connections_than_open_files_are_told() {
+        assert!(too_many(600, Some(1_024)).unwrap().contains("may have 1024"));
+        assert_eq!(too_many(512, Some(1_024)), None);
+        assert_eq!(too_many(usize::MAX, None), None, "no limit");
+        assert!(too_many(usize::MAX, Some(1 << 40)).is_some());
     }
 
     #[test]

@@ -41,6 +41,27 @@ pub(super) fn resolver(
     read(text).map_err(|refusal| in_other_words(text, Use::Resolver, &accepts).unwrap_or(refusal))
 }
 
+/// Why a name for ALPN must be another one: several in one text, or a name that no program offers.
+pub(super) fn protocol(text: &str) -> Option<Refusal> {
+    let name = shown(&text.escape_debug().to_string());
+    if text.contains([',', ' ']) {
+        let hint = "each stands in the list alone: [h2, http/1.1]";
+        return Some(Refusal::new(format!("`{name}` is more than one protocol")).hint(hint));
+    }
+    let known = match text.to_ascii_lowercase().as_str() {
+        // RFC 7301 §6: names are compared byte for byte.
+        "h2" | "http2" | "http/2" | "http/2.0" | "h2o" => "h2",
+        "http/1.1" | "http1.1" | "http1" | "http/1" | "http" | "https" | "h1" => "http/1.1",
+        "http/1.0" | "http1.0" => "http/1.0",
+        "h3" | "http3" | "http/3" => "h3",
+        _ => return None,
+    };
+    (known != text).then(|| {
+        let refusal = Refusal::new(format!("`{name}` is the name of no protocol in ALPN"));
+        refusal.hint(format!("write `{known}`"))
+    })
+}
+
 /// What an address is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {

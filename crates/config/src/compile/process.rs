@@ -40,6 +40,12 @@ fn runtime(room: &mut Room<'_>, file: &File, cpus: usize) -> plan::Runtime {
         Some(Auto::Count(count)) => usize::try_from(count).ok(),
         Some(Auto::Auto) | None => None,
     };
+    if let Some(why) = max_connections.and_then(machine::refuses_connections) {
+        let message = format!("this process cannot have that many connections: {why}");
+        room.report.warning(&section.key("max_connections"), message).hint(
+            "raise the limit on open files (LimitNOFILE of systemd, `ulimit -n`); else fewer are taken",
+        );
+    }
     let written_resolvers = written.resolvers.unwrap_or_default().0;
     let list = section.key("resolvers");
     if written_resolvers.len() > MOST_RESOLVERS {
@@ -107,11 +113,12 @@ fn filter(text: &str) -> Result<String, Refusal> {
     for part in parts.iter().copied() {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
         if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-            let meant = words::value("level", level).or_else(|| nearest(level, LEVELS));
-            let hint = match meant {
-                // The rest of a filter stays as it is.
-                Some(meant) if part != text => format!("write `\"{}\"`", text.replacen(level, meant, 1)),
-                Some(meant) => format!("did you mean `{}`?", part.replacen(level, meant, 1)),
+            // Each part that is wrong, and no other.
+            let mended: Option<Vec<String>> = parts.iter().copied().map(meant).collect();
+            let mended = mended.map(|parts| parts.join(",")).filter(|text| EnvFilter::try_new(text).is_ok());
+            let hint = match mended {
+                Some(mended) if part != text || part != level => format!("write `\"{mended}\"`"),
+                Some(mended) => format!("did you mean `{mended}`?"),
                 None => format!("one of: {}; or a filter such as info,weir_core=debug", LEVELS.join(", ")),
             };
             return Err(Refusal::new(format!("`{}` is not a log level", words::shown(level))).hint(hint));
@@ -124,6 +131,16 @@ fn filter(text: &str) -> Result<String, Refusal> {
         return Err(Refusal::new(message).hint("such as info,weir_core=debug"));
     }
     Ok(filter)
+}
+
+/// A part of a filter with the level that must have been meant.
+fn meant(part: &str) -> Option<String> {
+    let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+    if LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+        return Some(part.to_owned());
+    }
+    let known = words::value("level", level).or_else(|| nearest(level, LEVELS))?;
+    Some(format!("{}{known}", part.strip_suffix(level)?))
 }
 
 fn admin(room: &mut Room<'_>, file: &File) -> Option<plan::AdminAddress> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use weir_router::plan::{ClientTls, Truncation};
 use weir_tls::{CertificateFiles, MinVersion, ServerProfile, ServerSettings, UnknownSni, Warning};
 
+use super::misspelt;
 use super::names::Names;
 use super::room::{Refusal, Room};
 use super::unspoken;
@@ -128,8 +129,22 @@ fn certificate_files(
             .hint("certificates: [{cert: certs/example.com.pem, key: certs/example.com.key}]");
     }
     let mut files = Vec::new();
-    for (index, certificate) in profile.certificates.iter().enumerate() {
+    let mut rest = profile.certificates.iter().enumerate().peekable();
+    while let Some((index, certificate)) = rest.next() {
         let element = list.index(index);
+        let parted = |next: &schema::Certificate| {
+            certificate.key.is_none()
+                && certificate.cert.is_some()
+                && next.cert.is_none()
+                && next.key.is_some()
+        };
+        // `[cert: a.pem, key: a.key]`, or a dash in front of both: what was meant as one is two.
+        if rest.next_if(|(_, next)| parted(next)).is_some() {
+            room.report
+                .error(&element, "a certificate and its key stand apart, as two entries of the list")
+                .hint("they are one entry, within one pair of braces: {cert: a.pem, key: a.key}");
+            continue;
+        }
         if certificate.cert.is_none() && !room.report.mentions(&element.key("cert")) {
             room.report.error(&element, "this certificate has no `cert`");
         }
@@ -168,6 +183,8 @@ pub(super) fn alpn(report: &mut Report<'_>, place: &Place<'_>, names: &[String])
         if name.is_empty() || name.len() > LONGEST_PROTOCOL {
             let message = format!("an ALPN protocol name has 1 to {LONGEST_PROTOCOL} bytes");
             Refusal::new(message).hint("such as h2 or http/1.1").report(report, &place.index(index));
+        } else if let Some(refusal) = misspelt::protocol(name) {
+            refusal.report(report, &place.index(index));
         } else {
             out.push(name.clone().into_bytes());
         }

@@ -139,7 +139,8 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("BackendFields", &["down", "disabled", "drain", "enabled"], Note("a backend that gets no new connections has `weight: 0`")),
     ("BackendFields", &["priority", "tier"], Note("there are two tiers: backends with `backup: true` serve when no other can")),
 
-    ("HealthCheck", &["kind", "protocol", "mode", "check", "method"], Key("type")),
+    ("HealthCheck", &["kind", "protocol", "mode", "check"], Key("type")),
+    ("HealthCheck", &["method", "httpmethod", "verb", "requestmethod"], Note("the method of a check is weir's own; `path`, `host` and `status` say what is asked and expected")),
     ("HealthCheck", &["uri", "url", "httppath", "endpoint", "target"], Key("path")),
     ("HealthCheck", &["expect", "expected", "expectstatus", "code", "codes", "statuscode", "statuscodes", "expectedstatuses", "httpstatus", "match", "matcher"], Key("status")),
     ("HealthCheck", &["inter", "every", "period", "periodseconds", "checkinterval"], Key("interval")),

@@ -9,12 +9,16 @@ use crate::tree::{Node, Value};
 
 /// What a text that weir cannot read as a configuration is; `None` where nothing tells.
 pub(crate) fn of_text(file: usize, text: &str) -> Option<Finding> {
+    if text.starts_with("#!/") {
+        return Some(refusal(file, 1, "a script"));
+    }
     let lines = text.lines().take(MOST_LINES).enumerate();
-    let mut lines = lines.map(|(number, line)| (number + 1, line.trim())).filter(|(_, line)| {
+    let mut lines = lines.map(|(number, line)| (number + 1, line.trim_end())).filter(|(_, line)| {
+        let line = &line.trim_start();
         !line.is_empty() && !line.starts_with('#') && !line.starts_with("//") && *line != "---"
     });
     let (first_number, first) = lines.next()?;
-    if let Some(what) = by_first_line(first) {
+    if let Some(what) = by_first_line(first.trim_start()) {
         return Some(refusal(file, first_number, what));
     }
     let mut signs = [0_usize; TEXTS.len()];
@@ -72,7 +76,6 @@ fn by_first_line(line: &str) -> Option<&'static str> {
         () if line.starts_with("-----BEGIN ") => Some("a PEM file (a certificate or a key)"),
         () if lower.starts_with("<!doctype") || lower.starts_with("<html") => Some("a page of HTML"),
         () if line.starts_with("<?xml") => Some("an XML file"),
-        () if line.starts_with("#!/") => Some("a script"),
         () if is_nginxs(line) && line.contains('{') && line.contains(';') => Some("nginx's configuration"),
         () => None,
     }
@@ -111,6 +114,7 @@ fn is_nginxs(line: &str) -> bool {
 }
 
 fn is_toml(line: &str) -> bool {
+    // Further in it may be a list of YAML over several lines: `sni:`, and `[www.example.com]` below it.
     let table = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let is_name = |name: &str| {
         let name = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
@@ -118,7 +122,7 @@ fn is_toml(line: &str) -> bool {
             && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | '"'))
     };
     let assigned = line.split_once('=').is_some_and(|(key, value)| {
-        let key = key.trim_end();
+        let key = key.trim();
         let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         key != line && !key.is_empty() && key.chars().all(bare) && !value.trim().is_empty()
     });
@@ -135,10 +139,10 @@ fn is_caddys(line: &str) -> bool {
 type Sign = fn(&str) -> bool;
 /// What a line of them looks like. Of two with as many signs the later one is taken.
 const TEXTS: [(&str, Sign); 4] = [
-    ("a Caddyfile", is_caddys),
+    ("a Caddyfile", |line| is_caddys(line.trim_start())),
     ("TOML", is_toml),
-    ("nginx's configuration", is_nginxs),
-    ("HAProxy's configuration", is_haproxys),
+    ("nginx's configuration", |line| is_nginxs(line.trim_start())),
+    ("HAProxy's configuration", |line| is_haproxys(line.trim_start())),
 ];
 
 /// Keys at the top that only others have.
@@ -177,6 +181,7 @@ mod tests {
             ("example.com {\n  reverse_proxy 10.0.0.1:80\n}\n", "Caddyfile"),
             ("-----BEGIN CERTIFICATE-----\nabc\n", "PEM"),
             ("<!DOCTYPE html>\n<p>", "HTML"),
+            ("#!/bin/sh\necho x\n", "a script"),
         ] {
             let found = of_text(0, text).unwrap_or_else(|| panic!("{text}"));
             assert!(found.message.contains(wanted), "{text}: {found:?}");
@@ -187,9 +192,16 @@ mod tests {
     fn what_is_only_broken_is_nobody_elses() {
         let reference = include_str!("../../../../docs/reference.yaml");
         assert_eq!(of_text(0, reference), None);
-        for text in
-            ["just text", "listeners:\n  - name:edge\n", "a: [", "mode tcp", "", "# x", "listeners: [{\n"]
-        {
+        for text in [
+            "sni:\n  [www.example.com]\nsource:\n  [web]\n x",
+            "just text",
+            "listeners:\n  - name:edge\n",
+            "a: [",
+            "mode tcp",
+            "",
+            "# x",
+            "listeners: [{\n",
+        ] {
             assert_eq!(of_text(0, text), None, "{text}");
         }
     }

@@ -1,5 +1,6 @@
 //! Unknown keys: a slip of the hand, another program's word, or a key that stands elsewhere.
 
+use super::accepted::{is_backend, takes};
 use super::write::{flow, scalar};
 use super::{names, refers_to};
 use crate::nearest::nearest;
@@ -41,7 +42,7 @@ pub(crate) fn unknown_key(
     unknown
         .meant(spelt.map(Means::Key).or_else(|| words::key(section, &wrong.key)))
         .or_else(|| unknown.near())
-        .or_else(|| unknown.inside(inner_section_with(section, &wrong.key, &free)?, &wrong.key))
+        .or_else(|| unknown.inside(inner_section_with(section, wrong, &free)?, &wrong.key))
         .or_else(|| unknown.elsewhere())
         .unwrap_or_else(|| Advice {
             hint: format!("known here: {}", known.join(", ")),
@@ -92,10 +93,11 @@ impl Unknown<'_> {
         let short = host.len() <= LONGEST_HOST && !host.contains(['"', '\\']);
         let hint = match self.wrong.node.value {
             _ if self.section != "BackendFields" || !is_host || !short => return None,
-            Value::Unsigned(port) if port <= u64::from(u16::MAX) => {
+            Value::Unsigned(port) if is_backend(&format!("{host}:{port}")) => {
                 format!("write `\"{host}:{port}\"`: no blank behind the colon")
             }
-            _ => format!("the address is a value: {{address: \"{host}\", weight: 2}}"),
+            _ if is_backend(host) => format!("the address is a value: {{address: \"{host}\", weight: 2}}"),
+            _ => "the address is a value, with its port: {address: \"10.0.0.11:8080\", weight: 2}".to_owned(),
         };
         Some(self.say(hint, Some("address")))
     }
@@ -131,7 +133,16 @@ impl Unknown<'_> {
         host.mean("address");
         host.node.refuse();
         port.node.refuse();
-        Some(self.say(format!("address and port are one text: `address: \"{text}:{number}\"`"), None))
+        let address = format!("{text}:{number}");
+        Some(self.say(
+            match is_backend(&address) {
+                true => format!("address and port are one text: `address: \"{address}\"`"),
+                false => {
+                    "address and port are one text, of one server: address: \"10.0.0.11:8080\"".to_owned()
+                }
+            },
+            None,
+        ))
     }
 
     /// The hint for a key of this section that was meant.
@@ -139,6 +150,9 @@ impl Unknown<'_> {
         let node = &self.wrong.node;
         if let Some(list) = refers_to(self.section, key) {
             return self.reference(key, list);
+        }
+        if let Some(address) = self.bare_address(key) {
+            return self.say(format!("write `{key}: \"{address}\"`"), Some(key));
         }
         if shape::fits(self.section, key, node) {
             return Advice { hint: format!("did you mean `{key}`?"), meant: Some(key), adopt: true };
@@ -150,6 +164,17 @@ impl Unknown<'_> {
             return self.say(format!("write `{key}: [{text}]`"), Some(key));
         }
         self.say(format!("weir calls it `{key}`: {}", example(self.section, key)), Some(key))
+    }
+
+    /// The address in a URL that stands behind another word for `address`: one mistake, not two.
+    fn bare_address(&self, key: &str) -> Option<String> {
+        let Value::Text { text, substituted: false } = &self.wrong.node.value else { return None };
+        let (scheme, rest) =
+            text.split_once("://").filter(|_| (self.section, key) == ("BackendFields", "address"))?;
+        let host = rest.split(['/', '?', '#']).next()?;
+        let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+        let port = if matches!(scheme, "http" | "ws") { 80 } else { 443 };
+        [host.to_owned(), format!("{host}:{port}")].into_iter().find(|address| is_backend(address))
     }
 
     /// The hint for a key that names a pool or a profile.
@@ -198,7 +223,7 @@ impl Unknown<'_> {
     fn inside(&self, inner: &'static str, key: &str) -> Option<Advice> {
         let name = inner_name(self.section, inner)?;
         let key = shape::keys(name).into_iter().find(|known| *known == key)?;
-        let fits = shape::fits(name, key, &self.wrong.node) && self.free.contains(&inner);
+        let fits = takes(name, key, &self.wrong.node) && self.free.contains(&inner);
         Some(match flow(&self.wrong.node).filter(|_| fits) {
             Some(text) => self.say(format!("write `{inner}: {{{key}: {text}}}`"), Some(inner)),
             None if key == self.wrong.key => self.say(format!("`{key}` stands in `{inner}`"), None),
@@ -239,13 +264,22 @@ fn inner_name(section: &str, key: &str) -> Option<&'static str> {
 }
 
 /// The section within this one that has the key.
-fn inner_section_with(section: &str, key: &str, free: &[&'static str]) -> Option<&'static str> {
-    let mut all = shape::keys(section)
-        .into_iter()
-        .filter(|inner| inner_name(section, inner).is_some_and(|name| shape::keys(name).contains(&key)));
-    let first = all.next()?;
+fn inner_section_with(section: &str, wrong: &Entry, free: &[&'static str]) -> Option<&'static str> {
+    let key = wrong.key.as_str();
+    let has = |inner: &&'static str| {
+        inner_name(section, inner).is_some_and(|name| shape::keys(name).contains(&key))
+    };
+    let all: Vec<&'static str> = shape::keys(section).into_iter().filter(has).collect();
+    let suits = |inner: &&'static str| {
+        inner_name(section, inner).is_some_and(|name| shape::fits(name, key, &wrong.node))
+    };
     // One that is not there yet can be written down as a whole.
-    if free.contains(&first) { Some(first) } else { all.find(|inner| free.contains(inner)).or(Some(first)) }
+    let free = |inner: &&'static str| free.contains(inner);
+    let of = |wanted: &dyn Fn(&&'static str) -> bool| all.iter().copied().find(|inner| wanted(inner));
+    of(&|inner| suits(inner) && free(inner))
+        .or_else(|| of(&suits))
+        .or_else(|| of(&free))
+        .or_else(|| of(&|_| true))
 }
 
 /// How a key is written that takes more than a word.

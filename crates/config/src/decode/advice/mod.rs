@@ -2,8 +2,10 @@
 //!
 //! In: where it stands, and what stands there. Out: one line. What a hint tells to write is accepted there; where
 //! nothing is sure enough it gives the choices instead. `keys` is about unknown keys, `values` about values of another
-//! kind than the key takes, `units` about times, sizes and shares, `write` writes values as YAML.
+//! kind than the key takes, `units` about times, sizes and shares, `accepted` about what `compile` takes, `write` writes
+//! values as YAML.
 
+mod accepted;
 mod keys;
 mod units;
 mod values;

@@ -64,7 +64,7 @@ pub(super) fn size(section: &str, key: &str, value: &Value) -> String {
     };
     let range = || format!("from `{least}` to `{most}`");
     let Some(number) = number(value) else {
-        return format!("{}; such as `16KiB`", "a whole number and B, KiB, MiB or GiB");
+        return "a whole number and B, KiB, MiB or GiB; such as `16KiB`".to_owned();
     };
     let unit = number.unit.to_lowercase();
     let factor = match unit.trim_start_matches([' ', '_']) {

@@ -1,5 +1,8 @@
 //! Values of another kind than their key takes.
 
+use std::net::{IpAddr, SocketAddr};
+
+use super::accepted::{is_backend, most, takes};
 use super::keys::example;
 use super::write::{flow, pairs, scalar};
 use super::{Spot, names, refers_to, units};
@@ -61,6 +64,9 @@ fn word(key: &str, value: &Value, known: &[&str]) -> String {
     let choices = if known.is_empty() { String::new() } else { format!("one of: {}", known.join(", ")) };
     let Some(word) = plain(value) else { return choices };
     let squashed = squash(&word);
+    if key == "min_version" && OLD_VERSIONS.contains(&&*squashed) {
+        return "nothing older than TLS 1.2 is spoken: write `1.2` or `1.3`".to_owned();
+    }
     let same = known.iter().copied().find(|known| squash(known) == squashed && !squashed.is_empty());
     let near = || nearest(&word, known.iter().copied());
     match same.or_else(|| words::value(key, &word)).or_else(near) {
@@ -102,11 +108,7 @@ fn number(spot: Spot<'_>, or_auto: bool) -> Option<String> {
 
 /// The number, where the key takes it.
 fn fitting(spot: Spot<'_>, digits: &str) -> Option<String> {
-    let most = match (spot.section, spot.key) {
-        ("BackendFields", "weight") | ("HealthCheck", "port") => u64::from(u16::MAX),
-        ("Runtime", "workers") => 1024,
-        _ => u64::from(u32::MAX),
-    };
+    let most = most(spot.section, spot.key);
     let number = digits.parse::<u64>().ok().filter(|number| (1..=most).contains(number))?;
     Some(format!("write `{number}`"))
 }
@@ -152,7 +154,7 @@ fn shorthand(name: &str, node: &Node) -> Option<String> {
             let word = words::value("type", &text).filter(|_| !NO.contains(&&*squash(&text)));
             let word = word.map(str::to_owned).unwrap_or(text);
             let node = Node::new(node.at, Value::Text { text: word.clone(), substituted: false });
-            return shape::fits(name, "type", &node).then(|| format!("type: {word}"));
+            return takes(name, "type", &node).then(|| format!("type: {word}"));
         }
         "Admin" if is_text && text.starts_with('/') => {
             return Some(format!("address: {}", scalar(&format!("unix:{text}"))));
@@ -174,9 +176,7 @@ fn shorthand(name: &str, node: &Node) -> Option<String> {
         _ => return None,
     };
     let large_enough = !matches!(node.value, Value::Unsigned(0));
-    (large_enough && shape::fits(name, inner, node))
-        .then(|| Some(format!("{inner}: {}", flow(node)?)))
-        .flatten()
+    (large_enough && takes(name, inner, node)).then(|| Some(format!("{inner}: {}", flow(node)?))).flatten()
 }
 
 /// Something else where a list has to stand.
@@ -193,8 +193,11 @@ fn list(spot: Spot<'_>, item: Option<&'static str>) -> Option<String> {
             })
         }
         (Value::Text { text, .. }, Some("BackendFields")) => {
-            let parts: Vec<String> =
-                text.split([',', ' ']).filter(|part| !part.is_empty()).map(scalar).collect();
+            let parts: Vec<&str> = text.split([',', ' ']).filter(|part| !part.is_empty()).collect();
+            if parts.is_empty() || !parts.iter().all(|part| is_backend(part)) {
+                return Some(example(section, key));
+            }
+            let parts: Vec<String> = parts.into_iter().map(scalar).collect();
             Some(format!("write `{key}: [{}]`", parts.join(", ")))
         }
         _ => Some(example(section, key)),
@@ -287,31 +290,61 @@ fn text(spot: Spot<'_>, kind: Kind) -> Option<String> {
             _,
             "address" | "resolvers",
         ) => None,
+        (Value::Unsigned(_) | Value::Signed(_) | Value::Float(_) | Value::Bool(_), "Match", "sni") => {
+            Some("a host name, such as `www2.example.com`".to_owned())
+        }
+        (Value::Unsigned(_) | Value::Signed(_) | Value::Float(_) | Value::Bool(_), "Match", "source") => {
+            Some("a network, such as `10.0.0.0/8`".to_owned())
+        }
+        // A number may be a name, and is surely no path, no level and no protocol.
+        (Value::Unsigned(_) | Value::Signed(_) | Value::Float(_) | Value::Bool(_), _, key)
+            if key != "name" =>
+        {
+            None
+        }
         // A float is not written back as it was: `1.10`.
         (Value::Float(_), ..) => Some("write it in quotes".to_owned()),
         (Value::Unsigned(_) | Value::Signed(_) | Value::Bool(_), ..) => {
             plain(&node.value).map(|text| format!("write `\"{text}\"`"))
         }
         (Value::List(nodes), ..) if kind == Kind::Text => match nodes.as_slice() {
-            [only] => Some(format!("write `{}`", flow(only)?)),
+            [only] if is_text(only) => Some(format!("write `{}`", flow(only)?)),
             _ => Some("one text, not a list".to_owned()),
         },
         (Value::List(nodes), ..) => match nodes.as_slice() {
-            [only] if spot.element => Some(format!("write `{}`", flow(only)?)),
+            [only] if spot.element && is_text(only) => Some(format!("write `{}`", flow(only)?)),
             _ => None,
         },
-        (Value::Map(_), _, "address") => Some(match host_and_port(node) {
-            Some(address) => format!("write `\"{address}\"`"),
-            None => "address and port are one text, such as \"127.0.0.1:443\"".to_owned(),
-        }),
+        (Value::Map(_), _, "address") => {
+            Some(match host_and_port(node).filter(|text| stands(section, text)) {
+                Some(address) => format!("write `\"{address}\"`"),
+                None => "address and port are one text, such as \"127.0.0.1:443\"".to_owned(),
+            })
+        }
         (Value::Map(entries), ..) => match entries.as_slice() {
             // `[10.0.0.1: 80]`: a blank behind the colon makes a section of an address.
-            [only] if matches!(only.node.value, Value::Unsigned(_)) => {
-                Some(format!("write `\"{}:{}\"`", words::shown(&only.key), flow(&only.node)?))
+            [only] if matches!(key, "address" | "resolvers") => {
+                let address = format!("{}:{}", only.key, flow(&only.node)?);
+                stands(section, &address).then(|| format!("write `\"{address}\"`"))
             }
             _ => None,
         },
         _ => None,
+    }
+}
+
+fn is_text(node: &Node) -> bool {
+    matches!(node.value, Value::Text { .. })
+}
+
+/// Whether an address may stand in this section.
+fn stands(section: &str, text: &str) -> bool {
+    let address = text.parse::<SocketAddr>().ok().filter(|address| address.port() > 0);
+    match section {
+        "Listener" => address.is_some(),
+        "Admin" => address.is_some_and(|address| address.ip().is_loopback()),
+        "Runtime" => address.is_some() && is_backend(text),
+        _ => is_backend(text),
     }
 }
 
@@ -322,9 +355,9 @@ fn host_and_port(node: &Node) -> Option<String> {
         |keys: &[&str]| keys.iter().find_map(|key| super::entry(node, key)).map(|entry| &entry.node.value);
     match (find(&["address", "ip", "host", "addr"])?, find(&["port", "port_value"])?) {
         (Value::Text { text, substituted: false }, Value::Unsigned(port @ 1..=65_535)) => {
-            let host: std::net::IpAddr = text.parse().ok()?;
+            let host: IpAddr = text.parse().ok()?;
             let port = u16::try_from(*port).ok()?;
-            Some(std::net::SocketAddr::from((host, port)).to_string())
+            Some(SocketAddr::from((host, port)).to_string())
         }
         _ => None,
     }
@@ -388,5 +421,7 @@ fn is_status(text: &str) -> bool {
 /// Words for "as many as there are".
 const AUTO: [&str; 9] = ["auto", "automatic", "max", "cpu", "cpus", "nproc", "all", "default", "cores"];
 const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
+/// Versions of TLS that are not spoken.
+const OLD_VERSIONS: [&str; 9] = ["tlsv10", "tls10", "10", "1", "tlsv1", "tls1", "tlsv11", "tls11", "11"];
 /// Bytes of a list that is repeated in a hint.
 const LONGEST_LIST: usize = 160;

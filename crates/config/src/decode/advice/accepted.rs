@@ -1,0 +1,63 @@
+//! What `compile` takes beyond what the schema says, so that no hint leads to another error: ranges, and addresses.
+
+use std::net::SocketAddr;
+
+use weir_core::dialable::forbidden;
+
+use crate::ranges;
+use crate::shape::{self, Kind};
+use crate::tree::{Node, Value};
+use crate::units::{Share, Size, Time};
+
+/// Whether the key takes this value, as far as can be told without the rest of the file.
+pub(super) fn takes(section: &str, key: &str, node: &Node) -> bool {
+    shape::fits(section, key, node) && in_range(section, key, node)
+}
+
+fn in_range(section: &str, key: &str, node: &Node) -> bool {
+    match (shape::kind(section, key), &node.value) {
+        (Some(Kind::Time), Value::Text { text, .. }) => {
+            Time::parse(text).is_ok_and(|time| ranges::times(section, key).contains(time))
+        }
+        (Some(Kind::Size), Value::Text { text, .. }) => Size::parse(text).is_ok_and(|size| {
+            let (least, most) = ranges::sizes(section, key);
+            least <= size && size <= most
+        }),
+        (Some(Kind::Share), Value::Text { text, .. }) => Share::parse(text).is_ok_and(|share| {
+            let (least, most) = ranges::shares(key);
+            least <= share && share <= most
+        }),
+        (Some(Kind::Number | Kind::Count), Value::Unsigned(number)) => *number <= most(section, key),
+        (Some(Kind::Number | Kind::Count), Value::Text { text, .. }) => {
+            text.parse::<u64>().map_or(true, |number| number <= most(section, key))
+        }
+        (Some(Kind::Section(name)), Value::Map(entries)) => {
+            entries.iter().all(|entry| in_range(name, &entry.key, &entry.node))
+        }
+        _ => true,
+    }
+}
+
+/// The largest number that a key takes.
+pub(super) fn most(section: &str, key: &str) -> u64 {
+    match (section, key) {
+        ("BackendFields", "weight") | ("HealthCheck", "port") => u64::from(u16::MAX),
+        ("Runtime", "workers") => 1024,
+        _ => u64::from(u32::MAX),
+    }
+}
+
+/// Is this the address of a backend: an IP address that can be connected to, or a host name, and a port?
+pub(super) fn is_backend(text: &str) -> bool {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return address.port() > 0 && forbidden(address.ip()).is_none();
+    }
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        let numeric = host.rsplit('.').next().is_some_and(|label| label.parse::<u64>().is_ok());
+        is_port(port) && !numeric && weir_tls::is_dns_name(&host.to_ascii_lowercase())
+    })
+}
+
+pub(super) fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok_and(|port| port > 0)
+}
