@@ -6,10 +6,13 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 use weir_tests::client::tcp;
 use weir_tests::eventually::eventually;
-use weir_tests::http::request;
+use weir_tests::http::{request, request_within};
 use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
 use weir_tests::weir::{Launch, Weir};
+
+/// For a configuration as large as one may be, in a debug build, with the machine busy.
+const COMPILING: Duration = Duration::from_secs(60);
 
 /// A weir with 3 GiB of address space and a variable, in front of a backend that says `one`.
 async fn start(backend: &Backend, edge: &Port) -> Weir {
@@ -92,7 +95,10 @@ async fn an_operator_does_not_wait_for_a_configuration_that_is_being_compiled() 
         )
     });
     let admin = weir.admin();
-    let reload = tokio::spawn(async move { request(admin, "POST", "/api/v1/reload").await.unwrap() });
+    let reload =
+        tokio::spawn(
+            async move { request_within(admin, "POST", "/api/v1/reload", COMPILING).await.unwrap() },
+        );
     tokio::time::sleep(Duration::from_millis(200)).await;
     let began = Instant::now();
     let answer = request(admin, "POST", "/api/v1/pools/main/backends/one/drain").await.unwrap();
@@ -111,7 +117,10 @@ async fn what_is_set_by_hand_while_a_configuration_is_compiled_holds_in_it() {
     let noise = "x-noise: [".to_owned() + &"1, ".repeat(1_300_000) + "1]\n";
     write(&weir, |good| format!("{good}{noise}"));
     let admin = weir.admin();
-    let reload = tokio::spawn(async move { request(admin, "POST", "/api/v1/reload").await.unwrap() });
+    let reload =
+        tokio::spawn(
+            async move { request_within(admin, "POST", "/api/v1/reload", COMPILING).await.unwrap() },
+        );
     tokio::time::sleep(Duration::from_millis(100)).await;
     let answer = request(admin, "POST", "/api/v1/pools/main/backends/one/drain").await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.body);

@@ -26,6 +26,19 @@ pub async fn get(addr: SocketAddr, path: &str) -> anyhow::Result<Answer> {
 
 /// Sends a request without a body and reads the whole answer.
 pub async fn request(addr: SocketAddr, method: &str, path: &str) -> anyhow::Result<Answer> {
+    request_within(addr, method, path, PATIENCE).await
+}
+
+/// The same with a patience of its own, for what has much to do.
+///
+/// # Errors
+/// No connection, or no answer in time.
+pub async fn request_within(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    patience: Duration,
+) -> anyhow::Result<Answer> {
     let exchange = async {
         let mut stream = TcpStream::connect(addr).await?;
         let head = format!("{method} {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
@@ -34,7 +47,7 @@ pub async fn request(addr: SocketAddr, method: &str, path: &str) -> anyhow::Resu
         stream.read_to_end(&mut bytes).await?;
         parse(&bytes)
     };
-    tokio::time::timeout(PATIENCE, exchange).await?
+    tokio::time::timeout(patience, exchange).await?
 }
 
 fn parse(bytes: &[u8]) -> anyhow::Result<Answer> {
