@@ -21,6 +21,7 @@ mod machine;
 mod misspelt;
 mod modes;
 mod names;
+mod owner;
 mod pools;
 mod process;
 mod profiles;
@@ -55,8 +56,8 @@ pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<D
     let profiles = profiles::draft(&mut room, file);
     let pools = pools::draft(&mut room, file);
     let listeners = listeners::draft(&mut room, file, &Known { pools: &pools, profiles: &profiles });
-    address::refuse_overlaps(&mut room.report, file, admin.as_ref());
-    address::refuse_own_backends(&mut room.report, file, admin.as_ref());
+    owner::refuse_overlaps(&mut room.report, file, admin.as_ref());
+    owner::refuse_own_backends(&mut room.report, file, admin.as_ref());
     warn_of_unused(&mut room.report, &pools, &profiles);
 
     dollar::point_out(&mut room.report, &loaded.tree);
