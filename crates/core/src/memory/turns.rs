@@ -48,8 +48,8 @@ pub struct Turns {
     begun: Notify,
 }
 
-/// An allowance: bytes and time between two looks. Time is checked after each step, which moves a full read or a full
-/// pipe at most, and no more bytes than are left.
+/// An allowance: bytes and time between two looks. It is checked after each step, which moves a full read or a full pipe
+/// at most.
 const FULL: (usize, Duration) = (512 << 10, Duration::from_micros(250));
 /// The allowance while light flows are served beside bulk: each of their messages waits for half of one on average. It is
 /// not for bulk alone, which it makes 6 % dearer.
@@ -109,9 +109,9 @@ impl Turns {
         self.light_moved.set(true);
     }
 
-    /// The bytes that are left of the allowance, and so the most that a step of bulk should move.
-    pub(crate) fn left(&self) -> usize {
-        self.bytes.get()
+    /// The most that one step of bulk should move.
+    pub(crate) fn step(&self) -> usize {
+        if self.small_ones.get() > 0 { SMALL.0 } else { usize::MAX }
     }
 
     /// `bytes` of the allowance have been used.
@@ -276,7 +276,7 @@ mod tests {
         let mut next = || {
             turns.next_look();
             assert!(flow.goes_on(&turns));
-            let left = turns.left();
+            let left = turns.bytes.get();
             turns.spend(left);
             assert!(!flow.goes_on(&turns), "it is in line again");
             left

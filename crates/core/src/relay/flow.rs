@@ -200,7 +200,7 @@ impl Flow {
         memory.turns.pass_on(&mut self.turn);
         let moved = *sent - before;
         self.in_bulk = moved >= LIGHT || self.turn.is_some();
-        if (1..=MESSAGE).contains(&moved) && !self.in_bulk {
+        if (1..=MESSAGE).contains(&moved) && !self.bulk.is_on() {
             memory.turns.saw_light_flow();
         }
         polled
@@ -274,7 +274,7 @@ impl Flow {
         sent: &mut usize,
     ) -> Poll<Result<(), Fault>> {
         let mut scratch = memory.scratch();
-        let room = memory.at_once().min(scratch.len());
+        let room = memory.at_once().min(memory.turns.step()).min(scratch.len());
         let (n, next) = read_on(cx, from, scratch.get_mut(..room).unwrap_or_default(), memory);
         let read = scratch.get(..n).unwrap_or_default();
         let waits = next.is_pending();

@@ -22,7 +22,7 @@ use tokio::net::TcpStream;
 #[derive(Debug, Default)]
 pub(super) struct Bulk {
     on: bool,
-    /// Large reads in a row while copying; small ones in a row while splicing.
+    /// Large reads in a row while it is not in bulk; small ones in a row while it is.
     streak: u8,
     pipe: Option<Box<Filled>>,
 }
@@ -35,9 +35,7 @@ struct Filled {
 
 /// A read of this size is a large one.
 const LARGE: usize = 16 * 1024;
-/// One splice moves no less than this, where there is as much.
-const LEAST: usize = 64 * 1024;
-/// So many large reads in a row turn a flow to splicing,
+/// So many large reads in a row turn a flow to bulk, which is spliced where both sides are bare,
 const TO_SPLICE: u8 = 3;
 /// and so many small ones turn it back.
 const TO_COPY: u8 = 8;
@@ -45,9 +43,10 @@ const TO_COPY: u8 = 8;
 impl Bulk {
     /// Notes a read that was copied.
     pub(super) fn saw_read(&mut self, n: usize) {
-        self.streak = if n >= LARGE { self.streak.saturating_add(1) } else { 0 };
-        if self.streak >= TO_SPLICE {
-            (self.on, self.streak) = (true, 0);
+        let goes_on_so = (n >= LARGE) == self.on;
+        self.streak = if goes_on_so { 0 } else { self.streak.saturating_add(1) };
+        if self.streak >= if self.on { TO_COPY } else { TO_SPLICE } {
+            (self.on, self.streak) = (!self.on, 0);
         }
     }
 
@@ -81,8 +80,7 @@ pub(super) fn poll_splice(
             bulk.back_to_copying();
             return Poll::Ready(Ok(()));
         };
-        // A flow without a turn may find the allowance used up by others.
-        let most = pipe.capacity.min(memory.turns.left().max(LEAST));
+        let most = pipe.capacity.min(memory.turns.step());
         match from.try_io(Interest::READABLE, || step(from, &pipe.write, most)) {
             Ok(0) => {
                 // The end, or an urgent byte that splice(2) does not step over: a read tells which.
