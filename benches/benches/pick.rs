@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use weir_core::pick::{Bound, Candidates, LeastConnections, Maglev, RandomTwo, Rng, RoundRobin, Share, key};
+use weir_pool::pick::{Bound, Candidates, LeastConnections, Maglev, RandomTwo, Rng, RoundRobin, Share, key};
 
 struct Backend {
     name: String,

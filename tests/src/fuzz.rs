@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use weir_config::compile::{CompileInput, compile};
 use weir_core::hello::{Assembler, Progress};
-use weir_core::pool::Lives;
 use weir_metrics::Metrics;
+use weir_pool::Lives;
 use weir_tls::Sessions;
 
 /// The ceiling that weir has by default.

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::error::Error;
 use std::sync::Arc;
-use weir_control::control::reload::ReloadError;
+use weir_control::reload::ReloadError;
 
 /// The body of `/weight`.
 #[derive(Debug, Deserialize)]

@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
-use weir_router::plan::AdminAddress;
+use weir_core::plan::AdminAddress;
 
 /// A bound admin address. A Unix socket's file goes when this is dropped.
 #[derive(Debug)]

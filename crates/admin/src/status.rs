@@ -5,10 +5,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 use weir_control::Control;
 use weir_control::discovery::Names;
-use weir_core::pool::names::Target;
-use weir_core::pool::{Backend, Pool};
+use weir_core::plan::Listener;
+use weir_pool::source::Target;
+use weir_pool::{Backend, Pool};
 use weir_router::node::{Node, Phase};
-use weir_router::plan::Listener;
 
 /// The whole of it.
 #[derive(Debug, Serialize)]

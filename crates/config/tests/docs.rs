@@ -10,7 +10,7 @@ use std::path::Path;
 use fixture::Folder;
 use serde_json::{Value, json};
 use weir_config::{effective, parse, schema};
-use weir_router::plan::Plan;
+use weir_core::plan::Plan;
 
 /// A row of a table of keys.
 #[derive(Debug)]
@@ -196,10 +196,9 @@ fn changed(full: &Value, key: &str, value: Option<Value>) -> Option<Value> {
 
 /// What a plan says of its pools.
 fn shape(plan: &Plan) -> String {
-    let pool = |pool: &std::sync::Arc<weir_core::pool::Pool>| {
+    let pool = |pool: &std::sync::Arc<weir_pool::Pool>| {
         let members = pool.members();
-        let weights =
-            |tier: &weir_core::pool::Tier| tier.backends.iter().map(|b| b.weight).collect::<Vec<_>>();
+        let weights = |tier: &weir_pool::Tier| tier.backends.iter().map(|b| b.weight).collect::<Vec<_>>();
         format!("{:?} {:?} {:?}", pool.settings, weights(&members.primaries), weights(&members.backups))
     };
     plan.pools.iter().map(pool).collect()

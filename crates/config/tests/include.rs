@@ -13,7 +13,7 @@ use std::path::Path;
 
 use fixture::{Folder, with_input};
 use weir_config::{Diagnostic, Loaded, Rejected, compile, parse};
-use weir_router::plan::Plan;
+use weir_core::plan::Plan;
 
 /// A main file that is right alone, and takes more.
 const MAIN: &str = r#"

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
-use weir_core::pool::{Backend, CheckKind, HealthCheck, OnUnhealthy, Pool, Reason};
+use weir_pool::{Backend, CheckKind, HealthCheck, OnUnhealthy, Pool, Reason};
 use weir_router::data_plane::Orders;
 use weir_router::worker::Whose;
 

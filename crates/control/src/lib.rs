@@ -5,19 +5,29 @@
 //! - [`probe`] one question to one backend: tcp, tls, http.
 //! - [`health`] asks backends whether they are well, and tells the pools.
 //! - [`discovery`] asks DNS for the backends that are names.
-//! - [`workshop`] makes plans.
+//! - [`builder`] makes plans.
 //! - `log_throttle` holds back lines of the log about things that flap.
-//! - [`control`] makes the changes while connections live: reloads, an operator's requests, answers of DNS.
+//! - [`control`] the one place that changes what is in force while connections live.
+//! - [`reload`] puts another configuration in force.
+//! - `watch` reports changes of the configuration's files.
+//! - [`operator`] does what an operator asks for: drain, ready, weight.
+//! - `follow` gives the answers of DNS to the pools.
+//! - `outages` logs pools that have no usable backend.
 
 pub mod aside;
+pub mod builder;
 pub mod control;
 pub mod discovery;
 pub mod health;
+pub mod operator;
 pub mod probe;
+pub mod reload;
 pub mod supervise;
-pub mod workshop;
 
+mod follow;
 mod log_throttle;
+mod outages;
+mod watch;
 
+pub use builder::{Compiled, Look, Workshop};
 pub use control::Control;
-pub use workshop::{Compiled, Look, Workshop};

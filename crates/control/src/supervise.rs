@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::sleep;
-use weir_core::pace::Pace;
+use weir_log::pace::Pace;
 
 /// Runs the work that `begin` gives until it ends. If it panics, logs that under the name `what` and begins it again after
 /// a pause.

@@ -3,7 +3,6 @@
 //! The road never waits for a disk or a pipe: records pass through a bounded queue, and what does not fit is
 //! dropped and counted. Text from clients (the SNI, the ALPN) is escaped and cut.
 
-use crate::lines::{self, Lines};
 use crate::outcome::{How, Outcome, Side};
 use serde::Serialize;
 use std::fmt::{self, Write as _};
@@ -12,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
+use weir_log::lines::{self, Lines};
 use weir_metrics::Metrics;
 use weir_tls::Session;
 

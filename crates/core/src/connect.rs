@@ -5,10 +5,7 @@
 //! Nothing of the client's has been sent by then, so trying another one is always safe.
 
 use crate::account::Record;
-use crate::cursors::{Asker, Cursors};
-use crate::dialable::{Doubt, Forbidden, OwnAddresses};
 use crate::error::{ConnError, ConnectError};
-use crate::pool::{Backend, Live, Pool, Reserved};
 use crate::socket::{self, Options};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -21,6 +18,9 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
+use weir_pool::dialable::{Doubt, Forbidden, OwnAddresses};
+use weir_pool::selector::{Asker, Cursors};
+use weir_pool::{Backend, Live, Pool, Reserved};
 
 /// A backend that was reached, by whatever stream `S` the mode speaks to it.
 #[derive(Debug)]

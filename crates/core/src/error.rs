@@ -1,10 +1,11 @@
 //! Why a connection ended early: at which stage, on whose side, with which outcome.
 
-use crate::dialable::Forbidden;
 use crate::hello::Fault;
 use crate::outcome::{How, Outcome, Side};
 use crate::stop::Stop;
 use std::io;
+use weir_pool::dialable::Forbidden;
+use weir_pool::shortage::is_shortage;
 use weir_tls::{KEYS_USED_UP, Reason};
 
 /// Why a connection did not come to its own clean end.
@@ -122,23 +123,6 @@ impl ConnectError {
             Self::Tls { .. } => "tls_failed",
         }
     }
-}
-
-/// Whether this machine lacks something for a connection: a port, a descriptor, memory, a place in epoll. That says
-/// nothing about the other end.
-pub fn is_shortage(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    let local = [
-        Errno::ADDRNOTAVAIL,
-        Errno::AGAIN,
-        Errno::MFILE,
-        Errno::NFILE,
-        Errno::NOBUFS,
-        Errno::NOMEM,
-        // Of epoll_ctl(2): `fs.epoll.max_user_watches`.
-        Errno::NOSPC,
-    ];
-    error.raw_os_error().is_some_and(|code| local.iter().any(|e| e.raw_os_error() == code))
 }
 
 /// A stage of the road.

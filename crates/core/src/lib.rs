@@ -5,10 +5,7 @@
 //! - [`peek`] reads the first bytes of a client and keeps them for replay.
 //! - [`alert`] refuses a client in its own language, before any TLS session exists.
 //! - [`route`] pure: SNI, ALPN, source → route; the most specific wins.
-//! - [`pick`] pure: which backend next; one file a policy.
-//! - [`pool`] backends with live counts and health.
-//! - [`cursors`] picks a backend of a pool, by its policy.
-//! - [`dialable`] which addresses weir never connects to.
+//! - [`plan`] what a connection may read: listeners, modes, routes, limits; immutable.
 //! - [`connect`] dials, walks the candidates.
 //! - [`relay`] both directions, half-close, resets, idle.
 //! - [`socket`] what every socket of weir is set to.
@@ -16,8 +13,6 @@
 //! - [`limits`] permits for connections, and the bound on unfinished hellos.
 //! - [`account`] the record: opened once, closed once.
 //! - [`outcome`] how a connection ended: closed sets.
-//! - [`lines`] what is written to stdout and stderr, by threads that nothing waits for.
-//! - [`pace`] a pace for lines of the log that may repeat.
 //! - [`access`] where records go.
 //! - [`error`] why a connection ended early: which stage, whose side, which outcome.
 
@@ -25,19 +20,13 @@ pub mod access;
 pub mod account;
 pub mod alert;
 pub mod connect;
-pub mod cursors;
-pub mod dialable;
 pub mod error;
-pub mod foreign;
 pub mod hello;
 pub mod limits;
-pub mod lines;
 pub mod memory;
 pub mod outcome;
-pub mod pace;
 pub mod peek;
-pub mod pick;
-pub mod pool;
+pub mod plan;
 pub mod relay;
 pub mod route;
 pub mod socket;

@@ -2,13 +2,13 @@
 //!
 //! One task waits for it, on the worker's own thread: no lock, no allocation beyond the switch.
 
-use crate::pool::Live;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
+use weir_pool::Live;
 
 /// Why a connection is told to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,11 @@
 //! Binds and listens: one socket per address and worker.
 
 use crate::crew::Table;
-use crate::plan::{Address, Listener, Plan};
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use weir_core::plan::{Address, Listener, Plan};
 use weir_core::socket::configure_listening;
 
 /// A listening socket, and where it listens.

@@ -4,7 +4,6 @@
 //! what the one before gave, and never calls back up the road.
 
 use crate::mode::{self, Road};
-use crate::plan::{Listener, Mode};
 use crate::worker::Worker;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -19,6 +18,7 @@ use weir_core::hello::{Fault, Hello, Offers, TLS13};
 use weir_core::limits::{Permit, Unfinished};
 use weir_core::outcome::Finished;
 use weir_core::peek::{self, Peeked};
+use weir_core::plan::{Listener, Mode};
 use weir_core::stop::Switch;
 
 /// A connection as the listener hands it over.

@@ -4,7 +4,6 @@ use crate::bind::Socket;
 use crate::listener;
 use crate::node::{Node, Phase};
 use crate::pin::Pins;
-use crate::plan::Address;
 pub use crate::worker::closing_after;
 use crate::worker::{Whose, Worker};
 use std::collections::HashMap;
@@ -24,6 +23,7 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use weir_core::access;
 use weir_core::memory::Budget;
+use weir_core::plan::Address;
 
 /// The running data plane.
 #[derive(Debug)]

@@ -1,6 +1,5 @@
 //! weir-router: the mode router, from a compiled plan to an ended connection.
 //!
-//! - [`plan`] what a connection may read: listeners, modes, routes, pools, limits. Immutable.
 //! - [`bind`] the listening sockets, one per address and worker.
 //! - [`node`] what all workers share: the plan in force, counters, room, and the phase of the process's life.
 //! - `crew` who of the workers is to have an accepted connection.
@@ -19,7 +18,6 @@ pub mod listener;
 pub mod mode;
 pub mod node;
 pub(crate) mod pin;
-pub mod plan;
 pub mod worker;
 
 #[cfg(test)]

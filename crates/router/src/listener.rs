@@ -8,7 +8,6 @@ use crate::bind::Socket;
 use crate::conn::{self, Accepted};
 use crate::crew::{Handed, Seat};
 use crate::node::{Phase, Shared};
-use crate::plan::{Address, Listener};
 use crate::worker::Worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -31,6 +30,7 @@ use tracing::Instrument;
 use tracing::level_filters::LevelFilter;
 use weir_core::access::{ConnectionId, Opening};
 use weir_core::limits::{Pending, Permit, Permits};
+use weir_core::plan::{Address, Listener};
 use weir_core::socket::{canonical, configure_listening};
 
 /// Accepts on `socket` until the node drains or `stop` is cancelled; those that wait in the backlog then are accepted

@@ -2,7 +2,6 @@
 //! where the process is in its life.
 
 use crate::crew::Crew;
-use crate::plan::{Address, Listener, Plan};
 use arc_swap::{ArcSwap, Guard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -11,7 +10,8 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_core::limits::{PendingTotal, Permits};
-use weir_core::pace::Pace;
+use weir_core::plan::{Address, Listener, Plan};
+use weir_log::pace::Pace;
 use weir_metrics::Metrics;
 
 /// What all workers and the control plane share.
@@ -320,7 +320,7 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, Shared>, past: &mut Past) ->
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::plan::{ListenerSettings, Log, LogFormat, PASSTHROUGH, Runtime, Timeouts};
+    use weir_core::plan::{ListenerSettings, Log, LogFormat, PASSTHROUGH, Runtime, Timeouts};
     use weir_core::route::Table;
     use weir_core::socket::Options;
 

@@ -14,11 +14,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use weir_core::access;
-use weir_core::cursors::Cursors;
 use weir_core::memory::{Budget, Memory};
-use weir_core::pool::{Live as BackendLive, Reason};
 use weir_core::stop::{Stop, Switch};
 use weir_metrics::WorkerMetrics;
+use weir_pool::selector::Cursors;
+use weir_pool::{Live as BackendLive, Reason};
 
 /// What the connections of one worker share.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ pub enum Whose {
     Backend {
         /// The backend.
         live: Arc<BackendLive>,
-        /// [`weir_core::pool::Live::drain_number`] as the drain began; `None` = it fails its checks. One that is well
+        /// [`weir_pool::Live::drain_number`] as the drain began; `None` = it fails its checks. One that is well
         /// again when the time has come keeps its connections: by then it has new ones too.
         drain: Option<u32>,
     },

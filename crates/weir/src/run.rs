@@ -24,12 +24,12 @@ use weir_control::health::Checks;
 use weir_control::supervise::supervise;
 use weir_control::{Compiled, Control, Look, Workshop};
 use weir_core::access;
-use weir_core::pool::{CheckKind, Lives, Pool};
+use weir_core::plan::Plan;
 use weir_metrics::Metrics;
+use weir_pool::{CheckKind, Lives, Pool};
 use weir_router::bind::{self, Socket};
 use weir_router::data_plane::{self, DataPlane};
 use weir_router::node::{Node, Phase};
-use weir_router::plan::Plan;
 use weir_tls::Sessions;
 
 /// A sound configuration, and the parts that later ones are made with.

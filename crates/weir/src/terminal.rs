@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::Duration;
-use weir_core::lines::Unlocked;
+use weir_log::lines::Unlocked;
 
 /// Writes to stdout. A reader that is gone (`weir … | head`) is no failure.
 ///

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use weir_core::dialable::{Forbidden, forbidden};
-use weir_core::pool::{self, names::Target};
-use weir_router::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, AdminAddress};
+use weir_pool::Place;
+use weir_pool::dialable::{Forbidden, forbidden};
+use weir_pool::source::Target;
 
 use super::room::Refusal;
 use super::routes::DNS_NAME;
@@ -24,10 +25,10 @@ pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
 }
 
 /// Reads a backend's address: `10.0.0.11:8080`, `[fd00::1]:8080`, `api.internal:8443`, `srv:_https._tcp.api.internal`.
-pub(super) fn backend(text: &str) -> Result<pool::Place, Refusal> {
+pub(super) fn backend(text: &str) -> Result<Place, Refusal> {
     if let Some(name) = text.strip_prefix("srv:") {
         let name = host_name(name).map_err(|refusal| refusal.hint("such as srv:_https._tcp.api.internal"))?;
-        return Ok(pool::Place::Named(Target::Srv { name }));
+        return Ok(Place::Named(Target::Srv { name }));
     }
     if text.starts_with("unix:") {
         return Err(Refusal::new("a Unix socket as a backend is not supported: use an IP address"));
@@ -40,7 +41,7 @@ pub(super) fn backend(text: &str) -> Result<pool::Place, Refusal> {
         && host.rsplit('.').next().is_none_or(|label| label.parse::<u64>().is_err())
     {
         let port = port_number(text, port)?;
-        return Ok(pool::Place::Named(Target::Host { host: host_name(host)?, port }));
+        return Ok(Place::Named(Target::Host { host: host_name(host)?, port }));
     }
     let address = socket(text, "a backend is an IP address or a host name, and a port: \"10.0.0.11:8080\"")?;
     if let Some(why) = forbidden(address.ip()) {
@@ -54,7 +55,7 @@ pub(super) fn backend(text: &str) -> Result<pool::Place, Refusal> {
             _ => refusal.hint("a backend is one server, at an address of its own"),
         });
     }
-    Ok(pool::Place::Address(address, text.into()))
+    Ok(Place::Address(address, text.into()))
 }
 
 /// With its article.
@@ -213,11 +214,11 @@ mod tests {
     #[test]
     fn a_backend_is_an_address_or_a_name() {
         let named = |text| match backend(text) {
-            Ok(pool::Place::Named(target)) => target.to_string(),
+            Ok(Place::Named(target)) => target.to_string(),
             other => panic!("{text}: {other:?}"),
         };
-        assert!(matches!(backend("10.0.0.1:80"), Ok(pool::Place::Address(..))));
-        assert!(matches!(backend("[fd00::1]:80"), Ok(pool::Place::Address(..))));
+        assert!(matches!(backend("10.0.0.1:80"), Ok(Place::Address(..))));
+        assert!(matches!(backend("[fd00::1]:80"), Ok(Place::Address(..))));
         assert_eq!(named("API.internal.:8443"), "api.internal:8443");
         assert_eq!(named("localhost:80"), "localhost:80");
         assert_eq!(named("srv:_https._tcp.api.internal"), "srv:_https._tcp.api.internal");

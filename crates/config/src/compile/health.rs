@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use weir_core::pool::{CheckKind, HealthCheck};
+use weir_pool::{CheckKind, HealthCheck};
 use weir_tls::BackendTls;
 
 use super::deadline::refuse_zero;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use weir_core::pool::Lives;
-use weir_core::pool::names::{Found, Target};
 use weir_metrics::Metrics;
+use weir_pool::Lives;
+use weir_pool::source::{Found, Target};
 use weir_tls::Sessions;
 
 /// What the process gives to a plan.

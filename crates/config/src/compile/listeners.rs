@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use weir_core::pool::Pool;
+use weir_core::plan::{self, Address, Destination, ListenerSettings, Peek, Route};
 use weir_core::route::{Ambiguous, Match, Table};
 use weir_core::socket::Options;
 use weir_metrics::Metrics;
-use weir_router::plan::{self, Address, Destination, ListenerSettings, Peek, Route};
+use weir_pool::Pool;
 
 use super::deadline::refuse_zero;
 use super::known::Known;

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::{fs, num};
 
 use rustix::process::{Resource, getrlimit};
-use weir_router::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, AdminAddress};
 
 /// Why a listener could not be bound to this address; `None` where nothing speaks against it.
 pub(super) fn refuses(address: &Address) -> Option<String> {

@@ -5,8 +5,8 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use weir_core::pool;
-use weir_router::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, AdminAddress};
+use weir_pool::Place;
 
 use super::address;
 use super::room::Refusal;
@@ -20,7 +20,7 @@ pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
 }
 
 /// Reads a backend's address.
-pub(super) fn backend(text: &str) -> Result<pool::Place, Refusal> {
+pub(super) fn backend(text: &str) -> Result<Place, Refusal> {
     let accepts = |text: &str| address::backend(text).is_ok();
     address::backend(text).map_err(|refusal| in_other_words(text, Use::Backend, &accepts).unwrap_or(refusal))
 }

@@ -33,7 +33,7 @@ mod unspoken;
 use std::path::Path;
 use std::sync::Arc;
 
-use weir_router::plan::Plan;
+use weir_core::plan::Plan;
 
 use crate::diagnostics::{Diagnostic, Rejected, Report};
 use crate::load::{Loaded, load};

@@ -1,6 +1,6 @@
 //! What each mode needs: a TLS profile to end TLS, a pool with `tls` to begin it anew, a peeked hello to do either.
 
-use weir_router::plan::{ClientTls, Mode};
+use weir_core::plan::{ClientTls, Mode};
 
 use super::known::Known;
 use super::profiles;
@@ -202,8 +202,8 @@ fn resolve(room: &mut Room<'_>, place: &Place<'_>, choice: Option<&TlsChoice>, k
 
 fn word(mode: schema::Mode) -> &'static str {
     match mode {
-        schema::Mode::Passthrough => weir_router::plan::PASSTHROUGH,
-        schema::Mode::Offload => weir_router::plan::OFFLOAD,
-        schema::Mode::Bridging => weir_router::plan::BRIDGING,
+        schema::Mode::Passthrough => weir_core::plan::PASSTHROUGH,
+        schema::Mode::Offload => weir_core::plan::OFFLOAD,
+        schema::Mode::Bridging => weir_core::plan::BRIDGING,
     }
 }

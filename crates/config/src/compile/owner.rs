@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use weir_core::pool;
-use weir_router::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, AdminAddress};
 
 use super::address::{backend, listening};
 use crate::diagnostics::Report;
@@ -52,7 +51,7 @@ pub(super) fn refuse_own_backends(report: &mut Report<'_>, file: &File, admin: O
         let mut check_refused = false;
         for (number, written) in pool.backends.iter().enumerate() {
             let (text, entry) = (address_of(written), backends.index(number));
-            let Some(Ok(pool::Place::Address(address, _))) = text.map(backend) else { continue };
+            let Some(Ok(weir_pool::Place::Address(address, _))) = text.map(backend) else { continue };
             let owner = |port| own.get(&port).and_then(|on_port: &Taken| on_port.at(address.ip()));
             if let Some(owner) = owner(address.port()) {
                 refuse_own(report, file, &entry.key("address"), address, owner);

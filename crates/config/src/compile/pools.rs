@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use weir_core::pool::{Balance, CheckKind, Entry, Parts, Pool, Settings};
+use weir_pool::{Balance, CheckKind, Entry, Parts, Pool, Settings};
 use weir_tls::{BackendAlpn, BackendSettings, BackendTls, ServerNameFrom};
 
 use super::input::CompileInput;

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use tracing_subscriber::EnvFilter;
-use weir_core::dialable::forbidden;
-use weir_router::plan;
+use weir_core::plan;
+use weir_pool::dialable::forbidden;
 
 use super::machine;
 use super::misspelt;

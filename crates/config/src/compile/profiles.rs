@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use weir_router::plan::{ClientTls, Truncation};
+use weir_core::plan::{ClientTls, Truncation};
 use weir_tls::{CertificateFiles, MinVersion, ServerProfile, ServerSettings, UnknownSni, Warning};
 
 use super::misspelt;

@@ -1,6 +1,6 @@
 //! How a pool serves: its policy, what real traffic says of its backends, and how they come and go.
 
-use weir_core::pool::{Balance, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
+use weir_pool::{Balance, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
 
 use super::deadline::refuse_zero;
 use crate::defaults;

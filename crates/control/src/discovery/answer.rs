@@ -6,8 +6,8 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use weir_core::dialable::{Forbidden, forbidden};
-use weir_core::pool::names::Found;
+use weir_pool::dialable::{Forbidden, forbidden};
+use weir_pool::source::Found;
 
 /// The addresses that a target stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]

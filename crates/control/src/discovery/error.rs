@@ -7,7 +7,7 @@ use hickory_resolver::proto::op::ResponseCode;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use weir_core::foreign::tamed;
+use weir_log::foreign::tamed;
 
 /// Why a name could not be resolved.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
-use weir_core::pace::Pace;
+use weir_log::pace::Pace;
 
 /// The system's files, as they stand.
 #[derive(Debug)]

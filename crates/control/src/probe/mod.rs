@@ -11,12 +11,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use weir_core::connect::dial;
-use weir_core::dialable::OwnAddresses;
-use weir_core::error::{ConnectError, is_shortage};
-use weir_core::foreign::tamed;
-use weir_core::pool::{Backend, CheckKind, HealthCheck};
+use weir_core::error::ConnectError;
 use weir_core::socket::Options;
+use weir_log::foreign::tamed;
 use weir_metrics::Certificate;
+use weir_pool::dialable::OwnAddresses;
+use weir_pool::shortage::is_shortage;
+use weir_pool::{Backend, CheckKind, HealthCheck};
 use weir_tls::{HandshakeError, Presented, Probe, ProbeStream, Reason};
 
 /// A finished check.

@@ -9,11 +9,11 @@ use crate::alert;
 use crate::error::ConnError;
 use crate::memory::Memory;
 use crate::outcome::{Finished, How, Side};
-use crate::pool::HelloReplay;
 use crate::socket;
 use crate::stop::Switch;
 use std::io;
 use tokio::net::TcpStream;
+use weir_pool::HelloReplay;
 
 /// Whether this end of a silent backend is one after which the hello may go to another.
 pub(super) fn covers(replay: HelloReplay, silence: Silence) -> bool {

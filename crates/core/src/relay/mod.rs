@@ -36,9 +36,9 @@ pub use wire::{Finish, Tls, Wire};
 use crate::account::Traffic;
 use crate::error::ConnError;
 use crate::outcome::Finished;
-use crate::pool::HelloReplay;
 use run::{End, Relay};
 use tokio::net::TcpStream;
+use weir_pool::HelloReplay;
 
 /// Moves bytes between `client` and `backend` until both have finished; `ahead` goes to the backend first.
 ///

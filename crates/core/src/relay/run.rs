@@ -10,7 +10,6 @@ use super::wire::Wire;
 use crate::account::Traffic;
 use crate::error::ConnError;
 use crate::outcome::{Finished, Side};
-use crate::pool::HelloReplay;
 use crate::socket;
 use socket2::SockRef;
 use std::future::poll_fn;
@@ -21,6 +20,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
+use weir_pool::HelloReplay;
 
 /// Two sides, and the two directions between them.
 pub(super) struct Relay<'a, C, B> {

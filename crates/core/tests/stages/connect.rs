@@ -10,16 +10,16 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use weir_core::account::Record;
 use weir_core::connect::{Dialling, Reached, dial};
-use weir_core::cursors::{Asker, Cursors};
-use weir_core::dialable::{Forbidden, OwnAddresses};
 use weir_core::error::{ConnError, ConnectError};
 use weir_core::outcome::{Outcome, Side};
-use weir_core::pool::{
+use weir_core::socket::Options;
+use weir_metrics::Metrics;
+use weir_pool::dialable::{Forbidden, OwnAddresses};
+use weir_pool::selector::{Asker, Cursors};
+use weir_pool::{
     Backend, Balance, CheckKind, Entry, HealthCheck, HelloReplay, Lives, OnUnhealthy, Parts, Place, Pool,
     Settings,
 };
-use weir_core::socket::Options;
-use weir_metrics::Metrics;
 use weir_tls::Reason;
 
 const OPTIONS: Options =
@@ -187,7 +187,7 @@ async fn a_cap_is_kept_and_its_place_comes_back() {
 async fn no_backend_is_told_from_one_that_fails() {
     let (_listener, told) = accepting().await;
     let rig = Rig::new(1, &[told]);
-    rig.pool.members().primaries.backends[0].live.out(weir_core::pool::Reason::Down);
+    rig.pool.members().primaries.backends[0].live.out(weir_pool::Reason::Down);
     let error = rig.reach().await.unwrap_err();
     assert!(matches!(error, ConnError::NoBackend), "{error:?}");
     assert_eq!((error.outcome(), rig.attempts("b0", "ok"), rig.retries()), (Outcome::NoBackend, 0, 0));

@@ -1,16 +1,17 @@
 //! Bridging: TLS ends here, and a new, verified session goes to the backend.
 
 use super::road::{Road, told_by_alert};
-use crate::plan::ClientTls;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use weir_core::account::Record;
-use weir_core::error::{ConnError, ConnectError, is_shortage};
+use weir_core::error::{ConnError, ConnectError};
 use weir_core::memory::Memory;
 use weir_core::outcome::{Finished, Side};
-use weir_core::pool::Backend;
+use weir_core::plan::ClientTls;
 use weir_core::relay::{OnTruncation, Tls, Wire, relay};
 use weir_metrics::ListenerMetrics;
+use weir_pool::Backend;
+use weir_pool::shortage::is_shortage;
 use weir_tls::{AsClient, Reason};
 
 /// Finishes the handshake with the client, then one with a backend, and relays between the two.

@@ -1,13 +1,13 @@
 //! The handshake with the client, which offload and bridging share.
 
 use super::road::Road;
-use crate::plan;
 use std::pin::pin;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use weir_core::account::Record;
 use weir_core::alert::{self, Alert};
 use weir_core::error::ConnError;
+use weir_core::plan;
 use weir_core::relay::Tls;
 use weir_tls::{AsServer, Reason};
 

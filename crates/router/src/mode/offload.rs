@@ -1,11 +1,11 @@
 //! Offload: TLS ends here, the backend gets plaintext.
 
 use super::road::{Road, told_by_alert};
-use crate::plan::ClientTls;
 use tokio::net::TcpStream;
 use weir_core::account::Record;
 use weir_core::error::ConnError;
 use weir_core::outcome::{Finished, Side};
+use weir_core::plan::ClientTls;
 use weir_core::relay::{Wire, relay};
 
 /// Finishes the handshake with the client, reaches a backend in the clear, and relays.

@@ -5,9 +5,9 @@ use tokio::net::TcpStream;
 use weir_core::account::Record;
 use weir_core::error::ConnError;
 use weir_core::outcome::Finished;
-use weir_core::pool::HelloReplay;
 use weir_core::relay::{Ahead, OnTruncation, Relayed, relay_hello};
 use weir_core::socket;
+use weir_pool::HelloReplay;
 
 /// Reaches a backend, gives it what was read ahead, and relays. A backend that ends without a byte is replaced, as long
 /// as the client has sent nothing but its hello.

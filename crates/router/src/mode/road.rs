@@ -1,21 +1,20 @@
 //! What every mode knows of its connection; reaching a backend, and the terms of the relay.
 
-use crate::plan::Destination;
-use crate::plan::Truncation;
 use crate::worker::Worker;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
 use weir_core::account::Record;
 use weir_core::connect::{Dialling, Reached};
-use weir_core::cursors::Asker;
 use weir_core::error::{ConnError, ConnectError};
 use weir_core::hello::Hello;
 use weir_core::limits::Unfinished;
 use weir_core::outcome::Side;
-use weir_core::pool::Backend;
+use weir_core::plan::Destination;
 use weir_core::relay::{OnTruncation, Rules, Terms, Tls};
 use weir_core::socket;
 use weir_core::stop::Switch;
+use weir_pool::Backend;
+use weir_pool::selector::Asker;
 use weir_tls::Side as TlsSide;
 
 /// What every mode needs to know of a connection that has found its route.
@@ -97,14 +96,5 @@ pub(super) fn told_by_alert<S: TlsSide>(error: ConnError, side: Side, tls: &Tls<
     match (error, tls.0.alert_received()) {
         (ConnError::Broken(whose, _), Some(alert)) if whose == side => ConnError::Alerted(side, alert),
         (error, _) => error,
-    }
-}
-
-impl From<Truncation> for OnTruncation {
-    fn from(truncation: Truncation) -> Self {
-        match truncation {
-            Truncation::Reset => Self::Reset,
-            Truncation::Ignore => Self::Finish,
-        }
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
-use weir_router::plan::Log;
+use weir_core::plan::Log;
 
 /// The filter of a configuration.
 ///
@@ -39,7 +39,7 @@ mod tests {
     use tracing::subscriber::with_default;
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
     use tracing_subscriber::registry;
-    use weir_router::plan::LogFormat;
+    use weir_core::plan::LogFormat;
 
     /// Keeps `target level` of each event.
     #[derive(Clone, Default)]

@@ -20,9 +20,9 @@ use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
 use weir_core::access;
-use weir_core::lines::Unlocked;
+use weir_core::plan::{Log, LogFormat};
+use weir_log::lines::Unlocked;
 use weir_metrics::Metrics;
-use weir_router::plan::{Log, LogFormat};
 
 type Filtered = Layered<reload::Layer<EnvFilter, Registry>, Registry>;
 type Lines = Box<dyn Layer<Filtered> + Send + Sync>;

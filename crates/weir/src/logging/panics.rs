@@ -4,7 +4,7 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
 use std::thread;
 use std::time::Duration;
-use weir_core::pace::Pace;
+use weir_log::pace::Pace;
 
 /// From here on every panic is an error in the log; of panics that repeat, only a few are.
 pub(super) fn log_them() {

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tracing_subscriber::fmt::MakeWriter;
-use weir_core::lines::{self, Lines, Unlocked};
+use weir_log::lines::{self, Lines, Unlocked};
 use weir_metrics::{LostLines, Metrics};
 
 /// The queue's entrance.

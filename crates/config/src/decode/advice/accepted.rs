@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use weir_core::dialable::forbidden;
+use weir_pool::dialable::forbidden;
 
 use crate::ranges;
 use crate::shape::{self, Kind};

@@ -22,8 +22,8 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use weir_core::pool::names::{Found, Target};
 use weir_metrics::Metrics;
+use weir_pool::source::{Found, Target};
 
 /// The names of the plan in force. One per process; belongs to the control plane's runtime.
 #[derive(Debug)]

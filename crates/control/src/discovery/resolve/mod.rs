@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
-use weir_core::pool::names::{Found, Target};
+use weir_pool::source::{Found, Target};
 
 /// Asks DNS for targets. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use weir_core::pool::names::Found;
+use weir_pool::source::Found;
 
 /// A record in our terms.
 #[derive(Clone, Debug, PartialEq, Eq)]

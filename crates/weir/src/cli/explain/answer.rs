@@ -6,12 +6,12 @@ use super::asked::{self, Unreadable};
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use weir_core::cursors::{Asker, Cursors};
 use weir_core::error::ConnError;
 use weir_core::hello::{Fault, Hello, Offers};
-use weir_core::pool::{Backend, Balance, Pool, Tier};
+use weir_core::plan::{Listener, Mode, Route};
 use weir_core::route::Verdict;
-use weir_router::plan::{Listener, Mode, Route};
+use weir_pool::selector::{Asker, Cursors};
+use weir_pool::{Backend, Balance, Pool, Tier};
 use weir_tls::Reason;
 
 /// What becomes of a client.

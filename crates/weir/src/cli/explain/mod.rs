@@ -23,7 +23,7 @@ use serde_json::json;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use weir_router::plan::Plan;
+use weir_core::plan::Plan;
 
 /// Says what becomes of a client: at which listener, by which route and in which mode, in which pool and in which order
 /// its backends are tried; and why no other route serves. Opens no socket, asks no DNS, and takes every backend for up.

@@ -1,7 +1,7 @@
 //! One backend as a plan has it, and a place at it.
 
 use crate::pick::Share;
-use crate::pool::live::Live;
+use crate::state::Live;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;

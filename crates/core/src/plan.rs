@@ -3,16 +3,17 @@
 //! A plan has no `Option` that must be set by now: what the file leaves out has its default here, names are
 //! resolved to what they name, and certificates are loaded. weir-config's `compile` builds it.
 
+use crate::hello::{Hello, Offers, TLS12};
+use crate::relay::OnTruncation;
+use crate::route::Table;
+use crate::socket::Options;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
-use weir_core::hello::{Hello, Offers, TLS12};
-use weir_core::pool::Pool;
-use weir_core::route::Table;
-use weir_core::socket::Options;
 use weir_metrics::ListenerMetrics;
+use weir_pool::Pool;
 use weir_tls::{Reason, ServerProfile};
 
 /// A compiled configuration.
@@ -253,6 +254,15 @@ pub enum Truncation {
     Reset,
     /// A FIN.
     Ignore,
+}
+
+impl From<Truncation> for OnTruncation {
+    fn from(truncation: Truncation) -> Self {
+        match truncation {
+            Truncation::Reset => Self::Reset,
+            Truncation::Ignore => Self::Finish,
+        }
+    }
 }
 
 /// The deadlines of a connection.

@@ -1,8 +1,8 @@
 //! Watches the files of the configuration while `runtime.watch` is on.
 
-use super::Control;
 use crate::aside::aside;
-use crate::workshop::Look;
+use crate::builder::Look;
+use crate::control::Control;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;

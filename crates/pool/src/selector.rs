@@ -3,8 +3,12 @@
 //! A worker's [`Cursors`] are its place in the rotation of each pool. Each worker has its own, so that picking takes
 //! no lock; shares hold per worker, and so over all of them.
 
+use crate::backend::{Backend, Reserved};
+use crate::load::Load;
 use crate::pick::{Bound, Candidates, LeastConnections, RandomTwo, RoundRobin, Share, key};
-use crate::pool::{Backend, Balance, Live, Load, Members, Pool, Reserved, Tier};
+use crate::pool::{Members, Pool, Tier};
+use crate::settings::Balance;
+use crate::state::Live;
 use fastrand::Rng;
 use rustc_hash::{FxHashMap, FxHashSet};
 use std::net::IpAddr;

@@ -5,7 +5,7 @@
 //!
 //! [`ConnectError::counts`]: crate::error::ConnectError
 
-use crate::pool::settings::PassiveCheck;
+use crate::settings::PassiveCheck;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;

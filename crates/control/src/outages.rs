@@ -3,7 +3,7 @@
 use crate::log_throttle::LogThrottle;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use weir_core::pool::{Pool, Reason};
+use weir_pool::{Pool, Reason};
 
 /// The state last logged of each pool, by name. It outlives plans, so that a reload repeats nothing.
 #[derive(Debug, Default)]

@@ -1,8 +1,8 @@
 //! Every live state of the process, by pool, backend and address: where a new plan finds what it keeps.
 
 use crate::dialable::OwnAddresses;
-use crate::pool::live::Live;
-use crate::pool::load::Loads;
+use crate::load::Loads;
+use crate::state::Live;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,8 +1,8 @@
 //! Takes what DNS answers.
 
-use super::{Control, targets};
-use weir_core::pool::Reason;
-use weir_core::pool::names::Target;
+use crate::control::{Control, targets};
+use weir_pool::Reason;
+use weir_pool::source::Target;
 
 impl Control {
     /// Follows DNS for ever: what a name does not stand for any more drains.

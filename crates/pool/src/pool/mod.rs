@@ -1,40 +1,23 @@
 //! A pool: a named set of backends, how it treats them, and who of them is in service.
 //!
-//! - [`settings`] the keys of a pool, with their defaults filled in.
-//! - [`names`] backends that are DNS names.
-//! - [`live`], [`lives`] what outlives a plan: connections, health, what was set by hand.
-//! - [`load`] the counts of connections, close together.
-//! - [`passive`] health from real traffic.
-//! - [`backend`] one backend as a plan has it.
-//!
 //! Members change while a plan lives, when DNS answers anew or a weight is set by hand: they are swapped as a whole.
 
-pub mod backend;
-pub mod live;
-pub mod lives;
-pub mod names;
-pub mod settings;
-
-mod load;
-mod passive;
-
-pub use backend::{Backend, Reserved};
-pub use live::{DialFailures, LastCheck, Live, Reason};
-pub use lives::Lives;
-pub(crate) use load::Load;
-pub use settings::{Balance, CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
-
+use crate::backend::Backend;
 use crate::dialable::OwnAddresses;
-use crate::pace::Pace;
+use crate::load::Load;
 use crate::pick::Maglev;
+use crate::registry::Lives;
+use crate::settings::{Balance, Settings};
+use crate::source::{Found, Target};
+use crate::state::{Live, Reason};
 use arc_swap::{ArcSwap, Guard};
-use names::{Found, Target};
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use weir_log::pace::Pace;
 use weir_metrics::PoolMetrics;
 use weir_tls::BackendTls;
 

@@ -1,8 +1,8 @@
 //! What an operator asks of a backend: drain, ready, weight. It holds over reloads.
 
-use super::Control;
+use crate::control::Control;
 use std::sync::Arc;
-use weir_core::pool::{Backend, Pool, Reason};
+use weir_pool::{Backend, Pool, Reason};
 
 /// There is no such pool or backend.
 #[derive(Debug, thiserror::Error)]

@@ -3,17 +3,17 @@
 //! A [`Live`] belongs to a pool's name, a backend's name and its address, and outlives plans: a reload that keeps the
 //! backend keeps this. All of it is atomics, or locks that are held for a few instructions.
 
-use crate::foreign::tamed;
+use crate::ejection::Failures;
+use crate::load::Load;
 use crate::pick::Share;
-use crate::pool::load::Load;
-use crate::pool::passive::Failures;
-use crate::pool::settings::PassiveCheck;
+use crate::settings::PassiveCheck;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use weir_log::foreign::tamed;
 use weir_metrics::BackendMetrics;
 
 /// The live state of one backend.
@@ -259,7 +259,7 @@ impl Live {
     }
 
     /// Notes that a connection could not be made.
-    pub(crate) fn note_dial_failure(&self, now: Instant, why: &dyn Display) {
+    pub fn note_dial_failure(&self, now: Instant, why: &dyn Display) {
         let why = tamed(&why.to_string());
         let mut notes = self.notes();
         let goes_on = notes.dials.as_ref().filter(|dials| now.duration_since(dials.at) <= APART);

@@ -5,10 +5,10 @@ use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weir_config::{CompileInput, Diagnostic, Fingerprint, Loaded, Pattern, Rejected};
-use weir_core::pool::Lives;
-use weir_core::pool::names::{Found, Target};
+use weir_core::plan::{AdminAddress, Plan};
 use weir_metrics::Metrics;
-use weir_router::plan::{AdminAddress, Plan};
+use weir_pool::Lives;
+use weir_pool::source::{Found, Target};
 use weir_tls::Sessions;
 
 /// The parts that every plan of the process is made with. Cheap to clone.

@@ -3,21 +3,21 @@
 //! A reload compiles a new plan beside the old one, opens its new sockets, swaps the plan in one store, and then
 //! drains the removed parts. One at a time; a failed one changes nothing.
 
-use super::{Control, resolve, targets};
 use crate::aside::{NoThread, aside};
+use crate::builder::Compiled;
+use crate::control::{Control, resolve, targets};
 use crate::discovery::{ResolveError, Resolver};
-use crate::workshop::Compiled;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use weir_config::{Diagnostic, Difference, Rejected};
-use weir_core::pool::{Live, Pool, Reason};
+use weir_core::plan::Plan;
 use weir_metrics::Metrics;
+use weir_pool::{Live, Pool, Reason};
 use weir_router::bind::{self, BindError, Socket};
 use weir_router::node::{PAST_GENERATIONS, Phase};
-use weir_router::plan::Plan;
 use weir_router::worker::Whose;
 
 /// A reload that worked.

@@ -75,11 +75,11 @@ struct System {
 
 /// What must still be checked once a connection is established.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Doubt {
+pub struct Doubt {
     /// It may have been connected to itself (RFC 9293 §3.5, simultaneous open).
-    pub(crate) itself: bool,
+    pub itself: bool,
     /// It may have reached an own listener.
-    pub(crate) own: bool,
+    pub own: bool,
 }
 
 impl OwnAddresses {
@@ -96,7 +96,7 @@ impl OwnAddresses {
     }
 
     /// Notes how a dial ended: in a connection with another socket, or not.
-    pub(crate) fn dialled(&self, address: SocketAddr, answered: bool) {
+    pub fn dialled(&self, address: SocketAddr, answered: bool) {
         if let Some(known) = self.answering_at(address) {
             known.store(answered, Ordering::Relaxed);
         }
@@ -113,7 +113,7 @@ impl OwnAddresses {
     ///
     /// # Errors
     /// Why it must not be dialled; the inner error is a shortage on this machine that prevented the check.
-    pub(crate) fn look(&self, address: SocketAddr) -> Result<io::Result<Doubt>, Forbidden> {
+    pub fn look(&self, address: SocketAddr) -> Result<io::Result<Doubt>, Forbidden> {
         if let Some(why) = forbidden(address.ip()) {
             return Err(why);
         }
@@ -189,7 +189,7 @@ fn is_of_this_machine(address: SocketAddr) -> io::Result<bool> {
     match UdpSocket::bind(own) {
         Ok(bound) => Ok(ip.is_ipv6() || bound.connect((ip, address.port())).is_ok()),
         Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => Ok(false),
-        Err(error) if crate::error::is_shortage(&error) => Err(error),
+        Err(error) if crate::shortage::is_shortage(&error) => Err(error),
         // A link-local address without its interface, a family that is turned off: the dial will say what is wrong.
         Err(_unfit) => Ok(false),
     }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::settings::{CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck};
 use std::sync::Barrier;
 use std::thread;
 use weir_metrics::Metrics;

@@ -1,25 +1,13 @@
 //! The control plane: what may change while connections live, and the one place that changes it.
 //!
-//! - [`reload`] puts another configuration in force.
-//! - [`watch`] reports changes of the configuration's files.
-//! - [`by_hand`] does what an operator asks for: drain, ready, weight.
-//! - [`follow`] gives the answers of DNS to the pools.
-//! - [`outages`] logs pools that have no usable backend.
-//!
 //! Every change of a pool's members (a plan, an answer, an operator's request) holds [`Control::checks`], so that they
 //! come one after the other. A plan that is still being compiled changes nothing yet, and holds [`Control::making`] alone.
 
-pub mod by_hand;
-mod follow;
-mod outages;
-pub mod reload;
-mod watch;
-
+use crate::builder::{Look, Workshop};
 use crate::discovery::Names;
 use crate::health::Checks;
-use crate::workshop::{Look, Workshop};
+use crate::outages::Outages;
 use arc_swap::ArcSwap;
-use outages::Outages;
 use std::collections::HashSet;
 use std::fmt;
 use std::path::PathBuf;
@@ -27,33 +15,33 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, MissedTickBehavior, interval};
-use weir_core::pool::names::Target;
-use weir_core::pool::{Live, Reason};
+use weir_core::plan::Plan;
+use weir_pool::source::Target;
+use weir_pool::{Live, Reason};
 use weir_router::data_plane::Orders;
 use weir_router::node::Node;
-use weir_router::plan::Plan;
 use weir_router::worker::Whose;
 
 /// The control plane.
 pub struct Control {
     /// The process.
     pub node: Arc<Node>,
-    path: PathBuf,
-    workshop: Workshop,
-    names: Arc<Names>,
-    orders: Orders,
+    pub(crate) path: PathBuf,
+    pub(crate) workshop: Workshop,
+    pub(crate) names: Arc<Names>,
+    pub(crate) orders: Orders,
     /// As JSON text, which is a tenth of the memory that its values take: of 10,000 routes, a megabyte.
-    config: ArcSwap<String>,
+    pub(crate) config: ArcSwap<String>,
     /// What the last load read, whether or not that gave a plan.
-    look: ArcSwap<Look>,
+    pub(crate) look: ArcSwap<Look>,
     /// The health checks. Its lock is held during every change of the plan or of a pool's members.
-    checks: Mutex<Checks>,
+    pub(crate) checks: Mutex<Checks>,
     /// Held while a plan is made: its pools have no owner yet, and [`Control::keep`] must not sweep them away. Locked before
     /// [`Control::checks`].
-    making: Mutex<()>,
+    pub(crate) making: Mutex<()>,
     /// Held by a reload; what it guards is the last generation.
-    reloading: Mutex<u64>,
-    apply: Box<Apply>,
+    pub(crate) reloading: Mutex<u64>,
+    pub(crate) apply: Box<Apply>,
 }
 
 /// What the process itself changes with a new plan: its log, its room for connections.
@@ -115,7 +103,7 @@ impl Control {
     }
 
     /// No new connections; those that there are go on until `timeout`.
-    async fn drain(&self, live: &Arc<Live>, reason: Reason, timeout: Duration) {
+    pub(crate) async fn drain(&self, live: &Arc<Live>, reason: Reason, timeout: Duration) {
         if live.out(reason) {
             let whose = Whose::Backend { live: Arc::clone(live), drain: Some(live.drain_number()) };
             self.orders.close(&whose, timeout).await;
@@ -173,7 +161,7 @@ pub async fn resolve(plan: &Plan, names: &Names) {
 }
 
 /// The names among the backends of a plan.
-fn targets(plan: &Plan) -> impl Iterator<Item = Target> {
+pub(crate) fn targets(plan: &Plan) -> impl Iterator<Item = Target> {
     plan.pools.iter().flat_map(|p| p.targets().cloned())
 }
 
