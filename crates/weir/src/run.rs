@@ -170,18 +170,20 @@ impl Running {
         Ok(Self { node, data_plane, access, reload, leave, tasks, stop })
     }
 
-    /// Waits for a signal, then drains. A second signal ends it at once.
+    /// Waits for a signal, then drains. A second signal ends it at once, and so does the loss of a worker: but the records
+    /// that are queued are written still, within the time that [`access::Writer::finish`] takes at most.
     async fn until_told(self, mut signals: Signals) -> Result<ExitCode> {
         let reload = Arc::clone(&self.reload);
         let signal = tokio::select! {
             signal = signals.end(&reload) => signal,
             () = self.leave.notified() => "POST /api/v1/drain",
             () = self.data_plane.a_worker_is_lost() => {
+                self.access.finish();
                 return Err(anyhow!("a worker ended by itself; see the log"));
             }
         };
         let drain_timeout = self.node.plan().runtime.drain_timeout;
-        let node = Arc::clone(&self.node);
+        let (node, access) = (Arc::clone(&self.node), Arc::clone(&self.access));
         tracing::info!(
             signal,
             ?drain_timeout,
@@ -192,6 +194,7 @@ impl Running {
             ended = self.drain() => ended,
             signal = signals.end(&reload) => {
                 tracing::warn!(signal, connections = node.open(), "ended at once, these connections were cut");
+                access.finish();
                 Ok(ExitCode::FAILURE)
             }
         }
