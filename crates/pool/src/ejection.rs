@@ -1,9 +1,7 @@
 //! Health from real traffic: failures within a window eject a backend, for longer each time while it goes on.
 //!
-//! Only what a backend does counts, never what a client can cause: see [`ConnectError::counts`]. Ejections end on the
-//! control plane, which looks often; nothing on the road waits for it.
-//!
-//! [`ConnectError::counts`]: crate::error::ConnectError
+//! Only what a backend does counts, never what a client can cause: the caller decides that. Ejections end on the control
+//! plane, which looks often; nothing on the data path waits for it.
 
 use crate::settings::PassiveCheck;
 use std::collections::VecDeque;
