@@ -1,10 +1,11 @@
 //! The control plane: what may change while connections live, and the one place that changes it.
 //!
 //! Every change of a pool's members (a plan, an answer, an operator's request) holds [`Control::checks`], so that they
-//! come one after the other. A plan that is still being compiled changes nothing yet, and holds [`Control::making`] alone.
+//! come one after the other. A plan that is still being compiled, or whose names are still being resolved, changes nothing
+//! yet, and holds [`Control::making`] alone.
 
 use crate::builder::{Look, Workshop};
-use crate::discovery::Names;
+use crate::discovery::{Names, Resolver};
 use crate::health::Checks;
 use crate::outages::Outages;
 use arc_swap::ArcSwap;
@@ -152,7 +153,18 @@ impl fmt::Debug for Parts {
 /// Asks for the names of a plan that were never asked for, waits a moment for the answers, and gives them to its pools:
 /// backends that are names serve from the start.
 pub async fn resolve(plan: &Plan, names: &Names) {
-    names.first(targets(plan), NAMES_WITHIN).await;
+    ask_for_new(plan, names, None).await;
+    give_answers(plan, names);
+}
+
+/// Asks for the names of a plan that were never asked for, and waits a moment for the answers. Where the plan has another
+/// resolver than the one in force, that one is asked.
+pub(crate) async fn ask_for_new(plan: &Plan, names: &Names, resolver: Option<&Resolver>) {
+    names.first(targets(plan), resolver, NAMES_WITHIN).await;
+}
+
+/// Gives the pools of a plan the answers that there are.
+pub(crate) fn give_answers(plan: &Plan, names: &Names) {
     for pool in &plan.pools {
         for target in pool.targets() {
             pool.resolved(target, &names.found(target));

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 /// What is said about a name and kind.
 #[derive(Clone, Debug)]
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Records(Vec<Record>),
     /// As `Records`, but over UDP only that it does not fit.
     TooLarge(Vec<Record>),
@@ -30,17 +30,17 @@ type Zone = HashMap<(Name, RecordType), Reply>;
 
 /// A running server. A name without any reply does not exist (NXDOMAIN); with one of another kind it has no data.
 #[derive(Debug)]
-pub(super) struct Fake {
-    pub(super) address: SocketAddr,
+pub(crate) struct Fake {
+    pub(crate) address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
     asked: Arc<Mutex<Vec<(String, RecordType)>>>,
     /// TCP connections that the client has not closed. It serves one at a time.
-    pub(super) open: Arc<AtomicUsize>,
+    pub(crate) open: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
 }
 
 impl Fake {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (udp, tcp) = both().await;
         let address = udp.local_addr().unwrap();
         let mut tasks = JoinSet::new();
@@ -75,12 +75,12 @@ impl Fake {
         Self { _tasks: tasks, ..fake }
     }
 
-    pub(super) fn set(&self, name: &str, kind: RecordType, reply: Reply) {
+    pub(crate) fn set(&self, name: &str, kind: RecordType, reply: Reply) {
         self.zone.lock().unwrap().insert((Name::from_ascii(name).unwrap(), kind), reply);
     }
 
     /// Gives `name` these addresses, and no others.
-    pub(super) fn host(&self, name: &str, ttl: u32, addresses: &[&str]) {
+    pub(crate) fn host(&self, name: &str, ttl: u32, addresses: &[&str]) {
         let all: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
         for (kind, v4) in [(RecordType::A, true), (RecordType::AAAA, false)] {
             let of = all.iter().filter(|ip| ip.is_ipv4() == v4);
@@ -90,7 +90,7 @@ impl Fake {
     }
 
     /// What was asked so far, each name without its final dot.
-    pub(super) fn asked(&self) -> Vec<(String, RecordType)> {
+    pub(crate) fn asked(&self) -> Vec<(String, RecordType)> {
         self.asked.lock().unwrap().clone()
     }
 
@@ -154,14 +154,14 @@ async fn both() -> (UdpSocket, TcpListener) {
     panic!("no port that is free for UDP and TCP");
 }
 
-pub(super) fn record(name: &str, ttl: u32, data: RData) -> Record {
+pub(crate) fn record(name: &str, ttl: u32, data: RData) -> Record {
     Record::from_rdata(Name::from_ascii(name).unwrap(), ttl, data)
 }
 
-pub(super) fn alias(name: &str, ttl: u32, end: &str) -> Record {
+pub(crate) fn alias(name: &str, ttl: u32, end: &str) -> Record {
     record(name, ttl, RData::CNAME(CNAME(Name::from_ascii(end).unwrap())))
 }
 
-pub(super) fn srv(name: &str, ttl: u32, [priority, weight, port]: [u16; 3], host: &str) -> Record {
+pub(crate) fn srv(name: &str, ttl: u32, [priority, weight, port]: [u16; 3], host: &str) -> Record {
     record(name, ttl, RData::SRV(SRV::new(priority, weight, port, Name::from_ascii(host).unwrap())))
 }

@@ -24,7 +24,7 @@ mod service;
 mod system;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 
 pub use answer::Answer;
 pub use error::ResolveError;

@@ -91,15 +91,26 @@ impl Names {
     /// Resolves those of `targets` that were never resolved, at the same time, and waits for at most `within`.
     /// What has not come by then comes through [`Self::changed`], once [`Self::reconcile`] has the target.
     ///
+    /// With `other` that resolver is asked, and only for targets that no plan in force has: those of the plan in force
+    /// keep to its own resolver until [`Self::ask`].
+    ///
     /// # Cancel safety
     /// Dropping the future gives up the resolutions under way and keeps those done.
-    pub async fn first(&self, targets: impl IntoIterator<Item = Target>, within: Duration) {
+    pub async fn first(
+        &self,
+        targets: impl IntoIterator<Item = Target>,
+        other: Option<&Resolver>,
+        within: Duration,
+    ) {
         let mut asking = JoinSet::new();
         let targets: HashSet<Target> = targets.into_iter().collect();
         for target in targets {
-            if self.shared.known().entry(target.clone()).or_default().state.at.is_none() {
-                let shared = Arc::clone(&self.shared);
-                asking.spawn(async move { shared.refresh(&target).await });
+            let asked_by_its_task = |one: &Known| other.is_some() && one.task.is_some();
+            let mut known = self.shared.known();
+            let one = known.entry(target.clone()).or_default();
+            if one.state.at.is_none() && !asked_by_its_task(one) {
+                let (shared, other) = (Arc::clone(&self.shared), other.cloned());
+                asking.spawn(async move { shared.refresh_from(other, &target).await });
             }
         }
         let all = async { while asking.join_next().await.is_some() {} };
@@ -195,9 +206,14 @@ async fn keep(shared: Arc<Shared>, target: Target) {
 
 impl Shared {
     async fn refresh(&self, target: &Target) {
+        self.refresh_from(None, target).await;
+    }
+
+    /// Asks `other`, or else the resolver in force.
+    async fn refresh_from(&self, other: Option<Resolver>, target: &Target) {
         // The semaphore is never closed.
         let _turn = self.turns.acquire().await;
-        let resolver = self.resolver.load_full();
+        let resolver = other.unwrap_or_else(|| Resolver::clone(&self.resolver.load()));
         let asked = resolver.resolve(target).await;
         // A target that has left the plan meanwhile must not get its series back.
         if let Some(one) = self.known().get_mut(target) {

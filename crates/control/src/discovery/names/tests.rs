@@ -59,13 +59,13 @@ fn host(name: &str) -> Target {
 async fn the_first_answers_are_there_before_the_plan() {
     let w = world().await;
     w.fake.host("a.test.", 60, &["10.0.0.1"]);
-    w.names.first([host("a.test"), host("b.test")], SOON).await;
+    w.names.first([host("a.test"), host("b.test")], None, SOON).await;
     assert_eq!(w.found("a.test"), ["10.0.0.1:80"]);
     let lost = w.names.state(&host("b.test"));
     assert!(lost.answer.is_none() && lost.at.is_some());
     assert_eq!(lost.failure.as_deref(), Some("there is no such name (NXDOMAIN)"));
     let asked = w.fake.asked().len();
-    w.names.first([host("a.test"), host("b.test")], SOON).await;
+    w.names.first([host("a.test"), host("b.test")], None, SOON).await;
     assert_eq!(w.fake.asked().len(), asked, "known ones are not asked for again");
     w.names.reconcile([host("a.test")]);
     assert!(
@@ -82,7 +82,7 @@ async fn the_first_answers_are_not_waited_for_without_end() {
         w.fake.set("a.test.", kind, Reply::Silence);
     }
     let begin = Instant::now();
-    w.names.first([host("a.test")], Duration::from_millis(200)).await;
+    w.names.first([host("a.test")], None, Duration::from_millis(200)).await;
     assert!(begin.elapsed() < Duration::from_secs(1));
     w.names.reconcile([host("a.test")]);
     w.fake.host("a.test.", 60, &["10.0.0.1"]);

@@ -5,12 +5,13 @@
 
 use crate::aside::{NoThread, aside};
 use crate::builder::Compiled;
-use crate::control::{Control, resolve, targets};
+use crate::control::{Control, ask_for_new, give_answers, targets};
 use crate::discovery::{ResolveError, Resolver};
+use crate::health::Checks;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{MutexGuard, Notify};
 use tokio::time::sleep;
 use weir_config::{Diagnostic, Difference, Rejected};
 use weir_core::plan::Plan;
@@ -95,27 +96,19 @@ impl Control {
         let making = self.making.lock().await;
         // Compiling a large configuration takes its time, and an operator's request must not wait for it.
         let compiled = self.compile(generation).await?;
-        // From here on nothing else changes members: the new plan takes them over as they are.
-        let mut checks = self.checks.lock().await;
-        if self.node.phase() != Phase::Serving {
-            self.node.abandon(&compiled.plan);
-            return Err(ReloadError::Ending);
-        }
-        for pool in &compiled.plan.pools {
-            // Takes up weights that were set by hand during the compile. `resolve`, below, does so for DNS answers.
-            pool.renew();
-        }
         let before = self.node.plan();
-        let opened = self.open(&before, &compiled.plan);
-        let (resolver, lanes) = opened.inspect_err(|_failed| self.node.abandon(&compiled.plan))?;
+        let ready = self.make_ready(&before, &compiled.plan).await;
+        let Ready { mut checks, resolver, lanes } = ready.inspect_err(|_failed| {
+            self.node.abandon(&compiled.plan);
+            // The names that only the abandoned plan has were asked for already.
+            self.names.reconcile(targets(&before));
+        })?;
         // From here on nothing can fail any more.
         compiled.log_warnings();
         if let Some(resolver) = resolver {
             self.names.ask(resolver);
         }
         let Compiled { plan, warnings, config } = compiled;
-        // New names are resolved before connections are sent to them.
-        resolve(&plan, &self.names).await;
         let changes = weir_config::difference(&self.config(), &config);
 
         let plan = Arc::new(plan);
@@ -145,14 +138,29 @@ impl Control {
         Ok(Reloaded { generation, changes, warnings })
     }
 
-    /// What the new plan needs of the system and the old one does not have: another resolver, sockets.
-    fn open(&self, before: &Plan, after: &Plan) -> Result<(Option<Resolver>, Vec<Vec<Socket>>), ReloadError> {
+    /// Resolves the names that are new, so that backends that are names serve from the start, and then opens what the new
+    /// plan needs of the system. Nothing in force has changed when it fails, apart from names that are known too many.
+    async fn make_ready(&self, before: &Plan, after: &Plan) -> Result<Ready<'_>, ReloadError> {
         let servers = &after.runtime.resolvers;
         let other = (*servers != before.runtime.resolvers).then(|| Resolver::new(servers));
         let resolver = other.transpose().map_err(ReloadError::Resolver)?;
+        // Without the lock: DNS may take its time, too.
+        ask_for_new(after, &self.names, resolver.as_ref()).await;
+        // From here on nothing else changes members: the new plan takes them over as they are.
+        let checks = self.checks.lock().await;
+        // The process may have been told to end at any time until now. No wait comes between this and the plan's being in
+        // force, and the process is told on this same thread.
+        if self.node.phase() != Phase::Serving {
+            return Err(ReloadError::Ending);
+        }
+        // Takes up the answers that came, and the weights that were set by hand, during the compile and the resolution.
+        give_answers(after, &self.names);
+        for pool in &after.pools {
+            pool.renew();
+        }
         let held: Vec<_> = before.listeners.iter().flat_map(|l| l.addresses.iter().copied()).collect();
         let lanes = bind::sockets(after, self.node.workers, &held).map_err(ReloadError::Bind)?;
-        Ok((resolver, lanes))
+        Ok(Ready { checks, resolver, lanes })
     }
 
     async fn compile(&self, generation: u64) -> Result<Compiled, ReloadError> {
@@ -199,6 +207,16 @@ impl Control {
     }
 }
 
+/// All that a new plan needs to be put in force.
+struct Ready<'a> {
+    /// Held until it is in force.
+    checks: MutexGuard<'a, Checks>,
+    /// Where the plan in force has another one.
+    resolver: Option<Resolver>,
+    /// The sockets that the plan in force does not have.
+    lanes: Vec<Vec<Socket>>,
+}
+
 /// A reload under way. A panic is a failure too: on unwinding, the metric says so.
 struct Unfinished<'a>(&'a Metrics, u64);
 
@@ -224,3 +242,6 @@ fn first(failed: &[BindError]) -> String {
 const MOST_LOGGED: usize = 10;
 /// How often it is looked whether the reload under way has ended.
 const LOOK: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests;
