@@ -11,7 +11,10 @@ use serde::Deserialize;
 use serde_json::json;
 use std::error::Error;
 use std::sync::Arc;
-use weir_control::reload::ReloadError;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use weir_control::reload::{ReloadError, Reloaded};
 
 /// The body of `/weight`.
 #[derive(Debug, Deserialize)]
@@ -22,6 +25,8 @@ struct Weight {
 
 /// The answer lists this many errors of a reload, and counts the others.
 const ERRORS_MAX: usize = 100;
+/// A caller has an answer by then, though it may be that the change goes on: sooner than `weir reload` gives up waiting.
+pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(50);
 /// Most bytes of a body: a weight.
 const BODY_MAX: usize = 1024;
 
@@ -51,39 +56,9 @@ impl Admin {
     async fn reload(&self) -> Answer {
         let control = Arc::clone(&self.control);
         // A task of its own: a caller that hangs up must not leave half a reload behind.
-        let Ok(reloaded) = self.tasks.spawn(async move { control.reload().await }).await else {
-            return refuse(StatusCode::INTERNAL_SERVER_ERROR, "the reload panicked; see the log");
-        };
-        match reloaded {
-            Ok(done) => {
-                let warnings: Vec<String> = done.warnings.iter().map(|w| w.render()).collect();
-                let answer =
-                    json!({ "generation": done.generation, "changes": done.changes, "warnings": warnings });
-                json(StatusCode::OK, &answer)
-            }
-            Err(ReloadError::Rejected(rejected)) => {
-                let errors: Vec<String> = rejected.0.iter().map(|e| e.render()).collect();
-                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors, "more": rejected.1 }))
-            }
-            Err(ReloadError::Bind(failed)) => {
-                let shown = failed.iter().take(ERRORS_MAX);
-                let errors: Vec<String> = shown.map(|e| format!("error: {e}")).collect();
-                let more = failed.len() - errors.len();
-                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors, "more": more }))
-            }
-            Err(error @ ReloadError::Resolver(_)) => {
-                let errors = [format!("error: {error}")];
-                json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
-            }
-            Err(error @ ReloadError::NoThread(_)) => {
-                refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string())
-            }
-            Err(error @ ReloadError::Panicked) => {
-                refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string())
-            }
-            Err(error @ (ReloadError::Busy | ReloadError::Ending)) => {
-                refuse(StatusCode::CONFLICT, &error.to_string())
-            }
+        match ended("the reload", self.tasks.spawn(async move { control.reload().await })).await {
+            Ok(reloaded) => reload_answer(reloaded),
+            Err(unanswered) => unanswered,
         }
     }
 
@@ -110,10 +85,56 @@ impl Admin {
                 Verb::Weight => control.weigh_backend(&pool, &backend, weight).await,
             }
         });
-        match done.await {
+        match ended("the change", done).await {
             Ok(Ok(message)) => json(StatusCode::OK, &json!({ "message": message })),
             Ok(Err(unknown)) => refuse(StatusCode::NOT_FOUND, &unknown.to_string()),
-            Err(_panicked) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "it panicked; see the log"),
+            Err(unanswered) => unanswered,
+        }
+    }
+}
+
+/// The answer to a reload that has ended.
+fn reload_answer(reloaded: Result<Reloaded, ReloadError>) -> Answer {
+    match reloaded {
+        Ok(done) => {
+            let warnings: Vec<String> = done.warnings.iter().map(|w| w.render()).collect();
+            let answer =
+                json!({ "generation": done.generation, "changes": done.changes, "warnings": warnings });
+            json(StatusCode::OK, &answer)
+        }
+        Err(ReloadError::Rejected(rejected)) => {
+            let errors: Vec<String> = rejected.0.iter().map(|e| e.render()).collect();
+            json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors, "more": rejected.1 }))
+        }
+        Err(ReloadError::Bind(failed)) => {
+            let shown = failed.iter().take(ERRORS_MAX);
+            let errors: Vec<String> = shown.map(|e| format!("error: {e}")).collect();
+            let more = failed.len() - errors.len();
+            json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors, "more": more }))
+        }
+        Err(error @ ReloadError::Resolver(_)) => {
+            let errors = [format!("error: {error}")];
+            json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
+        }
+        Err(error @ ReloadError::NoThread(_)) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
+        Err(error @ ReloadError::Panicked) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Err(error @ (ReloadError::Busy | ReloadError::Ending)) => {
+            refuse(StatusCode::CONFLICT, &error.to_string())
+        }
+    }
+}
+
+/// What a task has come to, or the answer where it panicked or takes too long. It goes on when this is dropped.
+async fn ended<T>(what: &str, task: JoinHandle<T>) -> Result<T, Answer> {
+    match timeout(ANSWERED_WITHIN, task).await {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_panicked)) => {
+            let why = format!("{what} panicked; see the log");
+            Err(refuse(StatusCode::INTERNAL_SERVER_ERROR, &why))
+        }
+        Err(_elapsed) => {
+            let why = format!("{what} goes on after {ANSWERED_WITHIN:?}: the log will say how it ends");
+            Err(refuse(StatusCode::GATEWAY_TIMEOUT, &why))
         }
     }
 }
@@ -150,6 +171,7 @@ async fn weight<B: Body<Error: Error + Send + Sync + 'static>>(request: Request<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio_util::task::TaskTracker;
 
     #[test]
     fn names_in_paths_are_decoded() {
@@ -160,5 +182,19 @@ mod tests {
         {
             assert_eq!(by_hand(bad), None, "{bad}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_that_takes_too_long_is_said_to_go_on() {
+        let tasks = TaskTracker::new();
+        let task = |takes| tasks.spawn(tokio::time::sleep(Duration::from_secs(takes)));
+        assert!(ended("the reload", task(49)).await.is_ok());
+        let answer = ended("the reload", task(51)).await.unwrap_err();
+        assert_eq!(answer.status(), StatusCode::GATEWAY_TIMEOUT);
+        let body = answer.into_body().collect().await.unwrap().to_bytes();
+        assert!(String::from_utf8_lossy(&body).contains("the reload goes on after 50s"), "{body:?}");
+        let panicked = ended("the reload", tasks.spawn(async { panic!("made to panic") }));
+        let answer: Result<(), Answer> = panicked.await;
+        assert_eq!(answer.unwrap_err().status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

@@ -1,21 +1,26 @@
 //! Binds the admin address, accepts, and bounds what a caller can cost.
 
 use crate::answer::Admin;
+use crate::change::ANSWERED_WITHIN;
 use crate::origin::Transport;
+use crate::reply::Answer;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Method, Request};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
 use weir_core::plan::AdminAddress;
 
@@ -77,15 +82,21 @@ pub async fn serve(bound: &Bound, admin: Arc<Admin>, tasks: &TaskTracker) {
         // Never closed, so there is always a permit to wait for.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let admin = Arc::clone(&admin);
+        let answering = |transport| {
+            move |request| {
+                let admin = Arc::clone(&admin);
+                async move { admin.answer(request, transport).await }
+            }
+        };
         let accepted = match bound {
             Bound::Tcp(listener) => listener
                 .accept()
                 .await
-                .map(|(s, _)| tasks.spawn(held(permit, converse(s, Transport::Tcp, admin)))),
+                .map(|(s, _)| tasks.spawn(held(permit, converse(s, answering(Transport::Tcp))))),
             Bound::Unix(listener, _) => listener
                 .accept()
                 .await
-                .map(|(s, _)| tasks.spawn(held(permit, converse(s, Transport::Unix, admin)))),
+                .map(|(s, _)| tasks.spawn(held(permit, converse(s, answering(Transport::Unix))))),
         };
         if let Err(error) = accepted {
             tracing::debug!(%error, "cannot accept an admin connection");
@@ -99,17 +110,35 @@ async fn held<T>(permit: T, work: impl Future<Output = ()>) {
     drop(permit);
 }
 
-async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, transport: Transport, admin: Arc<Admin>) {
-    let service = service_fn(|request| {
-        let admin = Arc::clone(&admin);
-        async move { Ok::<_, Infallible>(admin.answer(request, transport).await) }
+/// Serves one caller's connection: `answer` answers its requests. A change makes the caller wait for weir, so that its
+/// connection then lasts longer, within bounds.
+async fn converse<A: Future<Output = Answer>>(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    answer: impl Fn(Request<Incoming>) -> A,
+) {
+    let begun = Instant::now();
+    let over = Mutex::new(begun + CONVERSATION);
+    let until = || *over.lock().unwrap_or_else(PoisonError::into_inner);
+    let service = service_fn(|request: Request<Incoming>| {
+        if request.method() == Method::POST {
+            let later = Instant::now() + ANSWERED_WITHIN + CONVERSATION;
+            *over.lock().unwrap_or_else(PoisonError::into_inner) = later.min(begun + LONGEST);
+        }
+        let answered = answer(request);
+        async move { Ok::<_, Infallible>(answered.await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(PATIENCE).max_buf_size(REQUEST_MAX);
-    match timeout(CONVERSATION, http.serve_connection(TokioIo::new(stream), service)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::debug!(%error, "an admin connection broke"),
-        Err(_elapsed) => tracing::debug!("an admin connection took too long"),
+    let mut served = pin!(http.serve_connection(TokioIo::new(stream), service));
+    loop {
+        let then = until();
+        match timeout_at(then, served.as_mut()).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => return tracing::debug!(%error, "an admin connection broke"),
+            // A change has begun meanwhile.
+            Err(_elapsed) if until() > then => {}
+            Err(_elapsed) => return tracing::debug!("an admin connection took too long"),
+        }
     }
 }
 
@@ -169,8 +198,11 @@ fn error(kind: io::ErrorKind, message: &str) -> io::Error {
 const CALLERS: usize = 256;
 /// A request's head must come within this time.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// One caller's connection, all requests together.
+/// One caller's connection, all requests together; after a change has been asked for, this and the time that the change
+/// may take.
 const CONVERSATION: Duration = Duration::from_secs(30);
+/// The same with all changes that are asked for on it.
+const LONGEST: Duration = Duration::from_secs(120);
 /// Most bytes of a request's head.
 const REQUEST_MAX: usize = 16 * 1024;
 /// After an error of accept(2): most likely no descriptor is free.
@@ -183,8 +215,37 @@ const MODE: u32 = 0o660;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::reply::text;
+    use hyper::StatusCode;
     use std::os::unix::net::UnixListener as Listening;
-    use tokio::time::Instant;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    /// What a caller hears to a request that takes so long to answer; nothing when it is cut off.
+    async fn heard(method: &str, takes: Duration) -> String {
+        let (mut caller, stream) = tokio::io::duplex(4096);
+        let request = format!("{method} / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        caller.write_all(request.as_bytes()).await.unwrap();
+        let slow = move |_request| async move {
+            sleep(takes).await;
+            text(StatusCode::OK, "done\n".to_owned())
+        };
+        let mut heard = String::new();
+        let (_, read) = tokio::join!(converse(stream, slow), caller.read_to_string(&mut heard));
+        read.unwrap();
+        heard
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_change_is_answered_and_no_connection_lasts_for_ever() {
+        for takes in [1, 29, 31, 49] {
+            let heard = heard("POST", Duration::from_secs(takes)).await;
+            assert!(heard.starts_with("HTTP/1.1 200 OK") && heard.ends_with("done\n"), "{takes} s: {heard}");
+        }
+        let begun = Instant::now();
+        assert_eq!(heard("POST", Duration::from_secs(1000)).await, "");
+        assert!(begun.elapsed() <= LONGEST, "{:?}", begun.elapsed());
+        assert_eq!(heard("GET", Duration::from_secs(31)).await, "");
+    }
 
     async fn refused(path: &Path) -> String {
         let began = Instant::now();

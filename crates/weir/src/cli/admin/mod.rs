@@ -87,7 +87,7 @@ impl Client {
         self.ask(Method::GET, path, None, self.patience)
     }
 
-    /// Asks for a change; within a minute it is done or refused.
+    /// Asks for a change; within a minute it is done or refused, or said to go on.
     ///
     /// # Errors
     /// As [`Client::get`]. Then it may have been done all the same.
@@ -127,6 +127,7 @@ impl Client {
     }
 
     async fn reach(&self, mut request: Request<Full<Bytes>>) -> Result<Answer> {
+        let changes = request.method() == Method::POST;
         let answered = match &self.address {
             Address::Tcp(authority) => {
                 let stream = self.reached(TcpStream::connect(authority)).await?;
@@ -139,8 +140,17 @@ impl Client {
             }
             Address::Unix(path) => exchange(self.reached(UnixStream::connect(path)).await?, request).await,
         };
-        answered
-            .with_context(|| format!("what listens at {} does not answer as an admin server", self.address))
+        answered.map_err(|error| {
+            let why = if changes && is_cut_short(&error) {
+                format!(
+                    "the connection to the admin server at {} ended before its answer: the change may have been made",
+                    self.address
+                )
+            } else {
+                format!("what listens at {} does not answer as an admin server", self.address)
+            };
+            error.context(why)
+        })
     }
 
     async fn reached<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S> {
@@ -215,11 +225,21 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
+/// Whether the connection ended where an answer, or the rest of one, was expected.
+fn is_cut_short(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let of_http = |e: &hyper::Error| e.is_incomplete_message() || e.is_closed() || e.is_canceled();
+        let of_socket =
+            |e: &io::Error| matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);
+        cause.downcast_ref().is_some_and(of_http) || cause.downcast_ref().is_some_and(of_socket)
+    })
+}
+
 /// On one machine this takes no time; a host that is silent is not waited for.
 const CONNECTING: Duration = Duration::from_secs(2);
 /// As much as a busy control plane may need for a status.
 const ASKING: Duration = Duration::from_secs(10);
-/// A reload reads every certificate before it answers.
+/// A reload reads every certificate before it answers. The server answers within 50 s, if only that the reload goes on.
 const CHANGING: Duration = Duration::from_secs(60);
 /// More than the configuration of the largest file, with its defaults written out.
 const LARGEST_ANSWER: usize = 64 << 20;

@@ -88,6 +88,20 @@ fn what_is_no_admin_server_is_called_so() {
 }
 
 #[test]
+fn a_change_without_an_answer_may_have_been_made() {
+    for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{"] {
+        let (client, served) = server(answer);
+        let said = error(client.post("/api/v1/reload", None));
+        assert!(said.contains("ended before its answer") && said.contains("may have been made"), "{said}");
+        served.join().unwrap();
+    }
+    let (client, served) = server("SSH-2.0-OpenSSH\r\n");
+    let said = error(client.post("/api/v1/reload", None));
+    assert!(said.contains("does not answer as an admin server"), "{said}");
+    served.join().unwrap();
+}
+
+#[test]
 fn nobody_there_is_said_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
     let (none, left) = (folder.path().join("none.sock"), folder.path().join("left.sock"));
