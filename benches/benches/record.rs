@@ -9,10 +9,11 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
-use weir_core::access::{Format, Log, Opening};
-use weir_core::account::Record;
+use weir_control::access::{self, Format};
+use weir_core::account::outcome::{Finished, How, Side};
+use weir_core::account::queue::{Opening, Records};
+use weir_core::account::record::Record;
 use weir_core::hello::{Assembler, Hello, Progress};
-use weir_core::outcome::{Finished, How, Side};
 use weir_metrics::{ListenerMetrics, Metrics};
 use weir_tests::hello;
 use weir_tls::{Resumed, Session};
@@ -40,7 +41,7 @@ impl Desk {
     }
 
     /// One connection's account, from accept to the end.
-    fn connection(&self, number: u64, log: Option<&Log>) {
+    fn connection(&self, number: u64, log: Option<&Records>) {
         let [listener, pool, backend] = &self.names;
         let draft = log.map(|log| {
             log.draft(Opening {
@@ -66,7 +67,7 @@ impl Desk {
 
     /// How long `BATCH` records take on the worker, and until all are written.
     fn batch(&self, format: Format) -> (Duration, Duration) {
-        let (log, writer) = Log::start(format, io::sink(), &self.metrics).unwrap();
+        let (log, writer, _format) = access::start(format, io::sink(), &self.metrics).unwrap();
         let began = Instant::now();
         for number in 0..BATCH {
             self.connection(number, Some(&log));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::{Mutex, MutexGuard};
 use weir_config::compile::{CompileInput, compile};
-use weir_core::access::{Format, Log, Writer};
+use weir_control::access::{self, Format, Writer};
 use weir_core::plan::{Listener, Plan};
 use weir_metrics::{ListenerMetrics, Metrics};
 use weir_pool::Lives;
@@ -70,7 +70,7 @@ impl Plane {
         let plan = Arc::new(plan(&file, &metrics, 1));
         let listener = Arc::clone(&plan.listeners[0].settings.metrics);
         let lanes = bind::sockets(&plan, 1, &[]).unwrap();
-        let (log, writer) = Log::start(Format::Json, io::sink(), &metrics).unwrap();
+        let (log, writer, _format) = access::start(Format::Json, io::sink(), &metrics).unwrap();
         let node = Node::new(plan, Arc::clone(&metrics), 10_000);
         let plane = DataPlane::start(Arc::clone(&node), lanes, Some(&log)).unwrap();
         counting::watch(thread());

@@ -1,5 +1,6 @@
 //! weir-control: the control plane, beside the data plane on a thread of its own.
 //!
+//! - [`access`] writes the records of connections.
 //! - [`aside`] runs work that reads files on a thread of its own.
 //! - [`supervise`] begins tasks again if they panic.
 //! - [`probe`] one question to one backend: tcp, tls, http.
@@ -14,6 +15,7 @@
 //! - `follow` gives the answers of DNS to the pools.
 //! - `outages` logs pools that have no usable backend.
 
+pub mod access;
 pub mod aside;
 pub mod builder;
 pub mod control;

@@ -4,8 +4,8 @@
 //! the pool's retries are used up, or the client's patience (the deadline of a try, times the tries) is over.
 //! Nothing of the client's has been sent by then, so trying another one is always safe.
 
-use crate::account::Record;
-use crate::error::{ConnError, ConnectError};
+use crate::account::error::{ConnError, ConnectError};
+use crate::account::record::Record;
 use crate::socket::{self, Options};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};

@@ -11,20 +11,14 @@
 //! - [`socket`] what every socket of weir is set to.
 //! - [`stop`] how a connection is told to end.
 //! - [`limits`] permits for connections, and the bound on unfinished hellos.
-//! - [`account`] the record: opened once, closed once.
-//! - [`outcome`] how a connection ended: closed sets.
-//! - [`access`] where records go.
-//! - [`error`] why a connection ended early: which stage, whose side, which outcome.
+//! - [`account`] the record, opened once and closed once, and the closed sets of how a connection ended.
 
-pub mod access;
 pub mod account;
 pub mod alert;
 pub mod connect;
-pub mod error;
 pub mod hello;
 pub mod limits;
 pub mod memory;
-pub mod outcome;
 pub mod peek;
 pub mod plan;
 pub mod relay;

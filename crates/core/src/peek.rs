@@ -2,10 +2,10 @@
 //!
 //! The bytes are read, not peeked at: a poll with `MSG_PEEK` wakes at once on the same partial hello and spins.
 
-use crate::error::ConnError;
+use crate::account::error::ConnError;
+use crate::account::outcome::How;
 use crate::hello::{Assembler, Fault, Hello, Progress};
 use crate::memory::Memory;
-use crate::outcome::How;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
 use weir_metrics::ListenerMetrics;

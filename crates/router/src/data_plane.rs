@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
-use weir_core::access;
+use weir_core::account::queue::Records;
 use weir_core::memory::Budget;
 use weir_core::plan::Address;
 
@@ -109,7 +109,7 @@ impl DataPlane {
     ///
     /// # Errors
     /// When a thread or its runtime cannot be had.
-    pub fn start(node: Arc<Node>, lanes: Vec<Vec<Socket>>, access: Option<&access::Log>) -> io::Result<Self> {
+    pub fn start(node: Arc<Node>, lanes: Vec<Vec<Socket>>, access: Option<&Records>) -> io::Result<Self> {
         let budget = Budget { pipes: (PIPES / lanes.len().max(1)).max(1) };
         let pins = node.plan().runtime.affinity.then(|| Arc::new(Pins::of_the_process()));
         let mut threads = Vec::with_capacity(lanes.len());
@@ -202,7 +202,7 @@ struct Seed {
     node: Arc<Node>,
     pins: Option<Arc<Pins>>,
     budget: Budget,
-    access: Option<access::Log>,
+    access: Option<Records>,
     sockets: Vec<Socket>,
     orders: Receiver<Order>,
     lost: CancellationToken,

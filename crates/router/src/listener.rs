@@ -28,7 +28,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tracing::level_filters::LevelFilter;
-use weir_core::access::{ConnectionId, Opening};
+use weir_core::account::queue::{ConnectionId, Opening};
 use weir_core::limits::{Pending, Permit, Permits};
 use weir_core::plan::{Address, Listener};
 use weir_core::socket::{canonical, configure_listening};

@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
-use weir_core::access;
+use weir_core::account::queue::Records;
 use weir_core::memory::{Budget, Memory};
 use weir_core::stop::{Stop, Switch};
 use weir_metrics::WorkerMetrics;
@@ -36,7 +36,7 @@ pub struct Worker {
     /// Its connections: every task is known here, so that the end waits for all of them.
     pub(crate) tasks: TaskTracker,
     /// Where its records go.
-    pub(crate) access: Option<access::Log>,
+    pub(crate) access: Option<Records>,
     live: RefCell<BTreeMap<u64, Entry>>,
     accepted: Cell<u64>,
 }
@@ -179,7 +179,7 @@ impl Drop for Live {
 
 impl Worker {
     /// A worker without connections: its number, the pipes that it may hold, and where its records go.
-    pub(crate) fn new(number: usize, node: Arc<Node>, budget: Budget, access: Option<access::Log>) -> Self {
+    pub(crate) fn new(number: usize, node: Arc<Node>, budget: Budget, access: Option<Records>) -> Self {
         let metrics = node.metrics.worker(number);
         Self {
             number,

@@ -17,13 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_admin::Admin;
 use weir_config::Rejected;
+use weir_control::access::{self, FormatSwitch};
 use weir_control::aside::aside;
 use weir_control::control::{Apply, Parts, resolve};
 use weir_control::discovery::{Names, Resolver};
 use weir_control::health::Checks;
 use weir_control::supervise::supervise;
 use weir_control::{Compiled, Control, Look, Workshop};
-use weir_core::access;
 use weir_core::plan::Plan;
 use weir_metrics::Metrics;
 use weir_pool::{CheckKind, Lives, Pool};
@@ -150,13 +150,13 @@ impl Running {
         note_certificates(&plan, &metrics);
         metrics.reloaded(true, plan.generation);
 
-        let (records, access) = logging::start_access(&plan.log, &metrics)?;
+        let (records, access, format) = logging::start_access(&plan.log, &metrics)?;
         let data_plane =
             DataPlane::start(Arc::clone(&node), lanes, Some(&records)).context("cannot start a worker")?;
 
         let orders = data_plane.orders();
         let checks = Checks::new(orders.clone(), &tasks, &stop);
-        let apply = apply(log, &records, allowed);
+        let apply = apply(log, format, allowed);
         let its_node = Arc::clone(&node);
         let parts = Parts { node: its_node, path, workshop, names, orders, config, look, checks, apply };
         let control = Control::begin(parts).await;
@@ -314,8 +314,7 @@ impl Staff {
 }
 
 /// What a reload changes of the process itself: its log, its records, its room for connections.
-fn apply(log: Logging, records: &access::Log, allowed: usize) -> Box<Apply> {
-    let records = records.format_switch();
+fn apply(log: Logging, records: FormatSwitch, allowed: usize) -> Box<Apply> {
     Box::new(move |plan, node| {
         log.change(&plan.log);
         records.set(logging::access_format(&plan.log));

@@ -5,10 +5,10 @@
 //! seen. As long as the client has sent nothing but its hello, that hello may be replayed to another backend,
 //! and the client notices no more than a pause.
 
+use crate::account::error::ConnError;
+use crate::account::outcome::{Finished, How, Side};
 use crate::alert;
-use crate::error::ConnError;
 use crate::memory::Memory;
-use crate::outcome::{Finished, How, Side};
 use crate::socket;
 use crate::stop::Switch;
 use std::io;

@@ -33,9 +33,9 @@ pub use ahead::{Ahead, Relayed, Silence, Unanswered};
 pub use rules::{OnTruncation, Rules, Terms};
 pub use wire::{Finish, Tls, Wire};
 
-use crate::account::Traffic;
-use crate::error::ConnError;
-use crate::outcome::Finished;
+use crate::account::error::ConnError;
+use crate::account::outcome::Finished;
+use crate::account::record::Traffic;
 use run::{End, Relay};
 use tokio::net::TcpStream;
 use weir_pool::HelloReplay;

@@ -6,8 +6,8 @@ use super::fault::Fault;
 use super::queue::{unacknowledged, unsent};
 use super::run::{End, Relay};
 use super::wire::Wire;
-use crate::error::ConnError;
-use crate::outcome::{Finished, Side};
+use crate::account::error::ConnError;
+use crate::account::outcome::{Finished, Side};
 use std::io::ErrorKind;
 
 impl<C: Wire, B: Wire> Relay<'_, C, B> {

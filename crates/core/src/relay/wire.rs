@@ -1,7 +1,7 @@
 //! What a side of a relay can do: bare TCP, TLS with a client, TLS with a backend.
 
+use crate::account::outcome::How;
 use crate::memory::Memory;
-use crate::outcome::How;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};

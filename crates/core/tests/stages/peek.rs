@@ -7,9 +7,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
-use weir_core::error::ConnError;
+use weir_core::account::error::ConnError;
+use weir_core::account::outcome::How;
 use weir_core::hello::Fault;
-use weir_core::outcome::How;
 use weir_core::peek::{NotAHello, Peeked, client_hello};
 use weir_metrics::Metrics;
 

@@ -3,10 +3,10 @@
 use super::road::{Road, told_by_alert};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
-use weir_core::account::Record;
-use weir_core::error::{ConnError, ConnectError};
+use weir_core::account::error::{ConnError, ConnectError};
+use weir_core::account::outcome::{Finished, Side};
+use weir_core::account::record::Record;
 use weir_core::memory::Memory;
-use weir_core::outcome::{Finished, Side};
 use weir_core::plan::ClientTls;
 use weir_core::relay::{OnTruncation, Tls, Wire, relay};
 use weir_metrics::ListenerMetrics;

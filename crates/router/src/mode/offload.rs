@@ -2,9 +2,9 @@
 
 use super::road::{Road, told_by_alert};
 use tokio::net::TcpStream;
-use weir_core::account::Record;
-use weir_core::error::ConnError;
-use weir_core::outcome::{Finished, Side};
+use weir_core::account::error::ConnError;
+use weir_core::account::outcome::{Finished, Side};
+use weir_core::account::record::Record;
 use weir_core::plan::ClientTls;
 use weir_core::relay::{Wire, relay};
 

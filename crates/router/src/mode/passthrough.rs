@@ -2,9 +2,9 @@
 
 use super::road::Road;
 use tokio::net::TcpStream;
-use weir_core::account::Record;
-use weir_core::error::ConnError;
-use weir_core::outcome::Finished;
+use weir_core::account::error::ConnError;
+use weir_core::account::outcome::Finished;
+use weir_core::account::record::Record;
 use weir_core::relay::{Ahead, OnTruncation, Relayed, relay_hello};
 use weir_core::socket;
 use weir_pool::HelloReplay;

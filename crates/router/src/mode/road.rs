@@ -3,12 +3,12 @@
 use crate::worker::Worker;
 use std::net::SocketAddr;
 use tokio::net::TcpStream;
-use weir_core::account::Record;
+use weir_core::account::error::{ConnError, ConnectError};
+use weir_core::account::outcome::Side;
+use weir_core::account::record::Record;
 use weir_core::connect::{Dialling, Reached};
-use weir_core::error::{ConnError, ConnectError};
 use weir_core::hello::Hello;
 use weir_core::limits::Unfinished;
-use weir_core::outcome::Side;
 use weir_core::plan::Destination;
 use weir_core::relay::{OnTruncation, Rules, Terms, Tls};
 use weir_core::socket;

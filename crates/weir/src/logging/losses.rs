@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 use tokio::time::sleep;
-use weir_core::access;
+use weir_control::access;
 use weir_metrics::{LostLines, Metrics};
 
 /// Warns once a minute of the losses since the last time, for ever. `records` knows why records could not be written.

@@ -19,7 +19,8 @@ use std::time::Duration;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
-use weir_core::access;
+use weir_control::access::{self, FormatSwitch};
+use weir_core::account::queue::Records;
 use weir_core::plan::{Log, LogFormat};
 use weir_log::lines::Unlocked;
 use weir_metrics::Metrics;
@@ -101,9 +102,9 @@ fn lines(log: &Log, queue: &Queue) -> Lines {
 ///
 /// # Errors
 /// When its thread cannot be started.
-pub(crate) fn start_access(log: &Log, metrics: &Metrics) -> Result<(access::Log, access::Writer)> {
+pub(crate) fn start_access(log: &Log, metrics: &Metrics) -> Result<(Records, access::Writer, FormatSwitch)> {
     let out = Unlocked::in_turn(io::stdout(), turn());
-    let started = access::Log::start(access_format(log), out, metrics);
+    let started = access::start(access_format(log), out, metrics);
     started.context("cannot start the access log")
 }
 

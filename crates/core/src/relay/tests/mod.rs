@@ -23,9 +23,9 @@ mod tls;
 
 use super::queue::unacknowledged;
 use super::*;
-use crate::account::Record;
+use crate::account::outcome::{How, Side};
+use crate::account::record::Record;
 use crate::memory::{Budget, Memory};
-use crate::outcome::{How, Side};
 use crate::socket::Options;
 use crate::stop::Switch;
 use socket2::SockRef;

@@ -2,7 +2,7 @@
 //! that they did not get.
 
 use super::*;
-use crate::outcome::Side;
+use crate::account::outcome::Side;
 use std::cell::Cell;
 use std::pin::pin;
 

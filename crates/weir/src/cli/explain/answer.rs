@@ -6,7 +6,7 @@ use super::asked::{self, Unreadable};
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use weir_core::error::ConnError;
+use weir_core::account::error::ConnError;
 use weir_core::hello::{Fault, Hello, Offers};
 use weir_core::plan::{Listener, Mode, Route};
 use weir_core::route::Verdict;

@@ -3,10 +3,10 @@
 //! A [`Record`] is opened when a connection is accepted, filled as it goes down the road, and closed with its
 //! outcome. Dropping it unclosed closes it as `internal`, so a task that panics or is cancelled is counted too.
 
-use crate::access::{self, Draft};
-use crate::error::ConnError;
+use crate::account::error::ConnError;
+use crate::account::outcome::{Finished, How, Outcome, Side};
+use crate::account::queue::{Draft, RecordEntry, listed};
 use crate::hello::Hello;
-use crate::outcome::{Finished, How, Outcome, Side};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
@@ -92,7 +92,7 @@ impl Record {
     pub fn hello(&mut self, hello: &Hello) {
         self.note(|e| {
             e.sni.clone_from(&hello.sni);
-            e.alpn = access::listed(hello.offers.iter());
+            e.alpn = listed(hello.offers.iter());
             e.ech = hello.ech;
         });
     }
@@ -109,7 +109,7 @@ impl Record {
         metrics.handshake("client", session.version, session.resumed.label(), took.as_secs_f64());
         self.note(|e| {
             e.handshake = Some(took);
-            e.alpn = access::listed(session.alpn.as_deref());
+            e.alpn = listed(session.alpn.as_deref());
             e.tls = Some(session);
         });
     }
@@ -157,7 +157,7 @@ impl Record {
         }
     }
 
-    fn note(&mut self, change: impl FnOnce(&mut access::Entry)) {
+    fn note(&mut self, change: impl FnOnce(&mut RecordEntry)) {
         if let Some(draft) = &mut self.draft {
             change(&mut draft.entry);
         }

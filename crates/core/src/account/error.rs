@@ -1,7 +1,7 @@
 //! Why a connection ended early: at which stage, on whose side, with which outcome.
 
+use crate::account::outcome::{How, Outcome, Side};
 use crate::hello::Fault;
-use crate::outcome::{How, Outcome, Side};
 use crate::stop::Stop;
 use std::io;
 use weir_pool::dialable::Forbidden;
@@ -279,7 +279,7 @@ mod tests {
 
     /// The words in the first column of the table under a heading of docs/operations.md.
     fn documented(heading: &str) -> Vec<String> {
-        let page = include_str!("../../../docs/operations.md");
+        let page = include_str!("../../../../docs/operations.md");
         let (_, section) = page.split_once(&format!("\n## {heading}\n")).unwrap();
         let rows = section
             .lines()
