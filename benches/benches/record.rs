@@ -15,6 +15,7 @@ use weir_core::account::queue::{Opening, Records};
 use weir_core::account::record::Record;
 use weir_core::hello::{Assembler, Hello, Progress};
 use weir_metrics::{ListenerMetrics, Metrics};
+use weir_pool::{Live, Lives};
 use weir_tests::hello;
 use weir_tls::{Resumed, Session};
 
@@ -26,7 +27,8 @@ struct Desk {
     metrics: Arc<Metrics>,
     listener: Arc<ListenerMetrics>,
     hello: Box<Hello>,
-    names: [Arc<str>; 3],
+    pool: Arc<str>,
+    backend: Arc<Live>,
 }
 
 impl Desk {
@@ -37,29 +39,28 @@ impl Desk {
             unreachable!("the harness makes whole hellos")
         };
         let listener = Arc::new(metrics.listener("edge"));
-        Self { metrics, listener, hello, names: ["edge".into(), "app".into(), "app-1".into()] }
+        let pool: Arc<str> = "app".into();
+        let address = "192.0.2.3:443".parse().unwrap();
+        let backend = Lives::new(Arc::clone(&metrics)).backend(&pool, &"app-1".into(), address);
+        Self { metrics, listener, hello, pool, backend }
     }
 
     /// One connection's account, from accept to the end.
     fn connection(&self, number: u64, log: Option<&Records>) {
-        let [listener, pool, backend] = &self.names;
-        let draft = log.map(|log| {
-            log.draft(Opening {
-                id: u128::from(number),
-                listener: Arc::clone(listener),
-                client: "192.0.2.1:50000".parse().unwrap(),
-                local: "192.0.2.2:443".parse().unwrap(),
-                generation: 1,
-            })
-        });
-        let mut record = Record::open("offload", Arc::clone(&self.listener), draft);
-        record.hello(&self.hello);
-        record.routed("offload", pool);
+        let opening = Opening {
+            id: u128::from(number),
+            client: "192.0.2.1:50000".parse().unwrap(),
+            local: "192.0.2.2:443".parse().unwrap(),
+            generation: 1,
+        };
+        let mut record = Record::open(opening, "offload", Arc::clone(&self.listener), log.cloned());
+        record.hello = Some(self.hello.clone());
+        record.routed("offload", &self.pool);
         let (version, cipher) = ("1.3", "TLS_AES_128_GCM_SHA256");
         let session = Session { version, cipher, group: "X25519", resumed: Resumed::No, alpn: None };
         record.secured(session, Duration::from_micros(900));
-        record.trying(backend);
-        record.connected(Duration::from_micros(300));
+        record.tries.begin(Arc::clone(&self.backend));
+        record.tries.reached(Duration::from_micros(300));
         record.traffic.up(517);
         record.traffic.down(40_000);
         record.close(black_box(&Ok(Finished { first: Side::Client, how: How::Fin })));

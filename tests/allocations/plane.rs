@@ -57,6 +57,11 @@ impl Drop for Plane {
 impl Plane {
     /// Starts one in this mode, whose backend plays this role. Its records are written, but nowhere to.
     pub(crate) async fn start(mode: Mode, role: Role) -> Self {
+        Self::start_with(mode, role, true).await
+    }
+
+    /// The same, with records or without.
+    pub(crate) async fn start_with(mode: Mode, role: Role, records: bool) -> Self {
         let turn = TURN.lock().await;
         let (identities, edge) = (Identities::default(), Port::free());
         let backend = match mode {
@@ -65,7 +70,7 @@ impl Plane {
         };
         let folder = identities.folder();
         let file = folder.path().join("weir.yaml");
-        std::fs::write(&file, yaml(mode, &edge, &backend)).unwrap();
+        std::fs::write(&file, yaml(mode, records, &edge, &backend)).unwrap();
         let metrics = Metrics::new("0", "", "").unwrap();
         let plan = Arc::new(plan(&file, &metrics, 1));
         let listener = Arc::clone(&plan.listeners[0].settings.metrics);
@@ -121,11 +126,11 @@ impl Plane {
     }
 }
 
-fn yaml(mode: Mode, edge: &Port, backend: &Backend) -> String {
+fn yaml(mode: Mode, records: bool, edge: &Port, backend: &Backend) -> String {
     let (profile, tls) = if mode == Mode::Passthrough { ("", "") } else { (PROFILE, "    tls: public\n") };
     let pool_tls = if mode == Mode::Bridging { ", tls: {ca: inner-ca.pem}" } else { "" };
     format!(
-        "{profile}runtime: {{workers: 1}}\nlisteners:\n  - name: edge\n    address: \"{}\"\n    mode: {}\n    \
+        "{profile}runtime: {{workers: 1}}\nlog: {{access: {records}}}\nlisteners:\n  - name: edge\n    address: \"{}\"\n    mode: {}\n    \
          default_pool: main\n{tls}pools:\n  - {{name: main, backends: [\"{}\"], health_check: {{type: none}}{pool_tls}}}\n",
         edge.addr(),
         mode.name(),

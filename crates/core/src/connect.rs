@@ -5,7 +5,6 @@
 //! Nothing of the client's has been sent by then, so trying another one is always safe.
 
 use crate::account::error::{ConnError, ConnectError};
-use crate::account::record::Record;
 use crate::socket::{self, Options};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
@@ -44,27 +43,51 @@ pub struct Dialling<'a> {
     pub options: &'a Options,
     /// The worker's place in the rotation.
     pub cursors: &'a RefCell<Cursors>,
-    /// Those that have been tried: a connection tries each once, and at most the pool's retries after the first.
-    tried: Vec<Arc<Live>>,
+    /// The backends that the connection has tried: each once, and at most the pool's retries after the first.
+    pub tries: &'a mut Tries,
 }
 
-impl<'a> Dialling<'a> {
-    /// Nothing has been tried yet.
-    pub fn new(
-        pool: &'a Pool,
-        asker: Asker<'a>,
-        deadline: Duration,
-        options: &'a Options,
-        cursors: &'a RefCell<Cursors>,
-    ) -> Self {
-        Self { pool, asker, deadline, options, cursors, tried: Vec::new() }
+/// The backends that a connection has tried. It is filled as they are tried, so that it is right however the dial ends.
+#[derive(Debug, Default)]
+pub struct Tries {
+    tried: Vec<Arc<Live>>,
+    took: Option<Duration>,
+}
+
+impl Tries {
+    /// How many.
+    pub fn count(&self) -> u32 {
+        u32::try_from(self.tried.len()).unwrap_or(u32::MAX)
     }
 
-    /// May another backend be tried?
-    pub fn may_go_on(&self) -> bool {
-        self.tried.len() <= self.pool.settings.retries
+    /// The one that was tried last.
+    pub fn last(&self) -> Option<&Arc<Live>> {
+        self.tried.last()
     }
 
+    /// How long it took to reach the last one, since the first of this walk, its TLS handshake included; `None` where
+    /// none was reached.
+    pub fn took(&self) -> Option<Duration> {
+        self.took
+    }
+
+    /// A backend is being tried.
+    pub fn begin(&mut self, backend: Arc<Live>) {
+        self.tried.push(backend);
+    }
+
+    /// The last one was reached, so long after the first was tried.
+    pub fn reached(&mut self, took: Duration) {
+        self.took = Some(took);
+    }
+
+    /// May another backend be tried, where so many retries are allowed?
+    fn may_go_on(&self, retries: usize) -> bool {
+        self.tried.len() <= retries
+    }
+}
+
+impl Dialling<'_> {
     /// Reaches a backend that has not been tried, and makes of the bare connection what the mode needs by `secure`.
     ///
     /// # Errors
@@ -74,27 +97,25 @@ impl<'a> Dialling<'a> {
     /// Dropping the future closes what was dialled and gives its place back.
     pub async fn reach<S>(
         &mut self,
-        record: &mut Record,
         secure: impl AsyncFn(TcpStream, &Backend) -> Result<S, ConnectError>,
     ) -> Result<Reached<S>, ConnError> {
         let started = Instant::now();
         let mut last = None;
-        while self.may_go_on() {
-            let picked = self.cursors.borrow_mut().pick(self.pool, &self.asker, &self.tried);
+        while self.tries.may_go_on(self.pool.settings.retries) {
+            let picked = self.cursors.borrow_mut().pick(self.pool, &self.asker, &self.tries.tried);
             let Some(reserved) = picked else { break };
-            if !self.tried.is_empty() {
+            if !self.tries.tried.is_empty() {
                 self.pool.metrics.retries.inc();
             }
             let backend = reserved.backend();
-            self.tried.push(Arc::clone(&backend.live));
-            record.trying(&backend.name);
+            self.tries.begin(Arc::clone(&backend.live));
             match timeout(self.deadline, self.attempt(backend, &secure))
                 .await
                 .unwrap_or(Err(ConnectError::TimedOut))
             {
                 Ok(stream) => {
                     backend.live.metrics.connection("ok");
-                    record.connected(started.elapsed());
+                    self.tries.reached(started.elapsed());
                     return Ok(Reached { stream, reserved });
                 }
                 Err(error) => {

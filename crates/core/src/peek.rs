@@ -22,7 +22,7 @@ pub struct Peeked {
 /// The first bytes where they are no hello.
 #[derive(Debug)]
 pub struct NotAHello {
-    /// Why the road ends here.
+    /// Why the connection ends here.
     pub error: ConnError,
     /// Everything that was read.
     pub bytes: Vec<u8>,

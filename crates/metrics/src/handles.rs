@@ -1,4 +1,4 @@
-//! What the road holds: counters resolved once per listener, pool, backend or worker.
+//! What the data path holds: counters resolved once per listener, pool, backend or worker.
 //!
 //! A label look-up costs ten times a held counter. So counters of each read are fields here; only events that happen
 //! once in a connection's life are looked up by their labels.
@@ -25,6 +25,11 @@ pub struct ListenerMetrics {
 }
 
 impl ListenerMetrics {
+    /// The listener's name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
     pub(crate) fn new(all: &Arc<Families>, listener: &str) -> Self {
         Self {
             all: Arc::clone(all),

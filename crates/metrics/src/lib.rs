@@ -2,7 +2,7 @@
 //!
 //! - [`names`] every metric's name, once.
 //! - [`registry`] the process's metrics, and the text of a scrape.
-//! - [`handles`] what the road holds: counters resolved once, when a plan is compiled.
+//! - [`handles`] what the data path holds: counters resolved once, when a plan is compiled.
 //!
 //! This is the only crate that knows the `prometheus` crate.
 

@@ -250,7 +250,7 @@ async fn live(seed: Seed) {
     doors.listen(sockets);
     let keeper = task::spawn_local(loudly(lost.clone(), keep_house(Rc::clone(&worker))));
     let turns = Rc::clone(&worker);
-    let conductor = task::spawn_local(loudly(lost, async move { turns.memory.turns.conduct().await }));
+    let conductor = task::spawn_local(loudly(lost, async move { turns.local.memory.turns.conduct().await }));
     let (since, over) = {
         let mut drain = pin!(drained(&mut phase));
         loop {
@@ -357,11 +357,11 @@ async fn keep_house(worker: Rc<Worker>) {
         if !beats.is_multiple_of(HOUSEKEEPING) {
             continue;
         }
-        worker.memory.trim();
+        worker.local.memory.trim();
         let plan = worker.node.plan();
         if plan.generation != generation {
             generation = plan.generation;
-            worker.cursors.borrow_mut().retain(|id| plan.pools.iter().any(|p| p.id == id));
+            worker.local.cursors.borrow_mut().retain(|id| plan.pools.iter().any(|p| p.id == id));
         }
     }
 }

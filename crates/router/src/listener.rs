@@ -5,7 +5,7 @@
 //! kernel's backlog.
 
 use crate::bind::Socket;
-use crate::conn::{self, Accepted};
+use crate::conn;
 use crate::crew::{Handed, Seat};
 use crate::node::{Phase, Shared};
 use crate::worker::Worker;
@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tracing::level_filters::LevelFilter;
 use weir_core::account::queue::{ConnectionId, Opening};
+use weir_core::conn::{Admitted, Conn};
 use weir_core::limits::{Pending, Permit, Permits};
 use weir_core::plan::{Address, Listener};
 use weir_core::socket::{canonical, configure_listening};
@@ -226,27 +227,25 @@ impl Lane {
     }
 
     fn spawn(&self, stream: TcpStream, client: SocketAddr, permits: [Permit; 2], seat: Seat) {
-        let worker = Rc::clone(&self.worker);
+        let worker = &self.worker;
         let held = self.held.borrow();
         let shared = &held.shared;
-        let (number, switch, live) = worker.enter(shared, seat);
-        let id = worker.node.connection_id(worker.number, number);
-        let draft = worker.access.as_ref().filter(|_| shared.recorded).map(|log| {
-            log.draft(Opening {
-                id,
-                listener: Arc::clone(&shared.listener.name),
-                client,
-                local: self.local(&stream),
-                generation: shared.generation.number,
-            })
-        });
-        let unfinished = held.pending.enter(number, &switch);
+        let (number, handle, live) = worker.enter(shared, seat);
+        let opening = Opening {
+            id: worker.node.connection_id(worker.number, number),
+            client,
+            local: self.local(&stream),
+            generation: shared.generation.number,
+        };
+        let pending = held.pending.enter(number, &handle);
+        let admitted = Admitted { stream, opening, handle, pending, permits };
         let listener = Arc::clone(&shared.listener);
-        // Boxed: a future keeps the room of what it was called with, also once that has been taken apart.
-        let accepted = Box::new(Accepted { stream, client, listener, switch, unfinished, permits, draft });
+        let records = worker.local.records.clone().filter(|_| shared.recorded);
+        let conn = Conn::admit(admitted, &listener, records);
+        let local = Rc::clone(&worker.local);
         let tasks = worker.tasks.clone();
         let serving = async move {
-            conn::serve(accepted, worker).await;
+            conn::serve(conn, listener, local).await;
             // A variable of its own would be kept beside what the block has captured.
             drop(live);
         };
@@ -255,7 +254,7 @@ impl Lane {
             tasks.spawn_local(serving);
         } else {
             // At the highest level, so that a filter for any single module leaves it enabled.
-            let span = tracing::error_span!("connection", id = %ConnectionId(id));
+            let span = tracing::error_span!("connection", id = %ConnectionId(opening.id));
             tasks.spawn_local(serving.instrument(span));
         }
     }

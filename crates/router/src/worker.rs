@@ -1,6 +1,6 @@
 //! What the connections of one data-plane thread share: its scratch memory, its cursors, and the list of them.
 //!
-//! A connection is served by one worker, from its first byte to its last; nothing on its road is shared with another
+//! A connection is served by one worker, from its first byte to its last; nothing on its way is shared with another
 //! thread but the plan, the counters and the limits of the process.
 
 use crate::crew::Seat;
@@ -14,10 +14,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use weir_core::account::queue::Records;
+use weir_core::local::Local;
 use weir_core::memory::{Budget, Memory};
 use weir_core::stop::{Stop, Switch};
 use weir_metrics::WorkerMetrics;
-use weir_pool::selector::Cursors;
 use weir_pool::{Live as BackendLive, Reason};
 
 /// What the connections of one worker share.
@@ -27,16 +27,12 @@ pub struct Worker {
     pub number: usize,
     /// The process.
     pub node: Arc<Node>,
-    /// The read buffer and the pipes.
-    pub memory: Memory,
-    /// Its place in the rotation of each pool.
-    pub cursors: RefCell<Cursors>,
+    /// What its connections touch of it.
+    pub local: Rc<Local>,
     /// Its counters.
     pub metrics: WorkerMetrics,
     /// Its connections: every task is known here, so that the end waits for all of them.
     pub(crate) tasks: TaskTracker,
-    /// Where its records go.
-    pub(crate) access: Option<Records>,
     live: RefCell<BTreeMap<u64, Entry>>,
     accepted: Cell<u64>,
 }
@@ -179,15 +175,17 @@ impl Drop for Live {
 
 impl Worker {
     /// A worker without connections: its number, the pipes that it may hold, and where its records go.
-    pub(crate) fn new(number: usize, node: Arc<Node>, budget: Budget, access: Option<Records>) -> Self {
+    pub(crate) fn new(number: usize, node: Arc<Node>, budget: Budget, records: Option<Records>) -> Self {
         let metrics = node.metrics.worker(number);
         Self {
             number,
-            memory: Memory::new(budget, metrics.clone()),
-            cursors: RefCell::default(),
+            local: Rc::new(Local {
+                memory: Memory::new(budget, metrics.clone()),
+                cursors: RefCell::default(),
+                records,
+            }),
             metrics,
             tasks: TaskTracker::new(),
-            access,
             live: RefCell::default(),
             accepted: Cell::new(0),
             node,

@@ -1,8 +1,8 @@
-//! weir: a layer-4 load balancer. This is its command line; the road of a connection is in weir-router.
+//! weir: a layer-4 load balancer. This is its command line; the data path of a connection is in weir-router.
 //!
 //! - [`cli`] the verbs, a file each.
 //! - [`run`] load → bind → run → drain.
-//! - [`demo`] the same road over made-up certificates and backends.
+//! - [`demo`] the same data path over made-up certificates and backends.
 //! - [`signals`], [`logging`], [`resources`], [`terminal`], [`version`] what a process needs besides.
 
 mod cli;

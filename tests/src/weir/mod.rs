@@ -9,4 +9,4 @@ mod settle;
 pub use launch::{Launch, binary, check, command};
 pub use metrics::{Metrics, Sample};
 pub use process::Weir;
-pub use record::{OUTCOMES, Record, moment};
+pub use record::{Record, moment};

@@ -83,29 +83,3 @@ pub fn moment(text: &str) -> SystemTime {
     let parsed: Result<jiff::Timestamp, _> = text.parse();
     parsed.unwrap_or_else(|error| panic!("no timestamp: {text:?}: {error}")).into()
 }
-
-/// Every outcome of this version. A test holds it against the scenarios and against weir's own set.
-pub const OUTCOMES: [&str; 22] = [
-    "ok",
-    "no_route",
-    "not_tls",
-    "bad_hello",
-    "hello_timeout",
-    "hello_too_large",
-    "client_gone",
-    "tls_client_failed",
-    "tls_client_timeout",
-    "limited",
-    "no_backend",
-    "connect_failed",
-    "connect_timeout",
-    "tls_backend_failed",
-    "client_reset",
-    "backend_reset",
-    "truncated",
-    "idle_timeout",
-    "half_closed_timeout",
-    "key_limit",
-    "drained",
-    "internal",
-];

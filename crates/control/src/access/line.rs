@@ -52,7 +52,7 @@ impl<'a> From<&'a RecordEntry> for Line<'a> {
             ts: timestamp(entry.ended),
             event: "close",
             id: ConnectionId(entry.opening.id).to_string(),
-            listener: &entry.opening.listener,
+            listener: &entry.listener,
             mode: entry.mode,
             client: entry.opening.client,
             local: entry.opening.local,
@@ -154,7 +154,6 @@ mod tests {
     fn opening() -> Opening {
         Opening {
             id: 7,
-            listener: "edge".into(),
             client: "192.0.2.1:5".parse().unwrap(),
             local: "192.0.2.2:443".parse().unwrap(),
             generation: 1,
@@ -163,14 +162,16 @@ mod tests {
 
     fn written(format: Format) -> String {
         let out = Shared::default();
-        let (log, writer, _format) = start(format, out.clone(), &metrics()).unwrap();
-        let metrics = Arc::new(metrics().listener("edge"));
-        let mut record = Record::open("passthrough", Arc::clone(&metrics), Some(log.draft(opening())));
+        let families = metrics();
+        let (log, writer, _format) = start(format, out.clone(), &families).unwrap();
+        let metrics = Arc::new(families.listener("edge"));
+        let mut record = Record::open(opening(), "passthrough", Arc::clone(&metrics), Some(log.clone()));
         record.routed("offload", &"web".into());
-        record.trying(&"b 1".into());
+        let lives = weir_pool::Lives::new(families);
+        record.tries.begin(lives.backend(&"web".into(), &"b 1".into(), opening().local));
         record.traffic.up(3);
         record.close(&Ok(Finished { first: Side::Client, how: How::CloseNotify }));
-        drop(Record::open("passthrough", metrics, Some(log.draft(opening()))));
+        drop(Record::open(opening(), "passthrough", metrics, Some(log.clone())));
         drop(log);
         writer.finish();
         String::from_utf8(out.0.lock().unwrap().clone()).unwrap()

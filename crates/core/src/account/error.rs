@@ -1,6 +1,7 @@
 //! Why a connection ended early: at which stage, on whose side, with which outcome.
 
 use crate::account::outcome::{How, Outcome, Side};
+use crate::alert::Alert;
 use crate::hello::Fault;
 use crate::stop::Stop;
 use std::io;
@@ -23,6 +24,9 @@ pub enum ConnError {
     /// The client ended or reset before its hello was complete.
     #[error("the client went away before its ClientHello was complete")]
     ClientGone(How),
+    /// No handshake is begun with the client: its versions are too old, or no certificate answers to its name.
+    #[error("no TLS handshake is begun with the client: {}", .0.label())]
+    ClientTlsRefused(Reason),
     /// The handshake with the client failed.
     #[error("TLS handshake with the client failed: {}", told(reason, alert))]
     ClientTls {
@@ -125,7 +129,7 @@ impl ConnectError {
     }
 }
 
-/// A stage of the road.
+/// A stage of the data path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Reading the hello.
@@ -140,106 +144,114 @@ pub enum Stage {
     Relay,
 }
 
-impl ConnError {
-    /// At which stage of the road it happened.
-    pub fn stage(&self) -> Stage {
-        match self {
-            Self::Hello(_) | Self::HelloTimeout | Self::ClientGone(_) => Stage::Peek,
-            Self::NoRoute => Stage::Route,
-            Self::ClientTls { .. } | Self::ClientTlsTimeout => Stage::Handshake,
-            Self::NoBackend | Self::Connect(_) => Stage::Connect,
-            Self::Stopped(Stop::Pending) => Stage::Peek,
-            _ => Stage::Relay,
-        }
-    }
-
-    /// Whose doing it was.
-    pub fn side(&self) -> Side {
-        match self {
-            Self::Hello(_) | Self::HelloTimeout | Self::ClientGone(_) => Side::Client,
-            Self::ClientTls { .. } | Self::ClientTlsTimeout => Side::Client,
-            Self::Connect(ConnectError::Local(_) | ConnectError::Forbidden(_)) => Side::Weir,
-            Self::NoBackend | Self::Connect(_) => Side::Backend,
-            Self::Broken(_, KEYS_USED_UP) => Side::Weir,
-            Self::Broken(side, _) | Self::Alerted(side, _) | Self::Truncated(side) => *side,
-            _ => Side::Weir,
-        }
-    }
-
+/// What an early end is in records and metrics, and what the client hears of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
     /// The final label.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::NoRoute => Outcome::NoRoute,
-            Self::Hello(Fault::NotTls) => Outcome::NotTls,
-            Self::Hello(Fault::Malformed | Fault::BadSni) => Outcome::BadHello,
-            Self::Hello(Fault::TooLarge) => Outcome::HelloTooLarge,
-            Self::HelloTimeout => Outcome::HelloTimeout,
-            Self::ClientGone(_) => Outcome::ClientGone,
-            Self::ClientTls { .. } => Outcome::TlsClientFailed,
-            Self::ClientTlsTimeout => Outcome::TlsClientTimeout,
-            Self::Stopped(Stop::Pending) => Outcome::Limited,
-            Self::NoBackend => Outcome::NoBackend,
-            Self::Connect(ConnectError::TimedOut) => Outcome::ConnectTimeout,
-            Self::Connect(ConnectError::Tls { .. }) => Outcome::TlsBackendFailed,
-            Self::Connect(_) => Outcome::ConnectFailed,
-            Self::Broken(_, KEYS_USED_UP) => Outcome::KeyLimit,
-            Self::Broken(Side::Client, _) | Self::Alerted(Side::Client, _) => Outcome::ClientReset,
-            Self::Broken(Side::Backend, _) | Self::Alerted(Side::Backend, _) => Outcome::BackendReset,
-            Self::Truncated(_) => Outcome::Truncated,
-            Self::IdleTimeout => Outcome::IdleTimeout,
-            Self::HalfClosedTimeout => Outcome::HalfClosedTimeout,
-            Self::Stopped(Stop::Drained) => Outcome::Drained,
-            Self::Broken(Side::Weir, _) | Self::Alerted(Side::Weir, _) => Outcome::Internal,
-        }
-    }
-
+    pub outcome: Outcome,
+    /// Whose doing it was.
+    pub side: Side,
     /// How it ended on the wire.
-    pub fn how(&self) -> How {
-        match self {
-            Self::ClientGone(how) => *how,
-            Self::HelloTimeout | Self::ClientTlsTimeout | Self::IdleTimeout | Self::HalfClosedTimeout => {
-                How::Timeout
-            }
-            Self::Connect(ConnectError::TimedOut) | Self::Broken(_, io::ErrorKind::TimedOut) => How::Timeout,
-            Self::Broken(
-                _,
-                io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected,
-            ) => How::Rst,
-            Self::Broken(_, KEYS_USED_UP) => How::CloseNotify,
-            Self::Truncated(_) => How::Truncated,
-            Self::Stopped(Stop::Pending) => How::Limit,
-            Self::Stopped(Stop::Drained) => How::Drain,
-            _ => How::Error,
-        }
-    }
-
-    /// The `reason` label of `weir_limited_total`, where a limit was the reason.
-    pub fn limit(&self) -> Option<&'static str> {
-        match self {
-            Self::Stopped(Stop::Pending) => Some("pending"),
-            Self::Hello(Fault::TooLarge) => Some("hello_too_large"),
-            _ => None,
-        }
-    }
-
+    pub how: How,
+    /// At which stage of the data path it happened.
+    pub stage: Stage,
     /// More about it, for the access record: a closed set of words.
-    pub fn reason(&self) -> Option<&'static str> {
-        match self {
-            Self::ClientTls { reason, .. } | Self::Connect(ConnectError::Tls { reason, .. }) => {
-                Some(reason.label())
-            }
-            Self::Alerted(..) => Some(Reason::Alert.label()),
-            Self::Connect(error) => Some(error.label()),
-            Self::Hello(Fault::BadSni) => Some("bad_sni"),
-            Self::Hello(Fault::Malformed) => Some("malformed"),
-            // Not a reset: TLS that breaks its own rules, such as a record that cannot be authenticated.
-            Self::Broken(_, io::ErrorKind::InvalidData) => Some("bad_record"),
-            _ => self.limit(),
-        }
-    }
+    pub reason: Option<&'static str>,
+    /// The `reason` label of `weir_limited_total`, where a limit was the reason.
+    pub limit: Option<&'static str>,
+    /// What the client hears.
+    pub farewell: Farewell,
+}
+
+/// What a client hears of an early end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// This alert (RFC 8446 §6).
+    Alert(Alert),
+    /// The alert for a name that has no route, where the client speaks TLS; otherwise a FIN.
+    NoRoute,
+    /// A FIN, behind which what it still sends is discarded for a while.
+    Fin,
+    /// A reset.
+    Reset,
+    /// Nothing: the socket is closed.
+    Close,
+    /// What the stage has already told it.
+    Told,
 }
 
 impl ConnError {
+    /// What it is in records and metrics, and what the client hears: the one table of ends, in the order of
+    /// docs/operations.md.
+    pub fn end(&self) -> End {
+        use Farewell::{Alert as Says, Close, Fin, Reset, Told};
+        let end = |outcome, side, how, stage, farewell| End {
+            outcome,
+            side,
+            how,
+            stage,
+            reason: None,
+            limit: None,
+            farewell,
+        };
+        let of = |end: End, reason: &'static str| End { reason: Some(reason), ..end };
+        let limited = |end: End, limit: &'static str| End { reason: Some(limit), limit: Some(limit), ..end };
+        let client = |outcome, how, stage, farewell| end(outcome, Side::Client, how, stage, farewell);
+        let weir = |outcome, how, stage, farewell| end(outcome, Side::Weir, how, stage, farewell);
+        match self {
+            Self::ClientGone(how) => client(Outcome::ClientGone, *how, Stage::Peek, Close),
+            Self::HelloTimeout => client(Outcome::HelloTimeout, How::Timeout, Stage::Peek, Close),
+            Self::Hello(Fault::NotTls) => client(Outcome::NotTls, How::Error, Stage::Peek, Fin),
+            Self::Hello(Fault::Malformed) => {
+                of(client(Outcome::BadHello, How::Error, Stage::Peek, Says(Alert::DecodeError)), "malformed")
+            }
+            Self::Hello(Fault::BadSni) => of(
+                client(Outcome::BadHello, How::Error, Stage::Peek, Says(Alert::IllegalParameter)),
+                "bad_sni",
+            ),
+            Self::Hello(Fault::TooLarge) => limited(
+                client(Outcome::HelloTooLarge, How::Error, Stage::Peek, Says(Alert::DecodeError)),
+                "hello_too_large",
+            ),
+            Self::Stopped(Stop::Pending) => {
+                limited(weir(Outcome::Limited, How::Limit, Stage::Peek, Close), "pending")
+            }
+            Self::NoRoute => weir(Outcome::NoRoute, How::Error, Stage::Route, Farewell::NoRoute),
+            Self::ClientTlsRefused(reason) => {
+                let alert = match reason {
+                    Reason::NoSharedVersion => Alert::ProtocolVersion,
+                    _ => Alert::UnrecognizedName,
+                };
+                of(
+                    client(Outcome::TlsClientFailed, How::Error, Stage::Handshake, Says(alert)),
+                    reason.label(),
+                )
+            }
+            // rustls has sent its alert.
+            Self::ClientTls { reason, .. } => {
+                of(client(Outcome::TlsClientFailed, How::Error, Stage::Handshake, Fin), reason.label())
+            }
+            Self::ClientTlsTimeout => {
+                client(Outcome::TlsClientTimeout, How::Timeout, Stage::Handshake, Close)
+            }
+            Self::NoBackend => end(Outcome::NoBackend, Side::Backend, How::Error, Stage::Connect, Reset),
+            Self::Connect(error) => error.end(),
+            Self::Broken(_, KEYS_USED_UP) => weir(Outcome::KeyLimit, How::CloseNotify, Stage::Relay, Told),
+            Self::Broken(side, kind) => {
+                let end = end(reset_of(*side), *side, broken(*kind), Stage::Relay, Told);
+                // Not a reset: TLS that breaks its own rules, such as a record that cannot be authenticated.
+                End { reason: (*kind == io::ErrorKind::InvalidData).then_some("bad_record"), ..end }
+            }
+            Self::Alerted(side, _) => {
+                of(end(reset_of(*side), *side, How::Error, Stage::Relay, Told), Reason::Alert.label())
+            }
+            Self::Truncated(side) => end(Outcome::Truncated, *side, How::Truncated, Stage::Relay, Told),
+            Self::IdleTimeout => weir(Outcome::IdleTimeout, How::Timeout, Stage::Relay, Told),
+            Self::HalfClosedTimeout => weir(Outcome::HalfClosedTimeout, How::Timeout, Stage::Relay, Told),
+            Self::Stopped(Stop::Drained) => weir(Outcome::Drained, How::Drain, Stage::Relay, Told),
+        }
+    }
+
     /// The name of the fatal alert that a side sent: a closed set (RFC 8446 §6).
     pub fn alert(&self) -> Option<&'static str> {
         match self {
@@ -247,6 +259,42 @@ impl ConnError {
             Self::Alerted(_, alert) => Some(alert),
             _ => None,
         }
+    }
+}
+
+impl ConnectError {
+    fn end(&self) -> End {
+        let (outcome, side, how) = match self {
+            Self::TimedOut => (Outcome::ConnectTimeout, Side::Backend, How::Timeout),
+            Self::Failed(_) => (Outcome::ConnectFailed, Side::Backend, How::Error),
+            Self::Local(_) | Self::Forbidden(_) => (Outcome::ConnectFailed, Side::Weir, How::Error),
+            Self::Tls { .. } => (Outcome::TlsBackendFailed, Side::Backend, How::Error),
+        };
+        let reason = match self {
+            Self::Tls { reason, .. } => reason.label(),
+            other => other.label(),
+        };
+        // To a TLS client anything but a reset could look like a clean end.
+        let farewell = Farewell::Reset;
+        End { outcome, side, how, stage: Stage::Connect, reason: Some(reason), limit: None, farewell }
+    }
+}
+
+/// The outcome where a side broke.
+fn reset_of(side: Side) -> Outcome {
+    match side {
+        Side::Client => Outcome::ClientReset,
+        Side::Backend => Outcome::BackendReset,
+        Side::Weir => Outcome::Internal,
+    }
+}
+
+/// How a socket that broke like this ended on the wire.
+fn broken(kind: io::ErrorKind) -> How {
+    match kind {
+        io::ErrorKind::TimedOut => How::Timeout,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected => How::Rst,
+        _ => How::Error,
     }
 }
 
@@ -272,8 +320,9 @@ mod tests {
     fn keys_that_are_used_up_are_no_fault_of_a_side() {
         for side in [Side::Client, Side::Backend] {
             let error = ConnError::Broken(side, KEYS_USED_UP);
-            assert_eq!((error.outcome(), error.side()), (Outcome::KeyLimit, Side::Weir));
-            assert_eq!((error.how(), error.reason()), (How::CloseNotify, None));
+            let end = error.end();
+            assert_eq!((end.outcome, end.side, end.how), (Outcome::KeyLimit, Side::Weir, How::CloseNotify));
+            assert_eq!(end.reason, None);
         }
     }
 
@@ -311,7 +360,7 @@ mod tests {
             ConnError::Stopped(Stop::Pending),
         ]
         .iter()
-        .filter_map(ConnError::reason)
+        .filter_map(|error| error.end().reason)
         .collect();
         let mut told = documented("Other reasons");
         others.sort_unstable();

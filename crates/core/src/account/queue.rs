@@ -11,12 +11,10 @@ use weir_log::lines::Lines;
 use weir_tls::Session;
 
 /// What is known of a connection when it is accepted.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Opening {
     /// Its number, unique on this node.
     pub id: u128,
-    /// The listener's name.
-    pub listener: Arc<str>,
     /// The client's address.
     pub client: SocketAddr,
     /// The address it reached.
@@ -35,20 +33,6 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// A record that is not complete yet, and where it will go.
-#[derive(Debug)]
-pub struct Draft {
-    records: Records,
-    pub(crate) entry: Box<RecordEntry>,
-}
-
-impl Draft {
-    /// Queues the record, or drops and counts it. Never waits.
-    pub(crate) fn send(self) {
-        self.records.0.push(self.entry);
-    }
-}
-
 /// The queue's entrance. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Records(Arc<Lines<Box<RecordEntry>>>);
@@ -59,9 +43,9 @@ impl Records {
         Self(Arc::new(lines))
     }
 
-    /// Begins the record of a connection.
-    pub fn draft(&self, opening: Opening) -> Draft {
-        Draft { records: self.clone(), entry: Box::new(RecordEntry::new(opening)) }
+    /// Queues a record, or drops and counts it. Never waits.
+    pub(crate) fn push(&self, entry: RecordEntry) {
+        self.0.push(Box::new(entry));
     }
 }
 
@@ -70,6 +54,8 @@ impl Records {
 pub struct RecordEntry {
     /// What was known when it was accepted.
     pub opening: Opening,
+    /// The listener's name.
+    pub listener: Arc<str>,
     /// What happened to its TLS: the word of the configuration.
     pub mode: &'static str,
     /// The server name of its hello.
@@ -111,35 +97,8 @@ pub struct RecordEntry {
     pub alert: Option<&'static str>,
 }
 
-impl RecordEntry {
-    pub(crate) fn new(opening: Opening) -> Self {
-        Self {
-            opening,
-            mode: "",
-            sni: None,
-            alpn: None,
-            ech: false,
-            tls: None,
-            pool: None,
-            backend: None,
-            tries: 0,
-            connect: None,
-            handshake: None,
-            ended: SystemTime::UNIX_EPOCH,
-            lasted: Duration::ZERO,
-            up: 0,
-            down: 0,
-            outcome: Outcome::Internal,
-            side: Side::Weir,
-            how: How::Error,
-            reason: None,
-            alert: None,
-        }
-    }
-}
-
 /// Most characters of a text from a client.
-const TEXT_MAX: usize = 256;
+pub(crate) const TEXT_MAX: usize = 256;
 
 /// Names from a client as printable text, with commas between them, cut at [`TEXT_MAX`]; `None` for none.
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Option<Box<str>> {

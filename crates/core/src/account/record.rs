@@ -1,11 +1,14 @@
-//! The record: one connection's account, opened once and closed once.
+//! The record: what is known of one connection, opened once and closed once.
 //!
-//! A [`Record`] is opened when a connection is accepted, filled as it goes down the road, and closed with its
-//! outcome. Dropping it unclosed closes it as `internal`, so a task that panics or is cancelled is counted too.
+//! A [`Record`] is opened when a connection is accepted, filled on its way, and closed with its outcome. It holds the same
+//! facts whether connections are recorded or not. Dropping it unclosed closes it as `internal`, so a task that panics or is
+//! cancelled is counted too.
 
 use crate::account::error::ConnError;
 use crate::account::outcome::{Finished, How, Outcome, Side};
-use crate::account::queue::{Draft, RecordEntry, listed};
+use crate::account::queue::{Opening, RecordEntry, Records, listed};
+use crate::conn::Asked;
+use crate::connect::Tries;
 use crate::hello::Hello;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -22,6 +25,11 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Nothing has moved yet.
+    pub fn new(metrics: Arc<ListenerMetrics>) -> Self {
+        Self { metrics, up: 0, down: 0 }
+    }
+
     /// Counts `n` bytes that have gone to the backend.
     pub fn up(&mut self, n: usize) {
         if n > 0 {
@@ -58,23 +66,42 @@ impl Traffic {
 pub struct Record {
     /// Payload moved so far.
     pub traffic: Traffic,
+    /// What the client asked for; none where nothing was peeked at, or it is not TLS.
+    pub hello: Option<Box<Hello>>,
+    /// The backends that were tried.
+    pub tries: Tries,
+    opening: Opening,
     opened: Instant,
     mode: &'static str,
-    /// What is written of it; nothing where connections are not recorded.
-    draft: Option<Draft>,
-    settled: bool,
+    pool: Option<Arc<str>>,
+    session: Option<Session>,
+    handshake: Option<Duration>,
+    /// Where it goes in the end; none where connections are not recorded.
+    records: Option<Records>,
+    closed: bool,
 }
 
 impl Record {
     /// Opens the account, and counts the connection. `mode` is the listener's; a route may say otherwise later.
-    pub fn open(mode: &'static str, metrics: Arc<ListenerMetrics>, draft: Option<Draft>) -> Self {
+    pub fn open(
+        opening: Opening,
+        mode: &'static str,
+        metrics: Arc<ListenerMetrics>,
+        records: Option<Records>,
+    ) -> Self {
         metrics.opened();
         Self {
-            traffic: Traffic { metrics, up: 0, down: 0 },
+            traffic: Traffic::new(metrics),
+            hello: None,
+            tries: Tries::default(),
+            opening,
             opened: Instant::now(),
             mode,
-            draft,
-            settled: false,
+            pool: None,
+            session: None,
+            handshake: None,
+            records,
+            closed: false,
         }
     }
 
@@ -83,89 +110,96 @@ impl Record {
         self.opened
     }
 
-    /// The listener's counters.
-    pub fn metrics(&self) -> &ListenerMetrics {
-        &self.traffic.metrics
-    }
-
-    /// Notes what the client asked for.
-    pub fn hello(&mut self, hello: &Hello) {
-        self.note(|e| {
-            e.sni.clone_from(&hello.sni);
-            e.alpn = listed(hello.offers.iter());
-            e.ech = hello.ech;
-        });
+    /// Its number, its addresses, and the plan that it began with.
+    pub fn opening(&self) -> &Opening {
+        &self.opening
     }
 
     /// Notes the route: its mode and its pool.
     pub fn routed(&mut self, mode: &'static str, pool: &Arc<str>) {
-        self.mode = mode;
-        self.note(|e| e.pool = Some(Arc::clone(pool)));
+        (self.mode, self.pool) = (mode, Some(Arc::clone(pool)));
+        if let Some(hello) = &mut self.hello {
+            // Up to 16 KiB of a stranger's words, of which a record shows the beginning.
+            hello.offers.shorten();
+        }
     }
 
     /// Notes a finished handshake with the client, and how long it took.
     pub fn secured(&mut self, session: Session, took: Duration) {
         let metrics = &self.traffic.metrics;
         metrics.handshake("client", session.version, session.resumed.label(), took.as_secs_f64());
-        self.note(|e| {
-            e.handshake = Some(took);
-            e.alpn = listed(session.alpn.as_deref());
-            e.tls = Some(session);
-        });
+        (self.session, self.handshake) = (Some(session), Some(took));
     }
 
-    /// Notes a backend that is being tried; each one counts.
-    pub fn trying(&mut self, backend: &Arc<str>) {
-        self.note(|e| {
-            e.tries += 1;
-            e.backend = Some(Arc::clone(backend));
-        });
-    }
-
-    /// Notes how long it took to reach the backend, all tries and its TLS handshake included.
-    pub fn connected(&mut self, took: Duration) {
-        self.note(|e| e.connect = Some(took));
-    }
-
-    /// Closes the account: once, with its outcome.
-    pub fn close(mut self, end: &Result<Finished, ConnError>) {
-        if let Some(limit) = end.as_ref().err().and_then(ConnError::limit) {
-            self.traffic.metrics.limited(limit);
-        }
-        let end = match end {
-            Ok(f) => (Outcome::Ok, f.first, f.how, None),
-            Err(e) => {
-                self.note(|entry| entry.alert = e.alert());
-                (e.outcome(), e.side(), e.how(), e.reason())
-            }
+    /// What the client asked for, and beside it the backends that were tried.
+    pub(crate) fn asked(&mut self) -> (Asked<'_>, &mut Tries) {
+        let asked = Asked {
+            sni: self.hello.as_ref().and_then(|hello| hello.sni.as_deref()),
+            alpn: self.session.as_ref().and_then(|session| session.alpn.as_deref()),
         };
-        self.settle(end);
+        (asked, &mut self.tries)
     }
 
-    fn settle(&mut self, (outcome, side, how, reason): (Outcome, Side, How, Option<&'static str>)) {
-        if std::mem::replace(&mut self.settled, true) {
+    /// Closes the account, with its outcome. Only the first time counts.
+    pub fn close(&mut self, end: &Result<Finished, ConnError>) {
+        match end {
+            Ok(finished) => self.commit((Outcome::Ok, finished.first, finished.how), (None, None)),
+            Err(error) => {
+                let end = error.end();
+                if let Some(limit) = end.limit {
+                    self.traffic.metrics.limited(limit);
+                }
+                self.commit((end.outcome, end.side, end.how), (end.reason, error.alert()));
+            }
+        }
+    }
+
+    fn commit(
+        &mut self,
+        (outcome, side, how): (Outcome, Side, How),
+        (reason, alert): (Option<&'static str>, Option<&'static str>),
+    ) {
+        if std::mem::replace(&mut self.closed, true) {
             return;
         }
         let lasted = self.opened.elapsed();
-        self.traffic.metrics.closed(self.mode, outcome.label(), side.label(), lasted.as_secs_f64());
-        if let Some(mut draft) = self.draft.take() {
-            let entry = &mut draft.entry;
-            (entry.mode, entry.ended, entry.lasted) = (self.mode, SystemTime::now(), lasted);
-            (entry.up, entry.down) = (self.traffic.up, self.traffic.down);
-            (entry.outcome, entry.side, entry.how, entry.reason) = (outcome, side, how, reason);
-            draft.send();
-        }
-    }
-
-    fn note(&mut self, change: impl FnOnce(&mut RecordEntry)) {
-        if let Some(draft) = &mut self.draft {
-            change(&mut draft.entry);
-        }
+        let metrics = &self.traffic.metrics;
+        metrics.closed(self.mode, outcome.label(), side.label(), lasted.as_secs_f64());
+        let Some(records) = self.records.take() else { return };
+        let (hello, tls) = (self.hello.take(), self.session.take());
+        let alpn = match (&tls, &hello) {
+            (Some(session), _) => listed(session.alpn.as_deref()),
+            (None, Some(hello)) => listed(hello.offers.iter()),
+            (None, None) => None,
+        };
+        records.push(RecordEntry {
+            opening: self.opening,
+            listener: Arc::clone(metrics.name()),
+            mode: self.mode,
+            ech: hello.as_ref().is_some_and(|hello| hello.ech),
+            sni: hello.and_then(|hello| hello.sni),
+            alpn,
+            tls,
+            pool: self.pool.take(),
+            backend: self.tries.last().map(|backend| Arc::clone(&backend.backend)),
+            tries: self.tries.count(),
+            connect: self.tries.took(),
+            handshake: self.handshake,
+            ended: SystemTime::now(),
+            lasted,
+            up: self.traffic.up,
+            down: self.traffic.down,
+            outcome,
+            side,
+            how,
+            reason,
+            alert,
+        });
     }
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.settle((Outcome::Internal, Side::Weir, How::Error, None));
+        self.commit((Outcome::Internal, Side::Weir, How::Error), (None, None));
     }
 }

@@ -3,6 +3,7 @@
 //! A lawful hello may name thousands of one-byte protocols. Each in a box of its own would make 16 KiB of hello
 //! cost most of a MiB, so the list stays one piece.
 
+use crate::account::queue::TEXT_MAX;
 use std::fmt;
 
 /// ALPN protocol names, in the client's order.
@@ -37,6 +38,21 @@ impl Offers {
         Self(list.into())
     }
 
+    /// Gives back what a record does not show: names that begin behind its first [`TEXT_MAX`] characters.
+    pub(crate) fn shorten(&mut self) {
+        if self.0.len() <= TEXT_MAX {
+            return;
+        }
+        let mut kept = 0;
+        for name in self.iter() {
+            if kept >= TEXT_MAX {
+                break;
+            }
+            kept += name.len() + 1;
+        }
+        self.0 = self.0.get(..kept).unwrap_or_default().into();
+    }
+
     /// The names, the most wanted first.
     pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let mut rest = &*self.0;
@@ -58,6 +74,17 @@ impl fmt::Debug for Offers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_list_is_shortened_to_whole_names() {
+        let mut short = Offers::of([&b"h2"[..], b"http/1.1"]);
+        short.shorten();
+        assert_eq!(short.iter().count(), 2);
+        let name = [b'x'; 200];
+        let mut long = Offers::of([&name[..]; 40]);
+        long.shorten();
+        assert!(long.iter().eq([&name[..]; 2]));
+    }
 
     #[test]
     fn a_list_is_read_as_it_was_made() {

@@ -81,7 +81,7 @@ impl Silence {
     pub fn how(self) -> How {
         match self {
             Self::Fin => How::Fin,
-            Self::Broke(_) => self.error().how(),
+            Self::Broke(_) => self.error().end().how,
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`run`] the two directions side by side, and the timer: one poll after another until an end is due.
 //! - [`flow`] one direction: read, write, keep what does not fit, finish.
-//! - [`splice`] the bulk road of a flow between two bare TCP sockets.
+//! - [`splice`] the bulk path of a flow between two bare TCP sockets.
 //! - [`wire`] what a side of a relay can do: bare TCP, TLS with a client, TLS with a backend.
 //! - [`ahead`] the hello that goes first, and whether another backend may get it after this one.
 //! - [`movement`] when bytes last moved: what weir wrote, and what the peers took of it.

@@ -1,4 +1,4 @@
-//! The bulk road of a flow: socket → pipe → socket inside the kernel, by splice(2).
+//! The bulk path of a flow: socket → pipe → socket inside the kernel, by splice(2).
 //!
 //! A flow copies while its reads are small, as a pipe costs calls of its own; after a few large reads it takes
 //! a pipe, and gives it back as soon as it is empty. The pipe is filled only when empty: then "try again" from

@@ -10,8 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 use weir_core::account::error::{ConnError, ConnectError};
 use weir_core::account::outcome::{Outcome, Side};
-use weir_core::account::record::Record;
-use weir_core::connect::{Dialling, Reached, dial};
+use weir_core::connect::{Dialling, Reached, Tries, dial};
 use weir_core::socket::Options;
 use weir_metrics::Metrics;
 use weir_pool::dialable::{Forbidden, OwnAddresses};
@@ -102,9 +101,15 @@ impl Rig {
         &self,
         secure: impl AsyncFn(TcpStream, &Backend) -> Result<TcpStream, ConnectError>,
     ) -> Result<Reached<TcpStream>, ConnError> {
-        let mut record = Record::open("passthrough", Arc::new(self.metrics.listener("edge")), None);
-        let mut dialling = Dialling::new(&self.pool, ASKER, self.deadline, &OPTIONS, &self.cursors);
-        dialling.reach(&mut record, secure).await
+        let mut dialling = Dialling {
+            pool: &self.pool,
+            asker: ASKER,
+            deadline: self.deadline,
+            options: &OPTIONS,
+            cursors: &self.cursors,
+            tries: &mut Tries::default(),
+        };
+        dialling.reach(secure).await
     }
 
     fn attempts(&self, backend: &str, result: &str) -> u64 {
@@ -155,7 +160,7 @@ async fn retries_are_the_most_further_backends() {
     let rig = Rig::new(1, &[first, second, third]);
     let error = rig.reach().await.unwrap_err();
     assert!(matches!(&error, ConnError::Connect(ConnectError::Failed(_))), "{error:?}");
-    assert_eq!((error.outcome(), error.side()), (Outcome::ConnectFailed, Side::Backend));
+    assert_eq!((error.end().outcome, error.end().side), (Outcome::ConnectFailed, Side::Backend));
     assert_eq!((rig.attempts("b2", "ok"), rig.retries()), (0, 1));
     assert_eq!(rig.active(), [0, 0, 0]);
 }
@@ -190,7 +195,7 @@ async fn no_backend_is_told_from_one_that_fails() {
     rig.pool.members().primaries.backends[0].live.out(weir_pool::Reason::Down);
     let error = rig.reach().await.unwrap_err();
     assert!(matches!(error, ConnError::NoBackend), "{error:?}");
-    assert_eq!((error.outcome(), rig.attempts("b0", "ok"), rig.retries()), (Outcome::NoBackend, 0, 0));
+    assert_eq!((error.end().outcome, rig.attempts("b0", "ok"), rig.retries()), (Outcome::NoBackend, 0, 0));
     let empty = Rig::new(1, &[]);
     assert!(matches!(empty.reach().await, Err(ConnError::NoBackend)));
 }
@@ -253,7 +258,7 @@ async fn a_dial_that_hangs_ends_at_its_deadline() {
     let error = rig.reach().await.unwrap_err();
     assert!(started.elapsed() >= SHORT);
     assert!(matches!(&error, ConnError::Connect(ConnectError::TimedOut)), "{error:?}");
-    assert_eq!((error.outcome(), rig.attempts("b0", "timeout")), (Outcome::ConnectTimeout, 1));
+    assert_eq!((error.end().outcome, rig.attempts("b0", "timeout")), (Outcome::ConnectTimeout, 1));
     assert_eq!(rig.active(), [0]);
 }
 
@@ -282,11 +287,11 @@ fn local_shortage_is_weir_s_own() {
     for errno in lacking {
         let error = ConnectError::from_dial(io::Error::from_raw_os_error(errno.raw_os_error()));
         assert!(matches!(&error, ConnectError::Local(_)), "{errno}: {error:?}");
-        assert_eq!((error.label(), ConnError::from(error).side()), ("local", Side::Weir));
+        assert_eq!((error.label(), ConnError::from(error).end().side), ("local", Side::Weir));
     }
     for errno in [Errno::CONNREFUSED, Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::CONNRESET] {
         let error = ConnectError::from_dial(io::Error::from_raw_os_error(errno.raw_os_error()));
-        assert_eq!((error.label(), ConnError::from(error).side()), ("failed", Side::Backend));
+        assert_eq!((error.label(), ConnError::from(error).end().side), ("failed", Side::Backend));
     }
     let timed_out = io::Error::from_raw_os_error(Errno::TIMEDOUT.raw_os_error());
     assert_eq!(ConnectError::from_dial(timed_out).label(), "timeout");
@@ -328,8 +333,8 @@ async fn own_and_unfit_addresses_are_passed_over_without_a_dial() {
     alone.lives.own_addresses.listen([own]);
     let error = alone.reach().await.unwrap_err();
     assert!(matches!(error, ConnError::Connect(ConnectError::Forbidden(Forbidden::Listener))), "{error:?}");
-    assert_eq!((error.outcome(), error.side()), (Outcome::ConnectFailed, Side::Weir));
-    assert_eq!(error.reason(), Some("forbidden"));
+    assert_eq!((error.end().outcome, error.end().side), (Outcome::ConnectFailed, Side::Weir));
+    assert_eq!(error.end().reason, Some("forbidden"));
 }
 
 /// Where nothing listens, the kernel goes through its free ports from dial to dial. Sooner or later it chooses the very

@@ -1,4 +1,4 @@
-//! The stages of the road that wait for others, over real loopback sockets: peek, connect, alert.
+//! The stages of the data path that wait for others, over real loopback sockets: peek, connect, alert.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

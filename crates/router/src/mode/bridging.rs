@@ -1,18 +1,18 @@
 //! Bridging: TLS ends here, and a new, verified session goes to the backend.
 
-use super::road::{Road, told_by_alert};
+use super::terminate::{BackendSide, terminate, told_by_alert};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use weir_core::account::error::{ConnError, ConnectError};
 use weir_core::account::outcome::{Finished, Side};
-use weir_core::account::record::Record;
-use weir_core::memory::Memory;
-use weir_core::plan::ClientTls;
-use weir_core::relay::{OnTruncation, Tls, Wire, relay};
+use weir_core::conn::{Asked, Conn};
+use weir_core::local::Local;
+use weir_core::plan::{ClientTls, Destination};
+use weir_core::relay::{OnTruncation, Tls};
 use weir_metrics::ListenerMetrics;
 use weir_pool::Backend;
 use weir_pool::shortage::is_shortage;
-use weir_tls::{AsClient, Reason};
+use weir_tls::{AsClient, Reason, Scratch};
 
 /// Finishes the handshake with the client, then one with a backend, and relays between the two.
 ///
@@ -21,55 +21,32 @@ use weir_tls::{AsClient, Reason};
 ///
 /// # Cancel safety
 /// Dropping the future closes both sides.
-#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and connections live long")]
-pub fn bridging<'a>(
-    client: TcpStream,
-    ahead: Vec<u8>,
+pub async fn bridging(
+    conn: &mut Conn,
+    destination: &Destination,
     tls: ClientTls,
-    mut road: Road<'a>,
-    record: &'a mut Record,
-) -> impl Future<Output = Result<Finished, ConnError>> {
-    async move {
-        // Boxed: an idle connection must not carry the size of a handshake.
-        let secured = Box::pin(road.secure_client(client, ahead, tls, record)).await?;
-        let mut client = secured.stream;
-        let wish = Wish {
-            sni: road.hello.as_ref().and_then(|h| h.sni.as_deref()),
-            alpn: secured.alpn.as_deref(),
-            metrics: &road.destination.settings.metrics,
-            memory: &road.worker.memory,
-        };
-        let mut reached = road
-            .reach(&mut road.dialling(), client.tcp(), record, async |stream, backend| {
-                wish.of(stream, backend).await
-            })
-            .await?;
-        let terms = road.terms(OnTruncation::PassOn);
-        let end = relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await;
-        let Err(error) = end else { return end };
-        if matches!(error, ConnError::Broken(Side::Backend, _))
-            && let Some(alert) = reached.stream.0.refused_by(&road.worker.memory.tls)
-        {
-            // The handshake was counted as done, because weir's side of it was.
-            road.destination.settings.metrics.handshake_failed("backend", Reason::Alert.label(), Some(alert));
-            let clients_name = true; // So that it does not count against the backend.
-            return Err(ConnectError::Tls { reason: Reason::Alert, alert: Some(alert), clients_name }.into());
-        }
-        Err(told_by_alert(told_by_alert(error, Side::Client, &client), Side::Backend, &reached.stream))
-    }
+    local: &Local,
+) -> Result<Finished, ConnError> {
+    let side = Sealed { metrics: &destination.settings.metrics, scratch: &local.memory.tls };
+    // Passed on as it is: the backend's session can say the same.
+    terminate(conn, destination, (tls, OnTruncation::PassOn), side, local).await
 }
 
-/// What a client's session asks of the one with the backend.
-struct Wish<'a> {
-    sni: Option<&'a str>,
-    alpn: Option<&'a [u8]>,
+/// The backend gets a session of its own.
+struct Sealed<'a> {
     metrics: &'a ListenerMetrics,
-    memory: &'a Memory,
+    scratch: &'a Scratch,
 }
 
-impl Wish<'_> {
-    /// A verified session with the backend.
-    async fn of(&self, stream: TcpStream, backend: &Backend) -> Result<Tls<AsClient>, ConnectError> {
+impl BackendSide for Sealed<'_> {
+    type Stream = Tls<AsClient>;
+
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        backend: &Backend,
+        asked: Asked<'_>,
+    ) -> Result<Self::Stream, ConnectError> {
         // `compile` refuses bridging to a pool without a tls section, so there is always a client.
         let client = backend.tls.as_ref().ok_or(ConnectError::Tls {
             reason: Reason::Protocol,
@@ -77,7 +54,7 @@ impl Wish<'_> {
             clients_name: false,
         })?;
         let started = Instant::now();
-        match Box::pin(client.connect(stream, &self.memory.tls, self.sni, &backend.host, self.alpn)).await {
+        match Box::pin(client.connect(stream, self.scratch, asked.sni, &backend.host, asked.alpn)).await {
             Ok((stream, session)) => {
                 let took = started.elapsed().as_secs_f64();
                 self.metrics.handshake("backend", session.version, session.resumed.label(), took);
@@ -90,8 +67,20 @@ impl Wish<'_> {
                 if is_shortage(&error.source) {
                     return Err(ConnectError::Local(error.source));
                 }
-                Err(ConnectError::Tls { reason, alert, clients_name: client.asks_for(self.sni) })
+                Err(ConnectError::Tls { reason, alert, clients_name: client.asks_for(asked.sni) })
             }
         }
+    }
+
+    fn explain(&self, error: ConnError, stream: &mut Self::Stream) -> ConnError {
+        if matches!(error, ConnError::Broken(Side::Backend, _))
+            && let Some(alert) = stream.0.refused_by(self.scratch)
+        {
+            // The handshake was counted as done, because weir's side of it was.
+            self.metrics.handshake_failed("backend", Reason::Alert.label(), Some(alert));
+            let clients_name = true; // So that it does not count against the backend.
+            return ConnectError::Tls { reason: Reason::Alert, alert: Some(alert), clients_name }.into();
+        }
+        told_by_alert(error, Side::Backend, stream)
     }
 }

@@ -1,15 +1,14 @@
-//! What differs between the three modes, and the steps that they share.
+//! What differs between the three modes.
 //!
-//! - [`road`] what every mode knows of its connection; reaching a backend, the terms of the relay.
-//! - [`client_handshake`] the handshake with the client, which offload and bridging share.
+//! - [`passthrough()`] the bytes go to the backend as they come.
+//! - `terminate` the steps that offload and bridging share: the handshake, a backend, the relay.
+//! - [`offload()`], [`bridging()`] what the session with the backend is: none, or a verified one.
 
 mod bridging;
-mod client_handshake;
 mod offload;
 mod passthrough;
-mod road;
+mod terminate;
 
 pub use bridging::bridging;
 pub use offload::offload;
 pub use passthrough::passthrough;
-pub use road::Road;

@@ -1,12 +1,13 @@
 //! Offload: TLS ends here, the backend gets plaintext.
 
-use super::road::{Road, told_by_alert};
+use super::terminate::{BackendSide, terminate};
 use tokio::net::TcpStream;
-use weir_core::account::error::ConnError;
-use weir_core::account::outcome::{Finished, Side};
-use weir_core::account::record::Record;
-use weir_core::plan::ClientTls;
-use weir_core::relay::{Wire, relay};
+use weir_core::account::error::{ConnError, ConnectError};
+use weir_core::account::outcome::Finished;
+use weir_core::conn::{Asked, Conn};
+use weir_core::local::Local;
+use weir_core::plan::{ClientTls, Destination};
+use weir_pool::Backend;
 
 /// Finishes the handshake with the client, reaches a backend in the clear, and relays.
 ///
@@ -15,22 +16,32 @@ use weir_core::relay::{Wire, relay};
 ///
 /// # Cancel safety
 /// Dropping the future closes both sides.
-#[allow(clippy::manual_async_fn, reason = "an async fn keeps its arguments twice, and connections live long")]
-pub fn offload<'a>(
-    client: TcpStream,
-    ahead: Vec<u8>,
+pub async fn offload(
+    conn: &mut Conn,
+    destination: &Destination,
     tls: ClientTls,
-    mut road: Road<'a>,
-    record: &'a mut Record,
-) -> impl Future<Output = Result<Finished, ConnError>> {
-    async move {
-        // Boxed: an idle connection must not carry the size of a handshake.
-        let truncation = tls.truncation;
-        let mut client = Box::pin(road.secure_client(client, ahead, tls, record)).await?.stream;
-        let mut reached =
-            road.reach(&mut road.dialling(), client.tcp(), record, async |stream, _| Ok(stream)).await?;
-        let terms = road.terms(truncation.into());
-        let end = relay(&mut client, &mut reached.stream, Vec::new(), terms, &mut record.traffic).await;
-        end.map_err(|error| told_by_alert(error, Side::Client, &client))
+    local: &Local,
+) -> Result<Finished, ConnError> {
+    let truncation = tls.truncation.into();
+    terminate(conn, destination, (tls, truncation), Plain, local).await
+}
+
+/// The backend gets plaintext.
+struct Plain;
+
+impl BackendSide for Plain {
+    type Stream = TcpStream;
+
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        _: &Backend,
+        _: Asked<'_>,
+    ) -> Result<Self::Stream, ConnectError> {
+        Ok(stream)
+    }
+
+    fn explain(&self, error: ConnError, _: &mut Self::Stream) -> ConnError {
+        error
     }
 }

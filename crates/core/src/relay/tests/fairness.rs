@@ -212,8 +212,8 @@ fn spawn_bulk(tasks: &mut JoinSet<()>, rig: &Rc<Rig>, reads: &Rc<Reads>) {
     tasks.spawn_local(async move {
         let Sides { client: _client, front, back, backend: _backend } = sides().await;
         let side = |tcp| Endless { tcp, reads: Rc::clone(&reads) };
-        let (mut front, mut back, mut record) = (side(front), side(back), rig.record());
-        let end = relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut record.traffic).await;
+        let (mut front, mut back, mut traffic) = (side(front), side(back), rig.traffic());
+        let end = relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut traffic).await;
         unreachable!("{end:?} of an endless relay");
     });
 }

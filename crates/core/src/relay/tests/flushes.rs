@@ -21,8 +21,8 @@ async fn delivered(client: Script, backend: Script) -> Result<Finished, ConnErro
     let rig = Rig::new(0);
     let mut client = Scripted::<true>::new(client, 1).await;
     let mut backend = Scripted::<false>::new(backend, 2).await;
-    let mut record = rig.record();
-    let relaying = relay(&mut client, &mut backend, payload(3, 100), rig.terms(), &mut record.traffic);
+    let mut traffic = rig.traffic();
+    let relaying = relay(&mut client, &mut backend, payload(3, 100), rig.terms(), &mut traffic);
     let end = rig.beside_turns(relaying).await;
     assert_eq!((client.heard.len(), client.held.get()), (ANSWER, 0), "{end:?}");
     end

@@ -262,11 +262,11 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
     let mut client = Scripted::<C>::new(client, 1).await;
     let mut backend = Scripted::<B>::new(backend, 2).await;
     let ahead = payload(3, setting.ahead);
-    let mut record = rig.record();
+    let mut traffic = rig.traffic();
     let started = Instant::now();
     let end = {
         let held_back = [held_for_nothing(&client), held_for_nothing(&backend)];
-        let relaying = relay(&mut client, &mut backend, ahead.clone(), rig.terms(), &mut record.traffic);
+        let relaying = relay(&mut client, &mut backend, ahead.clone(), rig.terms(), &mut traffic);
         let watching = async {
             if let Some(ms) = setting.stop {
                 sleep(Duration::from_millis(ms)).await;

@@ -24,7 +24,7 @@ mod tls;
 use super::queue::unacknowledged;
 use super::*;
 use crate::account::outcome::{How, Side};
-use crate::account::record::Record;
+use crate::account::record::Traffic;
 use crate::memory::{Budget, Memory};
 use crate::socket::Options;
 use crate::stop::Switch;
@@ -81,8 +81,8 @@ impl Rig {
         Terms { rules: self.rules, options: &OPTIONS, memory: &self.memory, switch: &self.switch }
     }
 
-    fn record(&self) -> Record {
-        Record::open("passthrough", Arc::clone(&self.listener), None)
+    fn traffic(&self) -> Traffic {
+        Traffic::new(Arc::clone(&self.listener))
     }
 
     /// Runs `work` while turns are granted to bulk, as a worker does.
@@ -96,8 +96,8 @@ impl Rig {
 
     /// Relays until the end, then closes both sides as a mode does.
     async fn run<C: Wire, B: Wire>(&self, mut client: C, mut backend: B, ahead: &[u8]) -> Ended {
-        let mut record = self.record();
-        let relayed = relay(&mut client, &mut backend, ahead.to_vec(), self.terms(), &mut record.traffic);
+        let mut traffic = self.traffic();
+        let relayed = relay(&mut client, &mut backend, ahead.to_vec(), self.terms(), &mut traffic);
         let end = self.beside_turns(relayed).await;
         Ended { end, up: self.listener.up.get(), down: self.listener.down.get() }
     }

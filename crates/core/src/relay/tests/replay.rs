@@ -13,8 +13,8 @@ const HELLO: &[u8] = b"a hello";
 impl Rig {
     /// Relays a hello until its end, or until it is given back.
     async fn hello(&self, client: &mut TcpStream, mut backend: TcpStream, ahead: Ahead) -> Relayed {
-        let mut record = self.record();
-        self.beside_turns(relay_hello(client, &mut backend, ahead, self.terms(), &mut record.traffic)).await
+        let mut traffic = self.traffic();
+        self.beside_turns(relay_hello(client, &mut backend, ahead, self.terms(), &mut traffic)).await
     }
 }
 
@@ -391,9 +391,9 @@ async fn a_hello_is_kept_until_it_is_answered_and_no_longer() {
             }
             None => {}
         }
-        let mut record = rig.record();
+        let mut traffic = rig.traffic();
         let ahead = Ahead::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
-        let mut relay = Relay::new(&mut front, &mut back, ahead, rig.terms(), &mut record.traffic);
+        let mut relay = Relay::new(&mut front, &mut back, ahead, rig.terms(), &mut traffic);
         {
             let mut run = pin!(relay.run());
             let goes_on = poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await;

@@ -93,7 +93,7 @@ fn leave(cx: &mut Context<'_>, units: usize) {
     drop(restored);
 }
 
-/// Both roads of a flow: its pipe may be full when the reset comes.
+/// Both paths of a flow: its pipe may be full when the reset comes.
 #[tokio::test]
 async fn a_reset_in_bulk_comes_behind_the_bytes() {
     for pipes in [0, 1] {

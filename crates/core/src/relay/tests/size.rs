@@ -10,10 +10,10 @@ const CEILING: usize = 464;
 async fn a_relay_is_small() {
     let Sides { client: _client, mut front, mut back, backend: _backend } = sides().await;
     let rig = Rig::new(0);
-    let mut record = rig.record();
-    let size = size_of_val(&relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut record.traffic));
+    let mut traffic = rig.traffic();
+    let size = size_of_val(&relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut traffic));
     assert!(size <= CEILING, "{size} bytes of at most {CEILING}");
     let hello = Ahead::new(Vec::new(), HelloReplay::OnAnyEnd);
-    let size = size_of_val(&relay_hello(&mut front, &mut back, hello, rig.terms(), &mut record.traffic));
+    let size = size_of_val(&relay_hello(&mut front, &mut back, hello, rig.terms(), &mut traffic));
     assert!(size <= CEILING, "{size} bytes of at most {CEILING}");
 }

@@ -1,6 +1,6 @@
 //! The answer: each listener, the route that a client gets there and why not the others, the pool and its backends.
 //!
-//! Nothing is decided here: the hello is read, the route looked up and the backends picked by what the road calls.
+//! Nothing is decided here: the hello is read, the route looked up and the backends picked by what the data path calls.
 
 use super::asked::{self, Unreadable};
 use serde::Serialize;
@@ -80,7 +80,7 @@ pub(super) struct Lost {
     pub(super) why: Verdict,
 }
 
-/// Where the road ends before a backend is dialled.
+/// Where the data path ends before a backend is dialled.
 #[derive(Debug, Serialize)]
 pub(super) struct Refused {
     /// As its record would have it.
@@ -322,7 +322,7 @@ fn refused_by_profile(mode: &Mode, hello: Option<&Hello>) -> Option<Refused> {
 }
 
 fn refused(error: &ConnError, why: &str) -> Refused {
-    Refused { outcome: error.outcome().label(), why: why.to_owned() }
+    Refused { outcome: error.end().outcome.label(), why: why.to_owned() }
 }
 
 /// Where a client comes from of whom that was not said: in no network but the widest ones.

@@ -1,6 +1,6 @@
 //! What is asked about: a client's first bytes, as hex, in a file, or made from a name and protocols.
 //!
-//! A name becomes the hello that a client with this name would send, and every hello is read as the road reads it: there
+//! A name becomes the hello that a client with this name would send, and every hello is read as the data path reads it: there
 //! is one reader.
 
 use anyhow::{Context, Result, bail};
@@ -146,7 +146,7 @@ fn sized16(bytes: &[u8]) -> Result<Vec<u8>> {
 /// The hello that `bytes` begin with, as a listener reads it that takes handshakes of up to `ceiling` bytes.
 ///
 /// # Errors
-/// When they are none, with the place where the road would say so.
+/// When they are none, with the place where the data path would say so.
 pub(super) fn read(bytes: &[u8], ceiling: usize) -> Result<Box<Hello>, Unreadable> {
     match Assembler::new(ceiling).advance(bytes) {
         Progress::Hello(hello) => Ok(hello),

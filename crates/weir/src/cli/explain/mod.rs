@@ -1,7 +1,7 @@
 //! `weir explain`: where a client goes, and why there.
 //!
 //! - [`asked`] the client's first bytes.
-//! - [`mod@answer`] what becomes of them, by what the road calls.
+//! - [`mod@answer`] what becomes of them, by what the data path calls.
 //! - [`text`] the answer for people.
 
 mod answer;

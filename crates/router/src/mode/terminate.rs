@@ -1,0 +1,63 @@
+//! TLS ends here: the steps that offload and bridging share.
+
+use tokio::net::TcpStream;
+use weir_core::account::error::{ConnError, ConnectError};
+use weir_core::account::outcome::{Finished, Side};
+use weir_core::conn::{Asked, Conn};
+use weir_core::local::Local;
+use weir_core::plan::{ClientTls, Destination};
+use weir_core::relay::{OnTruncation, Tls, Wire, relay};
+use weir_pool::Backend;
+use weir_tls::Side as TlsSide;
+
+/// What the backend gets.
+pub(super) trait BackendSide {
+    /// What weir speaks to it.
+    type Stream: Wire;
+
+    /// Makes of the bare connection what the mode speaks.
+    async fn secure(
+        &self,
+        stream: TcpStream,
+        backend: &Backend,
+        asked: Asked<'_>,
+    ) -> Result<Self::Stream, ConnectError>;
+
+    /// Says more of an early end, by what the backend's side knows of it.
+    fn explain(&self, error: ConnError, stream: &mut Self::Stream) -> ConnError;
+}
+
+/// Finishes the handshake with the client, reaches a backend, and relays.
+///
+/// # Errors
+/// Every end that is not clean.
+///
+/// # Cancel safety
+/// Dropping the future closes both sides.
+pub(super) async fn terminate<B: BackendSide>(
+    conn: &mut Conn,
+    destination: &Destination,
+    (tls, truncation): (ClientTls, OnTruncation),
+    side: B,
+    local: &Local,
+) -> Result<Finished, ConnError> {
+    // Boxed: an idle connection must not carry the size of a handshake.
+    Box::pin(conn.handshake(tls, &destination.settings, local)).await?;
+    let mut reached = conn
+        .reach(destination, local, async |stream, backend, asked| side.secure(stream, backend, asked).await)
+        .await?;
+    let (client, terms, traffic) = conn.to_relay_tls(destination, local, truncation);
+    let end = relay(client, &mut reached.stream, Vec::new(), terms, traffic).await;
+    end.map_err(|error| {
+        let error = side.explain(error, &mut reached.stream);
+        told_by_alert(error, Side::Client, conn.client_tls())
+    })
+}
+
+/// Turns `error` into [`ConnError::Alerted`] if `side` ended its TLS session with a fatal alert.
+pub(super) fn told_by_alert<S: TlsSide>(error: ConnError, side: Side, tls: &Tls<S>) -> ConnError {
+    match (error, tls.0.alert_received()) {
+        (ConnError::Broken(whose, _), Some(alert)) if whose == side => ConnError::Alerted(side, alert),
+        (error, _) => error,
+    }
+}
