@@ -1,4 +1,8 @@
 //! What a flow has read and could not write yet.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
+)]
 
 use weir_tls::Entry;
 
@@ -24,12 +28,13 @@ impl Kept {
 
     /// What has still to go.
     pub(crate) fn left(&self) -> &[u8] {
-        self.bytes.get(self.at..).unwrap_or_default()
+        &self.bytes[self.at..]
     }
 
     /// `n` bytes more have gone.
     pub(crate) fn gone(&mut self, n: usize) {
         self.at += n;
+        debug_assert!(self.at <= self.bytes.len(), "more has gone than was kept");
     }
 
     /// All of it, and how much has gone.

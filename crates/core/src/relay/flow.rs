@@ -1,4 +1,8 @@
 //! One direction of a relay: read, write, keep what does not fit, finish.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
+)]
 
 use super::fault::Fault;
 use super::rules::OnTruncation;
@@ -23,6 +27,18 @@ enum Stage {
     /// Its source has ended; the destination is still to be told so.
     Finishing(Finish),
     Done,
+}
+
+impl Stage {
+    /// Whether a direction may go from here to `next`.
+    fn may_become(self, next: Self) -> bool {
+        match (self, next) {
+            (Self::Open, Self::Failed(_) | Self::Broken | Self::Finishing(_)) => true,
+            (Self::Failed(_) | Self::Broken, Self::Over) => true,
+            (Self::Finishing(_), Self::Done) => true,
+            _ => self == next,
+        }
+    }
 }
 
 /// A flow that moves less than this each time it is polled needs no turn: it costs others no more than a request does.
@@ -100,6 +116,29 @@ impl Flow {
         self.kept.take().map_or_else(Default::default, |kept| kept.whole())
     }
 
+    fn go_to(&mut self, next: Stage) {
+        debug_assert!(self.stage.may_become(next), "{:?} does not become {next:?}", self.stage);
+        self.stage = next;
+    }
+
+    /// What is true of a direction between two polls.
+    fn check(&self) {
+        let nothing_left = !self.has_left() && !self.bulk.is_filled();
+        debug_assert!(
+            self.stage != Stage::Done || nothing_left,
+            "told of the end before the bytes: {self:?}"
+        );
+        debug_assert!(
+            !self.excused || self.stage == Stage::Done,
+            "excused from an end that is to come: {self:?}"
+        );
+        debug_assert!(
+            !self.holds_end || self.fresh || self.kept.is_none(),
+            "holds back without need: {self:?}"
+        );
+        debug_assert!(!self.bulk.is_filled() || !self.has_left(), "bytes in a pipe and beside it: {self:?}");
+    }
+
     /// Whether this direction is the last one, as the other one stands now.
     pub(super) fn beside(&mut self, other: &Self) {
         self.last = other.is_done();
@@ -152,7 +191,7 @@ impl Flow {
     pub(super) fn finish(&mut self) {
         self.last = false; // It is waited for.
         if self.stage == Stage::Open {
-            self.stage = Stage::Finishing(Finish::Clean);
+            self.go_to(Stage::Finishing(Finish::Clean));
         }
     }
 
@@ -160,8 +199,8 @@ impl Flow {
     pub(super) fn source_broke(&mut self) {
         self.last = false; // It is waited for.
         match self.stage {
-            Stage::Open => self.stage = Stage::Broken,
-            Stage::Failed(_) => self.stage = Stage::Over,
+            Stage::Open => self.go_to(Stage::Broken),
+            Stage::Failed(_) => self.go_to(Stage::Over),
             _ => {}
         }
     }
@@ -171,7 +210,8 @@ impl Flow {
     pub(super) fn excuse(&mut self) -> bool {
         let excused = self.has_only_its_end_left();
         if excused {
-            (self.stage, self.excused) = (Stage::Done, true);
+            self.go_to(Stage::Done);
+            self.excused = true;
         }
         excused
     }
@@ -203,6 +243,7 @@ impl Flow {
         if (1..=MESSAGE).contains(&moved) && !self.bulk.is_on() {
             memory.turns.saw_light_flow();
         }
+        self.check();
         polled
     }
 
@@ -229,7 +270,8 @@ impl Flow {
                 Stage::Finishing(finish) => {
                     ready!(to.poll_finish(cx, finish, self.last))
                         .map_err(|e| Fault::Destination(e.kind()))?;
-                    (self.stage, self.unflushed) = (Stage::Done, false);
+                    self.go_to(Stage::Done);
+                    self.unflushed = false;
                     continue;
                 }
             }
@@ -275,8 +317,8 @@ impl Flow {
     ) -> Poll<Result<(), Fault>> {
         let mut scratch = memory.scratch();
         let room = memory.at_once().min(memory.turns.step()).min(scratch.len());
-        let (n, next) = read_on(cx, from, scratch.get_mut(..room).unwrap_or_default(), memory);
-        let read = scratch.get(..n).unwrap_or_default();
+        let (n, next) = read_on(cx, from, &mut scratch[..room], memory);
+        let read = &scratch[..n]; // No source gives more than there was room for.
         let waits = next.is_pending();
         let then = match next {
             Poll::Pending if n > 0 || self.stage != Stage::Broken => self.stage,
@@ -298,7 +340,8 @@ impl Flow {
             self.unflushed = W::BUFFERS;
             let end = if let Stage::Finishing(finish) = then { Some(finish) } else { None };
             let mut at = 0;
-            while let Some(rest) = read.get(at..).filter(|r| !r.is_empty()) {
+            while at < read.len() {
+                let rest = &read[at..];
                 let unwritten = match to.poll_write(cx, rest, end, memory) {
                     Poll::Ready(Ok(n @ 1..)) => {
                         at += n;
@@ -311,11 +354,11 @@ impl Flow {
                 };
                 // Also where the write failed: an end that came with these bytes has been read, and they have not gone.
                 self.kept = Some(memory.keep(rest));
-                self.stage = then;
+                self.go_to(then);
                 return unwritten;
             }
         }
-        self.stage = then;
+        self.go_to(then);
         if waits && self.stage == Stage::Open {
             ready!(self.poll_flush(cx, to))?;
             return Poll::Pending; // And not asked again: the source has said so.
@@ -404,7 +447,7 @@ fn read_on<R: Wire>(
 ) -> (usize, Poll<io::Result<usize>>) {
     let mut n = 0;
     loop {
-        let read = from.poll_read(cx, buf.get_mut(n..).unwrap_or_default(), memory);
+        let read = from.poll_read(cx, &mut buf[n..], memory);
         if let Poll::Ready(Ok(more @ 1..)) = read {
             n += more;
             if buf.len() - n >= LEAST_ROOM {

@@ -1,4 +1,8 @@
 //! The handshake of a [`TlsStream`].
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
+)]
 
 use super::{ONE_RECORD, Reading, Scratch, Side, TlsStream, Transport, broken};
 use rustls::ProtocolVersion;
@@ -54,7 +58,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             let _sent: Poll<()> = self.poll_flush(cx)?;
             let mut room = scratch.borrow();
             // No more than this: what comes behind the handshake is kept until there is a backend to take it.
-            let mut buf = ReadBuf::new(room.get_mut(..ONE_RECORD).unwrap_or_default());
+            let mut buf = ReadBuf::new(&mut room[..ONE_RECORD]);
             let read = Pin::new(&mut self.io).poll_read(cx, &mut buf)?;
             if read.is_pending() {
                 let kept = self.partial.len() + self.early.len() + self.unsent.len();
@@ -74,10 +78,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         let (mut input, mut early) = (std::mem::take(&mut self.partial), Vec::new());
         let (left, failed) = self.take(&mut input, &mut |bytes| early.extend_from_slice(bytes));
         self.early.append(&mut early);
-        self.partial = match input.get(left..) {
-            Some(rest) if !rest.is_empty() => rest.to_vec(),
-            _ => Vec::new(),
-        };
+        self.partial = input[left..].to_vec();
         match failed {
             None => Ok(()),
             Some(error) => {

@@ -6,6 +6,10 @@
 //!
 //! Its ends are those of RFC 8446 §6.1: close_notify reads as an end, an end without it as
 //! [`io::ErrorKind::UnexpectedEof`], and each direction ends by itself.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
+)]
 
 mod buffered;
 mod handshake;
@@ -245,8 +249,8 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         if !self.early.is_empty() {
             let early = std::mem::take(&mut self.early);
             let n = early.len().min(plain.len());
-            plain.iter_mut().zip(&early).for_each(|(to, from)| *to = *from);
-            self.early.extend_from_slice(early.get(n..).unwrap_or_default());
+            plain[..n].copy_from_slice(&early[..n]);
+            self.early.extend_from_slice(&early[n..]);
             return Poll::Ready(Ok(n));
         }
         loop {
@@ -266,12 +270,12 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             // a message of several records (a long ticket), of which rustls bounds the length.
             let plain_of_new = plain.len().saturating_sub(before.min(LONGEST_RECORD));
             let most = (before + self.reads.bytes().min(plain_of_new)).min(AT_ONCE);
-            let room = input.get_mut(before..most).unwrap_or_default();
-            if room.is_empty() {
+            if most <= before {
+                // A message that the peer spreads over more than a whole buffer.
                 self.reading = Reading::Failed;
                 continue;
             }
-            let mut buf = ReadBuf::new(room);
+            let mut buf = ReadBuf::new(&mut input[before..most]);
             let polled = Pin::new(&mut self.io).poll_read(cx, &mut buf);
             if polled.is_pending() && std::mem::take(&mut self.unacknowledged) {
                 // Only now: most clients' first bytes are there already, and are acknowledged with the answer.
@@ -287,22 +291,14 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
                 self.reading = Reading::Truncated;
                 continue;
             }
-            if let Some(front) = input.get_mut(..before) {
-                front.copy_from_slice(&self.partial);
-            }
+            input[..before].copy_from_slice(&self.partial);
             let mut filled = 0;
-            let (left, failed) =
-                self.take(input.get_mut(..before + read).unwrap_or_default(), &mut |bytes| {
-                    // There is room: plaintext is shorter than its records.
-                    if let Some(room) = plain.get_mut(filled..filled + bytes.len()) {
-                        room.copy_from_slice(bytes);
-                        filled += bytes.len();
-                    }
-                });
-            self.partial = match input.get(left..before + read) {
-                Some(rest) if !rest.is_empty() => rest.to_vec(),
-                _ => Vec::new(),
-            };
+            let (left, failed) = self.take(&mut input[..before + read], &mut |bytes| {
+                // There is room: plaintext is shorter than its records, and `most` leaves room for what has begun.
+                plain[filled..filled + bytes.len()].copy_from_slice(bytes);
+                filled += bytes.len();
+            });
+            self.partial = input[left..before + read].to_vec();
             self.heard |= filled > 0 || (failed.is_none() && left > 0);
             if let Some(error) = failed {
                 self.reading = Reading::Failed;
@@ -323,8 +319,8 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
     fn take(&mut self, input: &mut [u8], see: &mut dyn FnMut(&[u8])) -> (usize, Option<rustls::Error>) {
         let mut at = 0;
         loop {
-            let (discard, step) = self.step(input.get_mut(at..).unwrap_or_default(), see);
-            at += discard;
+            let (discard, step) = self.step(&mut input[at..], see);
+            at += discard; // rustls discards no more than it was given.
             match step {
                 Step::More => {}
                 Step::Done => return (at, None),
@@ -332,7 +328,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
                     self.may_wait = false;
                     // Only as long as something is to be sent: asked further, it would fail on the same bytes again.
                     while self.side.common().wants_write() {
-                        let (discard, _alert) = self.step(input.get_mut(at..).unwrap_or_default(), see);
+                        let (discard, _alert) = self.step(&mut input[at..], see);
                         at += discard;
                     }
                     return (at, Some(error));
@@ -395,7 +391,7 @@ fn encode<D>(mut data: EncodeTlsData<'_, D>, to: &mut Vec<u8>) -> Result<(), rus
         _ => return Ok(()), // It is empty.
     };
     to.resize(at + needed, 0);
-    match data.encode(to.get_mut(at..).unwrap_or_default()) {
+    match data.encode(&mut to[at..]) {
         Ok(_) => Ok(()),
         Err(error) => Err(rustls::Error::General(error.to_string())),
     }

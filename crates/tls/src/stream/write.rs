@@ -1,4 +1,8 @@
 //! The sending half of a [`TlsStream`]: what is written, what is held back, and the end of both.
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
+)]
 
 use super::{ONE_RECORD, Reading, Scratch, Side, TlsStream, Transport, broken, encode};
 use rustls::unbuffered::{ConnectionState, EncryptError};
@@ -41,10 +45,8 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         let plain = plain.get(..most).unwrap_or(plain);
         let mut output = scratch.borrow();
         let ticket = self.unsent.len();
-        if let Some(front) = output.get_mut(..ticket) {
-            front.copy_from_slice(&self.unsent);
-        }
-        let encrypted = self.encrypt(plain, output.get_mut(ticket..).unwrap_or_default());
+        output[..ticket].copy_from_slice(&self.unsent); // At most LONG_TICKET; anything longer has been flushed.
+        let encrypted = self.encrypt(plain, &mut output[ticket..]);
         if encrypted.as_ref().is_err_and(|error| error.kind() == KEYS_USED_UP) {
             // rustls has used the last record that these keys may protect for close_notify.
             self.said_goodbye = true;
@@ -61,9 +63,10 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
             room.copy_from_slice(&goodbye);
             end += goodbye.len();
         }
-        let output = output.get(..end).unwrap_or_default();
+        let output = &output[..end];
         let mut at = 0;
-        while let Some(rest) = output.get(at..).filter(|rest| !rest.is_empty()) {
+        while at < output.len() {
+            let rest = &output[at..];
             match send(&mut self.io, cx, rest, last) {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Poll::Ready(Ok(n)) => at += n,
@@ -85,7 +88,7 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
         loop {
             // A beginning of a record is nothing that a step can be done with, so nothing is discarded.
             let state = self.side.process(&mut self.partial).state;
-            let room = output.get_mut(at..).unwrap_or_default();
+            let room = &mut output[at..];
             match state.map_err(broken)? {
                 ConnectionState::WriteTraffic(mut traffic) => {
                     return Ok(at + traffic.encrypt(plain, room).map_err(exhausted)?);
@@ -110,11 +113,12 @@ impl<S: Side, IO: Transport> TlsStream<S, IO> {
     fn poll_unsent(&mut self, cx: &mut Context<'_>, last: bool) -> Poll<io::Result<()>> {
         self.may_wait = false;
         while self.sent < self.unsent.len() {
-            let unsent = self.unsent.get(self.sent..).unwrap_or_default();
+            let unsent = &self.unsent[self.sent..];
             match ready!(send(&mut self.io, cx, unsent, last)) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(n) => {
                     self.sent += n;
+                    debug_assert!(self.sent <= self.unsent.len(), "more was sent than encrypted");
                     self.unacknowledged = false;
                 }
                 Err(error) => {
