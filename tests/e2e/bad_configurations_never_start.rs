@@ -195,8 +195,8 @@ async fn certificates_and_keys_are_loaded_and_matched() {
     let fine = with_certificate(|_| ()).await;
     assert_eq!(fine.code, Some(0), "{}", fine.both());
     let other = Identities::default().weir;
-    type Fault = Box<dyn FnOnce(&Path)>;
-    let faults: [(&str, Fault); 5] = [
+    type HelloError = Box<dyn FnOnce(&Path)>;
+    let faults: [(&str, HelloError); 5] = [
         ("weir.key", Box::new(|at: &Path| std::fs::remove_file(at.join("weir.key")).unwrap())),
         ("weir.pem", Box::new(|at: &Path| std::fs::remove_file(at.join("weir.pem")).unwrap())),
         ("weir.pem", Box::new(|at: &Path| std::fs::write(at.join("weir.pem"), "nothing here").unwrap())),

@@ -19,9 +19,9 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use weir_core::plan::Plan;
 use weir_pool::source::Target;
 use weir_pool::{Live, Reason};
-use weir_router::data_plane::Orders;
+use weir_router::data_plane::WorkerCommands;
 use weir_router::node::Node;
-use weir_router::worker::Whose;
+use weir_router::worker::CloseScope;
 
 /// The control plane.
 pub struct Control {
@@ -30,7 +30,7 @@ pub struct Control {
     pub(crate) path: PathBuf,
     pub(crate) workshop: Workshop,
     pub(crate) names: Arc<Names>,
-    pub(crate) orders: Orders,
+    pub(crate) orders: WorkerCommands,
     /// As JSON text, which is a tenth of the memory that its values take: of 10,000 routes, a megabyte.
     pub(crate) config: ArcSwap<String>,
     /// What the last load read, whether or not that gave a plan.
@@ -59,7 +59,7 @@ pub struct Parts {
     /// What DNS has answered.
     pub names: Arc<Names>,
     /// How workers are told.
-    pub orders: Orders,
+    pub orders: WorkerCommands,
     /// The configuration in force, with its defaults, without secrets.
     pub config: serde_json::Value,
     /// What was read for it.
@@ -106,7 +106,7 @@ impl Control {
     /// No new connections; those that there are go on until `timeout`.
     pub(crate) async fn drain(&self, live: &Arc<Live>, reason: Reason, timeout: Duration) {
         if live.out(reason) {
-            let whose = Whose::Backend { live: Arc::clone(live), drain: Some(live.drain_number()) };
+            let whose = CloseScope::Backend { live: Arc::clone(live), drain: Some(live.drain_number()) };
             self.orders.close(&whose, timeout).await;
         }
     }

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use weir_pool::{Backend, CheckKind, HealthCheck, OnUnhealthy, Pool, Reason};
-use weir_router::data_plane::Orders;
-use weir_router::worker::Whose;
+use weir_router::data_plane::WorkerCommands;
+use weir_router::worker::CloseScope;
 
 /// The checks of all backends of the plan in force.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub struct Checks {
 /// What all tasks have in common.
 #[derive(Clone, Debug)]
 struct Shared {
-    orders: Orders,
+    orders: WorkerCommands,
     not_made: Arc<NotMade>,
     tracker: TaskTracker,
 }
@@ -47,7 +47,7 @@ struct Watched {
 
 impl Checks {
     /// None yet. Tasks run among `tracker`'s, until `stop` is cancelled.
-    pub fn new(orders: Orders, tracker: &TaskTracker, stop: &CancellationToken) -> Self {
+    pub fn new(orders: WorkerCommands, tracker: &TaskTracker, stop: &CancellationToken) -> Self {
         let shared = Shared { orders, not_made: Arc::default(), tracker: tracker.clone() };
         Self { tasks: HashMap::new(), shared, stop: stop.clone() }
     }
@@ -127,7 +127,7 @@ async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
                 tell_news(&mut log, &pool, &backend);
                 // Once: what begins later, in a panic, begins with a backend that is known to be ill.
                 if !decided && pool.settings.on_unhealthy == OnUnhealthy::Close {
-                    let whose = Whose::Backend { live: Arc::clone(&backend.live), drain: None };
+                    let whose = CloseScope::Backend { live: Arc::clone(&backend.live), drain: None };
                     shared.orders.close(&whose, CLOSED_WITHIN).await;
                 }
             }

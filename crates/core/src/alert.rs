@@ -2,7 +2,7 @@
 //! that does not destroy it on the way.
 
 use crate::memory::Memory;
-use crate::stop::Switch;
+use crate::stop::ConnHandle;
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
@@ -37,29 +37,31 @@ impl Alert {
     }
 }
 
-/// Sends the alert and closes. What the client still sends is discarded for at most a second, or until the switch is
-/// thrown: closing with unread input would send a reset, and a reset can overtake the alert (RFC 2525 §2.17).
+/// Sends the alert and closes. What the client still sends is discarded for at most a second, or until the handle is
+/// cancelled: closing with unread input would send a reset, and a reset can overtake the alert (RFC 2525 §2.17).
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection at once.
-pub async fn refuse(mut client: TcpStream, alert: Alert, memory: &Memory, switch: &Switch) {
+pub async fn refuse(mut client: TcpStream, alert: Alert, memory: &Memory, handle: &ConnHandle) {
     let record = [21, 3, 3, 0, 2, 2, alert.code()];
     let farewell = async {
         client.write_all(&record).await?;
         linger(&mut client, memory).await
     };
     // Whatever goes wrong now is the client's loss alone; the outcome is settled already.
-    if let Ok(Ok(Err(error))) = switch.race(pin!(timeout(FAREWELL, farewell))).await {
+    if let Ok(Ok(Err(error))) = handle.run_until_cancelled(pin!(timeout(FAREWELL, farewell))).await {
         tracing::debug!(%error, "a refused client went away");
     }
 }
 
-/// Half-closes and discards what still comes, up to a second or [`DISCARD_MAX`] bytes, or until the switch is thrown.
+/// Half-closes and discards what still comes, up to a second or [`DISCARD_MAX`] bytes, or until the handle is cancelled.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection at once.
-pub async fn close_gently(mut client: TcpStream, memory: &Memory, switch: &Switch) {
-    if let Ok(Ok(Err(error))) = switch.race(pin!(timeout(FAREWELL, linger(&mut client, memory)))).await {
+pub async fn close_gently(mut client: TcpStream, memory: &Memory, handle: &ConnHandle) {
+    if let Ok(Ok(Err(error))) =
+        handle.run_until_cancelled(pin!(timeout(FAREWELL, linger(&mut client, memory)))).await
+    {
         tracing::debug!(%error, "a refused client went away");
     }
 }
@@ -98,7 +100,7 @@ mod tests {
         let (front, _) = listener.accept().await.unwrap();
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let memory = Memory::new(Budget { pipes: 0 }, metrics.worker(0));
-        let switch = Switch::default();
+        let handle = ConnHandle::default();
         let begun = Instant::now();
         let talk = async {
             let mut alert = [0; 7];
@@ -106,9 +108,9 @@ mod tests {
             assert_eq!(alert, [21, 3, 3, 0, 2, 2, 112]);
             // It keeps its side open: it would be waited for.
             sleep(Duration::from_millis(50)).await;
-            switch.throw(Stop::Drained);
+            handle.cancel(Stop::Drained);
         };
-        tokio::join!(refuse(front, Alert::UnrecognizedName, &memory, &switch), talk);
+        tokio::join!(refuse(front, Alert::UnrecognizedName, &memory, &handle), talk);
         assert!(begun.elapsed() < FAREWELL / 2, "{:?}", begun.elapsed());
     }
 }

@@ -1,6 +1,6 @@
 //! Permits for connections, and the bound on connections without a complete hello or handshake.
 
-use crate::stop::{Stop, Switch};
+use crate::stop::{ConnHandle, Stop};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -54,8 +54,8 @@ impl Permits {
         self.0.limit.load(Ordering::Relaxed)
     }
 
-    /// Changes the limit. Where more are in use than that, none is to be had until enough have come back. Called by
-    /// one thread at a time.
+    /// Changes the limit. If more permits are in use than that, none is issued until enough are returned. Called by one
+    /// thread at a time.
     pub fn set_limit(&self, limit: usize) {
         let limit = limit.min(Semaphore::MAX_PERMITS);
         let before = self.0.limit.swap(limit, Ordering::Relaxed);
@@ -124,7 +124,7 @@ impl PendingTotal {
 /// not lock the others out.
 #[derive(Debug)]
 pub struct Pending {
-    waiting: RefCell<BTreeMap<u64, Rc<Switch>>>,
+    waiting: RefCell<BTreeMap<u64, Rc<ConnHandle>>>,
     total: PendingTotal,
 }
 
@@ -135,16 +135,16 @@ impl Pending {
     }
 
     /// Notes a connection. `age` grows from connection to connection. At the limit the oldest is told to end.
-    pub fn enter(self: &Rc<Self>, age: u64, switch: &Rc<Switch>) -> Unfinished {
+    pub fn enter(self: &Rc<Self>, age: u64, handle: &Rc<ConnHandle>) -> Unfinished {
         let mut waiting = self.waiting.borrow_mut();
-        waiting.insert(age, Rc::clone(switch));
+        waiting.insert(age, Rc::clone(handle));
         // Never the newcomer itself: the silent ones may all be another worker's, which closes them at its next one.
         if self.total.now.fetch_add(1, Ordering::Relaxed) >= self.total.limit.load(Ordering::Relaxed)
             && waiting.len() > 1
             && let Some((_, oldest)) = waiting.pop_first()
         {
             self.total.now.fetch_sub(1, Ordering::Relaxed);
-            oldest.throw(Stop::Pending);
+            oldest.cancel(Stop::Pending);
         }
         Unfinished { pending: Rc::clone(self), age }
     }
@@ -174,11 +174,11 @@ mod tests {
     async fn the_oldest_pending_one_goes() {
         let total = PendingTotal::new(2);
         let pending = Rc::new(Pending::new(total.clone()));
-        let switches: Vec<Rc<Switch>> = (0..3).map(|_| Rc::default()).collect();
+        let switches: Vec<Rc<ConnHandle>> = (0..3).map(|_| Rc::default()).collect();
         let guards: Vec<_> = (0u64..).zip(&switches).map(|(age, s)| pending.enter(age, s)).collect();
         assert_eq!(total.now(), 2);
-        assert_eq!(switches[0].race(std::future::pending::<()>()).await, Err(Stop::Pending));
-        assert_eq!(switches[1].race(std::pin::pin!(async { 1 })).await, Ok(1));
+        assert_eq!(switches[0].run_until_cancelled(std::future::pending::<()>()).await, Err(Stop::Pending));
+        assert_eq!(switches[1].run_until_cancelled(std::pin::pin!(async { 1 })).await, Ok(1));
         drop(guards);
         assert_eq!(total.now(), 0);
     }

@@ -4,7 +4,7 @@
 
 use crate::account::error::ConnError;
 use crate::account::outcome::How;
-use crate::hello::{Assembler, Fault, Hello, Progress};
+use crate::hello::{Assembler, Hello, HelloError, Progress};
 use crate::memory::Memory;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
@@ -90,10 +90,10 @@ fn outcome(end: &Result<Box<Hello>, ConnError>) -> &'static str {
     match end {
         Ok(hello) if hello.sni.is_some() => "complete",
         Ok(_) => "no_sni",
-        Err(ConnError::Hello(Fault::NotTls)) => "not_tls",
-        Err(ConnError::Hello(Fault::BadSni)) => "bad_sni",
-        Err(ConnError::Hello(Fault::Malformed)) => "malformed",
-        Err(ConnError::Hello(Fault::TooLarge)) => "too_large",
+        Err(ConnError::Hello(HelloError::NotTls)) => "not_tls",
+        Err(ConnError::Hello(HelloError::BadSni)) => "bad_sni",
+        Err(ConnError::Hello(HelloError::Malformed)) => "malformed",
+        Err(ConnError::Hello(HelloError::TooLarge)) => "too_large",
         Err(ConnError::HelloTimeout) => "timeout",
         Err(_) => "eof",
     }

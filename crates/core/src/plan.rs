@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use weir_metrics::ListenerMetrics;
 use weir_pool::Pool;
-use weir_tls::{Reason, ServerProfile};
+use weir_tls::{HandshakeFailure, ServerProfile};
 
 /// A compiled configuration.
 #[derive(Debug)]
@@ -239,11 +239,11 @@ pub struct ClientTls {
 impl ClientTls {
     /// Why no handshake is even begun with a client; decided here, because rustls would first complain of something
     /// else: of the signature schemes that an old hello lacks, or by `access_denied`.
-    pub fn refuses(&self, hello: &Hello) -> Option<Reason> {
+    pub fn refuses(&self, hello: &Hello) -> Option<HandshakeFailure> {
         if hello.version < TLS12 {
-            return Some(Reason::NoSharedVersion);
+            return Some(HandshakeFailure::NoSharedVersion);
         }
-        (!self.profile.answers(hello.sni.as_deref())).then_some(Reason::NoCertificate)
+        (!self.profile.answers(hello.sni.as_deref())).then_some(HandshakeFailure::NoCertificate)
     }
 }
 

@@ -1,6 +1,6 @@
-//! How a connection is told to end: a switch that its worker can throw, and that every wait of it watches.
+//! How a connection is told to end: a handle that its worker can cancel, and that its waits watch.
 //!
-//! One task waits for it, on the worker's own thread: no lock, no allocation beyond the switch.
+//! One task waits for it, on the worker's own thread: no lock, no allocation beyond the handle.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -21,14 +21,14 @@ pub enum Stop {
 
 /// Thrown once; the connection sees it at its next wait.
 #[derive(Debug, Default)]
-pub struct Switch {
-    thrown: Cell<Option<Stop>>,
+pub struct ConnHandle {
+    cancelled: Cell<Option<Stop>>,
     waiting: RefCell<Option<Waker>>,
     serves: RefCell<Option<Arc<Live>>>,
     moved: Cell<Option<Instant>>,
 }
 
-impl Switch {
+impl ConnHandle {
     /// Notes the backend whose end would be the connection's end.
     pub fn served_by(&self, backend: &Arc<Live>) {
         *self.serves.borrow_mut() = Some(Arc::clone(backend));
@@ -50,18 +50,18 @@ impl Switch {
     }
 
     /// Tells the connection to end. The first reason stays.
-    pub fn throw(&self, why: Stop) {
-        if self.thrown.get().is_none() {
-            self.thrown.set(Some(why));
+    pub fn cancel(&self, why: Stop) {
+        if self.cancelled.get().is_none() {
+            self.cancelled.set(Some(why));
             if let Some(waker) = self.waiting.take() {
                 waker.wake();
             }
         }
     }
 
-    /// Ready once thrown. Keeps one waker, that of the last caller.
-    pub fn poll_thrown(&self, cx: &Context<'_>) -> Poll<Stop> {
-        if let Some(why) = self.thrown.get() {
+    /// Ready once cancelled. Keeps one waker, that of the last caller.
+    pub fn poll_cancelled(&self, cx: &Context<'_>) -> Poll<Stop> {
+        if let Some(why) = self.cancelled.get() {
             return Poll::Ready(why);
         }
         let mut waiting = self.waiting.borrow_mut();
@@ -71,16 +71,16 @@ impl Switch {
         Poll::Pending
     }
 
-    /// Runs `work` until it is done or the switch is thrown. Pinned by the caller, who would otherwise carry it twice.
+    /// Runs `work` until it is done or the handle is cancelled. The caller pins it; passed by value it would be stored twice.
     ///
     /// # Errors
-    /// The reason, when the switch was thrown first.
+    /// The reason, when the handle was cancelled first.
     ///
     /// # Cancel safety
-    /// As cancel safe as `work`, which is dropped where the switch comes first.
-    pub async fn race<F: Future + Unpin>(&self, mut work: F) -> Result<F::Output, Stop> {
+    /// As cancel safe as `work`, which is dropped where the handle comes first.
+    pub async fn run_until_cancelled<F: Future + Unpin>(&self, mut work: F) -> Result<F::Output, Stop> {
         poll_fn(|cx| {
-            if let Poll::Ready(why) = self.poll_thrown(cx) {
+            if let Poll::Ready(why) = self.poll_cancelled(cx) {
                 return Poll::Ready(Err(why));
             }
             Pin::new(&mut work).poll(cx).map(Ok)
@@ -97,15 +97,15 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn ends_a_wait_and_keeps_the_first_reason() {
-        let switch = Rc::new(Switch::default());
+        let handle = Rc::new(ConnHandle::default());
         let local = tokio::task::LocalSet::new();
-        let thrower = Rc::clone(&switch);
+        let thrower = Rc::clone(&handle);
         local.spawn_local(async move {
-            thrower.throw(Stop::Pending);
-            thrower.throw(Stop::Drained);
+            thrower.cancel(Stop::Pending);
+            thrower.cancel(Stop::Drained);
         });
-        let waited = local.run_until(switch.race(std::future::pending::<()>())).await;
+        let waited = local.run_until(handle.run_until_cancelled(std::future::pending::<()>())).await;
         assert_eq!(waited, Err(Stop::Pending));
-        assert_eq!(switch.race(pin!(async { 1 })).await, Err(Stop::Pending));
+        assert_eq!(handle.run_until_cancelled(pin!(async { 1 })).await, Err(Stop::Pending));
     }
 }

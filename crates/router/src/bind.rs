@@ -1,6 +1,6 @@
 //! Binds and listens: one socket per address and worker.
 
-use crate::crew::Table;
+use crate::handoff::HandOffQueues;
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ pub struct Socket {
     /// Its address in the plan.
     pub address: Address,
     /// How connections go to the other workers' sockets of the address, and come from them.
-    pub(crate) table: Table,
+    pub(crate) table: HandOffQueues,
 }
 
 /// A listening address that cannot be had.
@@ -73,7 +73,7 @@ fn open(
         at = probed;
         drop(socket);
     }
-    let tables = Table::all(lanes.len());
+    let tables = HandOffQueues::all(lanes.len());
     for (lane, table) in lanes.iter_mut().zip(tables) {
         let (bound, socket) = bind(at, true, listener)?;
         at = bound;

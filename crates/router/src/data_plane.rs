@@ -1,11 +1,11 @@
 //! All workers: a thread and a runtime each, and how they end.
 
+use crate::accept;
 use crate::bind::Socket;
-use crate::listener;
 use crate::node::{Node, Phase};
 use crate::pin::Pins;
 pub use crate::worker::closing_after;
-use crate::worker::{Whose, Worker};
+use crate::worker::{CloseScope, Worker};
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -30,7 +30,7 @@ use weir_core::plan::Address;
 pub struct DataPlane {
     node: Arc<Node>,
     threads: Vec<JoinHandle<()>>,
-    orders: Orders,
+    orders: WorkerCommands,
     /// Cancelled by the first worker that ends.
     lost: CancellationToken,
     /// Each worker has a sender; nothing is ever sent.
@@ -39,27 +39,27 @@ pub struct DataPlane {
 
 /// What the control plane tells all workers to do.
 #[derive(Clone, Debug)]
-pub struct Orders(Vec<Sender<Order>>);
+pub struct WorkerCommands(Vec<Sender<WorkerCommand>>);
 
 /// What a worker is told to do.
 #[derive(Debug)]
-enum Order {
+enum WorkerCommand {
     /// Accept on these too.
     Listen(Vec<Socket>),
     /// Accept on these addresses no more. The sender goes when their sockets are closed.
     Leave { addresses: Vec<Address>, closed: Sender<Infallible> },
     /// Close the connections of something that is gone, at the end of this time.
-    Close { whose: Whose, since: Instant, over: Instant },
+    Close { whose: CloseScope, since: Instant, over: Instant },
 }
 
-impl Orders {
+impl WorkerCommands {
     /// Accepts on further sockets: a list for each worker.
     ///
     /// # Cancel safety
     /// Not cancel safe: some workers may have theirs, others not.
     pub async fn listen(&self, lanes: Vec<Vec<Socket>>) {
         for (worker, sockets) in self.0.iter().zip(lanes) {
-            tell(worker, Order::Listen(sockets)).await;
+            tell(worker, WorkerCommand::Listen(sockets)).await;
         }
     }
 
@@ -75,7 +75,7 @@ impl Orders {
         let (closed, mut all_closed) = channel(1);
         for worker in &self.0 {
             let (addresses, closed) = (addresses.to_vec(), closed.clone());
-            tell(worker, Order::Leave { addresses, closed }).await;
+            tell(worker, WorkerCommand::Leave { addresses, closed }).await;
         }
         drop(closed);
         // Nothing is ever sent: it ends with the last sender.
@@ -86,22 +86,22 @@ impl Orders {
     ///
     /// # Cancel safety
     /// Not cancel safe: some workers may have heard of it, others not.
-    pub async fn close(&self, whose: &Whose, timeout: Duration) {
+    pub async fn close(&self, whose: &CloseScope, timeout: Duration) {
         let since = Instant::now();
         for worker in &self.0 {
-            tell(worker, Order::Close { whose: whose.clone(), since, over: since + timeout }).await;
+            tell(worker, WorkerCommand::Close { whose: whose.clone(), since, over: since + timeout }).await;
         }
     }
 }
 
 /// A worker that has ended needs no orders.
-async fn tell(worker: &Sender<Order>, order: Order) {
+async fn tell(worker: &Sender<WorkerCommand>, order: WorkerCommand) {
     if worker.send(order).await.is_err() {
         tracing::debug!("a worker has ended already");
     }
 }
 
-/// Orders that wait for a worker; more make the control plane wait.
+/// WorkerCommands that wait for a worker; more make the control plane wait.
 const ORDERS: usize = 64;
 
 impl DataPlane {
@@ -122,7 +122,7 @@ impl DataPlane {
             senders.push(sender);
             let (node, access, pins) = (Arc::clone(&node), access.cloned(), pins.clone());
             let (started, lost, end) = (started.clone(), lost.clone(), end.clone());
-            let seed = Seed { number, node, pins, budget, access, sockets, orders, lost: lost.clone() };
+            let seed = WorkerArgs { number, node, pins, budget, access, sockets, orders, lost: lost.clone() };
             let thread = thread::Builder::new().name(format!("weir-worker-{number}"));
             threads.push(thread.spawn(move || {
                 // By a panic too.
@@ -134,11 +134,11 @@ impl DataPlane {
         // Ends when every thread has said how it went.
         running.iter().collect::<io::Result<()>>()?;
         drop(end);
-        Ok(Self { node, threads, orders: Orders(senders), lost, ended })
+        Ok(Self { node, threads, orders: WorkerCommands(senders), lost, ended })
     }
 
     /// How to tell the workers what to do.
-    pub fn orders(&self) -> Orders {
+    pub fn orders(&self) -> WorkerCommands {
         self.orders.clone()
     }
 
@@ -197,14 +197,14 @@ const PIPES: usize = 56;
 const TASKS_BETWEEN_LOOKS: u32 = 16;
 
 /// What a worker is made from, on its own thread.
-struct Seed {
+struct WorkerArgs {
     number: usize,
     node: Arc<Node>,
     pins: Option<Arc<Pins>>,
     budget: Budget,
     access: Option<Records>,
     sockets: Vec<Socket>,
-    orders: Receiver<Order>,
+    orders: Receiver<WorkerCommand>,
     lost: CancellationToken,
 }
 
@@ -219,7 +219,7 @@ impl Drop for Loud {
     }
 }
 
-fn work(seed: Seed, started: SyncSender<io::Result<()>>) {
+fn work(seed: WorkerArgs, started: SyncSender<io::Result<()>>) {
     // First of all: what is allocated from here on lies near that CPU.
     if let Some(pins) = &seed.pins {
         pins.pin(seed.number);
@@ -241,14 +241,14 @@ fn work(seed: Seed, started: SyncSender<io::Result<()>>) {
 }
 
 /// Accepts and serves until the node drains, and until the last connection has ended.
-async fn live(seed: Seed) {
-    let Seed { number, node, pins: _, budget, access, sockets, mut orders, lost } = seed;
+async fn live(seed: WorkerArgs) {
+    let WorkerArgs { number, node, pins: _, budget, access, sockets, mut orders, lost } = seed;
     let mut phase = node.subscribe();
     let worker = Rc::new(Worker::new(number, node, budget, access));
     let open = HashMap::new();
-    let mut doors = Doors { worker: Rc::clone(&worker), phase: phase.clone(), open, lost: lost.clone() };
+    let mut doors = Acceptors { worker: Rc::clone(&worker), phase: phase.clone(), open, lost: lost.clone() };
     doors.listen(sockets);
-    let keeper = task::spawn_local(loudly(lost.clone(), keep_house(Rc::clone(&worker))));
+    let keeper = task::spawn_local(loudly(lost.clone(), housekeeping(Rc::clone(&worker))));
     let turns = Rc::clone(&worker);
     let conductor = task::spawn_local(loudly(lost, async move { turns.local.memory.turns.conduct().await }));
     let (since, over) = {
@@ -269,7 +269,7 @@ async fn live(seed: Seed) {
     worker.tasks.close();
     tokio::select! {
         () = worker.tasks.wait() => {}
-        () = worker.close_spread(Whose::All, since, over) => worker.tasks.wait().await,
+        () = worker.close_spread(CloseScope::All, since, over) => worker.tasks.wait().await,
     }
     keeper.abort();
     conductor.abort();
@@ -281,18 +281,18 @@ async fn loudly(lost: CancellationToken, work: impl Future<Output = ()>) {
 }
 
 /// The sockets that a worker accepts on.
-struct Doors {
+struct Acceptors {
     lost: CancellationToken,
     worker: Rc<Worker>,
     phase: watch::Receiver<Phase>,
     open: HashMap<Address, (CancellationToken, task::JoinHandle<()>)>,
 }
 
-impl Doors {
-    fn obey(&mut self, order: Order) {
+impl Acceptors {
+    fn obey(&mut self, order: WorkerCommand) {
         match order {
-            Order::Listen(sockets) => self.listen(sockets),
-            Order::Leave { addresses, closed } => {
+            WorkerCommand::Listen(sockets) => self.listen(sockets),
+            WorkerCommand::Leave { addresses, closed } => {
                 for address in addresses {
                     let Some((stop, task)) = self.open.remove(&address) else { continue };
                     stop.cancel();
@@ -304,7 +304,7 @@ impl Doors {
                     });
                 }
             }
-            Order::Close { whose, since, over } => {
+            WorkerCommand::Close { whose, since, over } => {
                 let worker = Rc::clone(&self.worker);
                 // Not among the worker's tasks: a drain of the process is not to wait for it.
                 task::spawn_local(async move { worker.close_spread(whose, since, over).await });
@@ -315,8 +315,7 @@ impl Doors {
     fn listen(&mut self, sockets: Vec<Socket>) {
         for socket in sockets {
             let (address, stop) = (socket.address, CancellationToken::new());
-            let accepting =
-                listener::accept(socket, Rc::clone(&self.worker), self.phase.clone(), stop.clone());
+            let accepting = accept::accept(socket, Rc::clone(&self.worker), self.phase.clone(), stop.clone());
             self.open.insert(address, (stop, task::spawn_local(loudly(self.lost.clone(), accepting))));
         }
     }
@@ -337,12 +336,12 @@ async fn drained(phase: &mut watch::Receiver<Phase>) -> (Instant, Instant) {
 /// How often a worker's clock ticks when nothing happens. A timer that is set to run out before all others wakes the
 /// runtime, a system call to itself and one more turn; with this one before them, those of connections do not: the shortest that
 /// most have is half a second.
-const BEAT: Duration = Duration::from_millis(400);
+const TICK: Duration = Duration::from_millis(400);
 /// Every so many beats a worker looks what it holds and does not need.
 const HOUSEKEEPING: u64 = 12;
 
-async fn keep_house(worker: Rc<Worker>) {
-    let mut beat = interval(BEAT);
+async fn housekeeping(worker: Rc<Worker>) {
+    let mut beat = interval(TICK);
     let mut generation = 0;
     let runtime = Handle::current().metrics();
     let busy = || (Instant::now(), runtime.worker_total_busy_duration(0));
@@ -352,7 +351,7 @@ async fn keep_house(worker: Rc<Worker>) {
         beat.tick().await;
         let now = busy();
         let (time, worked) = (now.0 - before.0, now.1 - before.1);
-        worker.node.crew.was_busy(worker.number, worked.as_secs_f64() / time.as_secs_f64());
+        worker.node.loads.was_busy(worker.number, worked.as_secs_f64() / time.as_secs_f64());
         before = now;
         if !beats.is_multiple_of(HOUSEKEEPING) {
             continue;

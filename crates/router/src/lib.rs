@@ -1,20 +1,20 @@
 //! weir-router: the mode router, from a compiled plan to an ended connection.
 //!
 //! - [`bind`] the listening sockets, one per address and worker.
-//! - [`node`] what all workers share: the plan in force, counters, room, and the phase of the process's life.
-//! - `crew` who of the workers is to have an accepted connection.
+//! - [`node`] what all workers share: the plan in force, counters, limits, and the phase of the process's life.
+//! - `handoff` chooses the worker that serves an accepted connection.
 //! - `pin` which CPU a worker is pinned to, where that is wanted.
 //! - [`data_plane`] all workers: a thread and a runtime each, and how they end.
 //! - [`worker`] what the connections of one worker share.
-//! - [`listener`] the accept loop: permits, back-off, spawn.
+//! - [`accept`] the accept loop: permits, back-off, spawn.
 //! - [`conn`] MAIN STREET: one screen, from accept to account.
 //! - [`mode`] passthrough, offload, bridging: only what differs.
 
+pub mod accept;
 pub mod bind;
 pub mod conn;
-pub(crate) mod crew;
 pub mod data_plane;
-pub mod listener;
+pub(crate) mod handoff;
 pub mod mode;
 pub mod node;
 pub(crate) mod pin;

@@ -1,7 +1,7 @@
-//! What all workers and the control plane share: the plan in force, the counters, the room for connections, and
+//! What all workers and the control plane share: the plan in force, the counters, the limits on connections, and
 //! where the process is in its life.
 
-use crate::crew::Crew;
+use crate::handoff::WorkerLoads;
 use arc_swap::{ArcSwap, Guard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ use weir_metrics::Metrics;
 pub struct Node {
     /// Every metric.
     pub metrics: Arc<Metrics>,
-    /// Room for connections of the process.
+    /// Permits for connections of the process.
     pub permits: Permits,
     /// How many workers there are.
     pub workers: usize,
@@ -28,7 +28,7 @@ pub struct Node {
     /// When to warn that nothing can be accepted.
     pub(crate) cannot_accept: Pace,
     /// What each worker has.
-    pub(crate) crew: Crew,
+    pub(crate) loads: WorkerLoads,
     in_force: ArcSwap<InForce>,
     past: Mutex<Past>,
     /// Tells of every plan.
@@ -44,12 +44,12 @@ pub struct Node {
 #[derive(Debug)]
 pub(crate) struct InForce {
     pub(crate) plan: Arc<Plan>,
-    lanes: HashMap<Address, Shared>,
+    lanes: HashMap<Address, ListenerState>,
 }
 
 impl InForce {
     /// What the sockets of an address share.
-    pub(crate) fn lane(&self, address: &Address) -> Option<&Shared> {
+    pub(crate) fn lane(&self, address: &Address) -> Option<&ListenerState> {
         self.lanes.get(address)
     }
 }
@@ -59,7 +59,7 @@ impl InForce {
 struct Past {
     /// The current one is the last.
     generations: Vec<Arc<Generation>>,
-    listeners: Vec<(Arc<str>, Weak<Room>)>,
+    listeners: Vec<(Arc<str>, Weak<ListenerLimits>)>,
 }
 
 /// One plan's connections.
@@ -82,15 +82,15 @@ pub struct Dropped {
     /// Addresses that are not listened on any more.
     pub addresses: Vec<Address>,
     /// Listeners whose connections drain.
-    pub listeners: Vec<Arc<Room>>,
+    pub listeners: Vec<Arc<ListenerLimits>>,
 }
 
 /// How often weir warns that it cannot accept connections.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
-/// A listener's room for connections: it outlives plans, so that limits hold over a reload.
+/// A listener's limits on connections: they outlive plans, so that they hold over a reload.
 #[derive(Debug)]
-pub struct Room {
+pub struct ListenerLimits {
     /// The listener's name.
     pub name: Arc<str>,
     pub(crate) permits: Permits,
@@ -98,7 +98,7 @@ pub struct Room {
     returns: AtomicU32,
 }
 
-impl Room {
+impl ListenerLimits {
     /// Which drain of the listener one that begins now is: another one after each time that it came back.
     pub fn drain_number(&self) -> u32 {
         self.returns.load(Ordering::Relaxed)
@@ -107,9 +107,9 @@ impl Room {
 
 /// What the sockets of one listener share, on all workers.
 #[derive(Clone, Debug)]
-pub(crate) struct Shared {
+pub(crate) struct ListenerState {
     pub(crate) listener: Arc<Listener>,
-    pub(crate) room: Arc<Room>,
+    pub(crate) limits: Arc<ListenerLimits>,
     pub(crate) generation: Arc<Generation>,
     /// Are its connections recorded?
     pub(crate) recorded: bool,
@@ -132,7 +132,7 @@ pub enum Phase {
 }
 
 impl Node {
-    /// A node that goes by `plan`, with room for `max_connections` clients.
+    /// A node that goes by `plan`, with permits for `max_connections` clients.
     pub fn new(plan: Arc<Plan>, metrics: Arc<Metrics>, max_connections: usize) -> Arc<Self> {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (workers, generation) = (plan.runtime.workers, watch::Sender::new(plan.generation));
@@ -144,7 +144,7 @@ impl Node {
             workers,
             started: Instant::now(),
             cannot_accept: Pace::new(1, WARN_EVERY),
-            crew: Crew::new(workers),
+            loads: WorkerLoads::new(workers),
             in_force: ArcSwap::from_pointee(in_force),
             past: Mutex::new(past),
             generation,
@@ -169,11 +169,11 @@ impl Node {
             if !after.lanes.contains_key(address) {
                 dropped.addresses.push(*address);
             }
-            let room = &shared.room;
-            let stays = after.lanes.values().any(|s| Arc::ptr_eq(&s.room, room));
-            if !stays && !dropped.listeners.iter().any(|l| Arc::ptr_eq(l, room)) {
-                dropped.listeners.push(Arc::clone(room));
-                past.listeners.push((Arc::clone(&room.name), Arc::downgrade(room)));
+            let limits = &shared.limits;
+            let stays = after.lanes.values().any(|s| Arc::ptr_eq(&s.limits, limits));
+            if !stays && !dropped.listeners.iter().any(|l| Arc::ptr_eq(l, limits)) {
+                dropped.listeners.push(Arc::clone(limits));
+                past.listeners.push((Arc::clone(&limits.name), Arc::downgrade(limits)));
             }
         }
         let generation = after.plan.generation;
@@ -221,7 +221,7 @@ impl Node {
         past.generations.retain(open);
         // A listener that came back and went again has several rooms of its name.
         let all = past.listeners.drain(..);
-        let (alive, gone): (Vec<_>, Vec<_>) = all.partition(|(_, room)| room.strong_count() > 0);
+        let (alive, gone): (Vec<_>, Vec<_>) = all.partition(|(_, limits)| limits.strong_count() > 0);
         for (name, _) in gone {
             let has_name = |other: &Arc<str>| *other == name;
             if !plan.listeners.iter().any(|l| has_name(&l.name)) && !alive.iter().any(|(n, _)| has_name(n)) {
@@ -276,39 +276,40 @@ fn boot(since_1970: Duration, random: u16) -> u128 {
 }
 
 /// Makes a plan ready to be in force: listeners keep the rooms that they have by their names, and one that comes back
-/// while connections of it live finds the room that holds them.
-fn force(plan: Arc<Plan>, before: &HashMap<Address, Shared>, past: &mut Past) -> InForce {
+/// while connections of it live finds the limits that hold them.
+fn force(plan: Arc<Plan>, before: &HashMap<Address, ListenerState>, past: &mut Past) -> InForce {
     let generation = Arc::new(Generation {
         number: plan.generation,
         open: AtomicUsize::new(0),
         outdated: AtomicBool::new(false),
     });
     past.generations.push(Arc::clone(&generation));
-    let known: HashMap<&str, &Arc<Room>> = before.values().map(|s| (&*s.room.name, &s.room)).collect();
+    let known: HashMap<&str, &Arc<ListenerLimits>> =
+        before.values().map(|s| (&*s.limits.name, &s.limits)).collect();
     let mut lanes = HashMap::new();
     for listener in &plan.listeners {
         let living = || {
             let mut of_its_name = past.listeners.iter().rev().filter(|(name, _)| *name == listener.name);
-            let room = of_its_name.find_map(|(_, room)| room.upgrade())?;
-            room.returns.fetch_add(1, Ordering::Relaxed);
-            Some(room)
+            let limits = of_its_name.find_map(|(_, limits)| limits.upgrade())?;
+            limits.returns.fetch_add(1, Ordering::Relaxed);
+            Some(limits)
         };
-        let room = match known.get(&*listener.name).map(|room| Arc::clone(room)).or_else(living) {
-            Some(room) => {
-                room.permits.set_limit(listener.max_connections);
-                room.pending.set_limit(listener.pending);
-                room
+        let limits = match known.get(&*listener.name).map(|limits| Arc::clone(limits)).or_else(living) {
+            Some(limits) => {
+                limits.permits.set_limit(listener.max_connections);
+                limits.pending.set_limit(listener.pending);
+                limits
             }
-            None => Arc::new(Room {
+            None => Arc::new(ListenerLimits {
                 name: Arc::clone(&listener.name),
                 permits: Permits::new(listener.max_connections),
                 pending: PendingTotal::new(listener.pending),
                 returns: AtomicU32::new(0),
             }),
         };
-        let shared = Shared {
+        let shared = ListenerState {
             listener: Arc::clone(listener),
-            room,
+            limits,
             generation: Arc::clone(&generation),
             recorded: plan.log.access,
         };
@@ -389,23 +390,23 @@ pub(crate) mod tests {
     async fn a_listener_that_is_put_back_has_the_room_that_holds_its_connections() {
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let node = Node::new(plan(&metrics, 1, &["edge"]), Arc::clone(&metrics), 1);
-        let room = |node: &Node| Arc::clone(&node.in_force().lanes.values().next().unwrap().room);
-        let connection = room(&node);
+        let limits = |node: &Node| Arc::clone(&node.in_force().lanes.values().next().unwrap().limits);
+        let connection = limits(&node);
         let permit = connection.permits.try_take().unwrap();
         let dropped = node.install(plan(&metrics, 2, &[]));
         assert_eq!(dropped.listeners.len(), 1);
         let drain = connection.drain_number();
         node.sweep();
         node.install(plan(&metrics, 3, &["edge"]));
-        assert!(room(&node).permits.try_take().is_none(), "one of one");
+        assert!(limits(&node).permits.try_take().is_none(), "one of one");
         assert_ne!(connection.drain_number(), drain, "its drain is over");
         drop(permit);
-        assert!(room(&node).permits.try_take().is_some());
+        assert!(limits(&node).permits.try_take().is_some());
         // Without a connection it begins anew.
         drop((connection, dropped));
         drop(node.install(plan(&metrics, 4, &[])));
         node.install(plan(&metrics, 5, &["edge"]));
-        assert_eq!(room(&node).drain_number(), 0);
+        assert_eq!(limits(&node).drain_number(), 0);
     }
 
     #[tokio::test]

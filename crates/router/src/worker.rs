@@ -3,8 +3,8 @@
 //! A connection is served by one worker, from its first byte to its last; nothing on its way is shared with another
 //! thread but the plan, the counters and the limits of the process.
 
-use crate::crew::Seat;
-use crate::node::{Generation, Node, Room, Shared};
+use crate::handoff::LoadGuard;
+use crate::node::{Generation, ListenerLimits, ListenerState, Node};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use weir_core::account::queue::Records;
 use weir_core::local::Local;
 use weir_core::memory::{Budget, Memory};
-use weir_core::stop::{Stop, Switch};
+use weir_core::stop::{ConnHandle, Stop};
 use weir_metrics::WorkerMetrics;
 use weir_pool::{Live as BackendLive, Reason};
 
@@ -40,22 +40,22 @@ pub struct Worker {
 /// A connection in its worker's list: how to end it, and whose it is.
 #[derive(Clone, Debug)]
 struct Entry {
-    switch: Rc<Switch>,
-    listener: Arc<Room>,
+    handle: Rc<ConnHandle>,
+    listener: Arc<ListenerLimits>,
     /// Of the plan that it began with.
     generation: u64,
 }
 
 /// Whose connections are to end.
 #[derive(Clone, Debug)]
-pub enum Whose {
+pub enum CloseScope {
     /// All that there are.
     All,
     /// Those of a listener that is gone, for as long as it does not come back.
     Listener {
-        /// Its room.
-        room: Arc<Room>,
-        /// [`Room::drain_number`] as the drain began.
+        /// Its limits.
+        limits: Arc<ListenerLimits>,
+        /// [`ListenerLimits::drain_number`] as the drain began.
         drain: u32,
     },
     /// Those of a plan that is long past.
@@ -70,18 +70,18 @@ pub enum Whose {
     },
 }
 
-impl Whose {
+impl CloseScope {
     fn has(&self, entry: &Entry) -> bool {
         match self {
             Self::All => true,
-            Self::Listener { room, drain } => {
-                room.drain_number() == *drain && Arc::ptr_eq(room, &entry.listener)
+            Self::Listener { limits, drain } => {
+                limits.drain_number() == *drain && Arc::ptr_eq(limits, &entry.listener)
             }
             Self::Generation(generation) => generation.number == entry.generation,
             Self::Backend { live, drain } => {
                 let goes_on =
                     drain.map_or_else(|| live.is(Reason::Down), |number| live.drain_number() == number);
-                goes_on && entry.switch.is_served_by(live)
+                goes_on && entry.handle.is_served_by(live)
             }
         }
     }
@@ -90,8 +90,8 @@ impl Whose {
     fn announce(&self, worker: usize, connections: usize) {
         match self {
             _ if connections == 0 => {}
-            Self::Listener { room, .. } => {
-                let listener = &room.name;
+            Self::Listener { limits, .. } => {
+                let listener = &limits.name;
                 tracing::info!(%listener, worker, connections, "the listener's drain takes too long: closing what is left");
             }
             Self::Generation(generation) => {
@@ -114,17 +114,17 @@ impl Whose {
         }
     }
 
-    /// Waits until `when`; `None` as soon as there is nobody left. What is waited for is not kept: it goes with its last
-    /// connection, and its series too, however long its drain might take.
+    /// Waits until `when`; `None` as soon as there is nobody left. Only a weak reference is held while waiting, so that the
+    /// thing and its series can go with its last connection, however long the drain might take.
     async fn at(self, when: Instant) -> Option<Self> {
         match self {
             Self::All => {
                 sleep_until(when).await;
                 Some(Self::All)
             }
-            Self::Listener { room, drain } => {
-                let goes_on = |room: &Room| room.drain_number() == drain;
-                held_until(room, when, goes_on).await.map(|room| Self::Listener { room, drain })
+            Self::Listener { limits, drain } => {
+                let goes_on = |limits: &ListenerLimits| limits.drain_number() == drain;
+                held_until(limits, when, goes_on).await.map(|limits| Self::Listener { limits, drain })
             }
             Self::Generation(generation) => {
                 let has_any = |generation: &Generation| generation.open.load(Ordering::Relaxed) > 0;
@@ -138,7 +138,7 @@ impl Whose {
     }
 }
 
-/// Waits until `when`, without keeping what is given; `None` as soon as nobody else has it, or it does not go on.
+/// Waits until `when`, without keeping what is given; `None` once the last other owner drops it or `goes_on` is false.
 async fn held_until<T>(kept: Arc<T>, when: Instant, goes_on: impl Fn(&T) -> bool) -> Option<Arc<T>> {
     let waiting = Arc::downgrade(&kept);
     drop(kept);
@@ -160,7 +160,7 @@ pub(crate) struct Live {
     worker: Rc<Worker>,
     number: u64,
     generation: Arc<Generation>,
-    _seat: Seat,
+    _seat: LoadGuard,
 }
 
 impl Drop for Live {
@@ -192,23 +192,27 @@ impl Worker {
         }
     }
 
-    /// Enters a new connection: its number on this worker, its switch, and its place in the list.
-    pub(crate) fn enter(self: &Rc<Self>, shared: &Shared, seat: Seat) -> (u64, Rc<Switch>, Live) {
+    /// Enters a new connection: its number on this worker, its handle, and its place in the list.
+    pub(crate) fn enter(
+        self: &Rc<Self>,
+        shared: &ListenerState,
+        guard: LoadGuard,
+    ) -> (u64, Rc<ConnHandle>, Live) {
         let number = self.accepted.get();
         self.accepted.set(number + 1);
         self.metrics.connections.inc();
-        let switch = Rc::new(Switch::default());
-        let listener = Arc::clone(&shared.room);
-        let entry = Entry { switch: Rc::clone(&switch), listener, generation: shared.generation.number };
+        let handle = Rc::new(ConnHandle::default());
+        let listener = Arc::clone(&shared.limits);
+        let entry = Entry { handle: Rc::clone(&handle), listener, generation: shared.generation.number };
         self.live.borrow_mut().insert(number, entry);
         let generation = Arc::clone(&shared.generation);
         generation.open.fetch_add(1, Ordering::Relaxed);
-        (number, switch, Live { worker: Rc::clone(self), number, generation, _seat: seat })
+        (number, handle, Live { worker: Rc::clone(self), number, generation, _seat: guard })
     }
 
     /// Closes what is left at the end of a drain, spread over its last tenth, idle ones first: never all in one
     /// instant.
-    pub(crate) async fn close_spread(&self, whose: Whose, since: Instant, over: Instant) {
+    pub(crate) async fn close_spread(&self, whose: CloseScope, since: Instant, over: Instant) {
         let spread = (over - since) / LAST_PART;
         let Some(whose) = whose.at(since + closing_after(over - since)).await else { return };
         let left = self.of(&whose);
@@ -218,7 +222,7 @@ impl Worker {
         let begun = Instant::now();
         for (number, entry) in (1u32..).zip(left) {
             if whose.has(&entry) {
-                entry.switch.throw(Stop::Drained);
+                entry.handle.cancel(Stop::Drained);
             }
             let next = begun + pause * number;
             if next > Instant::now() {
@@ -226,13 +230,13 @@ impl Worker {
             }
         }
         // Those that were accepted in the last moment and are not in the list.
-        self.of(&whose).iter().for_each(|e| e.switch.throw(Stop::Drained));
+        self.of(&whose).iter().for_each(|e| e.handle.cancel(Stop::Drained));
     }
 
     /// Its connections that are to end, those first that have been idle for the longest time.
-    fn of(&self, whose: &Whose) -> Vec<Entry> {
+    fn of(&self, whose: &CloseScope) -> Vec<Entry> {
         let mut left: Vec<Entry> = self.live.borrow().values().filter(|e| whose.has(e)).cloned().collect();
-        left.sort_by_key(|e| e.switch.last_moved());
+        left.sort_by_key(|e| e.handle.last_moved());
         left
     }
 }

@@ -1,4 +1,4 @@
-//! Why a handshake failed: one [`Reason`] from a closed set, for counters and records, beside the
+//! Why a handshake failed: one [`HandshakeFailure`] from a closed set, for counters and records, beside the
 //! library's own error for the debug log.
 //!
 //! The reasons separate whose fault it was as far as the bytes tell: no common ground, a certificate
@@ -10,7 +10,7 @@ use rustls::{CertificateError, Error, InvalidMessage, PeerIncompatible};
 
 /// Why a handshake failed; a closed set, for metric labels and access records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Reason {
+pub enum HandshakeFailure {
     /// No protocol version is allowed by both sides.
     NoSharedVersion,
     /// No cipher suite is allowed by both sides.
@@ -55,7 +55,7 @@ pub enum Reason {
     Io,
 }
 
-impl Reason {
+impl HandshakeFailure {
     /// Every reason, in the order of the documentation.
     pub const ALL: [Self; 21] = [
         Self::NoSharedVersion,
@@ -190,9 +190,9 @@ impl Reason {
 #[error("TLS handshake failed ({}): {source}", reason.label())]
 pub struct HandshakeError {
     /// Why, for counters and records.
-    pub reason: Reason,
+    pub reason: HandshakeFailure,
     /// The fatal alert that the *other* side sent (RFC 8446 §6.2), when the reason is
-    /// [`Reason::Alert`].
+    /// [`HandshakeFailure::Alert`].
     pub alert: Option<u8>,
     /// What the transport or the TLS library said, for the debug log. May hold text from the other
     /// side: escape it.
@@ -204,14 +204,14 @@ impl HandshakeError {
     /// The caller's deadline passed before the handshake was done.
     #[must_use]
     pub fn timeout() -> Self {
-        Self { reason: Reason::Timeout, alert: None, source: io::ErrorKind::TimedOut.into() }
+        Self { reason: HandshakeFailure::Timeout, alert: None, source: io::ErrorKind::TimedOut.into() }
     }
 
     /// The name to ask a backend for is none.
     pub(crate) fn bad_name() -> Self {
         let text = "neither a DNS name nor an IP address";
         Self {
-            reason: Reason::BadName,
+            reason: HandshakeFailure::BadName,
             alert: None,
             source: io::Error::new(io::ErrorKind::InvalidInput, text),
         }
@@ -231,7 +231,7 @@ impl HandshakeError {
         if let Some(Error::InvalidMessage(what)) = rustls_error(&error.source)
             && not_tls.contains(what)
         {
-            error.reason = Reason::NotTls;
+            error.reason = HandshakeFailure::NotTls;
         }
         error
     }
@@ -249,7 +249,7 @@ impl From<io::Error> for HandshakeError {
             Some(Error::AlertReceived(alert)) => Some(u8::from(*alert)),
             _ => None,
         };
-        Self { reason: Reason::of(&source), alert, source }
+        Self { reason: HandshakeFailure::of(&source), alert, source }
     }
 }
 
@@ -319,15 +319,15 @@ mod tests {
 
     #[test]
     fn labels_are_distinct() {
-        let labels: HashSet<_> = Reason::ALL.iter().map(|reason| reason.label()).collect();
-        assert_eq!(labels.len(), Reason::ALL.len());
+        let labels: HashSet<_> = HandshakeFailure::ALL.iter().map(|reason| reason.label()).collect();
+        assert_eq!(labels.len(), HandshakeFailure::ALL.len());
     }
 
     #[test]
     fn an_alert_keeps_its_number_and_name() {
         let error = Error::AlertReceived(AlertDescription::UnknownCA);
         let error = HandshakeError::from(io::Error::new(io::ErrorKind::InvalidData, error));
-        assert_eq!(error.reason, Reason::Alert);
+        assert_eq!(error.reason, HandshakeFailure::Alert);
         assert_eq!(error.alert, Some(48));
         assert_eq!(error.alert_name(), Some("unknown_ca"));
     }
@@ -335,10 +335,10 @@ mod tests {
     #[test]
     fn transport_errors_are_told_apart() {
         let reason = |kind: io::ErrorKind| HandshakeError::from(io::Error::from(kind)).reason;
-        assert_eq!(reason(io::ErrorKind::UnexpectedEof), Reason::Eof);
-        assert_eq!(reason(io::ErrorKind::ConnectionReset), Reason::Reset);
-        assert_eq!(reason(io::ErrorKind::BrokenPipe), Reason::Reset);
-        assert_eq!(reason(io::ErrorKind::PermissionDenied), Reason::Io);
-        assert_eq!(HandshakeError::timeout().reason, Reason::Timeout);
+        assert_eq!(reason(io::ErrorKind::UnexpectedEof), HandshakeFailure::Eof);
+        assert_eq!(reason(io::ErrorKind::ConnectionReset), HandshakeFailure::Reset);
+        assert_eq!(reason(io::ErrorKind::BrokenPipe), HandshakeFailure::Reset);
+        assert_eq!(reason(io::ErrorKind::PermissionDenied), HandshakeFailure::Io);
+        assert_eq!(HandshakeError::timeout().reason, HandshakeFailure::Timeout);
     }
 }

@@ -13,12 +13,12 @@ use tempfile::TempDir;
 use tokio::io::DuplexStream;
 
 use crate::certificate::CertificateFiles;
-use crate::kept::Sessions;
 use crate::provider::{MinVersion, provider};
 use crate::resolver::UnknownSni;
 use crate::server::{ServerProfile, ServerSettings};
 use crate::stream::Transport;
 use crate::warning::Warning;
+use crate::weak_cache::Sessions;
 
 impl Transport for DuplexStream {}
 

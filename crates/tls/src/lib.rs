@@ -3,7 +3,7 @@
 //!
 //! In: paths and settings that the configuration has checked for form, and streams that others have
 //! accepted or dialled. Out: finished [`TlsStream`]s with a [`Session`] that says what was agreed, or a
-//! [`HandshakeError`] with a [`Reason`] from a closed set. This crate never dials, never sets a
+//! [`HandshakeError`] with a [`HandshakeFailure`] from a closed set. This crate never dials, never sets a
 //! deadline and never logs: its callers do. It is the only one that imports rustls.
 //!
 //! A room uses only what stands before it here:
@@ -23,7 +23,6 @@ mod certificate;
 mod failure;
 #[cfg(test)]
 mod fixtures;
-mod kept;
 mod name;
 mod offer;
 mod provider;
@@ -35,6 +34,7 @@ mod stream;
 mod tickets;
 mod verify;
 mod warning;
+mod weak_cache;
 
 pub use agreed::{Resumed, Session};
 pub use backend::{
@@ -44,14 +44,14 @@ pub use backend::{
 pub use certificate::{
     CertificateError, CertificateFacts, CertificateFile, CertificateFiles, CertificateProblem,
 };
-pub use failure::{FailedHandshake, HandshakeError, Reason};
-pub use kept::Sessions;
+pub use failure::{FailedHandshake, HandshakeError, HandshakeFailure};
 pub use name::is_dns_name;
 pub use provider::{MinVersion, TlsError};
 pub use resolver::UnknownSni;
 pub use server::{ClientTls, ServerProfile, ServerSettings};
 pub use stream::{
-    AT_ONCE, AsClient, AsServer, Buffered, Entry, KEYS_USED_UP, LEAST_ROOM, Ledger, Scratch, Side, TlsStream,
-    Transport,
+    AT_ONCE, AsClient, AsServer, Buffered, KEYS_USED_UP, KeptBytes, KeptGuard, LEAST_ROOM, Role, Scratch,
+    TlsStream, Transport,
 };
 pub use warning::{MemberProblem, Warning};
+pub use weak_cache::Sessions;

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, StoresServerSessions};
 
 use crate::agreed::Resumed;
-use crate::kept::{Print, Sessions};
 use crate::resumption::given_back;
 use crate::tickets::{Lifetime, unix_now};
+use crate::weak_cache::{Digest, Sessions};
 
 /// The cache, of `size` sessions of TLS 1.2, that belongs to `print`; it gives none back that is older than
 /// `lifetime`. With `size` 0 there is none.
 pub(crate) fn session_store(
     sessions: &Sessions,
-    print: Print,
+    print: Digest,
     size: usize,
     lifetime: Lifetime,
 ) -> Arc<dyn StoresServerSessions> {
@@ -108,7 +108,7 @@ mod tests {
     fn size_zero_keeps_nothing() {
         let sessions = Sessions::random().unwrap();
         let lifetime = Lifetime::new(Duration::from_secs(60));
-        let store = session_store(&sessions, Print::of([]), 0, lifetime);
+        let store = session_store(&sessions, Digest::of([]), 0, lifetime);
         assert!(!store.put(vec![1], vec![2]));
         assert!(!store.can_cache());
     }

@@ -18,7 +18,7 @@ use weir_metrics::Certificate;
 use weir_pool::dialable::OwnAddresses;
 use weir_pool::shortage::is_shortage;
 use weir_pool::{Backend, CheckKind, HealthCheck};
-use weir_tls::{HandshakeError, Presented, Probe, ProbeStream, Reason};
+use weir_tls::{HandshakeError, HandshakeFailure, Presented, Probe, ProbeStream};
 
 /// A finished check.
 #[derive(Debug)]
@@ -90,8 +90,8 @@ impl Failed {
 
 /// Every word for what may be said of a certificate.
 pub fn verdicts() -> impl Iterator<Item = &'static str> {
-    let bad = Reason::ALL.into_iter().filter(|reason| reason.is_certificate());
-    std::iter::once(OK).chain(bad.map(Reason::label))
+    let bad = HandshakeFailure::ALL.into_iter().filter(|reason| reason.is_certificate());
+    std::iter::once(OK).chain(bad.map(HandshakeFailure::label))
 }
 
 /// Asks once, within the check's timeout. Never dials an address in `own`.

@@ -19,7 +19,7 @@ use weir_metrics::Metrics;
 use weir_pool::{Live, Pool, Reason};
 use weir_router::bind::{self, BindError, Socket};
 use weir_router::node::{PAST_GENERATIONS, Phase};
-use weir_router::worker::Whose;
+use weir_router::worker::CloseScope;
 
 /// A reload that worked.
 #[derive(Debug)]
@@ -119,7 +119,9 @@ impl Control {
         self.orders.leave(&dropped.addresses).await;
         for room in dropped.listeners {
             let drain = room.drain_number();
-            self.orders.close(&Whose::Listener { room, drain }, plan.runtime.drain_timeout).await;
+            self.orders
+                .close(&CloseScope::Listener { limits: room, drain }, plan.runtime.drain_timeout)
+                .await;
         }
         for past in self.node.outdated() {
             tracing::warn!(
@@ -127,7 +129,7 @@ impl Control {
                 most = PAST_GENERATIONS,
                 "too many past generations have connections: those of the oldest drain"
             );
-            self.orders.close(&Whose::Generation(past), plan.runtime.drain_timeout).await;
+            self.orders.close(&CloseScope::Generation(past), plan.runtime.drain_timeout).await;
         }
         self.retire(&before, &plan).await;
         (self.apply)(&plan, &self.node);

@@ -2,12 +2,12 @@
 
 use crate::account::outcome::{How, Outcome, Side};
 use crate::alert::Alert;
-use crate::hello::Fault;
+use crate::hello::HelloError;
 use crate::stop::Stop;
 use std::io;
 use weir_pool::dialable::Forbidden;
 use weir_pool::shortage::is_shortage;
-use weir_tls::{KEYS_USED_UP, Reason};
+use weir_tls::{HandshakeFailure, KEYS_USED_UP};
 
 /// Why a connection did not come to its own clean end.
 #[derive(Debug, thiserror::Error)]
@@ -17,7 +17,7 @@ pub enum ConnError {
     NoRoute,
     /// The first bytes are no hello that weir takes.
     #[error("the first bytes are not an acceptable ClientHello: {0:?}")]
-    Hello(Fault),
+    Hello(HelloError),
     /// No complete hello within its deadline.
     #[error("no complete ClientHello in time")]
     HelloTimeout,
@@ -26,12 +26,12 @@ pub enum ConnError {
     ClientGone(How),
     /// No handshake is begun with the client: its versions are too old, or no certificate answers to its name.
     #[error("no TLS handshake is begun with the client: {}", .0.label())]
-    ClientTlsRefused(Reason),
+    ClientTlsRefused(HandshakeFailure),
     /// The handshake with the client failed.
     #[error("TLS handshake with the client failed: {}", told(reason, alert))]
     ClientTls {
         /// Why.
-        reason: Reason,
+        reason: HandshakeFailure,
         /// The name of the alert by which the client refused.
         alert: Option<&'static str>,
     },
@@ -83,7 +83,7 @@ pub enum ConnectError {
     #[error("TLS handshake failed: {}", told(reason, alert))]
     Tls {
         /// Why.
-        reason: Reason,
+        reason: HandshakeFailure,
         /// The name of the alert by which the backend refused.
         alert: Option<&'static str>,
         /// Was it asked for a name that the client had chosen?
@@ -92,7 +92,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    /// Does it speak against the backend? What a client can cause never does, or strangers could have backends
+    /// Whether this counts against the backend. Failures that clients can cause must not: strangers could get backends
     /// ejected by asking for names that these do not have.
     pub fn is_the_backends_own(&self) -> bool {
         match self {
@@ -100,9 +100,12 @@ impl ConnectError {
             Self::Local(_) => false,
             Self::Tls { reason, clients_name, alert: _ } => match reason {
                 // The client's protocols and versions may be the cause of it.
-                Reason::Alert | Reason::BadName | Reason::NoSharedAlpn | Reason::NoSharedVersion => false,
-                Reason::Timeout | Reason::NotTls => true,
-                Reason::NameMismatch => !clients_name,
+                HandshakeFailure::Alert
+                | HandshakeFailure::BadName
+                | HandshakeFailure::NoSharedAlpn
+                | HandshakeFailure::NoSharedVersion => false,
+                HandshakeFailure::Timeout | HandshakeFailure::NotTls => true,
+                HandshakeFailure::NameMismatch => !clients_name,
                 reason => reason.is_certificate() || !clients_name,
             },
         }
@@ -201,15 +204,15 @@ impl ConnError {
         match self {
             Self::ClientGone(how) => client(Outcome::ClientGone, *how, Stage::Peek, Close),
             Self::HelloTimeout => client(Outcome::HelloTimeout, How::Timeout, Stage::Peek, Close),
-            Self::Hello(Fault::NotTls) => client(Outcome::NotTls, How::Error, Stage::Peek, Fin),
-            Self::Hello(Fault::Malformed) => {
+            Self::Hello(HelloError::NotTls) => client(Outcome::NotTls, How::Error, Stage::Peek, Fin),
+            Self::Hello(HelloError::Malformed) => {
                 of(client(Outcome::BadHello, How::Error, Stage::Peek, Says(Alert::DecodeError)), "malformed")
             }
-            Self::Hello(Fault::BadSni) => of(
+            Self::Hello(HelloError::BadSni) => of(
                 client(Outcome::BadHello, How::Error, Stage::Peek, Says(Alert::IllegalParameter)),
                 "bad_sni",
             ),
-            Self::Hello(Fault::TooLarge) => limited(
+            Self::Hello(HelloError::TooLarge) => limited(
                 client(Outcome::HelloTooLarge, How::Error, Stage::Peek, Says(Alert::DecodeError)),
                 "hello_too_large",
             ),
@@ -219,7 +222,7 @@ impl ConnError {
             Self::NoRoute => weir(Outcome::NoRoute, How::Error, Stage::Route, Farewell::NoRoute),
             Self::ClientTlsRefused(reason) => {
                 let alert = match reason {
-                    Reason::NoSharedVersion => Alert::ProtocolVersion,
+                    HandshakeFailure::NoSharedVersion => Alert::ProtocolVersion,
                     _ => Alert::UnrecognizedName,
                 };
                 of(
@@ -242,9 +245,10 @@ impl ConnError {
                 // Not a reset: TLS that breaks its own rules, such as a record that cannot be authenticated.
                 End { reason: (*kind == io::ErrorKind::InvalidData).then_some("bad_record"), ..end }
             }
-            Self::Alerted(side, _) => {
-                of(end(reset_of(*side), *side, How::Error, Stage::Relay, Told), Reason::Alert.label())
-            }
+            Self::Alerted(side, _) => of(
+                end(reset_of(*side), *side, How::Error, Stage::Relay, Told),
+                HandshakeFailure::Alert.label(),
+            ),
             Self::Truncated(side) => end(Outcome::Truncated, *side, How::Truncated, Stage::Relay, Told),
             Self::IdleTimeout => weir(Outcome::IdleTimeout, How::Timeout, Stage::Relay, Told),
             Self::HalfClosedTimeout => weir(Outcome::HalfClosedTimeout, How::Timeout, Stage::Relay, Told),
@@ -299,7 +303,7 @@ fn broken(kind: io::ErrorKind) -> How {
 }
 
 /// A reason as the debug log has it.
-fn told(reason: &Reason, alert: &Option<&'static str>) -> String {
+fn told(reason: &HandshakeFailure, alert: &Option<&'static str>) -> String {
     match alert {
         Some(alert) => format!("{} {alert}", reason.label()),
         None => reason.label().to_owned(),
@@ -340,7 +344,7 @@ mod tests {
 
     #[test]
     fn every_reason_is_documented_and_no_other_is() {
-        let mut handshakes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.label()).collect();
+        let mut handshakes: Vec<&str> = HandshakeFailure::ALL.iter().map(|reason| reason.label()).collect();
         let mut told = documented("Why a TLS handshake failed");
         handshakes.sort_unstable();
         told.sort_unstable();
@@ -348,9 +352,9 @@ mod tests {
 
         let io = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let mut others: Vec<&str> = [
-            ConnError::Hello(Fault::Malformed),
-            ConnError::Hello(Fault::BadSni),
-            ConnError::Hello(Fault::TooLarge),
+            ConnError::Hello(HelloError::Malformed),
+            ConnError::Hello(HelloError::BadSni),
+            ConnError::Hello(HelloError::TooLarge),
             ConnError::Connect(ConnectError::Failed(io())),
             ConnError::Connect(ConnectError::Local(io())),
             ConnError::Connect(ConnectError::Forbidden(Forbidden::Listener)),
@@ -373,11 +377,17 @@ mod tests {
         let tls = |reason, clients_name| {
             ConnectError::Tls { reason, alert: None, clients_name }.is_the_backends_own()
         };
-        for reason in [Reason::NameMismatch, Reason::Alert, Reason::Eof, Reason::Reset, Reason::BadName] {
+        for reason in [
+            HandshakeFailure::NameMismatch,
+            HandshakeFailure::Alert,
+            HandshakeFailure::Eof,
+            HandshakeFailure::Reset,
+            HandshakeFailure::BadName,
+        ] {
             assert!(!tls(reason, true), "{reason:?}");
         }
-        assert!(tls(Reason::NameMismatch, false) && !tls(Reason::Alert, false));
-        for reason in [Reason::UnknownCa, Reason::Expired, Reason::Timeout] {
+        assert!(tls(HandshakeFailure::NameMismatch, false) && !tls(HandshakeFailure::Alert, false));
+        for reason in [HandshakeFailure::UnknownCa, HandshakeFailure::Expired, HandshakeFailure::Timeout] {
             assert!(tls(reason, true) && tls(reason, false), "{reason:?}");
         }
         assert!(ConnectError::TimedOut.is_the_backends_own());

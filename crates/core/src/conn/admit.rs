@@ -6,7 +6,7 @@ use crate::account::queue::{Opening, Records};
 use crate::account::record::Record;
 use crate::limits::{Permit, Unfinished};
 use crate::plan::Listener;
-use crate::stop::Switch;
+use crate::stop::ConnHandle;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::TcpStream;
@@ -19,7 +19,7 @@ pub struct Admitted {
     /// Its number, its addresses, the plan that it begins with.
     pub opening: Opening,
     /// Ends the connection from outside.
-    pub handle: Rc<Switch>,
+    pub handle: Rc<ConnHandle>,
     /// Its place among those without a complete hello or handshake.
     pub pending: Unfinished,
     /// Its room in the limits of process and listener.

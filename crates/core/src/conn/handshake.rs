@@ -8,7 +8,7 @@ use crate::relay::Tls;
 use std::mem;
 use std::pin::pin;
 use tokio::time::{Instant, timeout};
-use weir_tls::Reason;
+use weir_tls::HandshakeFailure;
 
 impl Conn {
     /// Finishes the handshake with the client. No backend is dialled before: half-open clients cost them nothing. The
@@ -35,7 +35,7 @@ impl Conn {
         let started = Instant::now();
         let handshake = tls.profile.accept(client, mem::take(&mut self.ahead), &local.memory.tls);
         let handshake = pin!(timeout(settings.timeouts.handshake, handshake));
-        match self.handle.race(handshake).await? {
+        match self.handle.run_until_cancelled(handshake).await? {
             Ok(Ok((stream, session))) => {
                 self.record.secured(session, started.elapsed());
                 self.release_pending();
@@ -49,7 +49,7 @@ impl Conn {
                 Err(ConnError::ClientTls { reason, alert })
             }
             Err(_elapsed) => {
-                metrics.handshake_failed("client", Reason::Timeout.label(), None);
+                metrics.handshake_failed("client", HandshakeFailure::Timeout.label(), None);
                 Err(ConnError::ClientTlsTimeout)
             }
         }

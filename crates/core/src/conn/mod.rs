@@ -16,13 +16,13 @@ pub use reach::Asked;
 
 use crate::account::error::{ConnError, Stage};
 use crate::account::record::Record;
-use crate::hello::Fault;
+use crate::hello::HelloError;
 use crate::limits::{Permit, Unfinished};
 use crate::local::Local;
 use crate::peek::{self, Peeked};
 use crate::plan::{Destination, Listener, Mode};
 use crate::relay::Tls;
-use crate::stop::Switch;
+use crate::stop::ConnHandle;
 use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
@@ -37,7 +37,7 @@ pub struct Conn {
     /// What was read of the client before its route was known.
     ahead: Vec<u8>,
     /// Ends the connection from outside.
-    handle: Rc<Switch>,
+    handle: Rc<ConnHandle>,
     /// Its place among the connections without a complete hello or handshake.
     pending: Option<Unfinished>,
     /// Its room in the limits of process and listener.
@@ -96,9 +96,9 @@ impl Conn {
         let client = self.client.bare();
         let reading =
             pin!(peek::client_hello(client, rules.ceiling, deadline, &local.memory, &settings.metrics));
-        match self.handle.race(reading).await? {
+        match self.handle.run_until_cancelled(reading).await? {
             Ok(Peeked { hello, bytes }) => (self.record.hello, self.ahead) = (Some(hello), bytes),
-            Err(other) if rules.non_tls && matches!(other.error, ConnError::Hello(Fault::NotTls)) => {
+            Err(other) if rules.non_tls && matches!(other.error, ConnError::Hello(HelloError::NotTls)) => {
                 self.ahead = other.bytes;
             }
             Err(refused) => return Err(refused.error),

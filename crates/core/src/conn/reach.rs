@@ -7,8 +7,8 @@ use crate::account::record::Traffic;
 use crate::connect::{Dialling, Reached};
 use crate::local::Local;
 use crate::plan::Destination;
-use crate::relay::{Ahead, OnTruncation, Rules, Silence, Terms, Tls};
-use crate::stop::Switch;
+use crate::relay::{NoReply, OnTruncation, Prefix, Rules, Terms, Tls};
+use crate::stop::ConnHandle;
 use std::mem;
 use tokio::net::TcpStream;
 use weir_pool::selector::Asker;
@@ -52,20 +52,20 @@ impl Conn {
         };
         let dialled = dialling.reach(async |stream, backend| secure(stream, backend, asked).await);
         // Boxed: an idle connection must not carry the size of a handshake.
-        let reached = self.handle.race(Box::pin(dialled)).await??;
+        let reached = self.handle.run_until_cancelled(Box::pin(dialled)).await??;
         self.handle.served_by(&reached.reserved.backend().live);
         self.stage = Stage::Relay;
         Ok(reached)
     }
 
     /// What was read ahead, to go first to the backend, and to another one where the pool's rule and the hello allow that.
-    pub fn take_ahead(&mut self, replay: HelloReplay) -> Ahead {
+    pub fn take_ahead(&mut self, replay: HelloReplay) -> Prefix {
         let bytes = mem::take(&mut self.ahead);
         let replay = match &self.record.hello {
             Some(hello) if hello.may_be_replayed(bytes.len()) => replay,
             _ => HelloReplay::Never,
         };
-        Ahead::new(bytes, replay)
+        Prefix::new(bytes, replay)
     }
 
     /// What a relay of the bare client takes: its socket, the terms, the account.
@@ -102,7 +102,7 @@ impl Conn {
     ///
     /// # Cancel safety
     /// Dropping the future closes the connection at once.
-    pub async fn pass_on(&mut self, silence: Silence, local: &Local) -> Result<Finished, ConnError> {
+    pub async fn pass_on(&mut self, silence: NoReply, local: &Local) -> Result<Finished, ConnError> {
         self.stage = Stage::Relay;
         let Client::Bare(client) = self.client.take() else {
             unreachable!("a hello is replayed by passthrough")
@@ -116,7 +116,7 @@ impl Conn {
 fn terms<'a>(
     destination: &'a Destination,
     local: &'a Local,
-    switch: &'a Switch,
+    handle: &'a ConnHandle,
     client_truncation: OnTruncation,
 ) -> Terms<'a> {
     let settings = &destination.settings;
@@ -127,5 +127,5 @@ fn terms<'a>(
         // Only bridging has TLS there, and passes it on as it is.
         backend_truncation: OnTruncation::PassOn,
     };
-    Terms { rules, options: &settings.options, memory: &local.memory, switch }
+    Terms { rules, options: &settings.options, memory: &local.memory, handle }
 }

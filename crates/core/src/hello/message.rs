@@ -4,21 +4,23 @@
 //! and what a hello may hold only once is there only once. A lax reader in front of a strict backend, or the
 //! other way round, is a way around routing.
 
-use super::{CLIENT_HELLO, Fault, Hello, Offers, TLS12, TLS13};
+use super::{CLIENT_HELLO, Hello, HelloError, Offers, TLS12, TLS13};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use tls_parser::parse_tls_handshake_client_hello;
 
 /// The hello in `joined`, which is one handshake message with its header.
-pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, Fault> {
-    let (header, body) = joined.split_at_checked(4).ok_or(Fault::Malformed)?;
+pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, HelloError> {
+    let (header, body) = joined.split_at_checked(4).ok_or(HelloError::Malformed)?;
     if header.first() != Some(&CLIENT_HELLO) {
-        return Err(Fault::Malformed);
+        return Err(HelloError::Malformed);
     }
-    let Ok((rest, fields)) = parse_tls_handshake_client_hello(body) else { return Err(Fault::Malformed) };
+    let Ok((rest, fields)) = parse_tls_handshake_client_hello(body) else {
+        return Err(HelloError::Malformed);
+    };
     let major = fields.version.0 >> 8;
     // An empty list of compression methods is against RFC 5246, but says nothing that routing could misread.
     if !rest.is_empty() || fields.ciphers.is_empty() || major != 3 {
-        return Err(Fault::Malformed);
+        return Err(HelloError::Malformed);
     }
     let mut hello = Hello {
         sni: None,
@@ -46,7 +48,7 @@ pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, Fault> 
     }
     kinds.sort_unstable();
     if kinds.windows(2).any(|w| w.first() == w.last()) {
-        return Err(Fault::BadSni);
+        return Err(HelloError::BadSni);
     }
     Ok(hello)
 }
@@ -61,25 +63,25 @@ const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
 const USUAL: usize = 24;
 
 /// The one name in a `server_name` extension; an IP literal counts as no name (RFC 6066 §3).
-fn server_name(data: &[u8]) -> Result<Option<Box<str>>, Fault> {
+fn server_name(data: &[u8]) -> Result<Option<Box<str>>, HelloError> {
     let mut data = Reader(data);
     let mut list = Reader(data.vector16()?);
     data.end()?;
     if list.0.is_empty() || list.number8()? != 0 {
-        return Err(Fault::BadSni);
+        return Err(HelloError::BadSni);
     }
     let name = list.vector16()?;
     if !list.0.is_empty() {
-        return Err(Fault::BadSni);
+        return Err(HelloError::BadSni);
     }
-    let name = std::str::from_utf8(name).or(Err(Fault::BadSni))?;
+    let name = std::str::from_utf8(name).or(Err(HelloError::BadSni))?;
     if is_ip_literal(name) {
         return Ok(None);
     }
     let name = name.strip_suffix('.').unwrap_or(name);
     // The same in every mode: rustls ends the handshake of a client that asks for anything else.
     if !weir_tls::is_dns_name(name) {
-        return Err(Fault::BadSni);
+        return Err(HelloError::BadSni);
     }
     Ok(Some(name.to_ascii_lowercase().into()))
 }
@@ -89,15 +91,15 @@ fn is_ip_literal(name: &str) -> bool {
     name.parse::<Ipv4Addr>().is_ok() || bare.parse::<Ipv6Addr>().is_ok()
 }
 
-fn protocols(data: &[u8]) -> Result<Offers, Fault> {
+fn protocols(data: &[u8]) -> Result<Offers, HelloError> {
     let mut data = Reader(data);
     let list = data.vector16()?;
     data.end()?;
-    Offers::parse(list).ok_or(Fault::Malformed)
+    Offers::parse(list).ok_or(HelloError::Malformed)
 }
 
 /// The newest of the versions that exist; others are there to be ignored (RFC 8701).
-fn newest(data: &[u8]) -> Result<u16, Fault> {
+fn newest(data: &[u8]) -> Result<u16, HelloError> {
     let mut data = Reader(data);
     let mut list = Reader(data.vector8()?);
     data.end()?;
@@ -112,31 +114,31 @@ fn newest(data: &[u8]) -> Result<u16, Fault> {
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], Fault> {
-        let (head, rest) = self.0.split_at_checked(n).ok_or(Fault::Malformed)?;
+    fn take(&mut self, n: usize) -> Result<&'a [u8], HelloError> {
+        let (head, rest) = self.0.split_at_checked(n).ok_or(HelloError::Malformed)?;
         self.0 = rest;
         Ok(head)
     }
 
-    fn number8(&mut self) -> Result<u8, Fault> {
-        self.take(1)?.first().copied().ok_or(Fault::Malformed)
+    fn number8(&mut self) -> Result<u8, HelloError> {
+        self.take(1)?.first().copied().ok_or(HelloError::Malformed)
     }
 
-    fn number16(&mut self) -> Result<u16, Fault> {
+    fn number16(&mut self) -> Result<u16, HelloError> {
         Ok(u16::from_be_bytes([self.number8()?, self.number8()?]))
     }
 
-    fn vector8(&mut self) -> Result<&'a [u8], Fault> {
+    fn vector8(&mut self) -> Result<&'a [u8], HelloError> {
         let n = self.number8()?;
         self.take(n.into())
     }
 
-    fn vector16(&mut self) -> Result<&'a [u8], Fault> {
+    fn vector16(&mut self) -> Result<&'a [u8], HelloError> {
         let n = self.number16()?;
         self.take(n.into())
     }
 
-    fn end(&self) -> Result<(), Fault> {
-        if self.0.is_empty() { Ok(()) } else { Err(Fault::Malformed) }
+    fn end(&self) -> Result<(), HelloError> {
+        if self.0.is_empty() { Ok(()) } else { Err(HelloError::Malformed) }
     }
 }

@@ -49,7 +49,7 @@ pub const TLS13: u16 = 0x0304;
 
 /// Why the bytes are not a hello that weir takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum HelloError {
     /// Not a TLS ClientHello at all: plain HTTP, SSH, SSLv2, noise.
     NotTls,
     /// TLS, but against its rules.
@@ -68,7 +68,7 @@ pub enum Progress {
     /// A whole hello.
     Hello(Box<Hello>),
     /// No bytes that may follow can make it one.
-    Refused(Fault),
+    Refused(HelloError),
 }
 
 /// Joins a handshake message over TLS records.
@@ -111,7 +111,7 @@ impl Assembler {
                 Err(fault) => return Progress::Refused(fault),
             };
             if self.next + HEADER + body.len > self.raw_ceiling {
-                return Progress::Refused(Fault::TooLarge);
+                return Progress::Refused(HelloError::TooLarge);
             }
             let Some(bytes) = here.get(HEADER..HEADER + body.len) else {
                 return self.refuse_early(here);
@@ -120,8 +120,8 @@ impl Assembler {
             self.records += 1;
             self.joined.extend_from_slice(bytes);
             match self.announced() {
-                Some(total) if total > self.ceiling => return Progress::Refused(Fault::TooLarge),
-                Some(total) if self.joined.len() > total => return Progress::Refused(Fault::Malformed),
+                Some(total) if total > self.ceiling => return Progress::Refused(HelloError::TooLarge),
+                Some(total) if self.joined.len() > total => return Progress::Refused(HelloError::Malformed),
                 Some(total) if self.joined.len() == total => return self.read(),
                 _ => {}
             }
@@ -139,7 +139,7 @@ impl Assembler {
             && let Some(total) = announced(here.get(HEADER..).unwrap_or_default())
             && total > self.ceiling
         {
-            return Progress::Refused(Fault::TooLarge);
+            return Progress::Refused(HelloError::TooLarge);
         }
         Progress::Partial
     }
@@ -166,25 +166,25 @@ struct Body {
 }
 
 /// What a record's header announces; `None` before the header is whole.
-fn record(here: &[u8]) -> Result<Option<Body>, Fault> {
+fn record(here: &[u8]) -> Result<Option<Body>, HelloError> {
     let [kind, major, _, high, low, ..] = here else { return Ok(None) };
     let len = usize::from(u16::from_be_bytes([*high, *low]));
     // A record of another type in between, an empty one, or one over the limit is against RFC 8446 §5.1. Its
     // version says nothing beyond the major 3.
     if *kind != HANDSHAKE || *major != 3 || len == 0 || len > RECORD_MAX {
-        return Err(Fault::Malformed);
+        return Err(HelloError::Malformed);
     }
     Ok(Some(Body { len }))
 }
 
 /// Decides on the very first bytes, before the parser would call them merely incomplete.
-fn not_a_hello(raw: &[u8]) -> Option<Fault> {
+fn not_a_hello(raw: &[u8]) -> Option<HelloError> {
     let is = |at: usize, want: u8| raw.get(at).is_none_or(|b| *b == want);
     (!(is(0, HANDSHAKE) && is(1, 3) && is(HEADER, CLIENT_HELLO))).then(|| {
         // An empty first record has no byte 5 of its own: it is TLS, only malformed.
         match record(raw) {
             Err(fault) if is(0, HANDSHAKE) && is(1, 3) => fault,
-            _ => Fault::NotTls,
+            _ => HelloError::NotTls,
         }
     })
 }

@@ -71,7 +71,7 @@ fn whole(raw: &[u8]) -> Progress {
     Assembler::new(16 * 1024).advance(raw)
 }
 
-fn name_of(raw: &[u8]) -> Result<Option<String>, Fault> {
+fn name_of(raw: &[u8]) -> Result<Option<String>, HelloError> {
     match whole(raw) {
         Progress::Hello(h) => Ok(h.sni.map(Into::into)),
         Progress::Refused(f) => Err(f),
@@ -112,9 +112,9 @@ fn records_of_any_size_are_joined() {
 #[test]
 fn what_is_not_tls_is_known_at_once() {
     for first in [&b"G"[..], b"GET / HTTP/1.1\r\n", b"SSH-2.0", &[0x80, 0x2e, 1, 0, 2], &[0x16, 2], &[0]] {
-        assert_eq!(whole(first), Progress::Refused(Fault::NotTls), "{first:02x?}");
+        assert_eq!(whole(first), Progress::Refused(HelloError::NotTls), "{first:02x?}");
     }
-    assert_eq!(whole(&[22, 3, 1, 0, 10, 2]), Progress::Refused(Fault::NotTls), "a ServerHello");
+    assert_eq!(whole(&[22, 3, 1, 0, 10, 2]), Progress::Refused(HelloError::NotTls), "a ServerHello");
     assert_eq!(whole(&[]), Progress::Partial);
 }
 
@@ -124,27 +124,39 @@ fn what_breaks_the_record_layer_is_malformed() {
     let (a, b) = message.split_at(40);
     let [a, b] = [a, b].map(|m| framed(m, usize::MAX));
     let between = |middle: &[u8]| whole(&[&a, middle, &b].concat());
-    assert_eq!(between(&[22, 3, 1, 0, 0]), Progress::Refused(Fault::Malformed), "an empty record");
-    assert_eq!(between(&[21, 3, 1, 0, 2, 1, 0]), Progress::Refused(Fault::Malformed), "an alert between");
-    assert_eq!(between(&[22, 2, 1, 0, 1, 0]), Progress::Refused(Fault::Malformed), "another major version");
-    assert_eq!(whole(&[22, 3, 1, 0x40, 1]), Progress::Refused(Fault::Malformed), "over 2^14");
-    assert_eq!(whole(&[22, 3, 1, 0, 0]), Progress::Refused(Fault::Malformed), "empty at the start");
-    assert_eq!(whole(&[22, 3, 1, 0, 0, 22]), Progress::Refused(Fault::Malformed), "empty at the start");
+    assert_eq!(between(&[22, 3, 1, 0, 0]), Progress::Refused(HelloError::Malformed), "an empty record");
+    assert_eq!(
+        between(&[21, 3, 1, 0, 2, 1, 0]),
+        Progress::Refused(HelloError::Malformed),
+        "an alert between"
+    );
+    assert_eq!(
+        between(&[22, 2, 1, 0, 1, 0]),
+        Progress::Refused(HelloError::Malformed),
+        "another major version"
+    );
+    assert_eq!(whole(&[22, 3, 1, 0x40, 1]), Progress::Refused(HelloError::Malformed), "over 2^14");
+    assert_eq!(whole(&[22, 3, 1, 0, 0]), Progress::Refused(HelloError::Malformed), "empty at the start");
+    assert_eq!(whole(&[22, 3, 1, 0, 0, 22]), Progress::Refused(HelloError::Malformed), "empty at the start");
     let trailing = framed(&[&message[..], &[0]].concat(), usize::MAX);
-    assert_eq!(whole(&trailing), Progress::Refused(Fault::Malformed), "a byte behind the message");
+    assert_eq!(whole(&trailing), Progress::Refused(HelloError::Malformed), "a byte behind the message");
 }
 
 #[test]
 fn too_much_is_refused_at_the_header_that_announces_it() {
-    assert_eq!(whole(&[22, 3, 1, 2, 0, 1, 1, 0, 0]), Progress::Refused(Fault::TooLarge), "64 KiB");
-    assert_eq!(whole(&[22, 3, 1, 2, 0, 1, 255, 255, 255]), Progress::Refused(Fault::TooLarge), "2^24 - 1");
+    assert_eq!(whole(&[22, 3, 1, 2, 0, 1, 1, 0, 0]), Progress::Refused(HelloError::TooLarge), "64 KiB");
+    assert_eq!(
+        whole(&[22, 3, 1, 2, 0, 1, 255, 255, 255]),
+        Progress::Refused(HelloError::TooLarge),
+        "2^24 - 1"
+    );
     let padded = made(&[(21, vec![0; 15 * 1024])]);
     assert!(matches!(whole(&padded), Progress::Hello(_)));
     let mut small = Assembler::new(1024);
-    assert_eq!(small.advance(&padded[..9]), Progress::Refused(Fault::TooLarge));
+    assert_eq!(small.advance(&padded[..9]), Progress::Refused(HelloError::TooLarge));
     // One-byte records: six raw bytes each, so the raw ceiling of four times is met first.
     let dusty = framed(&made(&[(21, vec![0; 12 * 1024])])[5..], 1);
-    assert_eq!(whole(&dusty), Progress::Refused(Fault::TooLarge));
+    assert_eq!(whole(&dusty), Progress::Refused(HelloError::TooLarge));
 }
 
 #[test]
@@ -187,7 +199,7 @@ fn names_are_compared_as_dns_names() {
         &over,
         &fat_label,
     ] {
-        assert_eq!(name_of(&made(&[sni(bad)])), Err(Fault::BadSni), "{bad:?}");
+        assert_eq!(name_of(&made(&[sni(bad)])), Err(HelloError::BadSni), "{bad:?}");
     }
 }
 
@@ -225,11 +237,15 @@ fn a_hello_may_be_replayed_where_it_is_alone_and_offers_no_early_data() {
 #[test]
 fn two_of_a_kind_are_refused() {
     let two_names = vector16(&[&[0, 0, 1, b'a'][..], &[0, 0, 1, b'b']].concat());
-    assert_eq!(name_of(&made(&[(0, two_names)])), Err(Fault::BadSni));
-    assert_eq!(name_of(&made(&[sni(b"a.b"), sni(b"c.d")])), Err(Fault::BadSni));
-    assert_eq!(name_of(&made(&[(0x4a4a, vec![]), (0x4a4a, vec![])])), Err(Fault::BadSni));
-    assert_eq!(name_of(&made(&[(0, vector16(&[1, 0, 1, b'a']))])), Err(Fault::BadSni), "another name type");
-    assert_eq!(name_of(&made(&[(0, vector16(&[]))])), Err(Fault::BadSni), "an empty list");
+    assert_eq!(name_of(&made(&[(0, two_names)])), Err(HelloError::BadSni));
+    assert_eq!(name_of(&made(&[sni(b"a.b"), sni(b"c.d")])), Err(HelloError::BadSni));
+    assert_eq!(name_of(&made(&[(0x4a4a, vec![]), (0x4a4a, vec![])])), Err(HelloError::BadSni));
+    assert_eq!(
+        name_of(&made(&[(0, vector16(&[1, 0, 1, b'a']))])),
+        Err(HelloError::BadSni),
+        "another name type"
+    );
+    assert_eq!(name_of(&made(&[(0, vector16(&[]))])), Err(HelloError::BadSni), "an empty list");
 }
 
 #[test]
@@ -238,14 +254,14 @@ fn every_inner_length_is_used_up_exactly() {
         data.push(0);
         (kind, data)
     };
-    assert_eq!(name_of(&made(&[longer(sni(b"a.b"))])), Err(Fault::Malformed));
-    assert_eq!(name_of(&made(&[longer((16, vector16(&[2, b'h', b'2'])))])), Err(Fault::Malformed));
+    assert_eq!(name_of(&made(&[longer(sni(b"a.b"))])), Err(HelloError::Malformed));
+    assert_eq!(name_of(&made(&[longer((16, vector16(&[2, b'h', b'2'])))])), Err(HelloError::Malformed));
     for alpn in [vec![], vector16(&[]), vector16(&[0]), vector16(&[3, b'h', b'2']), vec![0, 9, 2, b'h', b'2']]
     {
-        assert_eq!(name_of(&made(&[(16, alpn.clone())])), Err(Fault::Malformed), "{alpn:?}");
+        assert_eq!(name_of(&made(&[(16, alpn.clone())])), Err(HelloError::Malformed), "{alpn:?}");
     }
     for versions in [vec![], vec![1, 3], vec![3, 3, 4, 3], vec![2, 3, 4, 0]] {
-        assert_eq!(name_of(&made(&[(43, versions.clone())])), Err(Fault::Malformed), "{versions:?}");
+        assert_eq!(name_of(&made(&[(43, versions.clone())])), Err(HelloError::Malformed), "{versions:?}");
     }
     let good = made(&[sni(b"a.b")]);
     let body = &good[9..];
@@ -254,14 +270,14 @@ fn every_inner_length_is_used_up_exactly() {
         b[at] = to;
         name_of(&framed(&message(&b), usize::MAX))
     };
-    assert_eq!(changed(34, 33), Err(Fault::Malformed), "session id over 32");
-    assert_eq!(changed(36, 1), Err(Fault::Malformed), "an odd cipher list");
-    assert_eq!(changed(36, 0), Err(Fault::Malformed), "no cipher");
-    assert_eq!(changed(42, body[42] + 1), Err(Fault::Malformed), "an extension block that is too long");
-    assert_eq!(changed(42, body[42] - 1), Err(Fault::Malformed), "an extension block that is too short");
-    assert_eq!(changed(0, 2), Err(Fault::Malformed), "a legacy version of another major");
+    assert_eq!(changed(34, 33), Err(HelloError::Malformed), "session id over 32");
+    assert_eq!(changed(36, 1), Err(HelloError::Malformed), "an odd cipher list");
+    assert_eq!(changed(36, 0), Err(HelloError::Malformed), "no cipher");
+    assert_eq!(changed(42, body[42] + 1), Err(HelloError::Malformed), "an extension block that is too long");
+    assert_eq!(changed(42, body[42] - 1), Err(HelloError::Malformed), "an extension block that is too short");
+    assert_eq!(changed(0, 2), Err(HelloError::Malformed), "a legacy version of another major");
     let cut = message(&body[..body.len() - 1]);
-    assert_eq!(name_of(&framed(&cut, usize::MAX)), Err(Fault::Malformed));
+    assert_eq!(name_of(&framed(&cut, usize::MAX)), Err(HelloError::Malformed));
 }
 
 #[test]

@@ -4,7 +4,7 @@
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
 )]
 
-use weir_tls::Entry;
+use weir_tls::KeptGuard;
 
 /// Bytes that wait to be written.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct Kept {
     bytes: Vec<u8>,
     /// So many of them have gone.
     at: usize,
-    _counted: Option<Entry>,
+    _counted: Option<KeptGuard>,
 }
 
 impl Kept {
@@ -22,7 +22,7 @@ impl Kept {
     }
 
     /// What could not be written.
-    pub(super) fn rest(bytes: Vec<u8>, counted: Entry) -> Box<Self> {
+    pub(super) fn rest(bytes: Vec<u8>, counted: KeptGuard) -> Box<Self> {
         Box::new(Self { bytes, at: 0, _counted: Some(counted) })
     }
 

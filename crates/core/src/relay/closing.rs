@@ -1,12 +1,12 @@
 //! The ends that are not clean: passing a reset on, and saying farewell at a deadline.
 
-use super::fault::Fault;
+use super::fault::FlowError;
 use super::flow::Flow;
 use super::queue::{queued, unacknowledged};
 use super::wire::{Finish, Wire};
 use crate::memory::Memory;
 use crate::socket;
-use crate::stop::Switch;
+use crate::stop::ConnHandle;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -61,14 +61,14 @@ impl Queue {
 /// How long weir waits for a peer that is still reading the rest.
 #[derive(Debug)]
 pub(super) struct Patience<'a> {
-    pub(super) switch: &'a Switch,
+    pub(super) handle: &'a ConnHandle,
     /// However steadily it takes it.
     pub(super) most: Duration,
 }
 
 /// The wait for a peer that is still reading.
 struct Waiting<'a> {
-    switch: &'a Switch,
+    handle: &'a ConnHandle,
     hurried: bool,
     over: Instant,
     moved: Instant,
@@ -79,7 +79,7 @@ struct Waiting<'a> {
 impl<'a> Waiting<'a> {
     fn begin(patience: &Patience<'a>, state: (usize, usize)) -> Self {
         let now = Instant::now();
-        Self { switch: patience.switch, hurried: false, over: now + patience.most, moved: now, state }
+        Self { handle: patience.handle, hurried: false, over: now + patience.most, moved: now, state }
     }
 
     /// Whether to wait on, as things stand with the peer now.
@@ -121,7 +121,7 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
     let (mut handed_over, mut pause) = (false, LOOK);
     loop {
         let turn = poll_fn(|cx| {
-            if !waiting.hurried && waiting.switch.poll_thrown(cx).is_ready() {
+            if !waiting.hurried && waiting.handle.poll_cancelled(cx).is_ready() {
                 return Poll::Ready(Turn::Stopped);
             }
             if handed_over {
@@ -129,8 +129,8 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
             }
             // A source that is gone answers every read, with data or with an end.
             flow.poll(cx, from, to, memory, sent).map(|end| match end {
-                Err(Fault::Destination(kind)) => Turn::Gone(kind),
-                Ok(()) | Err(Fault::Source(_) | Fault::Truncated) => Turn::HandedOver,
+                Err(FlowError::Destination(kind)) => Turn::Gone(kind),
+                Ok(()) | Err(FlowError::Source(_) | FlowError::Truncated) => Turn::HandedOver,
             })
         });
         match timeout(pause, turn).await {

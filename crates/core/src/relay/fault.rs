@@ -4,7 +4,7 @@ use std::io;
 
 /// Why a direction failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum FlowError {
     /// Reading from its source failed.
     Source(io::ErrorKind),
     /// Writing to its destination failed.

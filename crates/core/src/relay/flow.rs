@@ -4,7 +4,7 @@
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
 )]
 
-use super::fault::Fault;
+use super::fault::FlowError;
 use super::rules::OnTruncation;
 use super::splice::{self, Bulk};
 use super::wire::{Finish, Wire};
@@ -19,7 +19,7 @@ use weir_tls::LEAST_ROOM;
 enum Stage {
     Open,
     /// Reading from its source failed: what had come before that still goes, then the fault is told.
-    Failed(Fault),
+    Failed(FlowError),
     /// Its source broke: what had come before that still goes, and no end is told.
     Broken,
     /// A broken source has been read to its end: what it said still goes, and no end is told.
@@ -162,7 +162,7 @@ impl Flow {
     /// How reading from its source failed, while what had come before that is still to go.
     pub(super) fn failed_source(&self) -> Option<io::ErrorKind> {
         match self.stage {
-            Stage::Failed(Fault::Source(kind)) => Some(kind),
+            Stage::Failed(FlowError::Source(kind)) => Some(kind),
             _ => None,
         }
     }
@@ -234,7 +234,7 @@ impl Flow {
         to: &mut W,
         memory: &Memory,
         sent: &mut usize,
-    ) -> Poll<Result<(), Fault>> {
+    ) -> Poll<Result<(), FlowError>> {
         let before = *sent;
         let polled = self.poll_steps(cx, from, to, memory, sent);
         memory.turns.pass_on(&mut self.turn);
@@ -254,7 +254,7 @@ impl Flow {
         to: &mut W,
         memory: &Memory,
         sent: &mut usize,
-    ) -> Poll<Result<(), Fault>> {
+    ) -> Poll<Result<(), FlowError>> {
         let begun = *sent;
         loop {
             ready!(self.poll_kept(cx, to, memory, sent))?;
@@ -269,7 +269,7 @@ impl Flow {
                 Stage::Finishing(_) if self.fresh && self.holds_end => return Poll::Pending,
                 Stage::Finishing(finish) => {
                     ready!(to.poll_finish(cx, finish, self.last))
-                        .map_err(|e| Fault::Destination(e.kind()))?;
+                        .map_err(|e| FlowError::Destination(e.kind()))?;
                     self.go_to(Stage::Done);
                     self.unflushed = false;
                     continue;
@@ -296,7 +296,7 @@ impl Flow {
         to: &mut W,
         memory: &Memory,
         sent: &mut usize,
-    ) -> Poll<Result<(), Fault>> {
+    ) -> Poll<Result<(), FlowError>> {
         if self.bulk.is_on()
             && let (Some(from), Some(to)) = (from.bare(), to.bare())
         {
@@ -314,7 +314,7 @@ impl Flow {
         to: &mut W,
         memory: &Memory,
         sent: &mut usize,
-    ) -> Poll<Result<(), Fault>> {
+    ) -> Poll<Result<(), FlowError>> {
         let mut scratch = memory.scratch();
         let room = memory.at_once().min(memory.turns.step()).min(scratch.len());
         let (n, next) = read_on(cx, from, &mut scratch[..room], memory);
@@ -322,7 +322,7 @@ impl Flow {
         let waits = next.is_pending();
         let then = match next {
             Poll::Pending if n > 0 || self.stage != Stage::Broken => self.stage,
-            // A TLS session that broke over a living socket has nothing more to say, but waits. Without budget
+            // A broken TLS session over a live socket yields no more data, yet returns `Pending`. Without budget
             // it may be the runtime that waits. A bare socket is dead: where it waits, the runtime has not heard
             // of that yet, and what came before may still be in it.
             Poll::Pending if has_budget_remaining() && from.bare().is_none() => Stage::Over,
@@ -332,7 +332,7 @@ impl Flow {
             Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::UnexpectedEof => {
                 self.truncation(from.has_part())
             }
-            Poll::Ready(Err(e)) => self.failed(Fault::Source(e.kind())),
+            Poll::Ready(Err(e)) => self.failed(FlowError::Source(e.kind())),
         };
         if !read.is_empty() {
             self.go_on();
@@ -348,8 +348,8 @@ impl Flow {
                         *sent += n;
                         continue;
                     }
-                    Poll::Ready(Ok(0)) => Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero))),
-                    Poll::Ready(Err(e)) => Poll::Ready(Err(Fault::Destination(e.kind()))),
+                    Poll::Ready(Ok(0)) => Poll::Ready(Err(FlowError::Destination(io::ErrorKind::WriteZero))),
+                    Poll::Ready(Err(e)) => Poll::Ready(Err(FlowError::Destination(e.kind()))),
                     Poll::Pending => Poll::Pending,
                 };
                 // Also where the write failed: an end that came with these bytes has been read, and they have not gone.
@@ -373,7 +373,7 @@ impl Flow {
     fn truncation(&mut self, cut: bool) -> Stage {
         self.truncated = cut || !self.answers_an_end || self.on_truncation == OnTruncation::Reset;
         match self.on_truncation {
-            OnTruncation::Reset => self.failed(Fault::Truncated),
+            OnTruncation::Reset => self.failed(FlowError::Truncated),
             OnTruncation::Finish => self.ended(Finish::Clean),
             OnTruncation::PassOn => self.ended(Finish::Bare),
         }
@@ -383,13 +383,13 @@ impl Flow {
         if self.stage == Stage::Broken { Stage::Over } else { Stage::Finishing(finish) }
     }
 
-    fn failed(&self, fault: Fault) -> Stage {
+    fn failed(&self, fault: FlowError) -> Stage {
         if self.stage == Stage::Broken { Stage::Over } else { Stage::Failed(fault) }
     }
 
-    fn poll_flush<W: Wire>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), Fault>> {
+    fn poll_flush<W: Wire>(&mut self, cx: &mut Context<'_>, to: &mut W) -> Poll<Result<(), FlowError>> {
         if self.unflushed {
-            ready!(to.poll_flush(cx)).map_err(|e| Fault::Destination(e.kind()))?;
+            ready!(to.poll_flush(cx)).map_err(|e| FlowError::Destination(e.kind()))?;
             self.unflushed = false;
         }
         Poll::Ready(Ok(()))
@@ -401,13 +401,13 @@ impl Flow {
         to: &mut W,
         memory: &Memory,
         sent: &mut usize,
-    ) -> Poll<Result<(), Fault>> {
+    ) -> Poll<Result<(), FlowError>> {
         loop {
             while let Some(kept) = self.kept.as_mut().filter(|kept| !kept.left().is_empty()) {
                 let n = ready!(to.poll_write(cx, kept.left(), None, memory))
-                    .map_err(|e| Fault::Destination(e.kind()))?;
+                    .map_err(|e| FlowError::Destination(e.kind()))?;
                 if n == 0 {
-                    return Poll::Ready(Err(Fault::Destination(io::ErrorKind::WriteZero)));
+                    return Poll::Ready(Err(FlowError::Destination(io::ErrorKind::WriteZero)));
                 }
                 kept.gone(n);
                 *sent += n;

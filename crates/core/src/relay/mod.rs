@@ -4,7 +4,7 @@
 //! - [`flow`] one direction: read, write, keep what does not fit, finish.
 //! - [`splice`] the bulk path of a flow between two bare TCP sockets.
 //! - [`wire`] what a side of a relay can do: bare TCP, TLS with a client, TLS with a backend.
-//! - [`ahead`] the hello that goes first, and whether another backend may get it after this one.
+//! - [`prefix`] the hello that goes first, and whether another backend may get it after this one.
 //! - [`movement`] when bytes last moved: what weir wrote, and what the peers took of it.
 //! - [`rules`] deadlines, and what a truncation becomes.
 //! - [`settle`] what a relay came to, and the telling of it to both sides.
@@ -17,11 +17,11 @@
 //! written at once is kept, and then reading stops. The one exception is a hello that may be replayed: it is kept
 //! until the backend's first byte, or the client's next.
 
-mod ahead;
 mod closing;
 mod fault;
 mod flow;
 mod movement;
+mod prefix;
 mod queue;
 mod rules;
 mod run;
@@ -29,7 +29,7 @@ mod settle;
 mod splice;
 mod wire;
 
-pub use ahead::{Ahead, Relayed, Silence, Unanswered};
+pub use prefix::{NoReply, Prefix, Relayed, Unanswered};
 pub use rules::{OnTruncation, Rules, Terms};
 pub use wire::{Finish, Tls, Wire};
 
@@ -43,7 +43,7 @@ use weir_pool::HelloReplay;
 /// Moves bytes between `client` and `backend` until both have finished; `ahead` goes to the backend first.
 ///
 /// # Errors
-/// Every end that is not clean: a reset, a truncation, a deadline, or the switch.
+/// Every end that is not clean: a reset, a truncation, a deadline, or the handle.
 ///
 /// # Cancel safety
 /// Dropping the future loses what was read and not yet written.
@@ -55,7 +55,7 @@ pub fn relay<'a, C: Wire, B: Wire>(
     traffic: &'a mut Traffic,
 ) -> impl Future<Output = Result<Finished, ConnError>> {
     // Made before the future: that would keep what it is called with beside what it makes of it.
-    let mut relay = Relay::new(client, backend, Ahead::new(ahead, HelloReplay::Never), terms, traffic);
+    let mut relay = Relay::new(client, backend, Prefix::new(ahead, HelloReplay::Never), terms, traffic);
     async move {
         let end = relay.run().await;
         if matches!(end, End::Both) {
@@ -68,14 +68,14 @@ pub fn relay<'a, C: Wire, B: Wire>(
 
 /// As [`relay`], between bare sockets, and with a hello in `ahead` that may go to another backend: where this one
 /// ends before its first byte, and the client has neither sent more nor ended, the hello comes back whole and the
-/// client has not been touched. A deadline or the switch never gives it back.
+/// client has not been touched. A deadline or the handle never gives it back.
 ///
 /// # Cancel safety
 /// Dropping the future loses what was read and not yet written.
 pub fn relay_hello<'a>(
     client: &'a mut TcpStream,
     backend: &'a mut TcpStream,
-    ahead: Ahead,
+    ahead: Prefix,
     terms: Terms<'a>,
     traffic: &'a mut Traffic,
 ) -> impl Future<Output = Relayed> {

@@ -2,7 +2,7 @@
 
 use crate::memory::Memory;
 use crate::socket::Options;
-use crate::stop::Switch;
+use crate::stop::ConnHandle;
 use std::time::Duration;
 
 /// What a FIN without close_notify becomes on the other side.
@@ -46,5 +46,5 @@ pub struct Terms<'a> {
     /// The worker's buffer and pipes.
     pub memory: &'a Memory,
     /// Tells it to end.
-    pub switch: &'a Switch,
+    pub handle: &'a ConnHandle,
 }

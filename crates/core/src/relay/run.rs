@@ -1,9 +1,9 @@
 //! The loop of a relay: both directions have their turns, and one timer watches over them.
 
-use super::ahead::{self, Ahead, Silence};
-use super::fault::Fault;
+use super::fault::FlowError;
 use super::flow::Flow;
 use super::movement::Movement;
+use super::prefix::{self, NoReply, Prefix};
 use super::queue::queued;
 use super::rules::Terms;
 use super::wire::Wire;
@@ -43,12 +43,12 @@ pub(super) enum End {
     /// Both directions finished.
     Both,
     /// The backend ended before its first byte, and the hello may go to another one.
-    Unanswered(Silence),
+    Unanswered(NoReply),
     /// The flow that `from` feeds failed.
-    Broken { from: Side, fault: Fault },
+    Broken { from: Side, fault: FlowError },
     /// A side that is not being read from has been reset.
     Gone(Side, io::ErrorKind),
-    /// A deadline, or the switch.
+    /// A deadline, or the handle.
     Cut(ConnError),
 }
 
@@ -56,34 +56,34 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
     pub(super) fn new(
         client: &'a mut C,
         backend: &'a mut B,
-        ahead: Ahead,
+        ahead: Prefix,
         terms: Terms<'a>,
         traffic: &'a mut Traffic,
     ) -> Self {
         let replayable = ahead.is_replayable();
-        let Ahead { bytes, replay, counted } = ahead;
+        let Prefix { bytes, replay, counted } = ahead;
         let mut up = Flow::new(bytes, terms.rules.client_truncation);
         let mut down = Flow::new(Vec::new(), terms.rules.backend_truncation);
         if replayable {
             up.keep(false);
-            down.keep(ahead::covers(replay, Silence::Fin));
+            down.keep(prefix::covers(replay, NoReply::Fin));
         }
         Self { client, backend, up, down, first: None, truncated: None, replay, counted, terms, traffic }
     }
 
     pub(super) async fn run(&mut self) -> End {
-        let (idle, switch) = (self.terms.rules.idle, self.terms.switch);
+        let (idle, handle) = (self.terms.rules.idle, self.terms.handle);
         let begun = Instant::now();
         let mut movement = Movement::new(begun);
         let mut young = Some(begun + socket::LATER);
         let mut timer = pin!(sleep_until(begun + idle.min(socket::LATER)));
         poll_fn(|cx| {
             let end = self.poll_flows(cx, &mut movement);
-            switch.moved(movement.last());
+            handle.moved(movement.last());
             if end.is_ready() {
                 return end;
             }
-            if let Poll::Ready(why) = switch.poll_thrown(cx) {
+            if let Poll::Ready(why) = handle.poll_cancelled(cx) {
                 return Poll::Ready(End::Cut(ConnError::Stopped(why)));
             }
             self.poll_timer(cx, timer.as_mut(), &mut movement, &mut young)
@@ -136,20 +136,24 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
     }
 
     /// How the backend ended, where the hello may go to another one.
-    fn silence(&self, up: &Poll<Result<(), Fault>>, down: &Poll<Result<(), Fault>>) -> Option<Silence> {
+    fn silence(
+        &self,
+        up: &Poll<Result<(), FlowError>>,
+        down: &Poll<Result<(), FlowError>>,
+    ) -> Option<NoReply> {
         if !self.up.is_fresh() || !self.down.is_fresh() {
             return None;
         }
         let silence = match (up, down) {
-            (Poll::Ready(Err(Fault::Destination(kind))), _) if !has_unread(self.backend.tcp()) => {
-                Silence::Broke(*kind)
+            (Poll::Ready(Err(FlowError::Destination(kind))), _) if !has_unread(self.backend.tcp()) => {
+                NoReply::Broke(*kind)
             }
             (Poll::Ready(Err(_)), _) => return None,
-            (_, Poll::Ready(Err(Fault::Source(kind)))) => Silence::Broke(*kind),
-            _ if self.down.has_ended() => Silence::Fin,
+            (_, Poll::Ready(Err(FlowError::Source(kind)))) => NoReply::Broke(*kind),
+            _ if self.down.has_ended() => NoReply::Fin,
             _ => return None,
         };
-        ahead::covers(self.replay, silence).then_some(silence)
+        prefix::covers(self.replay, silence).then_some(silence)
     }
 
     /// The hello may go to another backend only while neither side has sent a byte or ended.
@@ -242,9 +246,13 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
 }
 
 /// A destination that cannot be told of the end any more, because it has gone after its own clean end, is no fault.
-fn excused(polled: Poll<Result<(), Fault>>, flow: &mut Flow, opposite: &Flow) -> Poll<Result<(), Fault>> {
+fn excused(
+    polled: Poll<Result<(), FlowError>>,
+    flow: &mut Flow,
+    opposite: &Flow,
+) -> Poll<Result<(), FlowError>> {
     match polled {
-        Poll::Ready(Err(Fault::Destination(_))) if opposite.has_read_all() && flow.excuse() => {
+        Poll::Ready(Err(FlowError::Destination(_))) if opposite.has_read_all() && flow.excuse() => {
             Poll::Ready(Ok(()))
         }
         other => other,

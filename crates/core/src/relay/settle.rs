@@ -1,8 +1,8 @@
 //! What a relay came to, and the telling of it to both sides.
 
-use super::ahead::{Ahead, Silence, Unanswered};
 use super::closing::{self, Direction, Patience, Queue};
-use super::fault::Fault;
+use super::fault::FlowError;
+use super::prefix::{NoReply, Prefix, Unanswered};
 use super::queue::{unacknowledged, unsent};
 use super::run::{End, Relay};
 use super::wire::Wire;
@@ -12,9 +12,9 @@ use std::io::ErrorKind;
 
 impl<C: Wire, B: Wire> Relay<'_, C, B> {
     /// The hello, to go to another backend.
-    pub(super) fn unanswered(mut self, silence: Silence) -> Unanswered {
+    pub(super) fn unanswered(mut self, silence: NoReply) -> Unanswered {
         let (bytes, sent) = self.up.take_ahead();
-        let ahead = Ahead { bytes, replay: self.replay, counted: self.counted + sent };
+        let ahead = Prefix { bytes, replay: self.replay, counted: self.counted + sent };
         Unanswered { ahead, silence }
     }
 
@@ -37,13 +37,13 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
             // Only with a hello that was kept, and who kept it does not settle. A client that is cut short must
             // not take it for an end.
             End::Unanswered(silence) => (Side::Backend, silence.error(), Queue::Goes),
-            End::Broken { from, fault: Fault::Truncated } => {
+            End::Broken { from, fault: FlowError::Truncated } => {
                 (from, ConnError::Truncated(self.truncated.unwrap_or(from)), Queue::Goes)
             }
-            End::Broken { from: side, fault: Fault::Source(kind) } | End::Gone(side, kind) => {
+            End::Broken { from: side, fault: FlowError::Source(kind) } | End::Gone(side, kind) => {
                 (side, self.broken(side, kind), Queue::after(kind))
             }
-            End::Broken { from, fault: Fault::Destination(kind) } => {
+            End::Broken { from, fault: FlowError::Destination(kind) } => {
                 let side = opposite(from);
                 (side, self.broken(side, kind), Queue::after(kind))
             }
@@ -76,7 +76,7 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
     async fn pass_reset_to_backend(&mut self) -> Queue {
         let mut sent = 0;
         let up = Direction { flow: &mut self.up, sent: &mut sent };
-        let patience = Patience { switch: self.terms.switch, most: self.terms.rules.ending() };
+        let patience = Patience { handle: self.terms.handle, most: self.terms.rules.ending() };
         let queue = closing::pass_reset_on(up, self.client, self.backend, self.terms.memory, patience).await;
         self.count_up(sent);
         queue
@@ -86,7 +86,7 @@ impl<C: Wire, B: Wire> Relay<'_, C, B> {
     async fn pass_reset_to_client(&mut self) -> Queue {
         let mut sent = 0;
         let down = Direction { flow: &mut self.down, sent: &mut sent };
-        let patience = Patience { switch: self.terms.switch, most: self.terms.rules.ending() };
+        let patience = Patience { handle: self.terms.handle, most: self.terms.rules.ending() };
         let queue =
             closing::pass_reset_on(down, self.backend, self.client, self.terms.memory, patience).await;
         self.traffic.down(sent);

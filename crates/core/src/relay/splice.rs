@@ -8,7 +8,7 @@
 //! Where splice(2) does not work (an old or an emulated kernel, a seccomp filter), bulk is copied. No byte is lost:
 //! a splice(2) that fails takes nothing from its source, and bytes inside a pipe can be read out of it.
 
-use super::fault::Fault;
+use super::fault::FlowError;
 use crate::memory::{Kept, Memory, Pipe};
 use rustix::fd::AsFd;
 use rustix::io::{read, retry_on_intr};
@@ -73,9 +73,9 @@ pub(super) fn poll_splice(
     (from, to): (&TcpStream, &TcpStream),
     memory: &Memory,
     sent: &mut usize,
-) -> Poll<Result<(), Fault>> {
+) -> Poll<Result<(), FlowError>> {
     loop {
-        ready!(from.poll_read_ready(cx)).map_err(|e| Fault::Source(e.kind()))?;
+        ready!(from.poll_read_ready(cx)).map_err(|e| FlowError::Source(e.kind()))?;
         let Some(pipe) = memory.pipes.take() else {
             bulk.back_to_copying();
             return Poll::Ready(Ok(()));
@@ -101,7 +101,7 @@ pub(super) fn poll_splice(
             Err(e) => {
                 memory.pipes.give(pipe);
                 return match Failure::of(&e) {
-                    Failure::Socket => Poll::Ready(Err(Fault::Source(e.kind()))),
+                    Failure::Socket => Poll::Ready(Err(FlowError::Source(e.kind()))),
                     failure => {
                         failure.note(&e, memory);
                         bulk.back_to_copying();
@@ -122,9 +122,9 @@ pub(super) fn poll_drain(
     to: &TcpStream,
     memory: &Memory,
     sent: &mut usize,
-) -> Poll<Result<(), Fault>> {
+) -> Poll<Result<(), FlowError>> {
     while let Some(filled) = &mut bulk.pipe {
-        ready!(to.poll_write_ready(cx)).map_err(|e| Fault::Destination(e.kind()))?;
+        ready!(to.poll_write_ready(cx)).map_err(|e| FlowError::Destination(e.kind()))?;
         match to.try_io(Interest::WRITABLE, || step(&filled.pipe.read, to, filled.inside)) {
             Ok(n) => {
                 *sent += n;
@@ -147,7 +147,7 @@ pub(super) fn poll_drain(
                     return Poll::Ready(Ok(()));
                 }
                 bulk.pipe = None; // Its bytes have nowhere to go.
-                return Poll::Ready(Err(Fault::Destination(e.kind())));
+                return Poll::Ready(Err(FlowError::Destination(e.kind())));
             }
         }
     }

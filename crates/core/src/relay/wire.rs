@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use weir_tls::{Side, TlsStream, Transport};
+use weir_tls::{Role, TlsStream, Transport};
 
 /// A TLS session as a side of a relay.
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Wire for TcpStream {
     }
 }
 
-impl<S: Side> Wire for Tls<S> {
+impl<S: Role> Wire for Tls<S> {
     const BUFFERS: bool = true;
     const CLEAN_END: How = How::CloseNotify;
 

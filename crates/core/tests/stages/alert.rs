@@ -5,11 +5,11 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::time::Instant;
 use weir_core::alert::{Alert, close_gently, refuse};
-use weir_core::stop::Switch;
+use weir_core::stop::ConnHandle;
 
 #[tokio::test]
 async fn the_alert_arrives_though_the_client_is_still_sending() {
-    let switch = Switch::default();
+    let handle = ConnHandle::default();
     for (alert, code) in [
         (Alert::DecodeError, 50),
         (Alert::IllegalParameter, 47),
@@ -25,7 +25,7 @@ async fn the_alert_arrives_though_the_client_is_still_sending() {
             client.shutdown().await.unwrap();
             heard
         };
-        let ((), heard) = tokio::join!(refuse(server, alert, &memory, &switch), hear);
+        let ((), heard) = tokio::join!(refuse(server, alert, &memory, &handle), hear);
         // RFC 8446 §6: a record of type 21, two bytes: fatal, and the description.
         assert_eq!(heard, (vec![21, 3, 3, 0, 2, 2, code], None), "{alert:?}");
     }
@@ -33,7 +33,7 @@ async fn the_alert_arrives_though_the_client_is_still_sending() {
 
 #[tokio::test]
 async fn a_gentle_close_is_a_fin() {
-    let switch = Switch::default();
+    let handle = ConnHandle::default();
     let (mut client, server) = pair().await;
     let metrics = metrics();
     client.write_all(&[7; 100_000]).await.unwrap();
@@ -43,25 +43,25 @@ async fn a_gentle_close_is_a_fin() {
         client.shutdown().await.unwrap();
         heard
     };
-    let ((), heard) = tokio::join!(close_gently(server, &memory, &switch), hear);
+    let ((), heard) = tokio::join!(close_gently(server, &memory, &handle), hear);
     assert_eq!(heard, (Vec::new(), None));
 }
 
 /// A client that never closes, or never stops sending, is not waited for.
 #[tokio::test(start_paused = true)]
 async fn patience_ends_after_a_second() {
-    let switch = Switch::default();
+    let handle = ConnHandle::default();
     let (_client, server) = pair().await;
     let metrics = metrics();
     let started = Instant::now();
-    refuse(server, Alert::UnrecognizedName, &memory(&metrics), &switch).await;
+    refuse(server, Alert::UnrecognizedName, &memory(&metrics), &handle).await;
     let took = started.elapsed();
     assert!(took >= Duration::from_secs(1) && took < Duration::from_millis(1100), "{took:?}");
 }
 
 #[tokio::test]
 async fn a_flood_is_not_listened_to() {
-    let switch = Switch::default();
+    let handle = ConnHandle::default();
     let (mut client, server) = pair().await;
     let metrics = metrics();
     let memory = memory(&metrics);
@@ -70,6 +70,6 @@ async fn a_flood_is_not_listened_to() {
         while client.write_all(&torrent).await.is_ok() {}
     };
     let started = Instant::now();
-    tokio::join!(close_gently(server, &memory, &switch), flood);
+    tokio::join!(close_gently(server, &memory, &handle), flood);
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }

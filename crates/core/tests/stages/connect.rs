@@ -19,7 +19,7 @@ use weir_pool::{
     Backend, Balance, CheckKind, Entry, HealthCheck, HelloReplay, Lives, OnUnhealthy, Parts, Place, Pool,
     Settings,
 };
-use weir_tls::Reason;
+use weir_tls::HandshakeFailure;
 
 const OPTIONS: Options =
     Options { nodelay: true, keepalive: Duration::from_secs(60), user_timeout: Duration::from_secs(30) };
@@ -229,7 +229,11 @@ async fn a_failed_handshake_is_tried_elsewhere() {
         let fails = &*backend.name == "b0";
         async move {
             if fails {
-                Err(ConnectError::Tls { reason: Reason::UnknownCa, alert: None, clients_name: false })
+                Err(ConnectError::Tls {
+                    reason: HandshakeFailure::UnknownCa,
+                    alert: None,
+                    clients_name: false,
+                })
             } else {
                 Ok(stream)
             }

@@ -9,7 +9,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use weir_core::account::error::ConnError;
 use weir_core::account::outcome::How;
-use weir_core::hello::Fault;
+use weir_core::hello::HelloError;
 use weir_core::peek::{NotAHello, Peeked, client_hello};
 use weir_metrics::Metrics;
 
@@ -73,7 +73,7 @@ async fn bytes_are_kept_as_they_came_whatever_the_segments() {
 }
 
 /// What a client sends, the fault it is, and the label it is counted under.
-fn refused() -> Vec<(Vec<u8>, Fault, &'static str)> {
+fn refused() -> Vec<(Vec<u8>, HelloError, &'static str)> {
     let mut split_by_another_record = vec![22, 3, 1, 0, 4, 1, 0, 1, 0];
     split_by_another_record.extend([23, 3, 1, 0, 1, 0]);
     let announces_20000 = vec![22, 3, 1, 0x40, 0, 1, 0, 0x4e, 0x20];
@@ -84,14 +84,14 @@ fn refused() -> Vec<(Vec<u8>, Fault, &'static str)> {
         crumbs.extend([22, 3, 1, 0, 1, crumb[0]]);
     }
     vec![
-        (b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n".to_vec(), Fault::NotTls, "not_tls"),
-        (b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), Fault::NotTls, "not_tls"),
-        (vec![0x80, 0x2e, 1, 0, 2, 0, 0x15], Fault::NotTls, "not_tls"),
-        (renamed("www example.com"), Fault::BadSni, "bad_sni"),
-        (renamed("www.example..om"), Fault::BadSni, "bad_sni"),
-        (split_by_another_record, Fault::Malformed, "malformed"),
-        (announces_20000, Fault::TooLarge, "too_large"),
-        (crumbs, Fault::TooLarge, "too_large"),
+        (b"GET / HTTP/1.1\r\nHost: www.example.com\r\n\r\n".to_vec(), HelloError::NotTls, "not_tls"),
+        (b"SSH-2.0-OpenSSH_9.9\r\n".to_vec(), HelloError::NotTls, "not_tls"),
+        (vec![0x80, 0x2e, 1, 0, 2, 0, 0x15], HelloError::NotTls, "not_tls"),
+        (renamed("www example.com"), HelloError::BadSni, "bad_sni"),
+        (renamed("www.example..om"), HelloError::BadSni, "bad_sni"),
+        (split_by_another_record, HelloError::Malformed, "malformed"),
+        (announces_20000, HelloError::TooLarge, "too_large"),
+        (crumbs, HelloError::TooLarge, "too_large"),
     ]
 }
 

@@ -12,7 +12,7 @@ use weir_core::relay::{OnTruncation, Tls};
 use weir_metrics::ListenerMetrics;
 use weir_pool::Backend;
 use weir_pool::shortage::is_shortage;
-use weir_tls::{AsClient, Reason, Scratch};
+use weir_tls::{AsClient, HandshakeFailure, Scratch};
 
 /// Finishes the handshake with the client, then one with a backend, and relays between the two.
 ///
@@ -49,7 +49,7 @@ impl BackendSide for Sealed<'_> {
     ) -> Result<Self::Stream, ConnectError> {
         // `compile` refuses bridging to a pool without a tls section, so there is always a client.
         let client = backend.tls.as_ref().ok_or(ConnectError::Tls {
-            reason: Reason::Protocol,
+            reason: HandshakeFailure::Protocol,
             alert: None,
             clients_name: false,
         })?;
@@ -77,9 +77,10 @@ impl BackendSide for Sealed<'_> {
             && let Some(alert) = stream.0.refused_by(self.scratch)
         {
             // The handshake was counted as done, because weir's side of it was.
-            self.metrics.handshake_failed("backend", Reason::Alert.label(), Some(alert));
+            self.metrics.handshake_failed("backend", HandshakeFailure::Alert.label(), Some(alert));
             let clients_name = true; // So that it does not count against the backend.
-            return ConnectError::Tls { reason: Reason::Alert, alert: Some(alert), clients_name }.into();
+            return ConnectError::Tls { reason: HandshakeFailure::Alert, alert: Some(alert), clients_name }
+                .into();
         }
         told_by_alert(error, Side::Backend, stream)
     }

@@ -8,7 +8,7 @@ use weir_core::local::Local;
 use weir_core::plan::{ClientTls, Destination};
 use weir_core::relay::{OnTruncation, Tls, Wire, relay};
 use weir_pool::Backend;
-use weir_tls::Side as TlsSide;
+use weir_tls::Role;
 
 /// What the backend gets.
 pub(super) trait BackendSide {
@@ -55,7 +55,7 @@ pub(super) async fn terminate<B: BackendSide>(
 }
 
 /// Turns `error` into [`ConnError::Alerted`] if `side` ended its TLS session with a fatal alert.
-pub(super) fn told_by_alert<S: TlsSide>(error: ConnError, side: Side, tls: &Tls<S>) -> ConnError {
+pub(super) fn told_by_alert<S: Role>(error: ConnError, side: Side, tls: &Tls<S>) -> ConnError {
     match (error, tls.0.alert_received()) {
         (ConnError::Broken(whose, _), Some(alert)) if whose == side => ConnError::Alerted(side, alert),
         (error, _) => error,

@@ -23,11 +23,11 @@ pub use probe::{Presented, Probe, ProbeStream};
 
 use crate::agreed::{Resumed, Session};
 use crate::failure::HandshakeError;
-use crate::kept::{BackendSessions, Print, Sessions};
 use crate::provider::{MinVersion, provider, versions};
-use crate::stream::{AsClient, Scratch, Side, TlsStream, Transport, handshake};
+use crate::stream::{AsClient, Role, Scratch, TlsStream, Transport, handshake};
 use crate::verify::Verifier;
 use crate::warning::Warning;
+use crate::weak_cache::{BackendSessions, Digest, Sessions};
 use roots::Trust;
 
 /// A TLS stream whose other end is a backend.
@@ -162,7 +162,7 @@ impl BackendTls {
             MinVersion::Tls12 => b"1.2",
             MinVersion::Tls13 => b"1.3",
         };
-        let print = Print::of([self.trust.print.bytes(), min_version]);
+        let print = Digest::of([self.trust.print.bytes(), min_version]);
         self.client_with(self.sessions.find((print, address), || self.config(own_sessions())))
     }
 

@@ -21,7 +21,7 @@ use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::{BackendTls, Shared, roots};
-use crate::failure::{HandshakeError, Reason};
+use crate::failure::{HandshakeError, HandshakeFailure};
 use crate::verify::Verifier;
 
 /// A TLS stream of a health check.
@@ -156,7 +156,7 @@ where
         Ok(Err(error)) => {
             let error = HandshakeError::from(error);
             // Any other end came after a handshake that both sides had finished.
-            if error.reason == Reason::Alert { Err(error) } else { Ok(()) }
+            if error.reason == HandshakeFailure::Alert { Err(error) } else { Ok(()) }
         }
         Ok(Ok(())) | Err(_) => Ok(()),
     }

@@ -10,23 +10,23 @@ use tokio::time::Instant;
 
 use super::error::BackendTlsError;
 use crate::certificate::certificates_in;
-use crate::kept::Print;
 use crate::provider::provider;
 use crate::tickets::unix_now;
 use crate::verify::{Listed, Verifier};
 use crate::warning::Warning;
+use crate::weak_cache::Digest;
 
 /// How a backend's certificate is judged, and the print of it: equal ones judge alike.
 #[derive(Debug)]
 pub(super) struct Trust {
     pub(super) verifier: Arc<Verifier>,
-    pub(super) print: Print,
+    pub(super) print: Digest,
 }
 
 impl Trust {
     /// Nothing is judged but the handshake's signature.
     pub(super) fn unjudged() -> Self {
-        Self { verifier: Verifier::nobody(), print: Print::of([&b"unjudged"[..]]) }
+        Self { verifier: Verifier::nobody(), print: Digest::of([&b"unjudged"[..]]) }
     }
 }
 
@@ -40,7 +40,7 @@ pub(super) fn trust(ca: Option<&Path>) -> Result<(Trust, Vec<Warning>), BackendT
                 let constraints = anchor.name_constraints.as_deref().unwrap_or_default();
                 [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref(), constraints]
             });
-            let print = Print::of(std::iter::once(&b"system"[..]).chain(anchors));
+            let print = Digest::of(std::iter::once(&b"system"[..]).chain(anchors));
             let verifier = Verifier::chain(webpki(roots, BackendTlsError::NoSystemRoots)?, Vec::new());
             Ok((Trust { verifier, print }, Vec::new()))
         }
@@ -56,7 +56,7 @@ pub(super) fn system_verifier() -> Option<Arc<Verifier>> {
 fn from_file(path: &Path) -> Result<(Trust, Vec<Warning>), BackendTlsError> {
     let certificates =
         certificates_in(path).map_err(|problem| BackendTlsError::Ca { path: path.to_owned(), problem })?;
-    let print = Print::of(std::iter::once(&b"file"[..]).chain(certificates.iter().map(AsRef::as_ref)));
+    let print = Digest::of(std::iter::once(&b"file"[..]).chain(certificates.iter().map(AsRef::as_ref)));
     let mut roots = RootCertStore::empty();
     let mut listed = Vec::new();
     let mut warnings = Vec::new();

@@ -19,9 +19,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 pub use error::{CertificateError, CertificateFile, CertificateProblem};
 pub(crate) use files::certificates_in;
 
-use crate::kept::{Certificates, Print};
 use crate::provider::provider;
 use crate::warning::{MemberProblem, Warning};
+use crate::weak_cache::{Certificates, Digest};
 
 /// Where a certificate chain and its private key are, both PEM. They may be the same file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,7 +103,7 @@ fn load(
     };
     let mut warnings = warnings(files, &facts, mode, now);
     warnings.extend(of_members(&files.cert, &chain, now));
-    let print = Print::of(chain.iter().map(AsRef::as_ref).chain([key.secret_der()]));
+    let print = Digest::of(chain.iter().map(AsRef::as_ref).chain([key.secret_der()]));
     if let Some(certified) = kept.there(&print) {
         return Ok((Served { facts, certified }, warnings));
     }

@@ -31,7 +31,7 @@ type Candidates = Vec<Arc<Candidate>>;
 
 /// The certificates of one profile by name.
 #[derive(Debug)]
-pub(crate) struct Resolver {
+pub(crate) struct CertificateResolver {
     exact: HashMap<Box<str>, Candidates>,
     /// By what follows `*.`.
     wildcard: HashMap<Box<str>, Candidates>,
@@ -40,7 +40,7 @@ pub(crate) struct Resolver {
     unknown: UnknownSni,
 }
 
-impl Resolver {
+impl CertificateResolver {
     /// `served` in the order of the configuration.
     pub(crate) fn new(served: &[Served], unknown: UnknownSni) -> Self {
         // ECDSA and Ed25519 sign many times faster than RSA, and a client that can check both does not
@@ -112,7 +112,7 @@ impl Resolver {
     }
 }
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         offer::note_groups(hello.named_groups().is_some());
         offer::with_current(|offer| match offer {

@@ -3,7 +3,7 @@
 use super::*;
 use crate::certificate::{CertificateFiles, load_all};
 use crate::fixtures::{Pki, ecdsa, params, rsa};
-use crate::kept::Certificates;
+use crate::weak_cache::Certificates;
 use rustls::{CipherSuite, NamedGroup, SignatureScheme};
 
 const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
@@ -12,13 +12,13 @@ const BOTH: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256, SignatureSch
 
 struct Names {
     served: Vec<Served>,
-    resolver: Resolver,
+    resolver: CertificateResolver,
 }
 
 impl Names {
     fn new(files: &[CertificateFiles], unknown: UnknownSni) -> Self {
         let (served, _) = load_all(files, &Certificates::default(), 1_800_000_000).expect("certificates");
-        let resolver = Resolver::new(&served, unknown);
+        let resolver = CertificateResolver::new(&served, unknown);
         Self { served, resolver }
     }
 

@@ -16,16 +16,16 @@ use rustls::server::UnbufferedServerConnection;
 
 use crate::agreed::Session;
 use crate::certificate::{self, CertificateError, CertificateFacts, CertificateFiles, Served};
-use crate::failure::{FailedHandshake, HandshakeError, Reason};
-use crate::kept::{Print, Sessions};
+use crate::failure::{FailedHandshake, HandshakeError, HandshakeFailure};
 use crate::offer::{self, Offer};
 use crate::provider::{MinVersion, provider, versions};
-use crate::resolver::{Resolver, UnknownSni};
+use crate::resolver::{CertificateResolver, UnknownSni};
 use crate::resumption::Watched;
 use crate::sessions::session_store;
-use crate::stream::{AsServer, Scratch, Side, TlsStream, Transport, handshake};
+use crate::stream::{AsServer, Role, Scratch, TlsStream, Transport, handshake};
 use crate::tickets::{Lifetime, Scope, Tickets, unix_now};
 use crate::warning::Warning;
+use crate::weak_cache::{Digest, Sessions};
 
 /// A TLS stream whose other end is a client.
 pub type ClientTls<IO> = TlsStream<AsServer, IO>;
@@ -52,7 +52,7 @@ pub struct ServerSettings {
 /// One way to speak TLS to clients. Immutable; share it in an `Arc`.
 pub struct ServerProfile {
     config: Arc<ServerConfig>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<CertificateResolver>,
     certificates: Vec<CertificateFacts>,
 }
 
@@ -68,7 +68,7 @@ impl ServerProfile {
     ) -> Result<(Self, Vec<Warning>), Vec<CertificateError>> {
         let now = i64::try_from(unix_now()).unwrap_or(i64::MAX);
         let (served, warnings) = certificate::load_all(&settings.certificates, &sessions.certificates, now)?;
-        let resolver = Arc::new(Resolver::new(&served, settings.unknown_sni));
+        let resolver = Arc::new(CertificateResolver::new(&served, settings.unknown_sni));
         let scope = Scope::of(CLIENT_AUTH_NONE);
         let config = config(settings, sessions, (scope, print(scope, &served)), Arc::clone(&resolver));
         let profile = Self {
@@ -124,8 +124,8 @@ impl ServerProfile {
             Err((error, io)) => {
                 let mut error = HandshakeError::from(error);
                 // Its hello was looked at in the very poll in which the handshake failed.
-                if error.reason == Reason::NoSharedGroup && offer::names_no_groups() {
-                    error.reason = Reason::MissingExtension;
+                if error.reason == HandshakeFailure::NoSharedGroup && offer::names_no_groups() {
+                    error.reason = HandshakeFailure::MissingExtension;
                 }
                 Err(FailedHandshake { error, io })
             }
@@ -142,20 +142,20 @@ impl fmt::Debug for ServerProfile {
 /// What a session by ID stands for: the client-auth policy it began under, and the certificates that the client
 /// was shown. Other keys of a profile may change: rustls compares the server's name on resumption, versions and
 /// protocols are agreed on each time. A cache does not outlive its certificates; tickets do, up to their lifetime.
-fn print(scope: Scope, served: &[Served]) -> Print {
+fn print(scope: Scope, served: &[Served]) -> Digest {
     let mut parts = vec![scope.bytes()];
     for one in served {
         parts.extend(one.certified.cert.iter().map(AsRef::<[u8]>::as_ref));
         parts.push(b""); // No certificate is empty: this ends a chain.
     }
-    Print::of(parts)
+    Digest::of(parts)
 }
 
 fn config(
     settings: &ServerSettings,
     sessions: &Sessions,
-    (scope, print): (Scope, Print),
-    resolver: Arc<Resolver>,
+    (scope, print): (Scope, Digest),
+    resolver: Arc<CertificateResolver>,
 ) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(versions(settings.min_version))

@@ -11,10 +11,10 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 use crate::agreed::Resumed;
-use crate::failure::{HandshakeError, Reason};
+use crate::failure::{HandshakeError, HandshakeFailure};
 use crate::fixtures::{Pki, ecdsa, params, pipe, profile, rsa, settings, tls_error};
-use crate::kept::Certificates;
 use crate::stream::Buffered;
+use crate::weak_cache::Certificates;
 
 const NAME: &str = "www.example.com";
 
@@ -213,13 +213,13 @@ async fn what_is_not_shared_is_named_and_the_client_gets_the_alert() {
     let open = profile(&settings);
 
     let (error, alert) = failure(&strict, pki.client(&[&TLS12])).await;
-    assert_eq!(error.reason, Reason::NoSharedVersion);
+    assert_eq!(error.reason, HandshakeFailure::NoSharedVersion);
     assert_eq!(alert, Error::AlertReceived(AlertDescription::ProtocolVersion));
 
     let mut client = pki.client(rustls::ALL_VERSIONS);
     client.alpn_protocols = vec![b"smtp".to_vec()];
     let (error, alert) = failure(&open, client).await;
-    assert_eq!(error.reason, Reason::NoSharedAlpn);
+    assert_eq!(error.reason, HandshakeFailure::NoSharedAlpn);
     assert_eq!(alert, Error::AlertReceived(AlertDescription::NoApplicationProtocol));
 
     // RSA suites alone, and an ECDSA certificate.
@@ -227,13 +227,13 @@ async fn what_is_not_shared_is_named_and_the_client_gets_the_alert() {
     rsa_only.cipher_suites.retain(|suite| format!("{:?}", suite.suite()).contains("ECDHE_RSA"));
     let client = with_provider(&pki, rsa_only);
     let (error, alert) = failure(&open, client).await;
-    assert_eq!(error.reason, Reason::NoSharedCipher, "{error}");
+    assert_eq!(error.reason, HandshakeFailure::NoSharedCipher, "{error}");
     assert_eq!(alert, Error::AlertReceived(AlertDescription::HandshakeFailure));
 
     let mut other_groups = rustls::crypto::aws_lc_rs::default_provider();
     other_groups.kx_groups = vec![rustls::crypto::aws_lc_rs::kx_group::MLKEM768];
     let (error, _) = failure(&open, with_provider(&pki, other_groups)).await;
-    assert_eq!(error.reason, Reason::NoSharedGroup, "{error}");
+    assert_eq!(error.reason, HandshakeFailure::NoSharedGroup, "{error}");
 }
 
 fn with_provider(pki: &Pki, provider: rustls::crypto::CryptoProvider) -> ClientConfig {
@@ -259,7 +259,7 @@ async fn a_client_that_does_not_trust_us_says_so() {
     let pki = Pki::new();
     let profile = profile(&settings(vec![pki.issue("a", &[NAME])]));
     let (error, _) = failure(&profile, Pki::new().client(rustls::ALL_VERSIONS)).await;
-    assert_eq!((error.reason, error.alert_name()), (Reason::Alert, Some("unknown_ca")));
+    assert_eq!((error.reason, error.alert_name()), (HandshakeFailure::Alert, Some("unknown_ca")));
 }
 
 #[tokio::test]
@@ -270,14 +270,14 @@ async fn an_unknown_name_finds_no_certificate() {
     assert!(!refusing.answers(Some(NAME)));
     assert!(refusing.answers(None));
     let (error, alert) = failure(&refusing, pki.client(&[&TLS13])).await;
-    assert_eq!(error.reason, Reason::NoCertificate);
+    assert_eq!(error.reason, HandshakeFailure::NoCertificate);
     assert_eq!(alert, Error::AlertReceived(AlertDescription::AccessDenied));
 
     settings.unknown_sni = UnknownSni::First;
     let lenient = profile(&settings);
     assert!(lenient.answers(Some(NAME)));
     let (error, alert) = failure(&lenient, pki.client(&[&TLS13])).await;
-    assert_eq!((error.reason, error.alert_name()), (Reason::Alert, Some("bad_certificate")));
+    assert_eq!((error.reason, error.alert_name()), (HandshakeFailure::Alert, Some("bad_certificate")));
     assert!(matches!(alert, Error::InvalidCertificate(_)), "the client saw the first: {alert}");
 }
 
@@ -308,7 +308,7 @@ async fn what_is_not_tls_is_a_protocol_error_and_gets_an_alert_even_through_a_bu
     // A stream that keeps what is written until it is flushed.
     let failed =
         profile.accept(BufStream::new(near), Vec::new(), &Scratch::default()).await.expect_err("no TLS");
-    assert_eq!(failed.error.reason, Reason::Protocol);
+    assert_eq!(failed.error.reason, HandshakeFailure::Protocol);
     let mut alert = [0; 7];
     far.read_exact(&mut alert).await.expect("an alert");
     assert_eq!(alert[..2], [21, 3]);
@@ -324,7 +324,7 @@ async fn a_client_that_leaves_is_an_eof() {
     let (near, far) = pipe();
     drop(far);
     let failed = profile.accept(near, Vec::new(), &Scratch::default()).await.expect_err("nobody there");
-    assert_eq!(failed.error.reason, Reason::Eof);
+    assert_eq!(failed.error.reason, HandshakeFailure::Eof);
     assert_eq!(failed.error.alert_name(), None);
 }
 
@@ -360,5 +360,5 @@ async fn an_old_client_shares_no_version() {
     let (near, mut far) = pipe();
     far.write_all(&hello).await.expect("room");
     let failed = profile.accept(near, Vec::new(), &Scratch::default()).await.expect_err("too old");
-    assert_eq!(failed.error.reason, Reason::NoSharedVersion, "{}", failed.error);
+    assert_eq!(failed.error.reason, HandshakeFailure::NoSharedVersion, "{}", failed.error);
 }

@@ -4,7 +4,7 @@
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
 )]
 
-use super::{AT_ONCE, Scratch, Side, TlsStream, Transport};
+use super::{AT_ONCE, Role, Scratch, TlsStream, Transport};
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -42,7 +42,7 @@ impl<S, IO> Buffered<S, IO> {
     }
 }
 
-impl<S: Side, IO: Transport> AsyncRead for Buffered<S, IO> {
+impl<S: Role, IO: Transport> AsyncRead for Buffered<S, IO> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if this.at == this.plain.len() {
@@ -63,7 +63,7 @@ impl<S: Side, IO: Transport> AsyncRead for Buffered<S, IO> {
     }
 }
 
-impl<S: Side, IO: Transport> AsyncWrite for Buffered<S, IO> {
+impl<S: Role, IO: Transport> AsyncWrite for Buffered<S, IO> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         this.stream.poll_write(cx, buf, false, &this.scratch)

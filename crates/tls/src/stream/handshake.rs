@@ -4,7 +4,7 @@
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
 )]
 
-use super::{ONE_RECORD, Reading, Scratch, Side, TlsStream, Transport, broken};
+use super::{ONE_RECORD, Reading, Role, Scratch, TlsStream, Transport, broken};
 use rustls::ProtocolVersion;
 use std::future::poll_fn;
 use std::io;
@@ -19,7 +19,7 @@ use tokio::io::ReadBuf;
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping the future drops `io` in the middle of the handshake.
-pub(crate) async fn handshake<S: Side, IO: Transport>(
+pub(crate) async fn handshake<S: Role, IO: Transport>(
     side: S,
     io: IO,
     ahead: Vec<u8>,
@@ -37,7 +37,7 @@ pub(crate) async fn handshake<S: Side, IO: Transport>(
     }
 }
 
-impl<S: Side, IO: Transport> TlsStream<S, IO> {
+impl<S: Role, IO: Transport> TlsStream<S, IO> {
     fn poll_handshake(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<io::Result<()>> {
         loop {
             // What a handshake keeps while it waits counts as what other streams keep: it may be up to 64 KiB.

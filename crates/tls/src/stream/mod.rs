@@ -13,16 +13,16 @@
 
 mod buffered;
 mod handshake;
-mod ledger;
+mod kept_bytes;
 mod scratch;
 mod side;
 mod transport;
 mod write;
 
 pub use buffered::Buffered;
-pub use ledger::{Entry, Ledger};
+pub use kept_bytes::{KeptBytes, KeptGuard};
 pub use scratch::{AT_ONCE, Scratch};
-pub use side::{AsClient, AsServer, Side};
+pub use side::{AsClient, AsServer, Role};
 pub use transport::Transport;
 pub use write::KEYS_USED_UP;
 
@@ -49,16 +49,16 @@ pub struct TlsStream<S, IO> {
     unsent: Vec<u8>,
     sent: usize,
     /// Counts them where they are more than an answer.
-    counted: Option<Entry>,
+    counted: Option<KeptGuard>,
     /// Counts what a handshake keeps while it waits.
-    counted_part: Option<Entry>,
+    counted_part: Option<KeptGuard>,
     /// What is to be sent may wait for what is written next: it is a ticket.
     may_wait: bool,
     /// A handshake message of the peer's has been read, and nothing has been sent since that would acknowledge it.
     unacknowledged: bool,
     reading: Reading,
-    /// A flush failed, and whoever asked for it may not have looked: the socket tells of that once, and what it reads
-    /// then looks like an end.
+    /// The last flush failed. A socket reports an error once, and the next read then looks like a clean EOF, so the error
+    /// is kept.
     broke: Option<io::ErrorKind>,
     /// close_notify is among what was sent or is to be.
     said_goodbye: bool,
@@ -138,7 +138,7 @@ pub const LEAST_ROOM: usize = 20 << 10;
 /// Answers to a peer that asks and asks and takes nothing, as far as they are kept.
 const ANSWERS: usize = 64 * 1024;
 
-impl<S: Side, IO: Transport> TlsStream<S, IO> {
+impl<S: Role, IO: Transport> TlsStream<S, IO> {
     fn new(side: S, io: IO, ahead: Vec<u8>) -> Self {
         Self {
             side,

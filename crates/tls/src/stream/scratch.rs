@@ -1,6 +1,6 @@
 //! The buffer that a worker's TLS streams encrypt into and decrypt from.
 
-use super::Ledger;
+use super::KeptBytes;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Where records stand while they are being worked on; a worker's streams share one, and none holds it across a wait.
@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 pub struct Scratch {
     room: Mutex<Box<[u8]>>,
     /// What its streams keep, and whoever else counts there.
-    pub ledger: Ledger,
+    pub ledger: KeptBytes,
 }
 
 /// Plaintext that is encrypted at a time, and the most ciphertext that is read at a time.
@@ -19,7 +19,7 @@ const AROUND: usize = 8 * 1024;
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { room: Mutex::new(vec![0; Self::BYTES].into_boxed_slice()), ledger: Ledger::default() }
+        Self { room: Mutex::new(vec![0; Self::BYTES].into_boxed_slice()), ledger: KeptBytes::default() }
     }
 }
 

@@ -7,7 +7,7 @@ use rustls::unbuffered::UnbufferedStatus;
 use std::fmt;
 
 /// One end of a TLS connection: [`AsServer`] towards clients, [`AsClient`] towards backends.
-pub trait Side: Unpin {
+pub trait Role: Unpin {
     /// What rustls keeps for this end.
     type Data;
     /// The last flight of this end's TLS 1.3 handshake is tickets.
@@ -24,7 +24,7 @@ pub struct AsServer(pub(crate) UnbufferedServerConnection);
 /// weir's end towards backends.
 pub struct AsClient(pub(crate) UnbufferedClientConnection);
 
-impl Side for AsServer {
+impl Role for AsServer {
     type Data = ServerConnectionData;
     const ENDS_WITH_TICKETS: bool = true;
 
@@ -37,7 +37,7 @@ impl Side for AsServer {
     }
 }
 
-impl Side for AsClient {
+impl Role for AsClient {
     type Data = ClientConnectionData;
     const ENDS_WITH_TICKETS: bool = false;
 

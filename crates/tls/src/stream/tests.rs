@@ -340,7 +340,7 @@ async fn an_alert_in_mid_session_refuses_no_handshake() {
 }
 
 /// All that other streams may keep, but for 8 KiB.
-fn nearly_all(ledger: &Ledger) -> Vec<Entry> {
+fn nearly_all(ledger: &KeptBytes) -> Vec<KeptGuard> {
     let mut entries = Vec::new();
     while !ledger.is_full() {
         entries.push(ledger.enter(1 << 10));

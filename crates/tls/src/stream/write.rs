@@ -4,7 +4,7 @@
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
 )]
 
-use super::{ONE_RECORD, Reading, Scratch, Side, TlsStream, Transport, broken, encode};
+use super::{ONE_RECORD, Reading, Role, Scratch, TlsStream, Transport, broken, encode};
 use rustls::unbuffered::{ConnectionState, EncryptError};
 use std::io;
 use std::pin::Pin;
@@ -18,7 +18,7 @@ pub const KEYS_USED_UP: io::ErrorKind = io::ErrorKind::QuotaExceeded;
 /// A header, an alert, and what encryption adds to it.
 const CLOSE_NOTIFY: usize = 128;
 
-impl<S: Side, IO: Transport> TlsStream<S, IO> {
+impl<S: Role, IO: Transport> TlsStream<S, IO> {
     /// Takes a part of `plain`, and sends what the socket takes of it; the rest is kept for [`Self::poll_flush`].
     ///
     /// `last`: nothing comes behind `plain`, and [`Self::poll_close_notify`] and the end of the stream below follow at

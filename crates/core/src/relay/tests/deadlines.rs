@@ -1,4 +1,4 @@
-//! Deadlines and the switch: what has been read goes out, then both sides get their ends.
+//! Deadlines and the handle: what has been read goes out, then both sides get their ends.
 
 use super::*;
 use crate::socket::LATER;
@@ -87,7 +87,7 @@ async fn the_switch_ends_bulk_with_what_was_read_and_a_fin() {
             for _ in 0..4 {
                 client.write_all(&sent).await.unwrap();
             }
-            rig.switch.throw(Stop::Drained);
+            rig.handle.cancel(Stop::Drained);
             let more = client.write_all(&vec![0; 64 << 20]).await;
             assert!(more.is_err(), "weir has stopped reading");
         };
@@ -113,8 +113,8 @@ async fn the_switch_does_not_destroy_what_is_on_its_way() {
     let talk = async {
         backend.write_all(&answer).await.unwrap();
         eventually("weir has the answer", || rig.listener.down.get() == answer.len() as u64).await;
-        // Both in one step: weir finds the switch thrown and the input unread.
-        rig.switch.throw(Stop::Drained);
+        // Both in one step: weir finds the handle cancelled and the input unread.
+        rig.handle.cancel(Stop::Drained);
         to_weir.write_all(&payload(3, 200_000)).await.unwrap();
         let (got, end) = read_out(&mut from_weir).await;
         assert!(got == answer, "{} of {}: {end:?}", got.len(), answer.len());
@@ -132,7 +132,7 @@ async fn the_switch_ends_an_idle_connection_at_once() {
     let talk = async {
         client.write_all(b"x").await.unwrap();
         assert_eq!(backend.read_u8().await.unwrap(), b'x');
-        rig.switch.throw(Stop::Drained);
+        rig.handle.cancel(Stop::Drained);
         let (got, end) = read_out(&mut client).await;
         assert_eq!((got.len(), kind(&end)), (0, None));
     };

@@ -31,14 +31,14 @@ async fn delivered(client: Script, backend: Script) -> Result<Finished, ConnErro
 /// The backend answers and resets, and it is the client's write to it that meets the reset.
 #[tokio::test(start_paused = true)]
 async fn an_answer_leaves_before_a_reset_that_a_write_has_met() {
-    let end = delivered(client(60_000, Last::Silence, 100), backend(Last::Reset, Fate::FailsAt(0))).await;
+    let end = delivered(client(60_000, Last::NoReply, 100), backend(Last::Reset, Fate::FailsAt(0))).await;
     assert!(matches!(end, Err(ConnError::Broken(Side::Backend, _))), "{end:?}");
 }
 
 /// The answer and the reset are read together.
 #[tokio::test(start_paused = true)]
 async fn an_answer_leaves_before_the_reset_that_came_with_it() {
-    let end = delivered(client(60_000, Last::Silence, 800), backend(Last::Reset, Fate::Well)).await;
+    let end = delivered(client(60_000, Last::NoReply, 800), backend(Last::Reset, Fate::Well)).await;
     assert!(matches!(end, Err(ConnError::Broken(Side::Backend, _))), "{end:?}");
 }
 

@@ -30,7 +30,7 @@ fn takes() -> impl Strategy<Value = Vec<Take>> {
 }
 
 fn script() -> impl Strategy<Value = Script> {
-    let last = prop_oneof![6 => Just(Last::Clean), 2 => Just(Last::Truncated), 2 => Just(Last::Reset), 1 => Just(Last::Silence)];
+    let last = prop_oneof![6 => Just(Last::Clean), 2 => Just(Last::Truncated), 2 => Just(Last::Reset), 1 => Just(Last::NoReply)];
     let at = || prop_oneof![0usize..40, 0usize..200_000];
     let fate = prop_oneof![
         8 => Just(Fate::Well),
@@ -59,7 +59,7 @@ struct Setting {
     ahead: usize,
     client_truncation: OnTruncation,
     backend_truncation: OnTruncation,
-    /// When the switch is thrown.
+    /// When the handle is cancelled.
     stop: Option<u64>,
 }
 
@@ -118,7 +118,7 @@ impl Way<'_> {
         matches!(self.fate, Fate::SticksAt(at) if at < self.given.len())
     }
 
-    /// What is true of any direction, whatever became of the connection; `cut` by a deadline or the switch.
+    /// What is true of any direction, whatever became of the connection; `cut` by a deadline or the handle.
     fn check(&self, cut: bool) {
         let Self { what, given, heard, .. } = self;
         assert!(
@@ -198,7 +198,7 @@ impl Verdicts {
                         verdicts.truncated.push(from);
                         certain |= way.on_truncation == OnTruncation::Reset;
                     }
-                    Last::Silence => verdicts.deadline = true,
+                    Last::NoReply => verdicts.deadline = true,
                     Last::Clean => {}
                 }
             } else {
@@ -212,14 +212,14 @@ impl Verdicts {
                 match way.last {
                     Last::Reset => verdicts.broken.push(from),
                     Last::Truncated => verdicts.truncated.push(from),
-                    Last::Clean | Last::Silence => {}
+                    Last::Clean | Last::NoReply => {}
                 }
             }
             // Whoever cannot be told of an end is a fault only while it has not ended itself.
             if reaches_end
                 && way.fate == Fate::FailsAtTheEnd
                 && !way.destination_is_excused
-                && way.last != Last::Silence
+                && way.last != Last::NoReply
                 && way.last != Last::Reset
             {
                 verdicts.broken.push(to);
@@ -270,7 +270,7 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
         let watching = async {
             if let Some(ms) = setting.stop {
                 sleep(Duration::from_millis(ms)).await;
-                rig.switch.throw(Stop::Drained);
+                rig.handle.cancel(Stop::Drained);
             }
             // All pauses are over, and no deadline has come.
             sleep(HALF_CLOSED / 2).await;

@@ -27,7 +27,7 @@ use crate::account::outcome::{How, Side};
 use crate::account::record::Traffic;
 use crate::memory::{Budget, Memory};
 use crate::socket::Options;
-use crate::stop::Switch;
+use crate::stop::ConnHandle;
 use socket2::SockRef;
 use std::io;
 use std::sync::Arc;
@@ -38,10 +38,10 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::{Instant, sleep, timeout};
 use weir_metrics::{ListenerMetrics, Metrics, WorkerMetrics};
 
-/// A worker's memory, one connection's switch, and the counters of both.
+/// A worker's memory, one connection's handle, and the counters of both.
 struct Rig {
     memory: Memory,
-    switch: Switch,
+    handle: ConnHandle,
     rules: Rules,
     worker: WorkerMetrics,
     listener: Arc<ListenerMetrics>,
@@ -65,7 +65,7 @@ impl Rig {
         let worker = metrics.worker(0);
         Self {
             memory: Memory::new(Budget { pipes }, worker.clone()),
-            switch: Switch::default(),
+            handle: ConnHandle::default(),
             rules: Rules {
                 idle: Duration::from_secs(60),
                 half_closed: Duration::from_secs(30),
@@ -78,7 +78,7 @@ impl Rig {
     }
 
     fn terms(&self) -> Terms<'_> {
-        Terms { rules: self.rules, options: &OPTIONS, memory: &self.memory, switch: &self.switch }
+        Terms { rules: self.rules, options: &OPTIONS, memory: &self.memory, handle: &self.handle }
     }
 
     fn traffic(&self) -> Traffic {

@@ -12,7 +12,7 @@ const HELLO: &[u8] = b"a hello";
 
 impl Rig {
     /// Relays a hello until its end, or until it is given back.
-    async fn hello(&self, client: &mut TcpStream, mut backend: TcpStream, ahead: Ahead) -> Relayed {
+    async fn hello(&self, client: &mut TcpStream, mut backend: TcpStream, ahead: Prefix) -> Relayed {
         let mut traffic = self.traffic();
         self.beside_turns(relay_hello(client, &mut backend, ahead, self.terms(), &mut traffic)).await
     }
@@ -43,7 +43,7 @@ fn assert_untouched(client: &TcpStream) {
 }
 
 /// The second backend gets the whole hello, and all is as if it had been the first.
-async fn goes_on(rig: &Rig, client: &mut TcpStream, front: &mut TcpStream, ahead: Ahead, hello: &[u8]) {
+async fn goes_on(rig: &Rig, client: &mut TcpStream, front: &mut TcpStream, ahead: Prefix, hello: &[u8]) {
     assert_untouched(client);
     let (back, mut backend) = pair(0).await;
     let talk = async {
@@ -111,7 +111,7 @@ impl Manner {
 async fn asked(rig: &Rig, manner: Manner, replay: HelloReplay) -> (Relayed, TcpStream, TcpStream) {
     let Sides { client, mut front, back, backend } = sides().await;
     let backend = manner.before(backend).await;
-    let relaying = rig.hello(&mut front, back, Ahead::new(HELLO.to_vec(), replay));
+    let relaying = rig.hello(&mut front, back, Prefix::new(HELLO.to_vec(), replay));
     let (relayed, ()) = within(async { tokio::join!(relaying, manner.meanwhile(backend)) }).await;
     (relayed, client, front)
 }
@@ -123,7 +123,7 @@ async fn a_hello_that_met_a_reset_goes_to_another_backend() {
             let rig = Rig::new(1);
             let (relayed, mut client, mut front) = asked(&rig, manner, replay).await;
             let Unanswered { ahead, silence } = unanswered(relayed);
-            assert_eq!(silence, Silence::Broke(io::ErrorKind::ConnectionReset), "{manner:?}");
+            assert_eq!(silence, NoReply::Broke(io::ErrorKind::ConnectionReset), "{manner:?}");
             assert_eq!(silence.how(), How::Rst);
             goes_on(&rig, &mut client, &mut front, ahead, HELLO).await;
         }
@@ -136,7 +136,7 @@ async fn a_hello_that_met_a_fin_goes_to_another_backend_where_that_is_asked_for(
         let rig = Rig::new(1);
         let (relayed, mut client, mut front) = asked(&rig, manner, HelloReplay::OnAnyEnd).await;
         let Unanswered { ahead, silence } = unanswered(relayed);
-        assert_eq!((silence, silence.how()), (Silence::Fin, How::Fin), "{manner:?}");
+        assert_eq!((silence, silence.how()), (NoReply::Fin, How::Fin), "{manner:?}");
         goes_on(&rig, &mut client, &mut front, ahead, HELLO).await;
     }
     let rig = Rig::new(1);
@@ -158,7 +158,7 @@ async fn a_fin_goes_to_the_client_where_it_may_be_policy() {
                 assert_eq!((got.len(), kind(&end)), (0, None), "a FIN");
                 client.shutdown().await.unwrap();
             };
-            let relaying = rig.hello(&mut front, back, Ahead::new(HELLO.to_vec(), replay));
+            let relaying = rig.hello(&mut front, back, Prefix::new(HELLO.to_vec(), replay));
             let (relayed, ()) = within(async { tokio::join!(relaying, talk) }).await;
             assert_eq!(ended(relayed).unwrap(), Finished { first: Side::Backend, how: How::Fin });
         }
@@ -187,7 +187,7 @@ async fn nothing_ahead_is_nothing_to_replay() {
     let Sides { mut client, mut front, back, backend } = sides().await;
     let rig = Rig::new(1);
     reset_now(backend);
-    let relayed = within(rig.hello(&mut front, back, Ahead::new(Vec::new(), HelloReplay::OnAnyEnd))).await;
+    let relayed = within(rig.hello(&mut front, back, Prefix::new(Vec::new(), HelloReplay::OnAnyEnd))).await;
     assert_reset(&ended(relayed));
     drop(front);
     assert_eq!(kind(&read_out(&mut client).await.1), Some(io::ErrorKind::ConnectionReset));
@@ -211,7 +211,7 @@ async fn after_the_first_byte_a_reset_is_the_client_s() {
         };
         let relaying = async {
             let relayed =
-                rig.hello(&mut front, back, Ahead::new(HELLO.to_vec(), HelloReplay::OnAnyEnd)).await;
+                rig.hello(&mut front, back, Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd)).await;
             drop(front);
             relayed
         };
@@ -248,7 +248,7 @@ async fn a_client_that_has_sent_more_or_ended_is_not_replayed() {
         };
         let relaying = async {
             let relayed =
-                rig.hello(&mut front, back, Ahead::new(HELLO.to_vec(), HelloReplay::OnAnyEnd)).await;
+                rig.hello(&mut front, back, Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd)).await;
             drop(front);
             relayed
         };
@@ -268,7 +268,7 @@ async fn a_client_that_ends_together_with_its_backend_is_not_replayed() {
     for side in [&front, &back] {
         side.readable().await.unwrap();
     }
-    let ahead = Ahead::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
+    let ahead = Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
     let end = ended(within(rig.hello(&mut front, back, ahead)).await);
     assert_eq!(end.unwrap(), Finished { first: Side::Client, how: How::Fin });
     assert_eq!(read_out(&mut backend).await.0, HELLO);
@@ -283,7 +283,7 @@ async fn a_client_s_reset_is_never_replayed() {
         reset_now(client);
         read_out(&mut backend).await.1
     };
-    let relaying = rig.hello(&mut front, back, Ahead::new(HELLO.to_vec(), HelloReplay::OnAnyEnd));
+    let relaying = rig.hello(&mut front, back, Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd));
     let (relayed, end) = within(async { tokio::join!(relaying, talk) }).await;
     let end_of_relay = ended(relayed);
     assert!(matches!(end_of_relay, Err(ConnError::Broken(Side::Client, _))), "{end_of_relay:?}");
@@ -308,7 +308,7 @@ async fn a_large_hello_that_a_backend_does_not_read_is_given_back_whole() {
             assert!(went > 0 && went < hello.len() as u64, "{went}");
             reset_now(backend);
         };
-        let relaying = rig.hello(&mut front, back, Ahead::new(hello.clone(), HelloReplay::OnReset));
+        let relaying = rig.hello(&mut front, back, Prefix::new(hello.clone(), HelloReplay::OnReset));
         let (relayed, ()) = within(async { tokio::join!(relaying, talk) }).await;
         let ahead = unanswered(relayed).ahead;
         let (back, mut backend) = pair(0).await;
@@ -331,7 +331,7 @@ async fn a_hello_counts_once_however_many_backends_get_it() {
     let Sides { mut client, mut front, back, backend } = sides().await;
     let rig = Rig::new(1);
     let hello = payload(2, LARGE);
-    let mut ahead = Ahead::new(hello.clone(), HelloReplay::OnReset);
+    let mut ahead = Prefix::new(hello.clone(), HelloReplay::OnReset);
     let reads_all = async |mut backend: TcpStream| {
         backend.read_exact(&mut vec![0; LARGE]).await.unwrap();
         reset_now(backend);
@@ -357,13 +357,13 @@ async fn neither_idle_time_nor_the_switch_replays() {
         let talk = async {
             backend.read_exact(&mut [0; HELLO.len()]).await.unwrap();
             if by_switch {
-                rig.switch.throw(crate::stop::Stop::Drained);
+                rig.handle.cancel(crate::stop::Stop::Drained);
             }
             let (got, end) = read_out(&mut client).await;
             assert_eq!((got.len(), kind(&end)), (0, None), "a FIN");
             started.elapsed()
         };
-        let relaying = rig.hello(&mut front, back, Ahead::new(HELLO.to_vec(), HelloReplay::OnAnyEnd));
+        let relaying = rig.hello(&mut front, back, Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd));
         let (relayed, took) = tokio::join!(relaying, talk);
         let end = ended(relayed);
         let idle = Duration::from_secs(if by_switch { 0 } else { 7 });
@@ -392,7 +392,7 @@ async fn a_hello_is_kept_until_it_is_answered_and_no_longer() {
             None => {}
         }
         let mut traffic = rig.traffic();
-        let ahead = Ahead::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
+        let ahead = Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
         let mut relay = Relay::new(&mut front, &mut back, ahead, rig.terms(), &mut traffic);
         {
             let mut run = pin!(relay.run());
@@ -408,8 +408,8 @@ async fn a_hello_is_kept_until_it_is_answered_and_no_longer() {
 async fn where_no_backend_is_left_the_client_gets_the_end_of_the_last_one() {
     let rig = Rig::new(1);
     for (silence, reset) in [
-        (Silence::Fin, None),
-        (Silence::Broke(io::ErrorKind::ConnectionReset), Some(io::ErrorKind::ConnectionReset)),
+        (NoReply::Fin, None),
+        (NoReply::Broke(io::ErrorKind::ConnectionReset), Some(io::ErrorKind::ConnectionReset)),
     ] {
         let (mut client, mut front) = pair(0).await;
         client.write_all(b"to nobody").await.unwrap();
@@ -420,10 +420,10 @@ async fn where_no_backend_is_left_the_client_gets_the_end_of_the_last_one() {
             drop(client);
         };
         let (end, ()) =
-            within(async { tokio::join!(silence.pass_on(front, &rig.memory, &rig.switch), talk) }).await;
+            within(async { tokio::join!(silence.pass_on(front, &rig.memory, &rig.handle), talk) }).await;
         match silence {
-            Silence::Fin => assert_eq!(end.unwrap(), Finished { first: Side::Backend, how: How::Fin }),
-            Silence::Broke(_) => assert_reset(&end),
+            NoReply::Fin => assert_eq!(end.unwrap(), Finished { first: Side::Backend, how: How::Fin }),
+            NoReply::Broke(_) => assert_reset(&end),
         }
     }
 }

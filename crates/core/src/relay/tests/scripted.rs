@@ -30,7 +30,7 @@ pub(super) enum Last {
     /// By a reset.
     Reset,
     /// Not at all: it falls silent.
-    Silence,
+    NoReply,
 }
 
 /// A step of how a side takes what it is given.
@@ -221,7 +221,7 @@ impl<const BUFFERS: bool> Wire for Scripted<BUFFERS> {
                 Some(Say::Pause(ms)) => ready!(self.speaking.poll(cx, *ms)),
                 None => {
                     return match self.script.last {
-                        Last::Silence => Poll::Pending,
+                        Last::NoReply => Poll::Pending,
                         Last::Reset => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
                         Last::Truncated => {
                             self.ended = true;

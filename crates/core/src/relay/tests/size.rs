@@ -13,7 +13,7 @@ async fn a_relay_is_small() {
     let mut traffic = rig.traffic();
     let size = size_of_val(&relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut traffic));
     assert!(size <= CEILING, "{size} bytes of at most {CEILING}");
-    let hello = Ahead::new(Vec::new(), HelloReplay::OnAnyEnd);
+    let hello = Prefix::new(Vec::new(), HelloReplay::OnAnyEnd);
     let size = size_of_val(&relay_hello(&mut front, &mut back, hello, rig.terms(), &mut traffic));
     assert!(size <= CEILING, "{size} bytes of at most {CEILING}");
 }

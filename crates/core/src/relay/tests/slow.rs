@@ -296,19 +296,19 @@ async fn the_switch_ends_the_delivery_behind_a_reset() {
             backend.write_all(&sent).await.unwrap();
             abort(backend).await;
             sleep(Duration::from_millis(700)).await;
-            rig.switch.throw(crate::stop::Stop::Drained);
+            rig.handle.cancel(crate::stop::Stop::Drained);
             Instant::now()
         };
         let reading = pin!(sip(&mut client, 4 * 1024, Duration::from_millis(10)));
-        let (thrown, (got, end)) = tokio::join!(send, reading);
-        (thrown, got, end)
+        let (cancelled, (got, end)) = tokio::join!(send, reading);
+        (cancelled, got, end)
     };
     let run = async {
         let ended = rig.run(front, back, b"").await;
         (ended, Instant::now())
     };
-    let ((ended, at), (thrown, got, end)) = within(async { tokio::join!(run, talk) }).await;
-    assert!(at - thrown < Duration::from_millis(1_500), "{:?}", at - thrown);
+    let ((ended, at), (cancelled, got, end)) = within(async { tokio::join!(run, talk) }).await;
+    assert!(at - cancelled < Duration::from_millis(1_500), "{:?}", at - cancelled);
     assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
     assert!(got.len() < sent.len());
     let missing = ended.down.abs_diff(got.len() as u64);

@@ -386,7 +386,7 @@ async fn the_switch_says_close_notify() {
     let talk = async {
         client.write_all(b"x").await.unwrap();
         assert_eq!(backend.read_u8().await.unwrap(), b'x');
-        rig.switch.throw(crate::stop::Stop::Drained);
+        rig.handle.cancel(crate::stop::Stop::Drained);
         assert_eq!(kind(&read_out(&mut client).await.1), None);
         assert_eq!(kind(&read_out(&mut backend).await.1), None);
     };

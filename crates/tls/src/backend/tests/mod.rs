@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::*;
 use crate::certificate::CertificateFiles;
-use crate::failure::Reason;
+use crate::failure::HandshakeFailure;
 use crate::fixtures::{Pki, ecdsa, params, pipe, plain_server};
 use crate::stream::Buffered;
 
@@ -50,7 +50,7 @@ async fn connect(client: &BackendClient, server: &Arc<ServerConfig>) -> Connecte
     connect_as(client, server, Some(NAME), "127.0.0.1", None).await
 }
 
-async fn reason(settings: &BackendSettings, files: &CertificateFiles) -> Option<Reason> {
+async fn reason(settings: &BackendSettings, files: &CertificateFiles) -> Option<HandshakeFailure> {
     let (tls, _) = BackendTls::build(settings).expect("a policy");
     connect(&tls.client(), &Arc::new(plain_server(files, 1))).await.err().map(|error| error.reason)
 }
@@ -66,11 +66,15 @@ async fn chain_and_name_are_checked() {
     let other = pki.issue("other", &["other.test"]);
     let settings = trusting(&pki.ca);
     assert_eq!(reason(&settings, &good).await, None);
-    assert_eq!(reason(&settings, &other).await, Some(Reason::NameMismatch));
-    assert_eq!(reason(&trusting(&Pki::new().ca), &good).await, Some(Reason::UnknownCa));
-    assert_eq!(reason(&trusting(&pki.namesake().ca), &good).await, Some(Reason::UnknownCa), "made anew");
+    assert_eq!(reason(&settings, &other).await, Some(HandshakeFailure::NameMismatch));
+    assert_eq!(reason(&trusting(&Pki::new().ca), &good).await, Some(HandshakeFailure::UnknownCa));
+    assert_eq!(
+        reason(&trusting(&pki.namesake().ca), &good).await,
+        Some(HandshakeFailure::UnknownCa),
+        "made anew"
+    );
     let system = BackendSettings::default();
-    assert_eq!(reason(&system, &good).await, Some(Reason::UnknownCa));
+    assert_eq!(reason(&system, &good).await, Some(HandshakeFailure::UnknownCa));
 }
 
 fn dated(from: i32, to: i32) -> CertificateParams {
@@ -83,7 +87,9 @@ fn dated(from: i32, to: i32) -> CertificateParams {
 #[tokio::test]
 async fn dates_are_checked_whoever_signed() {
     let pki = Pki::new();
-    for (from, to, expected) in [(2000, 2001, Reason::Expired), (2100, 2101, Reason::NotYetValid)] {
+    for (from, to, expected) in
+        [(2000, 2001, HandshakeFailure::Expired), (2100, 2101, HandshakeFailure::NotYetValid)]
+    {
         let issued = pki.issue_for("issued", &ecdsa(), dated(from, to));
         assert_eq!(reason(&trusting(&pki.ca), &issued).await, Some(expected));
         let own = pki.self_signed("own", dated(from, to));
@@ -108,8 +114,12 @@ async fn a_listed_self_signed_certificate_is_trusted_for_its_name_alone() {
     let twin = pki.self_signed("twin", params(&[NAME]));
     let misnamed = pki.self_signed("misnamed", params(&["other.test"]));
     assert_eq!(reason(&trusting(&own.cert), &own).await, None);
-    assert_eq!(reason(&trusting(&own.cert), &twin).await, Some(Reason::UnknownCa), "same name, not listed");
-    assert_eq!(reason(&trusting(&misnamed.cert), &misnamed).await, Some(Reason::NameMismatch));
+    assert_eq!(
+        reason(&trusting(&own.cert), &twin).await,
+        Some(HandshakeFailure::UnknownCa),
+        "same name, not listed"
+    );
+    assert_eq!(reason(&trusting(&misnamed.cert), &misnamed).await, Some(HandshakeFailure::NameMismatch));
     // Several in one bundle, an authority beside them.
     let bundle = [&own.cert, &twin.cert, &pki.ca].map(|path| fs::read(path).unwrap()).concat();
     let bundle = trusting(&pki.file("bundle.pem", bundle));
@@ -146,9 +156,9 @@ async fn the_handshake_signature_counts_even_where_nothing_else_does() {
     ];
     for policy in policies {
         let error = connect(&policy.client(), &server).await.expect_err("an impostor");
-        assert_eq!(error.reason, Reason::BadCertificate, "{error}");
+        assert_eq!(error.reason, HandshakeFailure::BadCertificate, "{error}");
         let error = probe::probed(&policy.probe(), &server, None).await.expect_err("an impostor");
-        assert_eq!(error.reason, Reason::BadCertificate, "{error}");
+        assert_eq!(error.reason, HandshakeFailure::BadCertificate, "{error}");
     }
 }
 
@@ -184,11 +194,11 @@ async fn the_name_comes_from_where_it_should() {
         let asked = connect_as(&client, &server(&[expected]), sni, host, None).await;
         asked.unwrap_or_else(|error| panic!("{expected}: {error}"));
         let asked = connect_as(&client, &server(&["nobody.test"]), sni, host, None).await;
-        assert_eq!(asked.expect_err("another name").reason, Reason::NameMismatch, "{expected}");
+        assert_eq!(asked.expect_err("another name").reason, HandshakeFailure::NameMismatch, "{expected}");
     }
     let asked =
         connect_as(&client(ServerNameFrom::Sni), &server(&[NAME]), Some("not a name"), NAME, None).await;
-    assert_eq!(asked.expect_err("no name").reason, Reason::BadName);
+    assert_eq!(asked.expect_err("no name").reason, HandshakeFailure::BadName);
 }
 
 #[tokio::test]
@@ -214,7 +224,10 @@ async fn alpn_is_the_clients_or_the_list() {
     let (tls, _) = BackendTls::build(&trusting(&pki.ca)).expect("a policy");
     let asked = connect_as(&tls.client(), &server, Some(NAME), NAME, Some(b"smtp")).await;
     let error = asked.expect_err("nothing in common");
-    assert_eq!((error.reason, error.alert_name()), (Reason::Alert, Some("no_application_protocol")));
+    assert_eq!(
+        (error.reason, error.alert_name()),
+        (HandshakeFailure::Alert, Some("no_application_protocol"))
+    );
 }
 
 #[tokio::test]
@@ -306,13 +319,13 @@ async fn a_server_that_speaks_no_tls_or_leaves_is_told_apart() {
     let (near, mut far) = pipe();
     far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.expect("room");
     let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("no TLS");
-    assert_eq!(error.reason, Reason::NotTls);
+    assert_eq!(error.reason, HandshakeFailure::NotTls);
     let (near, mut far) = pipe();
     far.write_all(b"\x16\x03\x03\x00\x04\x00\x00\x00\x00").await.expect("room");
     let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("bad TLS");
-    assert_eq!(error.reason, Reason::Protocol);
+    assert_eq!(error.reason, HandshakeFailure::Protocol);
     let (near, far) = pipe();
     drop(far);
     let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("nobody there");
-    assert!(matches!(error.reason, Reason::Eof | Reason::Reset), "{error}");
+    assert!(matches!(error.reason, HandshakeFailure::Eof | HandshakeFailure::Reset), "{error}");
 }

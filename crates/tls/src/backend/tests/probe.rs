@@ -25,7 +25,7 @@ pub(super) async fn probed(
 }
 
 /// Why a server that shows this certificate does not convince; without a name it is asked for by its address.
-async fn verdict(probe: &Probe, files: &CertificateFiles, name: Option<&str>) -> Option<Reason> {
+async fn verdict(probe: &Probe, files: &CertificateFiles, name: Option<&str>) -> Option<HandshakeFailure> {
     let presented = probed(probe, &Arc::new(plain_server(files, 1)), name).await.expect("a session");
     presented.verdict.expect("a judge").err().map(|error| error.reason)
 }
@@ -52,10 +52,10 @@ async fn a_certificate_is_judged_after_the_handshake() {
     assert!(probe.verifies());
     let cases = [
         (pki.issue("good", &[NAME]), None),
-        (pki.issue_for("old", &ecdsa(), dated(2000, 2001)), Some(Reason::Expired)),
-        (pki.issue_for("new", &ecdsa(), dated(2100, 2101)), Some(Reason::NotYetValid)),
-        (pki.issue("other", &["other.test"]), Some(Reason::NameMismatch)),
-        (nobody.issue("stranger", &[NAME]), Some(Reason::UnknownCa)),
+        (pki.issue_for("old", &ecdsa(), dated(2000, 2001)), Some(HandshakeFailure::Expired)),
+        (pki.issue_for("new", &ecdsa(), dated(2100, 2101)), Some(HandshakeFailure::NotYetValid)),
+        (pki.issue("other", &["other.test"]), Some(HandshakeFailure::NameMismatch)),
+        (nobody.issue("stranger", &[NAME]), Some(HandshakeFailure::UnknownCa)),
     ];
     for (files, expected) in cases {
         assert_eq!(verdict(&probe, &files, Some(NAME)).await, expected, "{files:?}");
@@ -82,7 +82,7 @@ async fn a_name_of_its_own_comes_before_the_policys() {
         let settings = BackendSettings { server_name, ..trusting(&pki.ca) };
         let probe = BackendTls::build(&settings).expect("a policy").0.probe();
         assert_eq!(verdict(&probe, &files, Some(NAME)).await, None);
-        assert_eq!(verdict(&probe, &files, None).await, Some(Reason::NameMismatch), "{which}");
+        assert_eq!(verdict(&probe, &files, None).await, Some(HandshakeFailure::NameMismatch), "{which}");
     }
     let settings =
         BackendSettings { server_name: ServerNameFrom::Fixed(NAME.to_owned()), ..trusting(&pki.ca) };
@@ -90,7 +90,7 @@ async fn a_name_of_its_own_comes_before_the_policys() {
     assert_eq!(verdict(&probe, &files, None).await, None);
     let server = Arc::new(plain_server(&files, 0));
     let error = probed(&probe, &server, Some("no name")).await.expect_err("no name");
-    assert_eq!(error.reason, Reason::BadName);
+    assert_eq!(error.reason, HandshakeFailure::BadName);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn who_trusts_nobody_is_told_what_the_system_says() {
         let presented = probed(&probe, &server, Some(NAME)).await.expect("a session");
         // Nothing, on a system without authorities.
         if let Some(verdict) = presented.verdict {
-            assert_eq!(verdict.expect_err("a stranger to the system").reason, Reason::UnknownCa);
+            assert_eq!(verdict.expect_err("a stranger to the system").reason, HandshakeFailure::UnknownCa);
         }
     }
 }
@@ -115,5 +115,5 @@ async fn a_server_that_speaks_no_tls_is_told_apart() {
     let (near, mut far) = pipe();
     far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.expect("room");
     let error = probe.connect(near, None, NAME, None).await.expect_err("no TLS");
-    assert_eq!(error.reason, Reason::NotTls);
+    assert_eq!(error.reason, HandshakeFailure::NotTls);
 }

@@ -7,12 +7,12 @@ use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use weir_core::account::error::ConnError;
-use weir_core::hello::{Fault, Hello, Offers};
+use weir_core::hello::{Hello, HelloError, Offers};
 use weir_core::plan::{Listener, Mode, Route};
 use weir_core::route::Verdict;
 use weir_pool::selector::{Asker, Cursors};
 use weir_pool::{Backend, Balance, Pool, Tier};
-use weir_tls::Reason;
+use weir_tls::HandshakeFailure;
 
 /// What becomes of a client.
 #[derive(Debug, Serialize)]
@@ -148,7 +148,7 @@ impl<'p> Sight<'p> {
     fn takes(&self, unreadable: &Unreadable) -> bool {
         match &self.listener.peek {
             None => true,
-            Some(peek) => peek.non_tls && unreadable.fault == Some(Fault::NotTls),
+            Some(peek) => peek.non_tls && unreadable.fault == Some(HelloError::NotTls),
         }
     }
 
@@ -315,7 +315,7 @@ fn refused_by_profile(mode: &Mode, hello: Option<&Hello>) -> Option<Refused> {
     let (Mode::Offload(tls) | Mode::Bridging(tls), Some(hello)) = (mode, hello) else { return None };
     let reason = tls.refuses(hello)?;
     let why = match reason {
-        Reason::NoSharedVersion => "it speaks no TLS 1.2",
+        HandshakeFailure::NoSharedVersion => "it speaks no TLS 1.2",
         _ => "no certificate is for this name (unknown_sni: refuse)",
     };
     Some(refused(&ConnError::ClientTls { reason, alert: None }, why))

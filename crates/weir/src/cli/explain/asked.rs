@@ -8,7 +8,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use weir_core::hello::{Assembler, Fault, Hello, Progress, TLS12, TLS13};
+use weir_core::hello::{Assembler, Hello, HelloError, Progress, TLS12, TLS13};
 
 /// A client's first bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub(super) struct NotHex {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable {
     /// `None`: more bytes could make it one.
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<HelloError>,
     /// So many bytes are in order.
     offset: usize,
 }
@@ -49,10 +49,10 @@ impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.fault {
             None => return write!(f, "the hello is truncated: it goes on behind byte {}", self.offset),
-            Some(Fault::NotTls) => "not a TLS ClientHello",
-            Some(Fault::Malformed) => "a malformed ClientHello",
-            Some(Fault::BadSni) => "a ClientHello whose server name is no DNS name, or not the only one",
-            Some(Fault::TooLarge) => "a ClientHello over the ceiling (limits.client_hello)",
+            Some(HelloError::NotTls) => "not a TLS ClientHello",
+            Some(HelloError::Malformed) => "a malformed ClientHello",
+            Some(HelloError::BadSni) => "a ClientHello whose server name is no DNS name, or not the only one",
+            Some(HelloError::TooLarge) => "a ClientHello over the ceiling (limits.client_hello)",
         };
         write!(f, "{what}: refused at offset {}", self.offset)
     }
@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(read.offers.iter().collect::<Vec<_>>(), [&b"h2"[..], b"http/1.1"]);
         assert_eq!(version(read.version), "TLS 1.3");
         assert_eq!(hello("10.0.0.1", &[]).unwrap().sni, None, "an address counts as no name");
-        assert_eq!(hello("a b", &[]).unwrap_err().fault, Some(Fault::BadSni));
+        assert_eq!(hello("a b", &[]).unwrap_err().fault, Some(HelloError::BadSni));
         let many: Vec<String> = (0..6_000).map(|n| format!("{n:04}")).collect();
         assert_eq!(super::read(&made(None, &many).unwrap(), 64 << 10).unwrap().records, 2);
         assert!(made(None, &[String::new()]).is_err() && made(Some(&"a".repeat(70_000)), &[]).is_err());

@@ -8,20 +8,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The count, in bytes. Clones count together.
 #[derive(Clone, Debug, Default)]
-pub struct Ledger(Arc<AtomicUsize>);
+pub struct KeptBytes(Arc<AtomicUsize>);
 
 /// Bytes that are kept, until this is dropped.
 #[derive(Debug)]
-pub struct Entry {
-    ledger: Ledger,
+pub struct KeptGuard {
+    ledger: KeptBytes,
     bytes: usize,
 }
 
-impl Ledger {
+impl KeptBytes {
     /// Counts `bytes` that are kept from now on.
-    pub fn enter(&self, bytes: usize) -> Entry {
+    pub fn enter(&self, bytes: usize) -> KeptGuard {
         self.0.fetch_add(bytes, Ordering::Relaxed);
-        Entry { ledger: self.clone(), bytes }
+        KeptGuard { ledger: self.clone(), bytes }
     }
 
     /// So much is kept that pieces are to be small.
@@ -30,7 +30,7 @@ impl Ledger {
     }
 }
 
-impl Drop for Entry {
+impl Drop for KeptGuard {
     fn drop(&mut self) {
         self.ledger.0.fetch_sub(self.bytes, Ordering::Relaxed);
     }
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn it_is_full_until_something_has_gone() {
-        let ledger = Ledger::default();
+        let ledger = KeptBytes::default();
         let mut entries: Vec<_> = (0..MUCH >> 10).map(|_| ledger.enter(1 << 10)).collect();
         assert!(ledger.is_full());
         assert!(ledger.clone().is_full(), "clones count together");

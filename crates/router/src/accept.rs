@@ -6,8 +6,8 @@
 
 use crate::bind::Socket;
 use crate::conn;
-use crate::crew::{Handed, Seat};
-use crate::node::{Phase, Shared};
+use crate::handoff::{HandOff, LoadGuard};
+use crate::node::{ListenerState, Phase};
 use crate::worker::Worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -46,7 +46,7 @@ pub(crate) async fn accept(
     stop: CancellationToken,
 ) {
     let plans = worker.node.plans();
-    let Some(shared) = worker.node.in_force().lane(&socket.address).cloned() else { return };
+    let Some(state) = worker.node.in_force().lane(&socket.address).cloned() else { return };
     #[allow(
         deprecated,
         reason = "its successor is `unsafe`; a socket2::Socket keeps its descriptor open, which is all it asks"
@@ -54,35 +54,35 @@ pub(crate) async fn accept(
     let fd = match AsyncFd::new(socket.socket) {
         Ok(fd) => fd,
         Err(error) => {
-            tracing::error!(listener = %shared.listener.name, %error, "cannot watch a listening socket");
+            tracing::error!(listener = %state.listener.name, %error, "cannot watch a listening socket");
             return;
         }
     };
-    let pending = Rc::new(Pending::new(shared.room.pending.clone()));
+    let pending = Rc::new(Pending::new(state.limits.pending.clone()));
     let (others, mut handed) = (socket.table.others(), socket.table.mine);
-    let held = RefCell::new(Held { shared, pending });
-    let lane = Lane { worker, held, others, accepted: Cell::new(0), address: socket.address };
+    let held = RefCell::new(Held { state, pending });
+    let lane = Acceptor { worker, held, others, accepted: Cell::new(0), address: socket.address };
     tokio::select! {
         () = lane.accept_on(&fd) => {}
-        () = lane.take_over(fd.get_ref(), &mut handed) => {}
+        () = lane.serve_handed_off(fd.get_ref(), &mut handed) => {}
         () = lane.let_go(fd.get_ref(), plans) => {}
         _ = phase.wait_for(|p| matches!(p, Phase::Draining { .. })) => lane.last_ones(fd.get_ref()),
         () = stop.cancelled() => lane.last_ones(fd.get_ref()),
     }
     // From now on the others keep what they accept; what is on its way is served still.
     handed.close();
-    lane.take_over(fd.get_ref(), &mut handed).await;
+    lane.serve_handed_off(fd.get_ref(), &mut handed).await;
 }
 
 /// Connections accepted before the worker's others have their turn.
 const BATCH: usize = 32;
 
 /// Where one socket's connections go.
-struct Lane {
+struct Acceptor {
     worker: Rc<Worker>,
     held: RefCell<Held>,
     /// The lanes of the address, by their workers.
-    others: Arc<[Sender<Handed>]>,
+    others: Arc<[Sender<HandOff>]>,
     accepted: Cell<u64>,
     address: Address,
 }
@@ -90,44 +90,45 @@ struct Lane {
 /// What the plan in force says of the address, as this lane saw it last.
 #[derive(Clone)]
 struct Held {
-    shared: Shared,
+    state: ListenerState,
     pending: Rc<Pending>,
 }
 
-impl Lane {
+impl Acceptor {
     async fn accept_on(&self, fd: &AsyncFd<socket2::Socket>) {
-        'nobody: loop {
+        'queue: loop {
             // The runtime's own descriptor is all that can fail here.
             let Ok(mut ready) = fd.readable().await else { return };
             self.follow(fd.get_ref());
             for _ in 0..BATCH {
                 let permits = match self.permits_now() {
                     Some(permits) => permits,
-                    // Readiness of before the last wait for room may be left over: nobody is to wait for nobody.
-                    None if !somebody_waits(fd.get_ref()) => {
+                    // The readiness flag may be stale: a permit must not be waited for when no connection is queued.
+                    None if !one_is_queued(fd.get_ref()) => {
                         ready.clear_ready();
-                        continue 'nobody;
+                        continue 'queue;
                     }
                     None => self.permits().await,
                 };
                 let taken = match ready.try_io(|fd| take(fd.get_ref())) {
                     Ok(taken) => taken,
-                    Err(_would_block) => continue 'nobody,
+                    Err(_would_block) => continue 'queue,
                 };
-                if let Err(error) = taken.and_then(|(stream, client)| self.share_out(stream, client, permits))
+                if let Err(error) = taken.and_then(|(stream, client)| self.hand_off(stream, client, permits))
                 {
                     wait_out(error, self).await;
                 }
-                if !somebody_waits(fd.get_ref()) {
+                if !one_is_queued(fd.get_ref()) {
                     ready.clear_ready();
-                    continue 'nobody;
+                    continue 'queue;
                 }
             }
             yield_now().await;
         }
     }
 
-    /// Follows each plan also where nobody connects: what is held of an old one would keep its backends and their series.
+    /// Picks up each new plan even on an idle listener; otherwise the old plan would keep its backends and their series
+    /// alive.
     async fn let_go(&self, socket: &socket2::Socket, mut plans: watch::Receiver<u64>) {
         // The node outlives its workers.
         while plans.changed().await.is_ok() {
@@ -135,10 +136,10 @@ impl Lane {
         }
     }
 
-    /// Closing the socket would reset what waits in its backlog: that is accepted first, as far as there is room.
+    /// Closing the socket would reset what waits in its backlog: that is accepted first, as far as there are permits.
     fn last_ones(&self, socket: &socket2::Socket) {
         while let Some(permits) = self.permits_now() {
-            match take(socket).and_then(|(stream, client)| self.keep(stream, client, permits)) {
+            match take(socket).and_then(|(stream, client)| self.serve_here(stream, client, permits)) {
                 Ok(()) => {}
                 // One that went away while it waited says nothing of those behind it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -152,13 +153,13 @@ impl Lane {
         let in_force = self.worker.node.in_force();
         let Some(now) = in_force.lane(&self.address) else { return };
         let mut held = self.held.borrow_mut();
-        if Arc::ptr_eq(&held.shared.generation, &now.generation) {
+        if Arc::ptr_eq(&held.state.generation, &now.generation) {
             return;
         }
-        if !Arc::ptr_eq(&held.shared.room, &now.room) {
-            held.pending = Rc::new(Pending::new(now.room.pending.clone()));
+        if !Arc::ptr_eq(&held.state.limits, &now.limits) {
+            held.pending = Rc::new(Pending::new(now.limits.pending.clone()));
         }
-        held.shared = now.clone();
+        held.state = now.clone();
         let listener = &now.listener;
         let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
         // Accepted sockets inherit these; a second listen(2) changes the backlog alone.
@@ -170,24 +171,24 @@ impl Lane {
     }
 
     fn listener(&self) -> Arc<Listener> {
-        Arc::clone(&self.held.borrow().shared.listener)
+        Arc::clone(&self.held.borrow().state.listener)
     }
 
-    /// Room in the limits of the listener and of the process, where there is any.
+    /// Permits within the limits of the listener and of the process, where there is any.
     fn permits_now(&self) -> Option<[Permit; 2]> {
-        let mine = self.held.borrow().shared.room.permits.try_take()?;
+        let mine = self.held.borrow().state.limits.permits.try_take()?;
         Some([mine, self.worker.node.permits.try_take()?])
     }
 
-    /// Room in the limits of the listener and of the process; waits for it.
+    /// Permits within the limits of the listener and of the process; waits for it.
     async fn permits(&self) -> [Permit; 2] {
-        // The listener's first: one at its limit must not sit on the room of others.
-        let permits = self.held.borrow().shared.room.permits.clone();
-        let mine = self.room(&permits, "max_connections").await;
-        [mine, self.room(&self.worker.node.permits, "process_connections").await]
+        // The listener's first: one at its limit must not hold permits of others.
+        let permits = self.held.borrow().state.limits.permits.clone();
+        let mine = self.permit(&permits, "max_connections").await;
+        [mine, self.permit(&self.worker.node.permits, "process_connections").await]
     }
 
-    async fn room(&self, permits: &Permits, limit: &str) -> Permit {
+    async fn permit(&self, permits: &Permits, limit: &str) -> Permit {
         if let Some(permit) = permits.try_take() {
             return permit;
         }
@@ -196,51 +197,51 @@ impl Lane {
     }
 
     /// Serves the connection here, or hands it to a worker that has clearly fewer.
-    fn share_out(&self, stream: Stream, client: SocketAddr, permits: [Permit; 2]) -> io::Result<()> {
-        let (crew, turn) = (&self.worker.node.crew, self.accepted.get());
+    fn hand_off(&self, stream: Stream, client: SocketAddr, permits: [Permit; 2]) -> io::Result<()> {
+        let (loads, turn) = (&self.worker.node.loads, self.accepted.get());
         self.accepted.set(turn.wrapping_add(1));
-        let lighter = crew.lighter_than(self.worker.number, turn);
+        let lighter = loads.lighter_than(self.worker.number, turn);
         let Some((other, to)) = lighter.and_then(|other| Some((other, self.others.get(other)?))) else {
-            return self.keep(stream, client, permits);
+            return self.serve_here(stream, client, permits);
         };
-        // Room first: a seat that is given back would still count among those that the other has had.
-        let Ok(room) = to.try_reserve() else { return self.keep(stream, client, permits) };
-        room.send(Handed { stream, client, permits, seat: crew.seat(other) });
+        // A place in the queue first: a guard that is given back would still count among those that the other has had.
+        let Ok(place) = to.try_reserve() else { return self.serve_here(stream, client, permits) };
+        place.send(HandOff { stream, client, permits, guard: loads.count(other) });
         Ok(())
     }
 
     /// Serves what other workers hand over, until no more can come.
-    async fn take_over(&self, socket: &socket2::Socket, handed: &mut Receiver<Handed>) {
-        while let Some(Handed { stream, client, permits, seat }) = handed.recv().await {
+    async fn serve_handed_off(&self, socket: &socket2::Socket, handed: &mut Receiver<HandOff>) {
+        while let Some(HandOff { stream, client, permits, guard }) = handed.recv().await {
             self.follow(socket);
             match TcpStream::from_std(stream) {
-                Ok(stream) => self.spawn(stream, client, permits, seat),
+                Ok(stream) => self.spawn(stream, client, permits, guard),
                 Err(error) => wait_out(error, self).await,
             }
         }
     }
 
-    fn keep(&self, stream: Stream, client: SocketAddr, permits: [Permit; 2]) -> io::Result<()> {
-        let seat = self.worker.node.crew.seat(self.worker.number);
-        self.spawn(TcpStream::from_std(stream)?, client, permits, seat);
+    fn serve_here(&self, stream: Stream, client: SocketAddr, permits: [Permit; 2]) -> io::Result<()> {
+        let guard = self.worker.node.loads.count(self.worker.number);
+        self.spawn(TcpStream::from_std(stream)?, client, permits, guard);
         Ok(())
     }
 
-    fn spawn(&self, stream: TcpStream, client: SocketAddr, permits: [Permit; 2], seat: Seat) {
+    fn spawn(&self, stream: TcpStream, client: SocketAddr, permits: [Permit; 2], guard: LoadGuard) {
         let worker = &self.worker;
         let held = self.held.borrow();
-        let shared = &held.shared;
-        let (number, handle, live) = worker.enter(shared, seat);
+        let state = &held.state;
+        let (number, handle, live) = worker.enter(state, guard);
         let opening = Opening {
             id: worker.node.connection_id(worker.number, number),
             client,
             local: self.local(&stream),
-            generation: shared.generation.number,
+            generation: state.generation.number,
         };
         let pending = held.pending.enter(number, &handle);
         let admitted = Admitted { stream, opening, handle, pending, permits };
-        let listener = Arc::clone(&shared.listener);
-        let records = worker.local.records.clone().filter(|_| shared.recorded);
+        let listener = Arc::clone(&state.listener);
+        let records = worker.local.records.clone().filter(|_| state.recorded);
         let conn = Conn::admit(admitted, &listener, records);
         let local = Rc::clone(&worker.local);
         let tasks = worker.tasks.clone();
@@ -268,7 +269,7 @@ impl Lane {
 
 /// Is there a connection in the backlog? An accept(2) that finds none has made a socket and a file before it looks, and
 /// costs nearly as much as one that does.
-fn somebody_waits(socket: &socket2::Socket) -> bool {
+fn one_is_queued(socket: &socket2::Socket) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&Timespec::default())), Ok(n) if n > 0)
 }
@@ -279,13 +280,13 @@ type Stream = std::net::TcpStream;
 /// One connection, in one system call: not blocking, and closed on exec.
 fn take(socket: &socket2::Socket) -> io::Result<(Stream, SocketAddr)> {
     let (fd, address) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    // Without an address the client reset while it waited: as good as ECONNABORTED.
+    // No address means that the client reset while queued: it is treated as ECONNABORTED.
     let Some(Ok(address)) = address.map(SocketAddr::try_from) else { return Err(Errno::CONNABORTED.into()) };
     Ok((fd.into(), canonical(address)))
 }
 
 /// Counts an error of accept(2), and pauses where going on at once would only meet it again.
-async fn wait_out(error: io::Error, lane: &Lane) {
+async fn wait_out(error: io::Error, lane: &Acceptor) {
     let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let (label, pause) = match errno {
         Errno::MFILE => ("EMFILE", true),

@@ -26,7 +26,7 @@ use crate::tickets::TicketSecret;
 #[derive(Clone)]
 pub struct Sessions {
     pub(crate) secret: TicketSecret,
-    served: Arc<Shelf<(Print, usize), ServerSessionMemoryCache>>,
+    served: Arc<WeakCache<(Digest, usize), ServerSessionMemoryCache>>,
     /// No session, but of the same life: certificates with their keys, by all their bytes. Those of a configuration that
     /// is loaded anew are mostly the same, and are neither checked nor held twice.
     pub(crate) certificates: Arc<Certificates>,
@@ -34,11 +34,11 @@ pub struct Sessions {
 }
 
 /// Certificates with their keys that are in use.
-pub(crate) type Certificates = Shelf<Print, CertifiedKey>;
+pub(crate) type Certificates = WeakCache<Digest, CertifiedKey>;
 
 /// The clients of backends, each with its sessions, by what they trust and where the backend is. The whole client is
 /// kept, because rustls resumes no session under another verifier than the one it began with, be it an equal one.
-pub(crate) type BackendSessions = Shelf<(Print, SocketAddr), ClientConfig>;
+pub(crate) type BackendSessions = WeakCache<(Digest, SocketAddr), ClientConfig>;
 
 impl Sessions {
     /// None yet, and a fresh secret: tickets are good in this process alone.
@@ -51,7 +51,7 @@ impl Sessions {
     }
 
     /// The cache, of `size` sessions, of every profile with this print.
-    pub(crate) fn cache(&self, print: Print, size: usize) -> Arc<ServerSessionMemoryCache> {
+    pub(crate) fn cache(&self, print: Digest, size: usize) -> Arc<ServerSessionMemoryCache> {
         self.served.find((print, size), || ServerSessionMemoryCache::new(size))
     }
 }
@@ -64,9 +64,9 @@ impl fmt::Debug for Sessions {
 
 /// A hash of all that decides what a session stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Print([u8; SHA256_OUTPUT_LEN]);
+pub(crate) struct Digest([u8; SHA256_OUTPUT_LEN]);
 
-impl Print {
+impl Digest {
     /// `parts` in their order, each with its length, so that no two lists run together to the same bytes.
     pub(crate) fn of<'p>(parts: impl IntoIterator<Item = &'p [u8]>) -> Self {
         let mut context = Context::new(&SHA256);
@@ -85,7 +85,7 @@ impl Print {
 }
 
 /// Things found again by key, for as long as somebody else has them.
-pub(crate) struct Shelf<K, V> {
+pub(crate) struct WeakCache<K, V> {
     inner: Mutex<Inner<K, V>>,
 }
 
@@ -95,7 +95,7 @@ struct Inner<K, V> {
     sweep_at: usize,
 }
 
-impl<K: Eq + Hash, V> Shelf<K, V> {
+impl<K: Eq + Hash, V> WeakCache<K, V> {
     /// What is there under `key`.
     pub(crate) fn there(&self, key: &K) -> Option<Arc<V>> {
         self.lock().things.get(key).and_then(Weak::upgrade)
@@ -122,15 +122,15 @@ impl<K: Eq + Hash, V> Shelf<K, V> {
     }
 }
 
-impl<K, V> Default for Shelf<K, V> {
+impl<K, V> Default for WeakCache<K, V> {
     fn default() -> Self {
         Self { inner: Mutex::new(Inner { things: HashMap::new(), sweep_at: LEAST_SWEEP }) }
     }
 }
 
-impl<K, V> fmt::Debug for Shelf<K, V> {
+impl<K, V> fmt::Debug for WeakCache<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shelf").finish_non_exhaustive()
+        f.debug_struct("WeakCache").finish_non_exhaustive()
     }
 }
 
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn a_thing_is_found_for_as_long_as_somebody_has_it() {
-        let shelf = Shelf::default();
+        let shelf = WeakCache::default();
         let first = shelf.find("a", || Arc::new(1));
         assert_eq!(*shelf.find("a", || Arc::new(2)), 1);
         assert_eq!(*shelf.find("b", || Arc::new(3)), 3);
@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn what_is_gone_is_swept_out() {
-        let shelf = Shelf::default();
+        let shelf = WeakCache::default();
         let held: Vec<_> = (0..20).map(|key| shelf.find(key, || Arc::new(key))).collect();
         for key in 20..1_000 {
             shelf.find(key, || Arc::new(key));
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn prints_tell_apart_where_a_part_ends() {
-        let print = |parts: &[&str]| Print::of(parts.iter().map(|part| part.as_bytes()));
+        let print = |parts: &[&str]| Digest::of(parts.iter().map(|part| part.as_bytes()));
         assert_eq!(print(&["ab", "c"]), print(&["ab", "c"]));
         for other in [&["a", "bc"][..], &["abc"], &["ab", "c", ""], &["c", "ab"]] {
             assert_ne!(print(&["ab", "c"]), print(other), "{other:?}");

@@ -10,25 +10,25 @@ use crate::account::outcome::{Finished, How, Side};
 use crate::alert;
 use crate::memory::Memory;
 use crate::socket;
-use crate::stop::Switch;
+use crate::stop::ConnHandle;
 use std::io;
 use tokio::net::TcpStream;
 use weir_pool::HelloReplay;
 
 /// Whether this end of a silent backend is one after which the hello may go to another.
-pub(super) fn covers(replay: HelloReplay, silence: Silence) -> bool {
+pub(super) fn covers(replay: HelloReplay, silence: NoReply) -> bool {
     match (replay, silence) {
         (HelloReplay::Never, _) => false,
         (HelloReplay::OnAnyEnd, _) => true,
         // A reset behind a FIN: the FIN was the backend's word, the reset only says that it has closed.
-        (HelloReplay::OnReset, Silence::Fin | Silence::Broke(io::ErrorKind::BrokenPipe)) => false,
-        (HelloReplay::OnReset, Silence::Broke(_)) => true,
+        (HelloReplay::OnReset, NoReply::Fin | NoReply::Broke(io::ErrorKind::BrokenPipe)) => false,
+        (HelloReplay::OnReset, NoReply::Broke(_)) => true,
     }
 }
 
 /// Bytes for a backend, and whether another one may get them after it.
 #[derive(Debug)]
-pub struct Ahead {
+pub struct Prefix {
     pub(super) bytes: Vec<u8>,
     pub(super) replay: HelloReplay,
     /// So many of them have been counted when they went to an earlier backend: the client has sent them once, so
@@ -36,7 +36,7 @@ pub struct Ahead {
     pub(super) counted: usize,
 }
 
-impl Ahead {
+impl Prefix {
     /// Bytes that no backend has had yet. [`HelloReplay::Never`] is for everything but a hello that
     /// [may be replayed](crate::hello::Hello::may_be_replayed).
     pub fn new(bytes: Vec<u8>, replay: HelloReplay) -> Self {
@@ -62,21 +62,21 @@ pub enum Relayed {
 #[derive(Debug)]
 pub struct Unanswered {
     /// The hello, whole, for the relay with the next backend.
-    pub ahead: Ahead,
+    pub ahead: Prefix,
     /// How the backend ended.
-    pub silence: Silence,
+    pub silence: NoReply,
 }
 
 /// How a backend ended that had not sent a byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Silence {
+pub enum NoReply {
     /// By a FIN.
     Fin,
     /// By a reset, or its connection broke.
     Broke(io::ErrorKind),
 }
 
-impl Silence {
+impl NoReply {
     /// How that looked on the wire.
     pub fn how(self) -> How {
         match self {
@@ -98,11 +98,11 @@ impl Silence {
         self,
         client: TcpStream,
         memory: &Memory,
-        switch: &Switch,
+        handle: &ConnHandle,
     ) -> Result<Finished, ConnError> {
         match self {
             Self::Fin => {
-                alert::close_gently(client, memory, switch).await;
+                alert::close_gently(client, memory, handle).await;
                 Ok(Finished { first: Side::Backend, how: How::Fin })
             }
             Self::Broke(_) => {
