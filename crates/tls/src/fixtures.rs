@@ -16,9 +16,9 @@ use crate::certificate::CertificateFiles;
 use crate::provider::{MinVersion, provider};
 use crate::resolver::UnknownSni;
 use crate::server::{ServerProfile, ServerSettings};
+use crate::sessions::Sessions;
 use crate::stream::Transport;
 use crate::warning::Warning;
-use crate::weak_cache::Sessions;
 
 impl Transport for DuplexStream {}
 

@@ -12,7 +12,7 @@
 //!   at, what a handshake came to or failed for. None knows another.
 //! - `certificate`, `verify`: files into certificates; whether a backend's certificate convinces.
 //! - `offer`, `resolver`, `resumption`: what a client can take; SNI → certificate; how a session was resumed.
-//! - `tickets`, `kept`, `sessions`: the two ways to resume one, and what of them outlives a profile.
+//! - `tickets`, `sessions`: the two ways to resume one, and what of them outlives a profile.
 //! - `stream`: the stream that both sides are.
 //! - `server`: TLS towards clients.
 //! - `backend`: TLS towards backends.
@@ -34,7 +34,6 @@ mod stream;
 mod tickets;
 mod verify;
 mod warning;
-mod weak_cache;
 
 pub use agreed::{Resumed, Session};
 pub use backend::{
@@ -49,9 +48,9 @@ pub use name::is_dns_name;
 pub use provider::{MinVersion, TlsError};
 pub use resolver::UnknownSni;
 pub use server::{ClientTls, ServerProfile, ServerSettings};
+pub use sessions::Sessions;
 pub use stream::{
     AT_ONCE, AsClient, AsServer, Buffered, KEYS_USED_UP, KeptBytes, KeptGuard, LEAST_ROOM, Role, Scratch,
     TlsStream, Transport,
 };
 pub use warning::{MemberProblem, Warning};
-pub use weak_cache::Sessions;

@@ -24,10 +24,10 @@ pub use probe::{Presented, Probe, ProbeStream};
 use crate::agreed::{Resumed, Session};
 use crate::failure::HandshakeError;
 use crate::provider::{MinVersion, provider, versions};
+use crate::sessions::{BackendSessions, Digest, Sessions};
 use crate::stream::{AsClient, Role, Scratch, TlsStream, Transport, handshake};
 use crate::verify::Verifier;
 use crate::warning::Warning;
-use crate::weak_cache::{BackendSessions, Digest, Sessions};
 use roots::Trust;
 
 /// A TLS stream whose other end is a backend.
@@ -162,8 +162,8 @@ impl BackendTls {
             MinVersion::Tls12 => b"1.2",
             MinVersion::Tls13 => b"1.3",
         };
-        let print = Digest::of([self.trust.print.bytes(), min_version]);
-        self.client_with(self.sessions.find((print, address), || self.config(own_sessions())))
+        let digest = Digest::of([self.trust.digest.bytes(), min_version]);
+        self.client_with(self.sessions.find((digest, address), || self.config(own_sessions())))
     }
 
     fn config(&self, resumption: Resumption) -> Arc<ClientConfig> {

@@ -11,22 +11,22 @@ use tokio::time::Instant;
 use super::error::BackendTlsError;
 use crate::certificate::certificates_in;
 use crate::provider::provider;
+use crate::sessions::Digest;
 use crate::tickets::unix_now;
 use crate::verify::{Listed, Verifier};
 use crate::warning::Warning;
-use crate::weak_cache::Digest;
 
-/// How a backend's certificate is judged, and the print of it: equal ones judge alike.
+/// How a backend's certificate is judged, and the digest of it: equal ones judge alike.
 #[derive(Debug)]
 pub(super) struct Trust {
     pub(super) verifier: Arc<Verifier>,
-    pub(super) print: Digest,
+    pub(super) digest: Digest,
 }
 
 impl Trust {
     /// Nothing is judged but the handshake's signature.
     pub(super) fn unjudged() -> Self {
-        Self { verifier: Verifier::nobody(), print: Digest::of([&b"unjudged"[..]]) }
+        Self { verifier: Verifier::nobody(), digest: Digest::of([&b"unjudged"[..]]) }
     }
 }
 
@@ -40,9 +40,9 @@ pub(super) fn trust(ca: Option<&Path>) -> Result<(Trust, Vec<Warning>), BackendT
                 let constraints = anchor.name_constraints.as_deref().unwrap_or_default();
                 [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref(), constraints]
             });
-            let print = Digest::of(std::iter::once(&b"system"[..]).chain(anchors));
+            let digest = Digest::of(std::iter::once(&b"system"[..]).chain(anchors));
             let verifier = Verifier::chain(webpki(roots, BackendTlsError::NoSystemRoots)?, Vec::new());
-            Ok((Trust { verifier, print }, Vec::new()))
+            Ok((Trust { verifier, digest }, Vec::new()))
         }
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn system_verifier() -> Option<Arc<Verifier>> {
 fn from_file(path: &Path) -> Result<(Trust, Vec<Warning>), BackendTlsError> {
     let certificates =
         certificates_in(path).map_err(|problem| BackendTlsError::Ca { path: path.to_owned(), problem })?;
-    let print = Digest::of(std::iter::once(&b"file"[..]).chain(certificates.iter().map(AsRef::as_ref)));
+    let digest = Digest::of(std::iter::once(&b"file"[..]).chain(certificates.iter().map(AsRef::as_ref)));
     let mut roots = RootCertStore::empty();
     let mut listed = Vec::new();
     let mut warnings = Vec::new();
@@ -76,7 +76,7 @@ fn from_file(path: &Path) -> Result<(Trust, Vec<Warning>), BackendTlsError> {
         }
     }
     let webpki = webpki(Arc::new(roots), BackendTlsError::NoAnchor { path: path.to_owned() })?;
-    Ok((Trust { verifier: Verifier::chain(webpki, listed), print }, warnings))
+    Ok((Trust { verifier: Verifier::chain(webpki, listed), digest }, warnings))
 }
 
 fn webpki(

@@ -20,8 +20,8 @@ pub use error::{CertificateError, CertificateFile, CertificateProblem};
 pub(crate) use files::certificates_in;
 
 use crate::provider::provider;
+use crate::sessions::{Certificates, Digest};
 use crate::warning::{MemberProblem, Warning};
-use crate::weak_cache::{Certificates, Digest};
 
 /// Where a certificate chain and its private key are, both PEM. They may be the same file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -103,8 +103,8 @@ fn load(
     };
     let mut warnings = warnings(files, &facts, mode, now);
     warnings.extend(of_members(&files.cert, &chain, now));
-    let print = Digest::of(chain.iter().map(AsRef::as_ref).chain([key.secret_der()]));
-    if let Some(certified) = kept.there(&print) {
+    let digest = Digest::of(chain.iter().map(AsRef::as_ref).chain([key.secret_der()]));
+    if let Some(certified) = kept.there(&digest) {
         return Ok((Served { facts, certified }, warnings));
     }
     let key = provider()
@@ -112,7 +112,7 @@ fn load(
         .load_private_key(key)
         .map_err(|error| vec![at_key(CertificateProblem::KeyRefused { reason: error.to_string() })])?;
     fits(&chain, key.as_ref()).map_err(|problem| vec![at_key(problem)])?;
-    let certified = kept.find(print, || Arc::new(CertifiedKey::new(chain, key)));
+    let certified = kept.find(digest, || Arc::new(CertifiedKey::new(chain, key)));
     Ok((Served { facts, certified }, warnings))
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::certificate::{CertificateFiles, load_all};
 use crate::fixtures::{Pki, ecdsa, params, rsa};
-use crate::weak_cache::Certificates;
+use crate::sessions::Certificates;
 use rustls::{CipherSuite, NamedGroup, SignatureScheme};
 
 const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];

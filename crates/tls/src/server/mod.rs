@@ -21,11 +21,11 @@ use crate::offer::{self, Offer};
 use crate::provider::{MinVersion, provider, versions};
 use crate::resolver::{CertificateResolver, UnknownSni};
 use crate::resumption::Watched;
-use crate::sessions::session_store;
+use crate::sessions::server_cache::session_store;
+use crate::sessions::{Digest, Sessions};
 use crate::stream::{AsServer, Role, Scratch, TlsStream, Transport, handshake};
 use crate::tickets::{Lifetime, Scope, Tickets, unix_now};
 use crate::warning::Warning;
-use crate::weak_cache::{Digest, Sessions};
 
 /// A TLS stream whose other end is a client.
 pub type ClientTls<IO> = TlsStream<AsServer, IO>;
@@ -70,7 +70,7 @@ impl ServerProfile {
         let (served, warnings) = certificate::load_all(&settings.certificates, &sessions.certificates, now)?;
         let resolver = Arc::new(CertificateResolver::new(&served, settings.unknown_sni));
         let scope = Scope::of(CLIENT_AUTH_NONE);
-        let config = config(settings, sessions, (scope, print(scope, &served)), Arc::clone(&resolver));
+        let config = config(settings, sessions, (scope, digest(scope, &served)), Arc::clone(&resolver));
         let profile = Self {
             config: Arc::new(config),
             resolver,
@@ -142,7 +142,7 @@ impl fmt::Debug for ServerProfile {
 /// What a session by ID stands for: the client-auth policy it began under, and the certificates that the client
 /// was shown. Other keys of a profile may change: rustls compares the server's name on resumption, versions and
 /// protocols are agreed on each time. A cache does not outlive its certificates; tickets do, up to their lifetime.
-fn print(scope: Scope, served: &[Served]) -> Digest {
+fn digest(scope: Scope, served: &[Served]) -> Digest {
     let mut parts = vec![scope.bytes()];
     for one in served {
         parts.extend(one.certified.cert.iter().map(AsRef::<[u8]>::as_ref));
@@ -154,7 +154,7 @@ fn print(scope: Scope, served: &[Served]) -> Digest {
 fn config(
     settings: &ServerSettings,
     sessions: &Sessions,
-    (scope, print): (Scope, Digest),
+    (scope, digest): (Scope, Digest),
     resolver: Arc<CertificateResolver>,
 ) -> ServerConfig {
     let mut config = ServerConfig::builder_with_provider(provider())
@@ -164,7 +164,7 @@ fn config(
         .with_cert_resolver(resolver);
     let lifetime = Lifetime::new(settings.ticket_lifetime);
     config.alpn_protocols.clone_from(&settings.alpn);
-    config.session_storage = session_store(sessions, print, settings.cache, lifetime);
+    config.session_storage = session_store(sessions, digest, settings.cache, lifetime);
     config.max_early_data_size = 0; // A replayed request must not reach a backend twice.
     if settings.tickets {
         config.ticketer = Arc::new(Tickets::new(&sessions.secret, scope, lifetime));

@@ -8,21 +8,21 @@ use rustls::server::{NoServerSessionStorage, ServerSessionMemoryCache, StoresSer
 
 use crate::agreed::Resumed;
 use crate::resumption::given_back;
+use crate::sessions::{Digest, Sessions};
 use crate::tickets::{Lifetime, unix_now};
-use crate::weak_cache::{Digest, Sessions};
 
-/// The cache, of `size` sessions of TLS 1.2, that belongs to `print`; it gives none back that is older than
+/// The cache, of `size` sessions of TLS 1.2, that belongs to `digest`; it gives none back that is older than
 /// `lifetime`. With `size` 0 there is none.
 pub(crate) fn session_store(
     sessions: &Sessions,
-    print: Digest,
+    digest: Digest,
     size: usize,
     lifetime: Lifetime,
 ) -> Arc<dyn StoresServerSessions> {
     if size == 0 {
         return Arc::new(NoServerSessionStorage {});
     }
-    Arc::new(SessionCache { sessions: sessions.cache(print, size), lifetime })
+    Arc::new(SessionCache { sessions: sessions.cache(digest, size), lifetime })
 }
 
 /// rustls' own bounded cache, which knows no age, with the time of issue before each value.
