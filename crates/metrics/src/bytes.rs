@@ -4,7 +4,6 @@
 //! ended. A counter must not fall, so a value that was shown stays, and the losses are set off against later bytes.
 
 use crate::forget::forget;
-use crate::names;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, Opts};
@@ -47,7 +46,7 @@ impl Moved {
 impl Bytes {
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
         let family = || {
-            let opts = Opts::new(names::BYTES, "Payload moved; up is client to backend.");
+            let opts = Opts::new("weir_bytes_total", "Payload moved; up is client to backend.");
             IntCounterVec::new(opts, &["listener", "direction"])
         };
         Ok(Self { moved: family()?, lost: family()?, shown: family()?, showing: Arc::default() })

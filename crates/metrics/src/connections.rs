@@ -1,7 +1,6 @@
 //! Opened, closed and active connections, collected together so that they agree within one scrape.
 
 use crate::forget::forget;
-use crate::names;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
@@ -19,15 +18,15 @@ impl Connections {
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
         Ok(Self {
             opened: IntCounterVec::new(
-                Opts::new(names::CONNECTIONS_OPENED, "Connections accepted."),
+                Opts::new("weir_connections_opened_total", "Connections accepted."),
                 &["listener"],
             )?,
             closed: IntCounterVec::new(
-                Opts::new(names::CONNECTIONS_CLOSED, "Connections ended."),
+                Opts::new("weir_connections_closed_total", "Connections ended."),
                 &["listener", "mode", "outcome", "side"],
             )?,
             active: IntGaugeVec::new(
-                Opts::new(names::CONNECTIONS_ACTIVE, "Connections open now."),
+                Opts::new("weir_connections_active", "Connections open now."),
                 &["listener"],
             )?,
         })

@@ -1,366 +1,100 @@
-//! Every family of metrics, registered once.
+//! Every family of metrics: a row each, and docs/metrics.md says more about it. A test compares the two.
 
 use crate::bytes::Bytes;
 use crate::connections::Connections;
-use crate::forget::forget;
-use crate::names;
+use crate::family::{Family, Registrar, Row};
 use crate::process::Process;
-use prometheus::core::Collector;
-use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use prometheus::{Gauge, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-/// Every family. Those without labels are counters and gauges already.
-#[derive(Debug)]
-pub(crate) struct Families {
-    pub(crate) connections: Connections,
-    pub(crate) duration: HistogramVec,
-    pub(crate) bytes: Bytes,
-    pub(crate) hello: IntCounterVec,
-    pub(crate) hello_bytes: HistogramVec,
-    pub(crate) hello_records: HistogramVec,
-    pub(crate) hello_segments: HistogramVec,
-    pub(crate) handshakes: IntCounterVec,
-    pub(crate) handshake_duration: HistogramVec,
-    pub(crate) handshake_failures: IntCounterVec,
-    pub(crate) not_after: GaugeVec,
-    pub(crate) verify_disabled: IntGaugeVec,
-    pub(crate) up: IntGaugeVec,
-    pub(crate) active: IntGaugeVec,
-    pub(crate) weight: IntGaugeVec,
-    pub(crate) backend_connections: IntCounterVec,
-    pub(crate) connect_duration: HistogramVec,
-    pub(crate) health_checks: IntCounterVec,
-    pub(crate) verdict: IntGaugeVec,
-    pub(crate) ejections: IntCounterVec,
-    pub(crate) usable: IntGaugeVec,
-    pub(crate) panic: IntGaugeVec,
-    pub(crate) resolutions: IntCounterVec,
-    pub(crate) retries: IntCounterVec,
-    pub(crate) replays: IntCounterVec,
-    pub(crate) limited: IntCounterVec,
-    pub(crate) accept_errors: IntCounterVec,
-    pub(crate) log_dropped: IntCounterVec,
-    pub(crate) access_dropped: IntCounterVec,
-    pub(crate) panics: IntCounter,
-    pub(crate) reload_successful: IntGauge,
-    pub(crate) reload_timestamp: prometheus::Gauge,
-    pub(crate) generation: IntGauge,
-    pub(crate) by_generation: IntGaugeVec,
-    pub(crate) worker_connections: IntCounterVec,
-    pub(crate) relay_buffer: IntGaugeVec,
-    pub(crate) pipes: IntGaugeVec,
+/// The struct of all families, and how each is registered, from one table: field, kind, name, help, labels, buckets.
+macro_rules! families {
+    ($($field:ident: $kind:ty = $name:literal, $help:literal $(, [$($label:literal),*])? $(, $buckets:ident)?;)*) => {
+        /// Every family. Those without labels are counters and gauges already.
+        #[derive(Debug)]
+        pub(crate) struct Families {
+            pub(crate) connections: Connections,
+            pub(crate) bytes: Bytes,
+            $(pub(crate) $field: $kind,)*
+            names: Vec<String>,
+        }
+
+        impl Families {
+            /// Registers every family with `registry`.
+            ///
+            /// # Errors
+            /// When two families share a name or a name is not valid: a mistake in this crate, which its test finds.
+            pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+                let mut registrar = Registrar::new(registry);
+                registrar.register(Process::new()?)?;
+                Ok(Self {
+                    connections: registrar.register(Connections::new()?)?,
+                    bytes: registrar.register(Bytes::new()?)?,
+                    $($field: registrar.register(<$kind as Family>::make(Row {
+                        name: $name,
+                        help: $help,
+                        labels: &[$($($label),*)?],
+                        buckets: families!(@buckets $($buckets)?),
+                    })?)?,)*
+                    names: registrar.names,
+                })
+            }
+
+            /// Takes away every series that has all these labels.
+            pub(crate) fn forget(&self, labels: &[(&str, &str)]) {
+                self.connections.forget(labels);
+                self.bytes.forget(labels);
+                $(Family::forget(&self.$field, labels);)*
+            }
+        }
+    };
+    (@buckets) => { &[] };
+    (@buckets $buckets:ident) => { $buckets };
+}
+
+families! {
+    build_info: IntGaugeVec = "weir_build_info", "Always 1; the labels say what runs.", ["version", "rustc", "crypto"];
+    duration: HistogramVec = "weir_connection_duration_seconds", "How long connections lasted.", ["listener"], LIFETIMES;
+    hello: IntCounterVec = "weir_client_hello_total", "First bytes of connections, by outcome.", ["listener", "outcome"];
+    hello_bytes: HistogramVec = "weir_client_hello_bytes", "Handshake bytes of complete hellos.", ["listener"], SIZES;
+    hello_records: HistogramVec = "weir_client_hello_records", "TLS records of complete hellos.", ["listener"], SMALL_COUNTS;
+    hello_segments: HistogramVec = "weir_client_hello_segments", "Reads until hellos were complete.", ["listener"], SMALL_COUNTS;
+    handshakes: IntCounterVec = "weir_tls_handshakes_total", "TLS handshakes, finished or failed.", ["listener", "side", "version", "resumed", "result"];
+    handshake_duration: HistogramVec = "weir_tls_handshake_duration_seconds", "How long finished TLS handshakes took.", ["listener", "side"], DELAYS;
+    handshake_failures: IntCounterVec = "weir_tls_handshake_failures_total", "TLS handshakes that failed.", ["listener", "side", "reason", "alert"];
+    not_after: GaugeVec = "weir_certificate_not_after_timestamp_seconds", "When a certificate ends.", ["listener", "certificate", "source"];
+    verify_disabled: IntGaugeVec = "weir_pool_verify_disabled", "1 where backend certificates are not verified.", ["pool"];
+    up: IntGaugeVec = "weir_backend_up", "1 while healthy, 0 while it fails checks or is ejected.", ["pool", "backend"];
+    active: IntGaugeVec = "weir_backend_active_connections", "Connections that a backend serves now.", ["pool", "backend"];
+    weight: IntGaugeVec = "weir_backend_weight", "A backend's weight.", ["pool", "backend"];
+    backend_connections: IntCounterVec = "weir_backend_connections_total", "Attempts to reach a backend.", ["pool", "backend", "result"];
+    connect_duration: HistogramVec = "weir_backend_connect_duration_seconds", "How long it took to reach a backend, its TLS handshake left out.", ["pool"], DELAYS;
+    health_checks: IntCounterVec = "weir_backend_health_checks_total", "Health checks, by result.", ["pool", "backend", "result"];
+    verdict: IntGaugeVec = "weir_backend_certificate_verdict", "1 for what was said of a backend's certificate the last time that a check saw it.", ["pool", "backend", "verdict"];
+    ejections: IntCounterVec = "weir_backend_ejections_total", "Backends taken out of service because connections could not reach them.", ["pool", "backend", "reason"];
+    usable: IntGaugeVec = "weir_pool_usable_backends", "Backends that may take connections now.", ["pool"];
+    panic: IntGaugeVec = "weir_pool_panic", "1 while health is ignored.", ["pool"];
+    resolutions: IntCounterVec = "weir_dns_resolutions_total", "Attempts to find the addresses of a backend's name, by result.", ["name", "result"];
+    retries: IntCounterVec = "weir_retries_total", "Further backends tried.", ["pool"];
+    replays: IntCounterVec = "weir_hello_replays_total", "Hellos given to another backend after the first one ended without a byte.", ["pool"];
+    limited: IntCounterVec = "weir_limited_total", "Connections turned away or made to wait by a limit.", ["listener", "reason"];
+    accept_errors: IntCounterVec = "weir_accept_errors_total", "Errors of accept(2).", ["listener", "error"];
+    log_dropped: IntCounterVec = "weir_log_dropped_total", "Lines of the log that were lost: the queue was full, or a write failed.", ["reason"];
+    access_dropped: IntCounterVec = "weir_access_records_dropped_total", "Access records that were lost: the queue was full, or a write failed.", ["reason"];
+    panics: IntCounter = "weir_connection_panics_total", "Connection tasks that ended in a panic.";
+    reload_successful: IntGauge = "weir_config_last_reload_successful", "1 if the last load of the configuration worked.";
+    reload_timestamp: Gauge = "weir_config_last_reload_timestamp_seconds", "When the configuration in force was loaded.";
+    generation: IntGauge = "weir_config_generation", "Configurations taken since the start.";
+    by_generation: IntGaugeVec = "weir_connections_by_generation", "Open connections by the configuration that they began with.", ["generation"];
+    worker_connections: IntCounterVec = "weir_worker_connections_total", "Connections, by the worker that serves them.", ["worker"];
+    relay_buffer: IntGaugeVec = "weir_relay_buffer_bytes", "Bytes of read buffer and pipes held.", ["worker"];
+    pipes: IntGaugeVec = "weir_pipes", "Pipes held, in use or pooled.", ["worker"];
 }
 
 impl Families {
-    /// Registers every family with `r`.
-    ///
-    /// # Errors
-    /// When two families share a name or a name is not valid: a mistake in this crate, which its test finds.
-    #[allow(clippy::too_many_lines, reason = "a list: a family each")]
-    pub(crate) fn new(
-        r: &Registry,
-        version: &str,
-        rustc: &str,
-        crypto: &str,
-    ) -> Result<Self, prometheus::Error> {
-        let build = gauges(
-            r,
-            names::BUILD_INFO,
-            "Always 1; the labels say what runs.",
-            &["version", "rustc", "crypto"],
-        )?;
-        build.with_label_values(&[version, rustc, crypto]).set(1);
-        register(r, Process::new()?)?;
-        let connections = Connections::new()?;
-        register(r, connections.clone())?;
-        Ok(Self {
-            connections,
-            duration: histograms(
-                r,
-                names::CONNECTION_DURATION,
-                "How long connections lasted.",
-                &["listener"],
-                LIFETIMES,
-            )?,
-            bytes: {
-                let bytes = Bytes::new()?;
-                register(r, bytes.clone())?;
-                bytes
-            },
-            hello: counters(
-                r,
-                names::CLIENT_HELLO,
-                "First bytes of connections, by outcome.",
-                &["listener", "outcome"],
-            )?,
-            hello_bytes: histograms(
-                r,
-                names::CLIENT_HELLO_BYTES,
-                "Handshake bytes of complete hellos.",
-                &["listener"],
-                SIZES,
-            )?,
-            hello_records: histograms(
-                r,
-                names::CLIENT_HELLO_RECORDS,
-                "TLS records of complete hellos.",
-                &["listener"],
-                SMALL_COUNTS,
-            )?,
-            hello_segments: histograms(
-                r,
-                names::CLIENT_HELLO_SEGMENTS,
-                "Reads until hellos were complete.",
-                &["listener"],
-                SMALL_COUNTS,
-            )?,
-            handshakes: counters(
-                r,
-                names::TLS_HANDSHAKES,
-                "TLS handshakes, finished or failed.",
-                &["listener", "side", "version", "resumed", "result"],
-            )?,
-            handshake_duration: histograms(
-                r,
-                names::TLS_HANDSHAKE_DURATION,
-                "How long finished TLS handshakes took.",
-                &["listener", "side"],
-                DELAYS,
-            )?,
-            handshake_failures: counters(
-                r,
-                names::TLS_HANDSHAKE_FAILURES,
-                "TLS handshakes that failed.",
-                &["listener", "side", "reason", "alert"],
-            )?,
-            not_after: float_gauges(
-                r,
-                names::CERTIFICATE_NOT_AFTER,
-                "When a certificate ends.",
-                &["listener", "certificate", "source"],
-            )?,
-            verify_disabled: gauges(
-                r,
-                names::POOL_VERIFY_DISABLED,
-                "1 where backend certificates are not verified.",
-                &["pool"],
-            )?,
-            up: gauges(
-                r,
-                names::BACKEND_UP,
-                "1 while healthy, 0 while it fails checks or is ejected.",
-                &["pool", "backend"],
-            )?,
-            active: gauges(
-                r,
-                names::BACKEND_ACTIVE,
-                "Connections that a backend serves now.",
-                &["pool", "backend"],
-            )?,
-            weight: gauges(r, names::BACKEND_WEIGHT, "A backend's weight.", &["pool", "backend"])?,
-            backend_connections: counters(
-                r,
-                names::BACKEND_CONNECTIONS,
-                "Attempts to reach a backend.",
-                &["pool", "backend", "result"],
-            )?,
-            connect_duration: histograms(
-                r,
-                names::BACKEND_CONNECT_DURATION,
-                "How long it took to reach a backend, its TLS handshake left out.",
-                &["pool"],
-                DELAYS,
-            )?,
-            health_checks: counters(
-                r,
-                names::BACKEND_HEALTH_CHECKS,
-                "Health checks, by result.",
-                &["pool", "backend", "result"],
-            )?,
-            verdict: gauges(
-                r,
-                names::BACKEND_CERTIFICATE_VERDICT,
-                "1 for what was said of a backend's certificate the last time that a check saw it.",
-                &["pool", "backend", "verdict"],
-            )?,
-            ejections: counters(
-                r,
-                names::BACKEND_EJECTIONS,
-                "Backends taken out of service because connections could not reach them.",
-                &["pool", "backend", "reason"],
-            )?,
-            panic: gauges(r, names::POOL_PANIC, "1 while health is ignored.", &["pool"])?,
-            usable: gauges(r, names::POOL_USABLE, "Backends that may take connections now.", &["pool"])?,
-            resolutions: counters(
-                r,
-                names::DNS_RESOLUTIONS,
-                "Attempts to find the addresses of a backend's name, by result.",
-                &["name", "result"],
-            )?,
-            retries: counters(r, names::RETRIES, "Further backends tried.", &["pool"])?,
-            replays: counters(
-                r,
-                names::HELLO_REPLAYS,
-                "Hellos given to another backend after the first one ended without a byte.",
-                &["pool"],
-            )?,
-            limited: counters(
-                r,
-                names::LIMITED,
-                "Connections turned away or made to wait by a limit.",
-                &["listener", "reason"],
-            )?,
-            accept_errors: counters(r, names::ACCEPT_ERRORS, "Errors of accept(2).", &["listener", "error"])?,
-            log_dropped: counters(
-                r,
-                names::LOG_DROPPED,
-                "Lines of the log that were lost: the queue was full, or a write failed.",
-                &["reason"],
-            )?,
-            access_dropped: counters(
-                r,
-                names::ACCESS_DROPPED,
-                "Access records that were lost: the queue was full, or a write failed.",
-                &["reason"],
-            )?,
-            panics: counter(r, names::PANICS, "Connection tasks that ended in a panic.")?,
-            reload_successful: gauge(
-                r,
-                names::CONFIG_LAST_RELOAD_SUCCESSFUL,
-                "1 if the last load of the configuration worked.",
-            )?,
-            reload_timestamp: {
-                let g = prometheus::Gauge::new(
-                    names::CONFIG_LAST_RELOAD_TIMESTAMP,
-                    "When the configuration in force was loaded.",
-                )?;
-                register(r, g.clone())?;
-                g
-            },
-            generation: gauge(r, names::CONFIG_GENERATION, "Configurations taken since the start.")?,
-            by_generation: gauges(
-                r,
-                names::CONNECTIONS_BY_GENERATION,
-                "Open connections by the configuration that they began with.",
-                &["generation"],
-            )?,
-            worker_connections: counters(
-                r,
-                names::WORKER_CONNECTIONS,
-                "Connections, by the worker that serves them.",
-                &["worker"],
-            )?,
-            relay_buffer: gauges(
-                r,
-                names::RELAY_BUFFER,
-                "Bytes of read buffer and pipes held.",
-                &["worker"],
-            )?,
-            pipes: gauges(r, names::PIPES, "Pipes held, in use or pooled.", &["worker"])?,
-        })
+    /// The names of all families, with or without a series.
+    pub(crate) fn names(&self) -> &[String] {
+        &self.names
     }
-}
-
-impl Families {
-    /// Takes away every series that has all these labels.
-    pub(crate) fn forget(&self, labels: &[(&str, &str)]) {
-        self.connections.forget(labels);
-        self.bytes.forget(labels);
-        for family in [
-            &self.hello,
-            &self.handshakes,
-            &self.handshake_failures,
-            &self.backend_connections,
-            &self.health_checks,
-            &self.ejections,
-            &self.resolutions,
-            &self.retries,
-            &self.replays,
-            &self.limited,
-            &self.accept_errors,
-        ] {
-            forget(family, labels);
-        }
-        for family in [
-            &self.verify_disabled,
-            &self.up,
-            &self.active,
-            &self.weight,
-            &self.verdict,
-            &self.usable,
-            &self.panic,
-        ] {
-            forget(family, labels);
-        }
-        for family in [
-            &self.duration,
-            &self.hello_bytes,
-            &self.hello_records,
-            &self.hello_segments,
-            &self.handshake_duration,
-            &self.connect_duration,
-        ] {
-            forget(family, labels);
-        }
-        forget(&self.not_after, labels);
-    }
-}
-
-fn register(r: &Registry, c: impl Collector + 'static) -> Result<(), prometheus::Error> {
-    r.register(Box::new(c))
-}
-
-fn counter(r: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    let c = IntCounter::new(name, help)?;
-    register(r, c.clone())?;
-    Ok(c)
-}
-
-fn gauge(r: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-    let g = IntGauge::new(name, help)?;
-    register(r, g.clone())?;
-    Ok(g)
-}
-
-fn counters(
-    r: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<IntCounterVec, prometheus::Error> {
-    let c = IntCounterVec::new(Opts::new(name, help), labels)?;
-    register(r, c.clone())?;
-    Ok(c)
-}
-
-fn gauges(r: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
-    let g = IntGaugeVec::new(Opts::new(name, help), labels)?;
-    register(r, g.clone())?;
-    Ok(g)
-}
-
-fn float_gauges(
-    r: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-) -> Result<GaugeVec, prometheus::Error> {
-    let g = GaugeVec::new(Opts::new(name, help), labels)?;
-    register(r, g.clone())?;
-    Ok(g)
-}
-
-fn histograms(
-    r: &Registry,
-    name: &str,
-    help: &str,
-    labels: &[&str],
-    buckets: &[f64],
-) -> Result<HistogramVec, prometheus::Error> {
-    let h = HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)?;
-    register(r, h.clone())?;
-    Ok(h)
 }
 
 /// Connections live from milliseconds to hours.

@@ -8,7 +8,7 @@ pub(crate) fn forget<T: MetricVecBuilder>(family: &MetricVec<T>, labels: &[(&str
     for metric in family.collect().iter().flat_map(|f| f.get_metric()) {
         let its: HashMap<&str, &str> = metric.get_label().iter().map(|l| (l.name(), l.value())).collect();
         if labels.iter().all(|(name, value)| its.get(name) == Some(value)) {
-            // An error says that another thread took it away in the same moment: gone is gone.
+            // An error means that another thread removed it first.
             drop(family.remove(&its));
         }
     }

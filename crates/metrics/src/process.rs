@@ -1,13 +1,12 @@
 //! The standard `process_*` metrics, read from /proc/self at each scrape (proc(5)).
 
-use crate::names;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Counter, Gauge};
 use std::fs;
 
 /// Reads /proc at each scrape; a value that cannot be read keeps its last reading.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Process {
     cpu: Counter,
     gauges: [Gauge; 6],
@@ -16,14 +15,14 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn new() -> Result<Self, prometheus::Error> {
         Ok(Self {
-            cpu: Counter::new(names::PROCESS_CPU, "CPU time of the process, user and system.")?,
+            cpu: Counter::new("process_cpu_seconds_total", "CPU time of the process, user and system.")?,
             gauges: [
-                Gauge::new(names::PROCESS_OPEN_FDS, "Descriptors open now.")?,
-                Gauge::new(names::PROCESS_MAX_FDS, "Descriptors allowed.")?,
-                Gauge::new(names::PROCESS_RESIDENT_MEMORY, "Resident memory.")?,
-                Gauge::new(names::PROCESS_VIRTUAL_MEMORY, "Virtual memory.")?,
-                Gauge::new(names::PROCESS_START_TIME, "When the process started, in seconds since 1970.")?,
-                Gauge::new(names::PROCESS_THREADS, "Threads of the process.")?,
+                Gauge::new("process_open_fds", "Descriptors open now.")?,
+                Gauge::new("process_max_fds", "Descriptors allowed.")?,
+                Gauge::new("process_resident_memory_bytes", "Resident memory.")?,
+                Gauge::new("process_virtual_memory_bytes", "Virtual memory.")?,
+                Gauge::new("process_start_time_seconds", "When the process started, in seconds since 1970.")?,
+                Gauge::new("process_threads", "Threads of the process.")?,
             ],
         })
     }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 use weir_metrics::{Certificate, Metrics};
 
 /// What is said of a metric: its type and its labels.
@@ -55,6 +56,10 @@ fn is_label(word: &str) -> bool {
 
 /// A scrape in which every family has a series. The values are of no interest, and no label's value may be a word.
 fn scrape_with_everything() -> String {
+    with_everything().scrape().unwrap()
+}
+
+fn with_everything() -> Arc<Metrics> {
     let metrics = Metrics::new("0", "0", "0").unwrap();
     let listener = metrics.listener("0");
     listener.opened();
@@ -81,13 +86,29 @@ fn scrape_with_everything() -> String {
     metrics.worker(0).connections.inc();
     assert_eq!(metrics.log_dropped().total() + metrics.access_dropped().total(), 0);
     metrics.reloaded(true, 1);
-    metrics.scrape().unwrap()
+    metrics
+}
+
+#[test]
+fn a_thing_that_is_gone_leaves_no_series() {
+    let metrics = with_everything();
+    metrics.forget_listener("0");
+    metrics.forget_backend("0", "0");
+    metrics.forget_pool("0");
+    metrics.forget_name("0");
+    let text = metrics.scrape().unwrap();
+    let left: Vec<&str> = text
+        .lines()
+        .filter(|line| ["listener=", "pool=", "backend=", "name="].iter().any(|label| line.contains(label)))
+        .collect();
+    assert!(left.is_empty(), "{left:#?}");
 }
 
 #[test]
 fn every_metric_is_documented_and_every_documented_one_exists() {
     let listed: BTreeSet<String> = documented().into_keys().collect();
-    let named: BTreeSet<String> = Metrics::family_names().iter().map(|n| (*n).to_owned()).collect();
+    let metrics = Metrics::new("0", "r", "c").unwrap();
+    let named: BTreeSet<String> = metrics.family_names().iter().cloned().collect();
     let (missing, unknown): (Vec<_>, Vec<_>) =
         (named.difference(&listed).collect(), listed.difference(&named).collect());
     assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
@@ -97,7 +118,7 @@ fn every_metric_is_documented_and_every_documented_one_exists() {
 #[test]
 fn types_and_labels_are_as_documented() {
     let registered = registered();
-    assert_eq!(registered.len(), documented().len(), "a family is registered that no constant names");
+    assert_eq!(registered.len(), documented().len(), "a family is registered that the docs do not name");
     for (name, facts) in documented() {
         assert_eq!(Some(&facts), registered.get(&name), "{name}");
     }
