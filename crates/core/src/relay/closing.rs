@@ -82,10 +82,11 @@ impl<'a> Waiting<'a> {
         Self { handle: patience.handle, hurried: false, over: now + patience.most, moved: now, state }
     }
 
-    /// Whether to wait on, as things stand with the peer now.
-    fn goes_on(&mut self, state: (usize, usize)) -> bool {
+    /// Whether to wait on, as things stand with the peer now. Nothing moves while the flow is `in_line` for a turn of bulk,
+    /// however fast the peer reads.
+    fn goes_on(&mut self, state: (usize, usize), in_line: bool) -> bool {
         let now = Instant::now();
-        if self.state != state {
+        if self.state != state || in_line {
             (self.state, self.moved) = (state, now);
         }
         now < self.over && (self.hurried || now < self.moved + STALLED)
@@ -148,7 +149,7 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
         if handed_over && left == 0 {
             break;
         }
-        if !waiting.goes_on((*sent, left)) {
+        if !waiting.goes_on((*sent, left), flow.is_in_line()) {
             tracing::debug!(left, "could not deliver everything before passing a reset on");
             break;
         }

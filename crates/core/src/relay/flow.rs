@@ -187,6 +187,11 @@ impl Flow {
         self.has_left() || self.unflushed || self.bulk.is_filled()
     }
 
+    /// It waits for its turn of bulk: other flows keep it from moving, and neither of its sides.
+    pub(super) fn is_in_line(&self) -> bool {
+        self.turn.is_some()
+    }
+
     /// Ends the direction here: what was read still goes, then the destination is told of a clean end.
     pub(super) fn finish(&mut self) {
         self.last = false; // It is waited for.

@@ -123,8 +123,9 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             return Poll::Ready(End::Unanswered(silence));
         }
         self.keep_or_go_on();
-        // The time of a half-closed connection begins with the half-close.
-        if sent_up + sent_down > 0 || (was_open && self.first.is_some()) {
+        // A flow in line waits for weir: it is not idle. The time of a half-closed connection begins with the half-close.
+        let in_line = self.up.is_in_line() || self.down.is_in_line();
+        if sent_up + sent_down > 0 || in_line || (was_open && self.first.is_some()) {
             movement.moved(Instant::now());
         }
         match (excused(up, &mut self.up, &self.down), excused(down, &mut self.down, &self.up)) {

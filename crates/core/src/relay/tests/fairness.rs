@@ -1,7 +1,10 @@
 //! Neither direction starves the other, and no connection its worker.
 
 use super::*;
+use crate::relay::closing::{Direction, Patience, pass_reset_on};
+use crate::relay::flow::Flow;
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::rc::Rc;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::task::JoinSet;
@@ -290,3 +293,84 @@ fn connections_in_bulk_have_equal_shares() {
         assert!(most - least <= most / 4, "{moved:?} reads");
     });
 }
+
+/// Nothing of bulk moves for six seconds, because other flows have the turns: longer than a peer may stall, or be idle.
+async fn beside_a_late_turn<F: Future>(rig: &Rig, work: F) -> F::Output {
+    let mut other = None;
+    let taken = poll_fn(|cx| rig.memory.turns.poll_take(&mut other, cx));
+    within(taken).await;
+    rig.memory.turns.spend(usize::MAX);
+    tokio::select! {
+        biased;
+        done = work => done,
+        () = async { sleep(Duration::from_secs(6)).await; rig.memory.turns.conduct().await } => unreachable!(),
+    }
+}
+
+/// Two connections with room for all of `sent` in the kernel on the way to weir, which has arrived.
+async fn sent_to_weir(sent: &[u8]) -> (TcpStream, TcpStream, TcpStream, TcpStream) {
+    let Sides { client, front, back, mut backend } = sides().await;
+    SockRef::from(&back).set_recv_buffer_size(1 << 20).unwrap();
+    backend.write_all(sent).await.unwrap();
+    arrived(&backend).await;
+    (client, front, back, backend)
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_line_for_a_turn_is_no_stall() {
+    let rig = Rig::new(0);
+    let sent = payload(5, IN_BULK);
+    let (mut client, mut front, mut back, backend) = sent_to_weir(&sent).await;
+    reset_now(backend);
+    let (mut flow, mut count) = (Flow::new(Vec::new(), OnTruncation::Reset), 0);
+    let direction = Direction { flow: &mut flow, sent: &mut count };
+    let patience = Patience { handle: &rig.handle, most: Duration::from_secs(30) };
+    let passed = beside_a_late_turn(&rig, async {
+        let passing = async {
+            pass_reset_on(direction, &mut back, &mut front, &rig.memory, patience).await;
+            drop(front);
+        };
+        tokio::join!(passing, read_out(&mut client)).1
+    });
+    let (got, end) = passed.await;
+    assert!(got == sent, "{} of {}", got.len(), sent.len());
+    assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
+}
+
+#[tokio::test(start_paused = true)]
+async fn time_in_line_for_a_turn_is_not_idle() {
+    for half_closed in [false, true] {
+        let mut rig = Rig::new(0);
+        let short = Duration::from_secs(2);
+        (rig.rules.idle, rig.rules.half_closed) =
+            if half_closed { (3 * short, short) } else { (short, 3 * short) };
+        let sent = payload(6, IN_BULK);
+        let (mut client, mut front, mut back, mut backend) = sent_to_weir(&sent).await;
+        backend.shutdown().await.unwrap();
+        if half_closed {
+            client.shutdown().await.unwrap();
+        }
+        let mut traffic = rig.traffic();
+        let (got, end) = beside_a_late_turn(&rig, async {
+            let relaying = async {
+                let terms = rig.terms();
+                let ended = relay(&mut front, &mut back, Vec::new(), terms, &mut traffic).await;
+                drop((front, back));
+                ended
+            };
+            let talk = async {
+                let heard = read_out(&mut client).await;
+                client.shutdown().await.unwrap_or_default();
+                heard
+            };
+            let (ended, heard) = tokio::join!(relaying, talk);
+            assert!(ended.is_ok(), "{ended:?}");
+            heard
+        })
+        .await;
+        assert!(got == sent && end.is_ok(), "{} of {}, half-closed: {half_closed}", got.len(), sent.len());
+    }
+}
+
+/// More than moves without a turn, and less than the kernel takes.
+const IN_BULK: usize = 192 << 10;
