@@ -34,6 +34,8 @@ pub(crate) struct Fake {
     pub(crate) address: SocketAddr,
     zone: Arc<Mutex<Zone>>,
     asked: Arc<Mutex<Vec<(String, RecordType)>>>,
+    /// Questions with EDNS.
+    pub(crate) with_edns: Arc<AtomicUsize>,
     /// TCP connections that the client has not closed. It serves one at a time.
     pub(crate) open: Arc<AtomicUsize>,
     _tasks: JoinSet<()>,
@@ -45,7 +47,8 @@ impl Fake {
         let address = udp.local_addr().unwrap();
         let mut tasks = JoinSet::new();
         let (zone, asked, open) = (Arc::default(), Arc::default(), Arc::default());
-        let fake = Self { address, zone, asked, open, _tasks: JoinSet::new() };
+        let with_edns = Arc::default();
+        let fake = Self { address, zone, asked, with_edns, open, _tasks: JoinSet::new() };
         let reply = fake.replier();
         tasks.spawn(async move {
             let mut bytes = [0; 4096];
@@ -96,8 +99,10 @@ impl Fake {
 
     fn replier(&self) -> impl Fn(&[u8], bool) -> Option<Vec<u8>> + Send + 'static {
         let (zone, asked) = (Arc::clone(&self.zone), Arc::clone(&self.asked));
+        let with_edns = Arc::clone(&self.with_edns);
         move |bytes, tcp| {
             let question = Message::from_vec(bytes).unwrap();
+            with_edns.fetch_add(usize::from(question.edns.is_some()), Ordering::Relaxed);
             let query = question.queries[0].clone();
             let name = query.name().clone();
             asked

@@ -4,7 +4,7 @@
 //! (all at once, the first reply wins) takes a lame server's SERVFAIL for the answer though the next server
 //! knows better. Over UDP first; a truncated reply is asked for again over TCP. With EDNS, which gives larger replies; a
 //! server that does not know it is asked without (RFC 6891 §7), at once where it says so, else in the next round: some say
-//! nothing, and some answer without the question. Nothing is cached.
+//! nothing, and some answer without the question. That is remembered for an hour. Nothing else is cached.
 
 use super::error::ResolveError;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
@@ -15,10 +15,10 @@ use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 /// DNS servers that know the same.
 pub(super) struct Servers {
@@ -31,8 +31,38 @@ pub(super) struct Servers {
 
 struct Server {
     address: SocketAddr,
-    /// It has answered without EDNS, and not with it.
-    plain: AtomicBool,
+    /// When it was last seen, or tried, to answer without EDNS and not with it; `None` where it was not.
+    plain: Mutex<Option<Instant>>,
+}
+
+impl Server {
+    /// Whether to ask with EDNS now. A server that does not know it may have been replaced, or a lost packet may have made
+    /// it look so: one question an hour tries again, and the others need not wait for a server that says nothing to it.
+    fn takes_edns(&self) -> bool {
+        let mut plain = self.plain();
+        match &mut *plain {
+            None => true,
+            Some(since) if since.elapsed() < PLAIN_FOR => false,
+            Some(since) => {
+                *since = Instant::now();
+                true
+            }
+        }
+    }
+
+    /// It has answered a question with EDNS, or without.
+    fn answered(&self, edns: bool) {
+        let mut plain = self.plain();
+        if edns {
+            *plain = None;
+        } else {
+            plain.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn plain(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.plain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Records of one kind.
@@ -50,7 +80,7 @@ impl Servers {
         options.timeout = ONE_TRY;
         let unusable = |error| ResolveError::Unusable(Box::new(error));
         let shared = Arc::new(PoolContext::new(options, TlsConfig::new().map_err(unusable)?));
-        let server = |address: &SocketAddr| Server { address: *address, plain: AtomicBool::new(false) };
+        let server = |address: &SocketAddr| Server { address: *address, plain: Mutex::default() };
         let list = addresses.iter().map(server).collect();
         Ok(Self { list, shared, preferred: AtomicUsize::new(0) })
     }
@@ -92,7 +122,7 @@ impl Servers {
             let first = self.preferred.load(Ordering::Relaxed);
             let count = self.list.len();
             for (index, server) in self.list.iter().enumerate().cycle().skip(first).take(count) {
-                let edns = round == 0 && !server.plain.load(Ordering::Relaxed);
+                let edns = round == 0 && server.takes_edns();
                 let error = match self.ask_one(server, name, kind, edns).await {
                     Ok(message) => {
                         self.preferred.store(index, Ordering::Relaxed);
@@ -127,8 +157,8 @@ impl Servers {
             answer = self.exchange(server.address, name, kind, false).await;
         }
         let answered = answer.as_ref().map_or_else(ResolveError::is_negative, |_| true);
-        if answered && (again || !edns) {
-            server.plain.store(true, Ordering::Relaxed);
+        if answered {
+            server.answered(edns && !again);
         }
         answer
     }
@@ -195,6 +225,9 @@ fn follow(message: &Message, mut name: Name) -> (Name, u32) {
 
 /// One exchange with one server. Over UDP the question is sent again within it, three times at most.
 const ONE_TRY: Duration = Duration::from_secs(2);
+/// How long a server that does not know EDNS is asked without it: a server is not updated more often, and an hour's
+/// first question may wait for its silence.
+const PLAIN_FOR: Duration = Duration::from_secs(3600);
 /// How often a server is asked while none says anything, as resolv.conf's `attempts` by default.
 const ROUNDS: usize = 2;
 /// The longest chain of aliases. Chains of more than two or three are a mistake in practice; BIND stops at 16.

@@ -124,6 +124,35 @@ async fn a_server_that_says_nothing_to_edns_is_asked_without() {
 }
 
 #[tokio::test]
+async fn edns_is_tried_again_after_an_hour_by_one_question() {
+    let records = || vec![record("a.test.", TTL, ip("10.0.0.1"))];
+    let fake = Fake::start().await;
+    let old = Reply::WithoutEdns(Some(ResponseCode::FormErr), records());
+    fake.set("a.test.", RecordType::A, old);
+    let servers = Servers::new(&[fake.address]).unwrap();
+    let ask = async || assert!(servers.records(name("a.test."), RecordType::A).await.is_ok());
+    let an_hour_later = async || {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(3601)).await;
+        tokio::time::resume();
+    };
+    let with_edns = || fake.with_edns.load(Ordering::Relaxed);
+    for tries in 1..=2 {
+        for _ in 0..3 {
+            ask().await;
+        }
+        assert_eq!(with_edns(), tries, "once an hour");
+        an_hour_later().await;
+    }
+    // It has learnt it meanwhile.
+    fake.set("a.test.", RecordType::A, Reply::Records(records()));
+    for _ in 0..3 {
+        ask().await;
+    }
+    assert_eq!(with_edns(), 5);
+}
+
+#[tokio::test]
 async fn what_a_negative_answer_says_is_final() {
     let (first, second) = (Fake::start().await, Fake::start().await);
     second.host("a.test.", TTL, &["10.0.0.1"]);
