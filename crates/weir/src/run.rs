@@ -265,7 +265,7 @@ impl Staff {
     fn begin(&self, metrics: Arc<Metrics>, records: Arc<access::Writer>) {
         let of = || (Arc::clone(&self.control), Arc::clone(&self.reload));
         let (control, _) = of();
-        self.spawn("names", move || {
+        self.spawn("DNS answers", move || {
             let control = Arc::clone(&control);
             async move { control.follow_names().await }
         });
