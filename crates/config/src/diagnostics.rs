@@ -402,6 +402,8 @@ mod tests {
         for line in (1..=10_000).rev() {
             let message = "x".repeat(if line % 100 == 0 { 100_000 } else { 10 });
             report.push(Severity::Error, Position { file: 0, line, column: 1 }, &Place::Root, message);
+            let longest = report.found.iter().map(|one| one.message.len()).max();
+            assert!(longest.is_some_and(|bytes| bytes <= LARGEST_HELD), "{longest:?} bytes at line {line}");
             report.push(
                 Severity::Warning,
                 Position { file: 0, line, column: 1 },

@@ -93,24 +93,49 @@ mod tests {
     use tokio::time::{Instant, sleep};
     use weir_metrics::Metrics;
 
-    #[tokio::test]
-    async fn a_client_that_is_refused_hears_why_and_does_not_outlive_the_switch() {
+    /// A client that keeps its side open, and would be waited for, and a worker's end of the connection.
+    async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let (front, _) = listener.accept().await.unwrap();
-        let metrics = Metrics::new("0", "r", "c").unwrap();
-        let memory = Memory::new(Budget { pipes: 0 }, metrics.worker(0));
-        let handle = ConnHandle::default();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (client, listener.accept().await.unwrap().0)
+    }
+
+    fn memory() -> Memory {
+        Memory::new(Budget { pipes: 0 }, Metrics::new("0", "r", "c").unwrap().worker(0))
+    }
+
+    /// Cancels the connection once the client has heard what is `said`, and gives the time until `closing` has ended.
+    async fn cancelled_once_heard(
+        mut client: TcpStream,
+        said: &[u8],
+        handle: &ConnHandle,
+        closing: impl Future<Output = ()>,
+    ) -> Duration {
         let begun = Instant::now();
         let talk = async {
-            let mut alert = [0; 7];
-            client.read_exact(&mut alert).await.unwrap();
-            assert_eq!(alert, [21, 3, 3, 0, 2, 2, 112]);
-            // It keeps its side open: it would be waited for.
+            let mut heard = vec![0; said.len()];
+            client.read_exact(&mut heard).await.unwrap();
+            assert_eq!(heard, said);
             sleep(Duration::from_millis(50)).await;
             handle.cancel(Stop::Drained);
         };
-        tokio::join!(refuse(front, Alert::UnrecognizedName, &memory, &handle), talk);
-        assert!(begun.elapsed() < FAREWELL / 2, "{:?}", begun.elapsed());
+        tokio::join!(closing, talk);
+        begun.elapsed()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_refused_hears_why_and_does_not_outlive_its_handle() {
+        let ((client, front), handle, memory) = (pair().await, ConnHandle::default(), memory());
+        let refusing = refuse(front, Alert::UnrecognizedName, &memory, &handle);
+        let took = cancelled_once_heard(client, &[21, 3, 3, 0, 2, 2, 112], &handle, refusing).await;
+        assert!(took < FAREWELL / 2, "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_is_closed_gently_does_not_outlive_its_handle() {
+        let ((client, front), handle, memory) = (pair().await, ConnHandle::default(), memory());
+        let closing = close_gently(front, &memory, &handle);
+        let took = cancelled_once_heard(client, b"", &handle, closing).await;
+        assert!(took < FAREWELL / 2, "{took:?}");
     }
 }
