@@ -130,23 +130,12 @@ fn timestamp(at: SystemTime) -> String {
 mod tests {
     use super::super::start;
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
     use weir_core::account::outcome::{Finished, How, Side};
     use weir_core::account::queue::Opening;
     use weir_core::account::record::Record;
     use weir_metrics::Metrics;
 
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
     fn metrics() -> Arc<Metrics> {
         Metrics::new("0", "r", "c").unwrap()
     }
@@ -161,9 +150,9 @@ mod tests {
     }
 
     fn written(format: Format) -> String {
-        let out = Shared::default();
+        let out = tempfile::NamedTempFile::new().unwrap();
         let families = metrics();
-        let (log, writer, _format) = start(format, out.clone(), &families).unwrap();
+        let (log, writer, _format) = start(format, out.reopen().unwrap(), &families).unwrap();
         let metrics = Arc::new(families.listener("edge"));
         let mut record = Record::open(opening(), "passthrough", Arc::clone(&metrics), Some(log.clone()));
         record.routed("offload", &"web".into());
@@ -174,7 +163,7 @@ mod tests {
         drop(Record::open(opening(), "passthrough", metrics, Some(log.clone())));
         drop(log);
         writer.finish();
-        String::from_utf8(out.0.lock().unwrap().clone()).unwrap()
+        std::fs::read_to_string(out.path()).unwrap()
     }
 
     #[test]

@@ -130,24 +130,10 @@ fn is_colour(behind: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
     use std::time::Duration;
     use tracing::subscriber::with_default;
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::{fmt, registry};
-
-    #[derive(Clone, Default)]
-    struct Shared(Arc<Mutex<Vec<u8>>>);
-
-    impl Write for Shared {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn lost() -> LostLines {
         Metrics::new("0", "r", "c").unwrap().log_dropped()
@@ -169,15 +155,15 @@ mod tests {
 
     #[test]
     fn text_from_elsewhere_does_not_look_like_a_line_of_its_own() {
-        let out = Shared::default();
-        let (queue, writer) = Queue::to(out.clone(), lost()).unwrap();
+        let out = tempfile::NamedTempFile::new().unwrap();
+        let (queue, writer) = Queue::to(out.reopen().unwrap(), lost()).unwrap();
         let layer = fmt::layer().with_ansi(false).without_time().with_writer(queue.entrance(false));
         with_default(registry().with(layer), || {
             let error = "bad\n2026-01-01 ERROR weir: forged\r\x1b[2Jx\x00";
             tracing::warn!(%error, name = error, "said");
         });
         assert!(writer.flush(Duration::from_secs(5)));
-        let text = String::from_utf8(out.0.lock().unwrap().clone()).unwrap();
+        let text = std::fs::read_to_string(out.path()).unwrap();
         let begun: Vec<&str> = text.lines().filter(|line| !line.starts_with("    ")).collect();
         assert_eq!(begun.len(), 1, "{text}");
         assert!(text.ends_with('\n') && text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
