@@ -98,8 +98,12 @@ fn reload_answer(reloaded: Result<Reloaded, ReloadError>) -> Answer {
     match reloaded {
         Ok(done) => {
             let warnings: Vec<String> = done.warnings.iter().map(|w| w.render()).collect();
-            let answer =
-                json!({ "generation": done.generation, "changes": done.changes, "warnings": warnings });
+            let answer = json!({
+                "generation": done.generation,
+                "changes": done.changes,
+                "more": done.more,
+                "warnings": warnings,
+            });
             json(StatusCode::OK, &answer)
         }
         Err(ReloadError::Rejected(rejected)) => {

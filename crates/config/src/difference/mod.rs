@@ -119,6 +119,14 @@ impl Difference {
         self.changes.is_empty()
     }
 
+    /// Keeps the first changes alone, and gives the number of the others. Those of the process, which may need a restart,
+    /// come first.
+    pub fn keep_first(&mut self, most: usize) -> usize {
+        let more = self.changes.len().saturating_sub(most);
+        self.changes.truncate(most);
+        more
+    }
+
     /// Is there something in it that a reload leaves as it is?
     pub fn needs_restart(&self) -> bool {
         self.changes.iter().any(Change::needs_restart)

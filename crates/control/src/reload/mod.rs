@@ -26,8 +26,10 @@ use weir_router::worker::CloseScope;
 pub struct Reloaded {
     /// The plan in force.
     pub generation: u64,
-    /// The changes.
+    /// The changes; of very many the first.
     pub changes: Difference,
+    /// How many more changes there are.
+    pub more: usize,
     /// Warnings about the new configuration.
     pub warnings: Vec<Diagnostic>,
 }
@@ -74,7 +76,7 @@ impl Control {
         match &ended {
             Ok(reloaded) => {
                 *last = generation;
-                let changes = reloaded.changes.changes.len();
+                let changes = reloaded.changes.changes.len() + reloaded.more;
                 tracing::info!(generation, changes, "a new configuration is in force");
             }
             Err(error) => {
@@ -109,7 +111,8 @@ impl Control {
             self.names.ask(resolver);
         }
         let Compiled { plan, warnings, config } = compiled;
-        let changes = weir_config::difference(&self.config(), &config);
+        let mut changes = weir_config::difference(&self.config(), &config);
+        let more = changes.keep_first(MOST_CHANGES);
 
         let plan = Arc::new(plan);
         self.workshop.listens_on(&plan);
@@ -137,7 +140,7 @@ impl Control {
         checks.reconcile(&plan.pools);
         drop(checks);
         drop(making);
-        Ok(Reloaded { generation, changes, warnings })
+        Ok(Reloaded { generation, changes, more, warnings })
     }
 
     /// Resolves the names that are new, so that backends that are names serve from the start, and then opens what the new
@@ -240,6 +243,8 @@ fn first(failed: &[BindError]) -> String {
     lines.join("\n")
 }
 
+/// A reload tells of this many changes, and counts the others: a file may have 10,000 routes. `weir plan` shows all.
+const MOST_CHANGES: usize = 100;
 /// The log shows this many errors of one reload: `weir check` and the answer to the reload show more.
 const MOST_LOGGED: usize = 10;
 /// How often it is looked whether the reload under way has ended.

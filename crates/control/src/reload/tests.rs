@@ -150,6 +150,17 @@ async fn a_reload_gives_way_to_a_drain_that_begins_while_names_are_resolved() {
 }
 
 #[tokio::test]
+async fn of_very_many_changes_the_first_are_told_and_the_others_counted() {
+    let w = world().await;
+    let many: Vec<String> = (1..=150).map(|n| format!("10.0.1.{n}")).collect();
+    let backends: Vec<&str> = std::iter::once("a.test").chain(many.iter().map(String::as_str)).collect();
+    fs::write(w.file.path(), configuration(w.listens, w.fake.address, &backends)).unwrap();
+    let done = w.control.reload().await.unwrap();
+    assert_eq!((done.changes.changes.len(), done.more), (100, 50));
+    w.end();
+}
+
+#[tokio::test]
 async fn answers_that_come_while_names_are_resolved_reach_the_new_plan() {
     let w = world().await;
     let reload = w.begin_reload(&w.fake).await;

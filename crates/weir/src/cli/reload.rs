@@ -27,6 +27,9 @@ pub(super) struct Reload {
 struct Reloaded {
     generation: u64,
     changes: Difference,
+    /// Of very many, how many more there are.
+    #[serde(default)]
+    more: usize,
     #[serde(default)]
     warnings: Vec<String>,
 }
@@ -64,21 +67,22 @@ fn tell(answer: &Answer) -> Result<ExitCode> {
         complain(&format!("refused, {}: nothing has changed", counted(errors.len() + more, "error")));
         return Ok(ExitCode::FAILURE);
     }
-    let Reloaded { generation, changes, warnings } = answer.read()?;
+    let Reloaded { generation, changes, more, warnings } = answer.read()?;
     for warning in &warnings {
         complain(&format!("{warning}\n"));
     }
-    Ok(end(Ok(report(generation, &changes))))
+    Ok(end(Ok(report(generation, &changes, more))))
 }
 
-/// The changes, a line each, and a last line that sums up.
-fn report(generation: u64, changes: &Difference) -> String {
+/// The changes, a line each, how many more there are, and a last line that sums up.
+fn report(generation: u64, changes: &Difference, more: usize) -> String {
     if changes.is_empty() {
         return format!("generation {generation}: nothing differs");
     }
-    let count = counted(changes.changes.len(), "change");
+    let count = counted(changes.changes.len() + more, "change");
+    let more = if more > 0 { format!("and {more} more\n") } else { String::new() };
     let restart = if changes.needs_restart() { "; what needs a restart is as before" } else { "" };
-    format!("{changes}\ngeneration {generation}: {count}{restart}")
+    format!("{changes}\n{more}generation {generation}: {count}{restart}")
 }
 
 #[cfg(test)]
@@ -97,13 +101,17 @@ mod tests {
             {"kind": "changed", "what": "runtime", "name": "",
              "keys": [{"key": "workers", "old": 2, "new": 4, "restart": true}]},
         ]});
-        let Reloaded { generation, changes, .. } = answer(StatusCode::OK, &said).read().unwrap();
+        let Reloaded { generation, changes, more, .. } = answer(StatusCode::OK, &said).read().unwrap();
         assert_eq!(
-            report(generation, &changes),
+            report(generation, &changes, more),
             "- backend web/10.0.0.12:8080\n~ runtime: workers 2 → 4 (needs a restart)\n\
              generation 3: 2 changes; what needs a restart is as before"
         );
-        assert_eq!(report(4, &Difference::default()), "generation 4: nothing differs");
+        assert_eq!(report(4, &Difference::default(), 0), "generation 4: nothing differs");
+        let many = json!({"generation": 5, "more": 9_900, "changes": said["changes"]});
+        let Reloaded { generation, changes, more, .. } = answer(StatusCode::OK, &many).read().unwrap();
+        let shown = report(generation, &changes, more);
+        assert!(shown.contains("\nand 9900 more\ngeneration 5: 9902 changes"), "{shown}");
     }
 
     #[test]
