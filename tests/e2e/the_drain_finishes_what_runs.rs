@@ -233,3 +233,37 @@ async fn the_deadline_ends_a_hello_that_waits_for_its_second_backend() {
     assert_eq!(weir.program.wait(Duration::from_secs(5)).await.code(), Some(0));
     weir.records()[0].ended("drained", "weir");
 }
+
+#[tokio::test]
+async fn a_dial_is_cut_and_its_record_names_the_backend() {
+    let hole = Overflowing::new();
+    for mode in MODES {
+        let mut world = World::of(mode)
+            .runtime("workers: 1, drain_timeout: 1s")
+            .listener("timeouts: {connect: 30s}")
+            .backends(&[hole.addr])
+            .start()
+            .await;
+        let mut stream = match mode {
+            // The handshake would be the backend's; the hello alone is enough to dial it.
+            Mode::Passthrough => tcp(world.edge).await,
+            _ => world.connect().await,
+        };
+        stream.send(&hello::large(NAME)).await.unwrap();
+        eventually(Duration::from_secs(5), "the backend is dialled", async || {
+            match world.weir.metrics().await.count("weir_backend_active_connections", &[]) {
+                1 => Ok(()),
+                other => Err(format!("{other} places taken")),
+            }
+        })
+        .await;
+        world.weir.signal(Signal::TERM);
+        assert_eq!(stream.rest().await, (Vec::new(), End::Reset), "{mode:?}");
+        assert_eq!(world.weir.program.wait(Duration::from_secs(5)).await.code(), Some(0));
+        let records = world.weir.records();
+        assert_eq!(records.len(), 1, "{records:#?}");
+        records[0].ended("drained", "weir");
+        let backend = hole.addr.to_string();
+        assert_eq!((records[0].text("backend"), records[0].number("tries")), (&*backend, 1), "{mode:?}");
+    }
+}
