@@ -26,7 +26,8 @@ pub mod source;
 pub mod state;
 
 pub use backend::{Backend, Reserved};
+pub use pick::Balance;
 pub use pool::*;
 pub use registry::Lives;
-pub use settings::{Balance, CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
+pub use settings::{CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
 pub use state::{DialFailures, LastCheck, Live, Reason};

@@ -5,9 +5,8 @@
 
 use crate::backend::{Backend, Reserved};
 use crate::load::Load;
-use crate::pick::{Bound, Candidates, LeastConnections, RandomTwo, RoundRobin, Share, key};
+use crate::pick::{Candidates, Policy, Share};
 use crate::pool::{Members, Pool, Tier};
-use crate::settings::Balance;
 use crate::state::Live;
 use fastrand::Rng;
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -36,17 +35,8 @@ pub struct Cursors {
 #[derive(Debug)]
 struct Cursor {
     version: u64,
-    primaries: Rotation,
-    backups: Rotation,
-}
-
-#[derive(Debug)]
-enum Rotation {
-    RoundRobin(RoundRobin),
-    LeastConnections(LeastConnections),
-    RandomTwo(RandomTwo),
-    /// Its table is the members' own.
-    Keyed(Option<Bound>),
+    primaries: Policy,
+    backups: Policy,
 }
 
 /// Times that all candidates are gone through in one pick: a place that was lost may be free again by then.
@@ -109,21 +99,10 @@ impl Cursors {
         }
         let panic = pool.is_in_panic();
         let tiers = [(&members.primaries, &mut cursor.primaries), (&members.backups, &mut cursor.backups)];
-        tiers.into_iter().find_map(|(tier, rotation)| {
+        tiers.into_iter().find_map(|(tier, policy)| {
             let view = View { tier, pool, panic, left_out };
-            let number = match rotation {
-                Rotation::RoundRobin(policy) => policy.pick(&view),
-                Rotation::LeastConnections(policy) => policy.pick(&view),
-                Rotation::RandomTwo(policy) => policy.pick(&view, random),
-                Rotation::Keyed(bound) => tier.maglev.as_ref()?.pick(
-                    match pool.settings.balance {
-                        Balance::Sni => key::of_sni(asker.sni, asker.source),
-                        _ => key::of_source(asker.source),
-                    },
-                    &view,
-                    bound.as_mut(),
-                ),
-            };
+            let client = (asker.source, asker.sni);
+            let number = policy.pick(&view, client, tier.maglev.as_ref(), random);
             tier.backends.get(number?)
         })
     }
@@ -155,25 +134,15 @@ impl Cursor {
     fn new(pool: &Pool, members: &Members, random: &mut Rng) -> Self {
         Self {
             version: members.version,
-            primaries: Rotation::new(pool, &members.primaries, random),
-            backups: Rotation::new(pool, &members.backups, random),
+            primaries: policy(pool, &members.primaries, random),
+            backups: policy(pool, &members.backups, random),
         }
     }
 }
 
-impl Rotation {
-    /// Begins at a random place: after a reload not every worker may send its next client to the first backend.
-    fn new(pool: &Pool, tier: &Tier, random: &mut Rng) -> Self {
-        let weights = tier.backends.iter().map(|b| b.weight);
-        match pool.settings.balance {
-            Balance::RoundRobin => Self::RoundRobin(RoundRobin::new(weights, random.u64(..))),
-            Balance::LeastConnections => {
-                Self::LeastConnections(LeastConnections::new(weights, random.u64(..)))
-            }
-            Balance::RandomTwo => Self::RandomTwo(RandomTwo::new(weights)),
-            Balance::SourceIp | Balance::Sni => Self::Keyed(pool.settings.bounded_load.map(Bound::percent)),
-        }
-    }
+fn policy(pool: &Pool, tier: &Tier, random: &mut Rng) -> Policy {
+    let weights = tier.backends.iter().map(|b| b.weight);
+    Policy::new(pool.settings.balance, pool.settings.bounded_load, weights, random)
 }
 
 /// A tier as a policy sees it.

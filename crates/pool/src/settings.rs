@@ -1,5 +1,6 @@
 //! How a pool treats its backends: the keys of its section, with their defaults filled in.
 
+use crate::pick::Balance;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use weir_tls::Probe;
@@ -29,34 +30,6 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// False where `tls.verify: false` turned verification off.
     pub verifies: bool,
-}
-
-/// Which backend is next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Balance {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The one with the fewest connections for its weight.
-    LeastConnections,
-    /// The better of two random ones.
-    RandomTwo,
-    /// The same one for the same client address.
-    SourceIp,
-    /// The same one for the same server name.
-    Sni,
-}
-
-impl Balance {
-    /// The word for it in the configuration.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::RoundRobin => "round_robin",
-            Self::LeastConnections => "least_connections",
-            Self::RandomTwo => "random_two",
-            Self::SourceIp => "source_ip",
-            Self::Sni => "sni",
-        }
-    }
 }
 
 /// Whether a hello may go to another backend when the first one ends without a byte.

@@ -7,7 +7,7 @@ use crate::dialable::OwnAddresses;
 use crate::load::Load;
 use crate::pick::Maglev;
 use crate::registry::Lives;
-use crate::settings::{Balance, Settings};
+use crate::settings::Settings;
 use crate::source::{Found, Target};
 use crate::state::{Live, Reason};
 use arc_swap::{ArcSwap, Guard};
@@ -247,7 +247,7 @@ impl Pool {
     }
 
     fn tier(&self, backends: Vec<Arc<Backend>>) -> Tier {
-        let keyed = matches!(self.settings.balance, Balance::SourceIp | Balance::Sni);
+        let keyed = self.settings.balance.is_keyed();
         let maglev = keyed.then(|| {
             let shares: Vec<(&str, u16)> = backends.iter().map(|b| (&*b.name, b.weight)).collect();
             Maglev::build(&shares)

@@ -1,4 +1,5 @@
 use super::*;
+use crate::pick::Balance;
 use crate::settings::{CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck};
 use std::sync::Barrier;
 use std::thread;
