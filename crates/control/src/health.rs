@@ -5,17 +5,17 @@
 //! state. Intervals are jittered by ±10 %, so that checks do not march in step. Changes are logged, a few lines at a time
 //! for each backend ([`LogThrottle`]); the reason of the last failure is kept for the status API.
 
-use crate::log_throttle::LogThrottle;
 use crate::probe::{self, Checked, Failed};
 use crate::supervise::supervise;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use weir_log::throttle::LogThrottle;
 use weir_pool::{Backend, CheckKind, HealthCheck, OnUnhealthy, Pool, Reason};
 use weir_router::data_plane::WorkerCommands;
 use weir_router::worker::CloseScope;
@@ -120,7 +120,9 @@ async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
                 tell_news(&mut log, &pool, &backend);
                 return;
             }
-            if let Some(decided) = take_up(&mut streak, &pool, &backend, &checked, &shared.not_made)
+            let decided = take_up(&mut streak, &pool, &backend, &checked, &shared.not_made);
+            shared.not_made.tell();
+            if let Some(decided) = decided
                 && pronounce(&pool, &backend, decided)
             {
                 log.note(checked.result.err().map(|why| why.text()));
@@ -155,7 +157,7 @@ fn take_up(
         && why.is_shortage()
     {
         backend.live.metrics.health_check(probe::NOT_MADE);
-        not_made.tell(pool, backend, why);
+        not_made.note(pool, backend, why);
         return None;
     }
     let check = &pool.settings.health_check;
@@ -165,15 +167,27 @@ fn take_up(
 
 /// Checks that could not be made, of all backends: what this machine lacks concerns each of them.
 #[derive(Debug, Default)]
-struct NotMade(Mutex<LogThrottle<String>>);
+struct NotMade(LogThrottle<CheckNotMade>);
+
+/// The last of them, by the names of pool and backend.
+#[derive(Debug)]
+struct CheckNotMade {
+    pool: Arc<str>,
+    backend: Arc<str>,
+    why: String,
+}
 
 impl NotMade {
-    fn tell(&self, pool: &Pool, backend: &Backend, why: &Failed) {
-        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.note(why.text());
-        if let Some((checks, why)) = log.take() {
+    fn note(&self, pool: &Pool, backend: &Backend, why: &Failed) {
+        let (pool, backend) = (Arc::clone(&pool.name), Arc::clone(&backend.name));
+        self.0.note(CheckNotMade { pool, backend, why: why.text() });
+    }
+
+    /// Logs those since the last line, if a line is due. Called after each check, whatever came of it.
+    fn tell(&self) {
+        if let Some((checks, CheckNotMade { pool, backend, why })) = self.0.take() {
             tracing::warn!(
-                pool = %pool.name, backend = %backend.name, why, checks,
+                %pool, %backend, why, checks,
                 "health checks could not be made, and change nothing: this machine lacks something"
             );
         }
@@ -219,7 +233,7 @@ fn pronounce(pool: &Pool, backend: &Backend, up: bool) -> bool {
 }
 
 /// Logs what a backend's health is now, after so many changes; `why` is about the last of them.
-fn tell(pool: &Pool, backend: &Backend, changes: u32, why: Option<String>) {
+fn tell(pool: &Pool, backend: &Backend, changes: u64, why: Option<String>) {
     let up = !backend.live.is(Reason::Down);
     let why = why.filter(|_| !up);
     tracing::info!(

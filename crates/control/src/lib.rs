@@ -7,7 +7,6 @@
 //! - [`health`] asks backends whether they are well, and tells the pools.
 //! - [`discovery`] asks DNS for the backends that are names.
 //! - [`builder`] makes plans.
-//! - `log_throttle` holds back lines of the log about things that flap.
 //! - [`control`] the one place that changes what is in force while connections live.
 //! - [`reload`] puts another configuration in force.
 //! - `watch` reports changes of the configuration's files.
@@ -27,7 +26,6 @@ pub mod reload;
 pub mod supervise;
 
 mod follow;
-mod log_throttle;
 mod outages;
 mod watch;
 

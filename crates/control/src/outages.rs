@@ -1,8 +1,8 @@
 //! Logs pools that have no usable backend, and their recovery.
 
-use crate::log_throttle::LogThrottle;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use weir_log::throttle::LogThrottle;
 use weir_pool::{Pool, Reason};
 
 /// The state last logged of each pool, by name. It outlives plans, so that a reload repeats nothing.
@@ -47,14 +47,14 @@ impl Outage {
     }
 
     /// The changes since the last line, if a line is due now.
-    fn news(&mut self) -> Option<u32> {
+    fn news(&mut self) -> Option<u64> {
         let (changes, ()) = self.log.take()?;
         // The state may be the one last logged: the pool was out only while lines were held back.
         (std::mem::replace(&mut self.told_out, self.out) != self.out).then_some(changes)
     }
 }
 
-fn tell(pool: &Pool, out: bool, changes: u32) {
+fn tell(pool: &Pool, out: bool, changes: u64) {
     let members = pool.members();
     let backends = members.all().count();
     if out {

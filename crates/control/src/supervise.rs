@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 use tokio::time::sleep;
-use weir_log::pace::Pace;
+use weir_log::throttle::LogThrottle;
 
 /// Runs the work that `begin` gives until it ends. If it panics, logs that under the name `what` and begins it again after
 /// a pause.
@@ -15,7 +15,7 @@ use weir_log::pace::Pace;
 /// As the work is.
 pub async fn supervise<W: Future<Output = ()>>(what: &'static str, mut begin: impl FnMut() -> W) {
     while panics(Box::pin(begin())).await {
-        if let Some(times) = PACE.now() {
+        if let Some((times, ())) = LINES.line(()) {
             tracing::error!(task = what, times, "a task of the control plane panicked, and is begun again");
         }
         sleep(PAUSE).await;
@@ -24,8 +24,8 @@ pub async fn supervise<W: Future<Output = ()>>(what: &'static str, mut begin: im
 
 /// The pause before a task is begun again: the cause of its panic may still be there.
 const PAUSE: Duration = Duration::from_secs(1);
-/// One pace for all tasks: each backend and each name has one.
-static PACE: Pace = Pace::new(5, Duration::from_secs(10));
+/// Shared by all tasks: each backend and each name has one.
+static LINES: LogThrottle = LogThrottle::new(5, Duration::from_secs(10));
 
 /// Runs the work. True if it panicked.
 async fn panics<W: Future<Output = ()>>(mut work: Pin<Box<W>>) -> bool {

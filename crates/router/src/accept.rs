@@ -307,7 +307,7 @@ async fn wait_out(error: io::Error, lane: &Acceptor) {
     if !pause {
         return;
     }
-    if let Some(times) = lane.worker.node.cannot_accept.now() {
+    if let Some((times, ())) = lane.worker.node.cannot_accept.line(()) {
         tracing::warn!(
             listener = %listener.name, error = label, times,
             "cannot accept: raise the limit on open files, or lower runtime.max_connections"

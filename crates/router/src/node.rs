@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_core::limits::{PendingTotal, Permits};
 use weir_core::plan::{Address, Listener, Plan};
-use weir_log::pace::Pace;
+use weir_log::throttle::LogThrottle;
 use weir_metrics::Metrics;
 
 /// What all workers and the control plane share.
@@ -26,7 +26,7 @@ pub struct Node {
     /// When the process started.
     pub started: Instant,
     /// When to warn that nothing can be accepted.
-    pub(crate) cannot_accept: Pace,
+    pub(crate) cannot_accept: LogThrottle,
     /// What each worker has.
     pub(crate) loads: WorkerLoads,
     in_force: ArcSwap<InForce>,
@@ -143,7 +143,7 @@ impl Node {
             permits: Permits::new(max_connections),
             workers,
             started: Instant::now(),
-            cannot_accept: Pace::new(1, WARN_EVERY),
+            cannot_accept: LogThrottle::new(1, WARN_EVERY),
             loads: WorkerLoads::new(workers),
             in_force: ArcSwap::from_pointee(in_force),
             past: Mutex::new(past),

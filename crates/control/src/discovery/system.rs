@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
-use weir_log::pace::Pace;
+use weir_log::throttle::LogThrottle;
 
 /// The system's files, as they stand.
 #[derive(Debug)]
@@ -135,8 +135,8 @@ struct Watched<T> {
     parse: Parse<T>,
     /// `None` until it could be used for the first time.
     seen: Mutex<Option<(Option<Stamp>, Arc<T>)>>,
-    /// Paces lines of the log about the file, which may change again and again.
-    pace: Pace,
+    /// Holds back lines of the log about the file, which may change again and again: why it cannot be used, where it cannot.
+    lines: LogThrottle<Option<String>>,
 }
 
 /// What a file's text says; the path is for the error.
@@ -147,7 +147,7 @@ type Stamp = (u64, u64, u64, i64, i64);
 
 impl<T> Watched<T> {
     fn new(path: PathBuf, parse: Parse<T>) -> Self {
-        Self { path, parse, seen: Mutex::default(), pace: Pace::new(4, Duration::from_secs(60)) }
+        Self { path, parse, seen: Mutex::default(), lines: LogThrottle::new(4, Duration::from_secs(60)) }
     }
 
     fn now(&self) -> Result<Arc<T>, ResolveError> {
@@ -167,21 +167,27 @@ impl<T> Watched<T> {
             // The file may just have vanished, to be replaced: then its last good text stays in use.
             match self.parsed(read(&self.path)) {
                 Ok(new) => {
-                    if let Some(times) = self.pace.now() {
-                        tracing::info!(path = %self.path.display(), times, "a file of the system's name resolution has changed");
-                    }
+                    self.lines.note(None);
                     *value = Arc::new(new);
                 }
-                Err(error) => {
-                    if let Some(times) = self.pace.now() {
-                        tracing::warn!(%error, times, "its last good text stays in use");
-                    }
-                }
+                Err(error) => self.lines.note(Some(error.to_string())),
             }
             // Also a broken one is not read again until it changes.
             *then = stamp;
         }
+        self.tell();
         Ok(Arc::clone(value))
+    }
+
+    /// Logs the changes since the last line, if a line is due: held back, they are told by a later question.
+    fn tell(&self) {
+        match self.lines.take() {
+            Some((times, None)) => {
+                tracing::info!(path = %self.path.display(), times, "a file of the system's name resolution has changed");
+            }
+            Some((times, Some(error))) => tracing::warn!(error, times, "its last good text stays in use"),
+            None => {}
+        }
     }
 
     fn parsed(&self, text: io::Result<Vec<u8>>) -> Result<T, ResolveError> {
@@ -272,6 +278,21 @@ mod tests {
         let just_changed = Some((0, 0, 0, 0, 0));
         assert!(system.hosts.stamped(just_changed).is_ok());
         assert_eq!(found("web"), ["10.0.0.33"], "also where it vanishes before it can be read");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_of_a_file_that_were_held_back_are_told_by_a_later_question() {
+        let (folder, _, hosts) = folder("held");
+        fs::write(&hosts, "10.0.0.1 web\n").unwrap();
+        let file = Watched::new(hosts, parse_hosts);
+        for change in 0..6 {
+            assert!(file.stamped(Some((0, 0, 0, 0, change))).is_ok());
+        }
+        let last = Some((0, 0, 0, 0, 5));
+        assert!(file.lines.due().is_some(), "one of five changes is held back");
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert!(file.stamped(last).is_ok() && file.lines.due().is_none());
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
-use weir_log::pace::Pace;
+use weir_log::throttle::LogThrottle;
 use weir_metrics::PoolMetrics;
 use weir_tls::BackendTls;
 
@@ -43,9 +43,19 @@ pub struct Pool {
     /// Held while members are made anew: what each name stands for.
     answers: Mutex<HashMap<Target, Vec<Found>>>,
     /// For lines of the log that may repeat.
-    panic_lines: Pace,
-    ejection_lines: Pace,
-    return_lines: Pace,
+    panic_lines: LogThrottle,
+    ejection_lines: LogThrottle<Ejected>,
+    /// Each with the number of backends.
+    return_lines: LogThrottle<usize>,
+}
+
+/// An ejection, as the log tells it.
+#[derive(Debug)]
+struct Ejected {
+    backend: Arc<str>,
+    address: SocketAddr,
+    why: String,
+    length: Duration,
 }
 
 /// An element of the pool's `backends`.
@@ -133,9 +143,9 @@ impl Pool {
             in_panic: AtomicBool::new(false),
             judging: Mutex::default(),
             answers: Mutex::default(),
-            panic_lines: Pace::new(4, LINES_WITHIN),
-            ejection_lines: Pace::new(10, LINES_WITHIN),
-            return_lines: Pace::new(4, LINES_WITHIN),
+            panic_lines: LogThrottle::new(4, LINES_WITHIN),
+            ejection_lines: LogThrottle::new(10, LINES_WITHIN),
+            return_lines: LogThrottle::new(4, LINES_WITHIN),
         };
         let known = pool.targets().map(|t| (t.clone(), answers(t))).collect();
         *pool.answers() = known;
@@ -290,8 +300,10 @@ impl Pool {
     /// Looks again who is in service: called whenever that may have changed.
     pub fn reassess(&self) {
         let changed = self.judge().is_some();
-        let told = if changed { self.panic_lines.now() } else { self.panic_lines.late() };
-        if let Some(changes) = told {
+        if changed {
+            self.panic_lines.note(());
+        }
+        if let Some((changes, ())) = self.panic_lines.take() {
             let panic = self.is_in_panic();
             let (healthy, threshold) = (self.healthy(), self.settings.panic_threshold);
             tracing::warn!(pool = %self.name, panic, healthy, threshold, changes, "the pool's panic changed: in a panic, health is ignored");
@@ -334,24 +346,33 @@ impl Pool {
     fn ejected(&self, backend: &Backend, why: &str, length: Duration) {
         backend.live.metrics.ejected(why);
         backend.live.note_failure(format!("ejected for {length:?}: connections failed ({why})"));
-        if let Some(ejections) = self.ejection_lines.now() {
-            tracing::info!(
-                pool = %self.name, backend = %backend.name, address = %backend.address, why, ?length, ejections,
-                "ejected a backend that connections cannot reach"
-            );
-        }
+        let (name, address, why) = (Arc::clone(&backend.name), backend.address, why.to_owned());
+        self.ejection_lines.note(Ejected { backend: name, address, why, length });
+        self.tell_ejections();
         self.reassess();
     }
 
+    /// Logs the ejections, and the returns, since the last line, where a line is due.
+    fn tell_ejections(&self) {
+        if let Some((ejections, Ejected { backend, address, why, length })) = self.ejection_lines.take() {
+            tracing::info!(
+                pool = %self.name, %backend, %address, why, ?length, ejections,
+                "ejected a backend that connections cannot reach"
+            );
+        }
+        if let Some((times, backends)) = self.return_lines.take() {
+            tracing::info!(pool = %self.name, backends, times, "ejected backends are back");
+        }
+    }
+
     /// Ends the ejections whose time is over, and looks again who is in service: ejected are live states, and a
-    /// connection of an older plan tells only that plan's pool.
+    /// connection of an older plan tells only that plan's pool. Logs what was held back, too: called every second.
     pub fn end_ejections(&self, now: Instant) {
         let back = self.members().all().filter(|b| b.live.end_ejection(now)).count();
-        if back > 0
-            && let Some(times) = self.return_lines.now()
-        {
-            tracing::info!(pool = %self.name, backends = back, times, "ejected backends are back");
+        if back > 0 {
+            self.return_lines.note(back);
         }
+        self.tell_ejections();
         self.reassess();
     }
 

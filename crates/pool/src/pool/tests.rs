@@ -148,6 +148,22 @@ async fn failures_eject_but_never_too_many() {
     assert_eq!(backends[0].share(pool.settings.slow_start), crate::pick::Share::WHOLE);
 }
 
+#[tokio::test(start_paused = true)]
+async fn ejections_that_were_held_back_are_told_though_no_more_come() {
+    let pool = scene().pool(vec![at("127.0.0.1:1")]);
+    for _ in 0..12 {
+        pool.ejected(&all(&pool)[0], "failed", Duration::from_secs(30));
+    }
+    for _ in 0..6 {
+        pool.return_lines.note(1);
+        pool.end_ejections(Instant::now());
+    }
+    assert!(pool.ejection_lines.due().is_some() && pool.return_lines.due().is_some(), "some are held back");
+    tokio::time::advance(LINES_WITHIN).await;
+    pool.end_ejections(Instant::now());
+    assert!(pool.ejection_lines.due().is_none() && pool.return_lines.due().is_none());
+}
+
 #[test]
 fn a_panic_ignores_health_until_enough_are_back_or_a_backup_serves() {
     let pool = scene().pool(vec![at("127.0.0.1:1"), at("127.0.0.1:2"), at("127.0.0.1:3")]);

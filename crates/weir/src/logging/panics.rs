@@ -4,17 +4,17 @@ use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
 use std::thread;
 use std::time::Duration;
-use weir_log::pace::Pace;
+use weir_log::throttle::LogThrottle;
 
 /// From here on every panic is an error in the log; of panics that repeat, only a few are.
 pub(super) fn log_them() {
     panic::set_hook(Box::new(log));
 }
 
-static PACE: Pace = Pace::new(5, Duration::from_secs(1));
+static LINES: LogThrottle = LogThrottle::new(5, Duration::from_secs(1));
 
 fn log(panic: &PanicHookInfo<'_>) {
-    let Some(times) = PACE.now() else { return };
+    let Some((times, ())) = LINES.line(()) else { return };
     let what = panic.payload_as_str().unwrap_or("not said why");
     let location = panic.location().map(ToString::to_string);
     let thread = thread::current();

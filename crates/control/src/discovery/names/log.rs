@@ -2,8 +2,8 @@
 
 use super::State;
 use crate::discovery::answer::Dropped;
-use crate::log_throttle::LogThrottle;
 use tokio::time::Instant;
+use weir_log::throttle::LogThrottle;
 use weir_pool::source::{Found, Target};
 
 /// The state of a name that was logged last, and changes that still wait for a line.
