@@ -1,6 +1,6 @@
 //! The harness: the real weir as a process, peers good and bad, certificates, and ways to ask what happened.
 //!
-//! Nothing here knows how weir works inside: it starts the binary with a configuration, talks to its listeners over
+//! Nothing here but `fuzz.rs` knows how weir works inside: it starts the binary with a configuration, talks to its listeners over
 //! loopback, and reads its metrics, records and descriptors as an operator would.
 #![allow(
     clippy::unwrap_used,

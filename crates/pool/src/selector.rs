@@ -1,7 +1,8 @@
 //! Picks a backend of a pool: the tier that serves, the pool's policy, and a place at the one picked.
 //!
-//! A worker's [`Cursors`] are its place in the rotation of each pool. Each worker has its own, so that picking takes
-//! no lock; shares hold per worker, and so over all of them.
+//! A worker's [`Cursors`] are its place in the rotation of each pool. Each worker has its own, so that workers do not wait
+//! for each other; shares hold per worker, and so over all of them. Only the share of a backend in slow start is behind a
+//! lock.
 
 use crate::backend::{Backend, Reserved};
 use crate::load::Load;
