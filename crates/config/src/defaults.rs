@@ -5,7 +5,7 @@ use crate::schema::{
     Log, LogFormat, LogLevel, MinVersion, Mode, NonTls, OnUnhealthy, PassiveCheck, Pool, PoolTls, Profile,
     Protocol, Route, Runtime, Sessions, Tcp, Timeouts, TlsChoice, Truncation, UnknownSni,
 };
-use crate::units::{Share, Size, Time};
+use crate::units::{Percent, Size, Time};
 
 pub(crate) const AFFINITY: bool = false;
 pub(crate) const SHUTDOWN_DELAY: Time = Time::from_secs(0);
@@ -43,10 +43,10 @@ pub(crate) const BALANCE: Balance = Balance::RoundRobin;
 pub(crate) const PASSIVE_FAILURES: u32 = 5;
 pub(crate) const PASSIVE_WINDOW: Time = Time::from_secs(10);
 pub(crate) const PASSIVE_EJECT: Time = Time::from_secs(30);
-pub(crate) const PASSIVE_MAX_EJECTED: Share = Share(50);
+pub(crate) const PASSIVE_MAX_EJECTED: Percent = Percent(50);
 pub(crate) const ON_UNHEALTHY: OnUnhealthy = OnUnhealthy::Keep;
 pub(crate) const SLOW_START: Time = Time::from_secs(0);
-pub(crate) const PANIC_THRESHOLD: Share = Share(0);
+pub(crate) const PANIC_THRESHOLD: Percent = Percent(0);
 pub(crate) const POOL_DRAIN_TIMEOUT: Time = Time::from_secs(300);
 pub(crate) const HELLO_REPLAY: HelloReplay = HelloReplay::Always;
 pub(crate) const HEALTH_TYPE: HealthType = HealthType::Tcp;

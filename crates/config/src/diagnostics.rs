@@ -14,7 +14,7 @@ use crate::finding::{Finding, Found, MOST_ERRORS};
 use crate::place::Place;
 use crate::secret::Secrets;
 use crate::source::{Position, Source, Sources, Window};
-use crate::tree::Node;
+use crate::tree::YamlNode;
 
 /// Whether the configuration is refused for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -207,7 +207,7 @@ fn short(text: String) -> String {
 #[derive(Debug)]
 pub(crate) struct Report<'s> {
     sources: &'s Sources,
-    tree: &'s Node,
+    tree: &'s YamlNode,
     secrets: &'s Secrets,
     /// The first ones of either severity, and what came since they were looked through.
     found: Vec<Diagnostic>,
@@ -216,7 +216,7 @@ pub(crate) struct Report<'s> {
 }
 
 impl<'s> Report<'s> {
-    pub(crate) fn new(sources: &'s Sources, tree: &'s Node, secrets: &'s Secrets, found: &Found) -> Self {
+    pub(crate) fn new(sources: &'s Sources, tree: &'s YamlNode, secrets: &'s Secrets, found: &Found) -> Self {
         let errors = found.kept.len() + found.more;
         let found = found.kept.iter().map(|one| Diagnostic::found(sources.of(one.at), one, secrets));
         let mut report = Self { sources, tree, secrets, found: found.collect(), errors, warnings: 0 };
@@ -396,7 +396,7 @@ mod tests {
     fn of_very_many_errors_the_first_are_kept_and_the_others_counted() {
         let text = "a: 1\n".repeat(10_000);
         let main = Source::new("weir.yaml".into(), Path::new("."), text);
-        let (sources, tree) = (Sources { main, included: Vec::new() }, Node::default());
+        let (sources, tree) = (Sources { main, included: Vec::new() }, YamlNode::default());
         let (secrets, found) = (Secrets::default(), Found::default());
         let mut report = Report::new(&sources, &tree, &secrets, &found);
         for line in (1..=10_000).rev() {

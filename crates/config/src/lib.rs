@@ -1,9 +1,9 @@
 //! weir-config: from weir.yaml to a plan, or to everything that is wrong with it.
 //!
 //! `load` reads the files into a tree of values that know where they stand, `decode` reads the tree into the
-//! [`schema`], `compile` turns the schema into the router's plan. No room stops at the first mistake.
+//! [`schema`], `compile` turns the schema into the router's plan. No module stops at the first mistake.
 //!
-//! A room uses only what stands before it here:
+//! A module uses only what stands before it here:
 //! - `units`, `place`, `nearest`: values with a unit, places in the configuration, the word that was meant. None knows
 //!   another.
 //! - `schema`, `defaults`: what may be written, and what an absent key means.

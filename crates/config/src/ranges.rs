@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::units::{LONGEST_TIME, Share, Size, Time};
+use crate::units::{LONGEST_TIME, Percent, Size, Time};
 
 /// Times that a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,10 +57,10 @@ pub(crate) fn sizes(section: &str, key: &str) -> (Size, Size) {
 }
 
 /// The least and the largest share that a key takes.
-pub(crate) fn shares(key: &str) -> (Share, Share) {
+pub(crate) fn shares(key: &str) -> (Percent, Percent) {
     match key {
-        "bounded_load" => (Share(100), Share(u32::MAX)),
-        _ => (Share(0), Share(100)),
+        "bounded_load" => (Percent(100), Percent(u32::MAX)),
+        _ => (Percent(0), Percent(100)),
     }
 }
 

@@ -9,15 +9,15 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 
 use crate::schema::{self, NOT_YET};
-use crate::tree::{Node, Value};
-use crate::units::{Share, Size, Time};
+use crate::tree::{Value, YamlNode};
+use crate::units::{Percent, Size, Time};
 
 /// What a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Time,
     Size,
-    Share,
+    Percent,
     Switch,
     /// A whole number.
     Number,
@@ -57,12 +57,12 @@ pub(crate) fn kind(section: &str, key: &str) -> Option<Kind> {
 }
 
 /// Whether the value could stand behind this key. What it refers to, and how large it may be, is not looked at.
-pub(crate) fn fits(section: &str, key: &str, node: &Node) -> bool {
+pub(crate) fn fits(section: &str, key: &str, node: &YamlNode) -> bool {
     property(section, key).is_some_and(|schema| fits_schema(schema, node))
 }
 
 /// Whether the value could be an element of the list behind this key.
-pub(crate) fn fits_element(section: &str, key: &str, node: &Node) -> bool {
+pub(crate) fn fits_element(section: &str, key: &str, node: &YamlNode) -> bool {
     property(section, key)
         .and_then(|schema| resolve(schema).get("items"))
         .is_some_and(|items| fits_schema(items, node))
@@ -135,7 +135,7 @@ fn kind_of(schema: &'static Json) -> Kind {
     match named {
         Some("Duration") => return Kind::Time,
         Some("Size") => return Kind::Size,
-        Some("Share") => return Kind::Share,
+        Some("Share") => return Kind::Percent,
         Some("Auto") => return Kind::Count,
         Some("Texts") => return Kind::Texts,
         Some("LogLevel") => return Kind::Text,
@@ -161,7 +161,7 @@ fn kind_of(schema: &'static Json) -> Kind {
     }
 }
 
-fn fits_schema(schema: &'static Json, node: &Node) -> bool {
+fn fits_schema(schema: &'static Json, node: &YamlNode) -> bool {
     if let Some(name) = reference(schema) {
         let text = match &node.value {
             Value::Text { text, .. } => Some(text.as_str()),
@@ -170,7 +170,7 @@ fn fits_schema(schema: &'static Json, node: &Node) -> bool {
         return match name {
             "Duration" => text.is_some_and(|text| Time::parse(text).is_ok()),
             "Size" => text.is_some_and(|text| Size::parse(text).is_ok()),
-            "Share" => text.is_some_and(|text| Share::parse(text).is_ok()),
+            "Share" => text.is_some_and(|text| Percent::parse(text).is_ok()),
             name => definition(name).is_some_and(|target| fits_schema(target, node)),
         };
     }
@@ -190,7 +190,7 @@ fn fits_schema(schema: &'static Json, node: &Node) -> bool {
     }
 }
 
-fn fits_type(schema: &'static Json, kind: &str, node: &Node) -> bool {
+fn fits_type(schema: &'static Json, kind: &str, node: &YamlNode) -> bool {
     match (&node.value, kind) {
         (Value::Null, _) | (Value::Text { .. }, "string") | (Value::Bool(_), "boolean") => true,
         (Value::Text { text, .. }, "integer") => text.parse::<u64>().is_ok(),
@@ -211,7 +211,7 @@ fn fits_type(schema: &'static Json, kind: &str, node: &Node) -> bool {
     }
 }
 
-fn is_word(word: &Json, node: &Node) -> bool {
+fn is_word(word: &Json, node: &YamlNode) -> bool {
     match (&node.value, word) {
         (Value::Text { text, .. }, Json::String(word)) => text == word,
         (Value::Bool(value), Json::Bool(word)) => value == word,
@@ -248,8 +248,8 @@ mod tests {
     use super::*;
     use crate::source::Position;
 
-    fn text(text: &str) -> Node {
-        Node::new(Position::default(), Value::Text { text: text.into(), substituted: false })
+    fn text(text: &str) -> YamlNode {
+        YamlNode::new(Position::default(), Value::Text { text: text.into(), substituted: false })
     }
 
     #[test]
@@ -257,7 +257,7 @@ mod tests {
         for (section, key, wanted) in [
             ("Timeouts", "idle", Kind::Time),
             ("Limits", "client_hello", Kind::Size),
-            ("Pool", "panic_threshold", Kind::Share),
+            ("Pool", "panic_threshold", Kind::Percent),
             ("Runtime", "watch", Kind::Switch),
             ("Log", "access", Kind::Switch),
             ("Pool", "retries", Kind::Number),
@@ -288,7 +288,7 @@ mod tests {
     fn values_fit_or_do_not() {
         assert!(fits("Listener", "mode", &text("offload")) && !fits("Listener", "mode", &text("x")));
         assert!(fits("Timeouts", "idle", &text("5s")) && !fits("Timeouts", "idle", &text("5")));
-        assert!(!fits("Profile", "name", &Node::new(Position::default(), Value::Map(Vec::new()))));
+        assert!(!fits("Profile", "name", &YamlNode::new(Position::default(), Value::Map(Vec::new()))));
         assert!(fits_element("Pool", "backends", &text("a:1")) && !fits("Pool", "backends", &text("a:1")));
         assert!(fits("Limits", "pending", &text("7")) && !fits("Limits", "pending", &text("many")));
     }

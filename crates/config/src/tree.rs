@@ -12,7 +12,7 @@ use crate::source::Position;
 
 /// One value.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Node {
+pub(crate) struct YamlNode {
     /// Of a map or a list: where its first entry stands.
     pub(crate) at: Position,
     pub(crate) value: Value,
@@ -49,19 +49,19 @@ pub(crate) enum Value {
         /// A variable was put in: then a number or a switch may stand here too, although it came as text.
         substituted: bool,
     },
-    List(Vec<Node>),
-    Map(Vec<Entry>),
+    List(Vec<YamlNode>),
+    Map(Vec<KeyValue>),
 }
 
 /// One key with its value.
 #[derive(Debug, Clone)]
-pub(crate) struct Entry {
+pub(crate) struct KeyValue {
     pub(crate) key: String,
     pub(crate) at: Position,
-    pub(crate) node: Node,
+    pub(crate) node: YamlNode,
 }
 
-impl Entry {
+impl KeyValue {
     /// The key, or what must have been meant by it.
     pub(crate) fn name(&self) -> &str {
         self.node.meant.get().unwrap_or(&self.key)
@@ -73,7 +73,7 @@ impl Entry {
     }
 }
 
-impl Node {
+impl YamlNode {
     pub(crate) fn new(at: Position, value: Value) -> Self {
         Self { at, value, refused: Cell::new(false), meant: Cell::new(None), index: OnceCell::new() }
     }
@@ -166,7 +166,7 @@ enum Child<'p> {
 }
 
 struct Found<'t> {
-    node: &'t Node,
+    node: &'t YamlNode,
     key: Option<Position>,
     /// False: this is an ancestor of what was asked for.
     exact: bool,

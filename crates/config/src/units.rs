@@ -21,7 +21,7 @@ pub struct Size(pub u64);
 
 /// A share, in whole percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Share(pub u32);
+pub struct Percent(pub u32);
 
 /// Why a text is not a value with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -100,7 +100,7 @@ impl Size {
     }
 }
 
-impl Share {
+impl Percent {
     /// Reads `50%`, `125%`.
     ///
     /// # Errors
@@ -157,7 +157,7 @@ impl fmt::Display for Size {
     }
 }
 
-impl fmt::Display for Share {
+impl fmt::Display for Percent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}%", self.0)
     }
@@ -183,7 +183,7 @@ impl Unit for Size {
     }
 }
 
-impl Unit for Share {
+impl Unit for Percent {
     const EXPECTED: &'static str = "a share";
     fn read(text: &str) -> Result<Self, UnitError> {
         Self::parse(text)
@@ -236,20 +236,21 @@ impl<'de> Deserialize<'de> for Time {
     }
 }
 
-impl<'de> Deserialize<'de> for Share {
+impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
     }
 }
 
-impl Serialize for Share {
+impl Serialize for Percent {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl JsonSchema for Share {
+impl JsonSchema for Percent {
     fn schema_name() -> Cow<'static, str> {
+        // The name of the definition in the published schema.
         "Share".into()
     }
 
@@ -348,7 +349,7 @@ mod tests {
         assert_eq!(Time::parse("1.5s"), Err(UnitError::NotWhole));
         assert_eq!(Time::parse("5 s"), Err(UnitError::Blank));
         assert_eq!(Time::parse("1h30m"), Err(UnitError::Compound));
-        assert_eq!(Share::parse("50.5%"), Err(UnitError::NotWhole));
+        assert_eq!(Percent::parse("50.5%"), Err(UnitError::NotWhole));
         assert_eq!(Time::parse("5S"), Err(UnitError::UnknownUnit));
         assert_eq!(Time::parse("99999999999999999999s"), Err(UnitError::TooLarge));
         assert_eq!(Time::parse("4000d"), Err(UnitError::TooLarge));

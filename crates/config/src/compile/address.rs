@@ -8,7 +8,7 @@ use weir_pool::Place;
 use weir_pool::dialable::{Forbidden, forbidden};
 use weir_pool::source::Target;
 
-use super::room::Refusal;
+use super::compiler::Refusal;
 use super::routes::DNS_NAME;
 
 /// Reads a listener's address: `:443`, `127.0.0.1:443`, `[::1]:443`.

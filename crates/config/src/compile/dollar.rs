@@ -4,10 +4,10 @@
 //! variable is written; where it was taken as it stands, a warning does.
 
 use crate::diagnostics::Report;
-use crate::tree::{Node, Value};
+use crate::tree::{Value, YamlNode};
 
 /// Points out every variable that was not put in.
-pub(super) fn point_out(report: &mut Report<'_>, node: &Node) {
+pub(super) fn point_out(report: &mut Report<'_>, node: &YamlNode) {
     match &node.value {
         Value::Text { text, substituted: false } => {
             let Some(name) = variable(text) else { return };

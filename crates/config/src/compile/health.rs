@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use weir_pool::{CheckKind, HealthCheck};
 use weir_tls::BackendTls;
 
+use super::compiler::{Compiler, Refusal, accept};
 use super::deadline::refuse_zero;
-use super::room::{Refusal, Room, accept};
 use super::{misspelt, routes};
 use crate::defaults;
 use crate::diagnostics::Report;
@@ -15,12 +15,12 @@ use crate::schema::{self, HealthType};
 
 /// Drafts a pool's health check. `tls` is how the pool speaks TLS to its backends, if it does.
 pub(super) fn draft(
-    room: &mut Room<'_>,
+    compiler: &mut Compiler<'_>,
     place: &Place<'_>,
     pool: &schema::Pool,
     tls: Option<&BackendTls>,
 ) -> HealthCheck {
-    let report = &mut room.report;
+    let report = &mut compiler.report;
     let written = pool.health_check.clone().unwrap_or_default();
     let kind = written.kind.unwrap_or(defaults::HEALTH_TYPE);
     // The settings below may belong to the refused type.

@@ -9,11 +9,11 @@ use weir_core::socket::Options;
 use weir_metrics::Metrics;
 use weir_pool::Pool;
 
+use super::compiler::{Compiler, accept};
 use super::deadline::refuse_zero;
 use super::known::Known;
 use super::modes::{ListenerModes, RouteDraft};
-use super::names::Names;
-use super::room::{Room, accept};
+use super::names::NameIndex;
 use super::{machine, misspelt, routes, unspoken};
 use crate::defaults;
 use crate::diagnostics::Report;
@@ -76,43 +76,51 @@ impl ListenerDraft {
     }
 }
 
-pub(super) fn draft(room: &mut Room<'_>, file: &schema::File, known: &Known<'_, '_>) -> Vec<ListenerDraft> {
+pub(super) fn draft(
+    compiler: &mut Compiler<'_>,
+    file: &schema::File,
+    known: &Known<'_, '_>,
+) -> Vec<ListenerDraft> {
     let root = Place::Root;
     let list = root.key("listeners");
     let names = file.listeners.iter().map(|listener| listener.name.as_deref());
-    Names::collect(&mut room.report, &list, "listener", names);
-    if file.listeners.is_empty() && (room.report.is_whole(&list) || !room.report.mentions(&list)) {
+    NameIndex::collect(&mut compiler.report, &list, "listener", names);
+    if file.listeners.is_empty() && (compiler.report.is_whole(&list) || !compiler.report.mentions(&list)) {
         let hint = "listeners: [{name: edge, address: \":443\", mode: passthrough, default_pool: web}]";
-        room.report.error(&list, "there is no listener").hint(hint);
+        compiler.report.error(&list, "there is no listener").hint(hint);
     }
     let listeners = file.listeners.iter().enumerate();
-    listeners.map(|(index, listener)| draft_listener(room, &list.index(index), listener, known)).collect()
+    listeners.map(|(index, listener)| draft_listener(compiler, &list.index(index), listener, known)).collect()
 }
 
 fn draft_listener(
-    room: &mut Room<'_>,
+    compiler: &mut Compiler<'_>,
     place: &Place<'_>,
     listener: &schema::Listener,
     known: &Known<'_, '_>,
 ) -> ListenerDraft {
     let name = listener.name.clone().unwrap_or_default();
-    let addresses = addresses(&mut room.report, place, listener);
+    let addresses = addresses(&mut compiler.report, place, listener);
     if listener.protocol == Some(Protocol::Http) {
-        room.report.error(&place.key("protocol"), "`protocol: http` is not supported yet").hint("use tcp");
+        compiler
+            .report
+            .error(&place.key("protocol"), "`protocol: http` is not supported yet")
+            .hint("use tcp");
     }
-    if listener.mode.is_none() && !room.report.mentions(&place.key("mode")) {
-        room.report
+    if listener.mode.is_none() && !compiler.report.mentions(&place.key("mode")) {
+        compiler
+            .report
             .error(place, format!("the listener `{name}` has no `mode`"))
             .hint("one of: passthrough, offload, bridging");
     }
-    let mut modes = ListenerModes::new(room, place, listener, known);
-    let routes = draft_routes(room, place, listener, &mut modes);
-    let default = listener.default_pool.as_ref().and_then(|pool| modes.default(room, pool));
-    modes.finish(room);
-    unspoken::warn(room, place, listener, known);
-    refuse_no_way(&mut room.report, place, listener);
-    let (max_connections, pending, ceiling) = limits(&mut room.report, &place.key("limits"), listener);
-    let (options, backlog) = tcp(&mut room.report, &place.key("tcp"), listener);
+    let mut modes = ListenerModes::new(compiler, place, listener, known);
+    let routes = draft_routes(compiler, place, listener, &mut modes);
+    let default = listener.default_pool.as_ref().and_then(|pool| modes.default(compiler, pool));
+    modes.finish(compiler);
+    unspoken::warn(compiler, place, listener, known);
+    refuse_no_way(&mut compiler.report, place, listener);
+    let (max_connections, pending, ceiling) = limits(&mut compiler.report, &place.key("limits"), listener);
+    let (options, backlog) = tcp(&mut compiler.report, &place.key("tcp"), listener);
     let non_tls = listener.non_tls.unwrap_or(defaults::NON_TLS) == NonTls::Allow;
     ListenerDraft {
         name,
@@ -125,7 +133,7 @@ fn draft_listener(
         peek: listener.peek.unwrap_or(defaults::PEEK).then_some(Peek { ceiling, non_tls }),
         routes,
         default,
-        timeouts: timeouts(&mut room.report, &place.key("timeouts"), listener),
+        timeouts: timeouts(&mut compiler.report, &place.key("timeouts"), listener),
         max_connections,
         pending,
         options,
@@ -157,7 +165,7 @@ fn addresses(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::List
 }
 
 fn draft_routes(
-    room: &mut Room<'_>,
+    compiler: &mut Compiler<'_>,
     place: &Place<'_>,
     listener: &schema::Listener,
     modes: &mut ListenerModes<'_, '_>,
@@ -172,26 +180,32 @@ fn draft_routes(
         let key = place.key("match");
         let written = route.matches.clone().unwrap_or_default();
         let bare = written.sni.is_none() && written.alpn.is_none() && written.source.is_none();
-        if bare && room.report.is_whole(&place) && (room.report.is_whole(&key) || route.matches.is_none()) {
+        if bare
+            && compiler.report.is_whole(&place)
+            && (compiler.report.is_whole(&key) || route.matches.is_none())
+        {
             let hint = "a match has sni, alpn or source; what no route matches goes to default_pool";
-            room.report.error(&place, "this route matches nothing in particular").hint(hint);
+            compiler.report.error(&place, "this route matches nothing in particular").hint(hint);
         }
         if listener.peek == Some(false) {
             for (key_name, given) in [("sni", written.sni.is_some()), ("alpn", written.alpn.is_some())] {
                 if given {
                     let message =
                         format!("with `peek: false` nothing is read, so a route cannot match `{key_name}`");
-                    room.report.error_at_key(&key.key(key_name), message).hint("only source can be matched");
+                    compiler
+                        .report
+                        .error_at_key(&key.key(key_name), message)
+                        .hint("only source can be matched");
                 }
             }
         }
-        let conditions = routes::conditions(&mut room.report, &key, &written).filter(|_| !bare);
-        let draft = modes.route(room, &place, route);
+        let conditions = routes::conditions(&mut compiler.report, &key, &written).filter(|_| !bare);
+        let draft = modes.route(compiler, &place, route);
         entries = entries.saturating_add(conditions.as_ref().map_or(0, Match::entries));
         if entries > MOST_ENTRIES {
             // A table of this size would not fit into memory, so nothing further is made of these routes.
             let message = format!("more than {MOST_ENTRIES} pairs of a name and a network in one listener");
-            room.report.error(&place, message).hint("networks in a route of their own need no names");
+            compiler.report.error(&place, message).hint("networks in a route of their own need no names");
             return Vec::new();
         }
         if let (Some(conditions), Some(draft)) = (conditions, draft) {
@@ -202,13 +216,13 @@ fn draft_routes(
     let conditions = drafts.iter().map(|(conditions, _)| (conditions.clone(), ())).collect();
     for Ambiguous(first, second) in Table::build(conditions).err().unwrap_or_default() {
         let number = |draft: usize| numbers.get(draft).copied().unwrap_or_default();
-        let line = room.report.line(&list.index(number(first)));
+        let line = compiler.report.line(&list.index(number(first)));
         let message = match number(first) == number(second) {
             true => "this route names the same thing twice".to_owned(),
             false => format!("the route in line {line} matches some of the same connections equally well"),
         };
         let place = list.index(number(second));
-        room.report.error(&place.key("match"), message).hint("neither would win; make one more specific");
+        compiler.report.error(&place.key("match"), message).hint("neither would win; make one more specific");
     }
     drafts
 }

@@ -9,7 +9,7 @@ use weir_core::plan::{Address, AdminAddress};
 use weir_pool::Place;
 
 use super::address;
-use super::room::Refusal;
+use super::compiler::Refusal;
 use crate::words::shown;
 
 /// Reads a listener's address.

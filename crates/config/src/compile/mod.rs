@@ -1,16 +1,17 @@
 //! From the schema to the router's plan, or to everything that is wrong.
 //!
 //! In: a loaded file, what the process gives ([`CompileInput`]). Out: a whole plan, with the warnings. Two steps:
-//! first every room makes a draft of its part and reports what it finds; then, if nothing was found, the drafts
+//! first every part makes a draft of its part and reports what it finds; then, if nothing was found, the drafts
 //! become the plan. Drafts leave out what was refused, so that one mistake is reported once. Metrics are touched in
 //! the second step alone, so that a refused configuration leaves no series. Certificates and keys are read here,
 //! through weir-tls; no socket listens, and no name is asked for.
 //!
-//! A part uses only what stands before it here: `input`, `room` and `deadline` (what all share), `names`, `machine`, `address`,
+//! A part uses only what stands before it here: `input`, `compiler` and `deadline` (what all share), `names`, `machine`, `address`,
 //! `misspelt`, `profiles`, `process`, `routes`, `health`, `serving`, `pools`, `known` (what listeners may refer to), `modes`, `unspoken`,
 //! `listeners`; `dollar` looks at what they found.
 
 mod address;
+mod compiler;
 mod deadline;
 mod dollar;
 mod health;
@@ -25,7 +26,6 @@ mod owner;
 mod pools;
 mod process;
 mod profiles;
-mod room;
 mod routes;
 mod serving;
 mod unspoken;
@@ -41,8 +41,8 @@ use crate::place::Place;
 
 pub use input::CompileInput;
 
+use compiler::Compiler;
 use known::Known;
-use room::Room;
 
 /// Compiles a loaded configuration. Gives the plan and the warnings. Reads certificates and keys: not for a
 /// data-plane thread.
@@ -50,19 +50,19 @@ use room::Room;
 /// # Errors
 /// Every error of all files: those of loading and those found here, in the order of the files.
 pub fn compile(loaded: &Loaded, input: &CompileInput<'_>) -> Result<(Plan, Vec<Diagnostic>), Rejected> {
-    let mut room = Room { report: loaded.report(), sessions: input.sessions };
+    let mut compiler = Compiler { report: loaded.report(), sessions: input.sessions };
     let file = &loaded.file;
-    let (runtime, log, admin) = process::draft(&mut room, file, input.cpus);
-    let profiles = profiles::draft(&mut room, file);
-    let pools = pools::draft(&mut room, file);
-    let listeners = listeners::draft(&mut room, file, &Known { pools: &pools, profiles: &profiles });
-    owner::refuse_overlaps(&mut room.report, file, admin.as_ref());
-    owner::refuse_own_backends(&mut room.report, file, admin.as_ref());
-    warn_of_unused(&mut room.report, &pools, &profiles);
+    let (runtime, log, admin) = process::draft(&mut compiler, file, input.cpus);
+    let profiles = profiles::draft(&mut compiler, file);
+    let pools = pools::draft(&mut compiler, file);
+    let listeners = listeners::draft(&mut compiler, file, &Known { pools: &pools, profiles: &profiles });
+    owner::refuse_overlaps(&mut compiler.report, file, admin.as_ref());
+    owner::refuse_own_backends(&mut compiler.report, file, admin.as_ref());
+    warn_of_unused(&mut compiler.report, &pools, &profiles);
 
-    dollar::point_out(&mut room.report, &loaded.tree);
+    dollar::point_out(&mut compiler.report, &loaded.tree);
 
-    let findings = room.report.finish();
+    let findings = compiler.report.finish();
     if !findings.errors.is_empty() {
         return Err(Rejected(findings.errors, findings.more));
     }

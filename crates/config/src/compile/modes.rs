@@ -2,9 +2,9 @@
 
 use weir_core::plan::{ClientTls, Mode};
 
+use super::compiler::Compiler;
 use super::known::Known;
 use super::profiles;
-use super::room::Room;
 use crate::place::Place;
 use crate::schema::{self, NonTls, TlsChoice};
 
@@ -37,73 +37,75 @@ pub(super) struct ListenerModes<'m, 'f> {
 
 impl<'m, 'f> ListenerModes<'m, 'f> {
     pub(super) fn new(
-        room: &mut Room<'_>,
+        compiler: &mut Compiler<'_>,
         place: &'m Place<'m>,
         listener: &'m schema::Listener,
         known: &'m Known<'m, 'f>,
     ) -> Self {
-        let tls = resolve(room, &place.key("tls"), listener.tls.as_ref(), known);
+        let tls = resolve(compiler, &place.key("tls"), listener.tls.as_ref(), known);
         let modes = Self { place, listener, known, tls, tls_used: false, tls_missed: false };
-        modes.refuse_passthrough_keys(room);
+        modes.refuse_passthrough_keys(compiler);
         modes
     }
 
     /// The keys that only passthrough knows.
-    fn refuse_passthrough_keys(&self, room: &mut Room<'_>) {
+    fn refuse_passthrough_keys(&self, compiler: &mut Compiler<'_>) {
         let (place, listener) = (self.place, self.listener);
         let elsewhere = listener.mode.is_some_and(|mode| mode != schema::Mode::Passthrough);
         if listener.peek == Some(false) && elsewhere {
             let message = "`peek: false` needs `mode: passthrough`: TLS begins with the hello";
-            room.report.error_at_key(&place.key("peek"), message);
+            compiler.report.error_at_key(&place.key("peek"), message);
         }
         if listener.non_tls != Some(NonTls::Allow) {
             return;
         }
         let key = place.key("non_tls");
         if elsewhere {
-            room.report.error_at_key(&key, "`non_tls: allow` needs `mode: passthrough`");
-        } else if listener.default_pool.is_none() && !room.report.mentions(&place.key("default_pool")) {
+            compiler.report.error_at_key(&key, "`non_tls: allow` needs `mode: passthrough`");
+        } else if listener.default_pool.is_none() && !compiler.report.mentions(&place.key("default_pool")) {
             let message = "`non_tls: allow` needs a `default_pool`: that is where such connections go";
-            room.report.error_at_key(&key, message);
+            compiler.report.error_at_key(&key, message);
         }
     }
 
     /// Drafts what `default_pool` means.
-    pub(super) fn default(&mut self, room: &mut Room<'_>, pool: &str) -> Option<RouteDraft> {
+    pub(super) fn default(&mut self, compiler: &mut Compiler<'_>, pool: &str) -> Option<RouteDraft> {
         let place = self.place.key("default_pool");
-        let pool = self.known.pools.names.find(&mut room.report, &place, pool);
+        let pool = self.known.pools.names.find(&mut compiler.report, &place, pool);
         let mode = self.listener.mode?;
         let tls = self.own_tls(mode);
         let mode = self.mode(mode, tls);
-        self.draft(room, &place, pool?, mode)
+        self.draft(compiler, &place, pool?, mode)
     }
 
     /// Drafts where a route leads.
     pub(super) fn route(
         &mut self,
-        room: &mut Room<'_>,
+        compiler: &mut Compiler<'_>,
         place: &Place<'_>,
         route: &schema::Route,
     ) -> Option<RouteDraft> {
         let key = place.key("pool");
         let pool = match &route.pool {
-            Some(pool) => self.known.pools.names.find(&mut room.report, &key, pool),
+            Some(pool) => self.known.pools.names.find(&mut compiler.report, &key, pool),
             None => {
-                if room.report.is_whole(place) {
-                    room.report.error(place, "this route has no `pool`").hint("pool: the name of a pool");
+                if compiler.report.is_whole(place) {
+                    compiler.report.error(place, "this route has no `pool`").hint("pool: the name of a pool");
                 }
                 None
             }
         };
-        let tls = resolve(room, &place.key("tls"), route.tls.as_ref(), self.known);
+        let tls = resolve(compiler, &place.key("tls"), route.tls.as_ref(), self.known);
         let mode = route.mode.or(self.listener.mode)?;
         let terminates = mode != schema::Mode::Passthrough;
         if terminates && self.listener.peek == Some(false) && route.mode.is_some() {
-            room.report.error(&place.key("mode"), "`peek: false` on the listener allows passthrough alone");
+            compiler
+                .report
+                .error(&place.key("mode"), "`peek: false` on the listener allows passthrough alone");
         }
         if !terminates && route.tls.is_some() {
             let message = "`tls` is not used here: the route's mode is passthrough";
-            room.report.warning(&place.key("tls"), message);
+            compiler.report.warning(&place.key("tls"), message);
         }
         let tls = match (tls, route.mode) {
             (Tls::Absent, None) => self.own_tls(mode),
@@ -111,26 +113,26 @@ impl<'m, 'f> ListenerModes<'m, 'f> {
                 self.tls_used |= terminates;
                 if terminates && matches!(self.tls, Tls::Absent) {
                     let message = format!("mode {} needs `tls`, here or on the listener", word(mode));
-                    room.report.error(&place.key("mode"), message).hint("tls: the name of a TLS profile");
+                    compiler.report.error(&place.key("mode"), message).hint("tls: the name of a TLS profile");
                 }
                 self.tls.clone()
             }
             (own, _) => own,
         };
         let mode = self.mode(mode, tls);
-        self.draft(room, &key, pool?, mode)
+        self.draft(compiler, &key, pool?, mode)
     }
 
     /// Says what is wrong with the listener itself, once all its routes are known.
-    pub(super) fn finish(self, room: &mut Room<'_>) {
+    pub(super) fn finish(self, compiler: &mut Compiler<'_>) {
         let Some(mode) = self.listener.mode else { return };
         if self.tls_missed {
             let message = format!("mode {} needs `tls`", word(mode));
-            room.report.error(&self.place.key("mode"), message).hint("tls: the name of a TLS profile");
+            compiler.report.error(&self.place.key("mode"), message).hint("tls: the name of a TLS profile");
         }
         if matches!(self.tls, Tls::Ready(_)) && !self.tls_used {
             let message = "`tls` is not used: nothing on this listener ends TLS with it";
-            room.report.warning(&self.place.key("tls"), message);
+            compiler.report.warning(&self.place.key("tls"), message);
         }
     }
 
@@ -157,7 +159,7 @@ impl<'m, 'f> ListenerModes<'m, 'f> {
     /// Checks that mode and pool go together. `place` is where the pool is named.
     fn draft(
         &self,
-        room: &mut Room<'_>,
+        compiler: &mut Compiler<'_>,
         place: &Place<'_>,
         pool: usize,
         (written, built): (schema::Mode, Option<Mode>),
@@ -168,7 +170,8 @@ impl<'m, 'f> ListenerModes<'m, 'f> {
         match (written, draft.has_tls) {
             (schema::Mode::Bridging, false) => {
                 let message = format!("mode bridging needs a `tls` section in the pool `{name}`");
-                room.report
+                compiler
+                    .report
                     .error(place, message)
                     .hint("it may be empty: `tls: {}` verifies by the system's roots");
             }
@@ -176,7 +179,7 @@ impl<'m, 'f> ListenerModes<'m, 'f> {
                 let message = format!(
                     "the pool `{name}` has a `tls` section, and mode offload would send it plaintext"
                 );
-                room.report.error(place, message).hint("use mode bridging, or a pool without `tls`");
+                compiler.report.error(place, message).hint("use mode bridging, or a pool without `tls`");
             }
             _ => {}
         }
@@ -184,13 +187,18 @@ impl<'m, 'f> ListenerModes<'m, 'f> {
     }
 }
 
-fn resolve(room: &mut Room<'_>, place: &Place<'_>, choice: Option<&TlsChoice>, known: &Known<'_, '_>) -> Tls {
+fn resolve(
+    compiler: &mut Compiler<'_>,
+    place: &Place<'_>,
+    choice: Option<&TlsChoice>,
+    known: &Known<'_, '_>,
+) -> Tls {
     let built = match choice {
-        None if room.report.mentions(place) && !room.report.is_whole(place) => return Tls::Refused,
+        None if compiler.report.mentions(place) && !compiler.report.is_whole(place) => return Tls::Refused,
         None => return Tls::Absent,
-        Some(TlsChoice::Inline(profile)) => profiles::build(room, place, profile),
+        Some(TlsChoice::Inline(profile)) => profiles::build(compiler, place, profile),
         Some(TlsChoice::Named(name)) => {
-            let found = known.profiles.names.find(&mut room.report, place, name);
+            let found = known.profiles.names.find(&mut compiler.report, place, name);
             found.and_then(|index| known.profiles.list.get(index)).and_then(|profile| {
                 profile.used.set(true);
                 profile.tls.clone()

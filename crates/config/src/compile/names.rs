@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::room::Refusal;
+use super::compiler::Refusal;
 use crate::diagnostics::Report;
 use crate::finding::MOST_ERRORS;
 use crate::nearest::nearest;
@@ -10,7 +10,7 @@ use crate::place::Place;
 
 /// The names in one list of the file.
 #[derive(Debug)]
-pub(super) struct Names<'f> {
+pub(super) struct NameIndex<'f> {
     /// What they name, in words: `pool`.
     what: &'static str,
     by_name: HashMap<&'f str, usize>,
@@ -18,7 +18,7 @@ pub(super) struct Names<'f> {
     whole: bool,
 }
 
-impl<'f> Names<'f> {
+impl<'f> NameIndex<'f> {
     /// Collects the names of a list in the order of the file. Reports those that are missing, stand twice or cannot
     /// be used.
     pub(super) fn collect(

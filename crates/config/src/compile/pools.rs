@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use weir_pool::{Balance, CheckKind, Entry, Parts, Pool, Settings};
 use weir_tls::{BackendAlpn, BackendSettings, BackendTls, ServerNameFrom};
 
+use super::compiler::{Compiler, accept};
 use super::input::CompileInput;
-use super::names::{self, Names};
-use super::room::{Room, accept};
+use super::names::{self, NameIndex};
 use super::{health, misspelt, profiles, serving};
 use crate::defaults;
 use crate::diagnostics::Report;
@@ -18,7 +18,7 @@ use crate::schema;
 /// All pools of the file, in its order.
 pub(super) struct Drafts<'f> {
     pub(super) list: Vec<PoolDraft<'f>>,
-    pub(super) names: Names<'f>,
+    pub(super) names: NameIndex<'f>,
 }
 
 /// A pool without its counters and its live states.
@@ -59,14 +59,19 @@ impl PoolDraft<'_> {
     }
 }
 
-pub(super) fn draft<'f>(room: &mut Room<'_>, file: &'f schema::File) -> Drafts<'f> {
+pub(super) fn draft<'f>(compiler: &mut Compiler<'_>, file: &'f schema::File) -> Drafts<'f> {
     let root = Place::Root;
     let list = root.key("pools");
-    let mut names =
-        Names::collect(&mut room.report, &list, "pool", file.pools.iter().map(|pool| pool.name.as_deref()));
+    let mut names = NameIndex::collect(
+        &mut compiler.report,
+        &list,
+        "pool",
+        file.pools.iter().map(|pool| pool.name.as_deref()),
+    );
     if file.pools.is_empty() {
-        if room.report.is_whole(&list) || !room.report.mentions(&list) {
-            room.report
+        if compiler.report.is_whole(&list) || !compiler.report.mentions(&list) {
+            compiler
+                .report
                 .error(&list, "there is no pool")
                 .hint("pools: [{name: web, backends: [\"10.0.0.11:8080\"]}]");
         }
@@ -74,19 +79,19 @@ pub(super) fn draft<'f>(room: &mut Room<'_>, file: &'f schema::File) -> Drafts<'
         names.expect_more();
     }
     let drafts =
-        file.pools.iter().enumerate().map(|(index, pool)| draft_pool(room, &list.index(index), pool));
+        file.pools.iter().enumerate().map(|(index, pool)| draft_pool(compiler, &list.index(index), pool));
     Drafts { list: drafts.collect(), names }
 }
 
-fn draft_pool<'f>(room: &mut Room<'_>, place: &Place<'_>, pool: &'f schema::Pool) -> PoolDraft<'f> {
-    let entries = entries(room, &place.key("backends"), pool);
+fn draft_pool<'f>(compiler: &mut Compiler<'_>, place: &Place<'_>, pool: &'f schema::Pool) -> PoolDraft<'f> {
+    let entries = entries(compiler, &place.key("backends"), pool);
     let verifies = pool.tls.as_ref().is_none_or(|tls| tls.verify.unwrap_or(defaults::VERIFY));
-    let tls = pool.tls.as_ref().and_then(|tls| backend_tls(room, &place.key("tls"), tls));
+    let tls = pool.tls.as_ref().and_then(|tls| backend_tls(compiler, &place.key("tls"), tls));
     let tls_place = place.key("tls");
     let has_tls =
-        pool.tls.is_some() || (room.report.mentions(&tls_place) && !room.report.is_whole(&tls_place));
-    let health_check = health::draft(room, &place.key("health_check"), pool, tls.as_ref());
-    let settings = serving::draft(&mut room.report, place, pool, health_check, verifies);
+        pool.tls.is_some() || (compiler.report.mentions(&tls_place) && !compiler.report.is_whole(&tls_place));
+    let health_check = health::draft(compiler, &place.key("health_check"), pool, tls.as_ref());
+    let settings = serving::draft(&mut compiler.report, place, pool, health_check, verifies);
     PoolDraft {
         name: pool.name.as_deref().unwrap_or_default(),
         has_tls,
@@ -97,8 +102,8 @@ fn draft_pool<'f>(room: &mut Room<'_>, place: &Place<'_>, pool: &'f schema::Pool
     }
 }
 
-fn entries(room: &mut Room<'_>, list: &Place<'_>, pool: &schema::Pool) -> Vec<Entry> {
-    let report = &mut room.report;
+fn entries(compiler: &mut Compiler<'_>, list: &Place<'_>, pool: &schema::Pool) -> Vec<Entry> {
+    let report = &mut compiler.report;
     if pool.backends.is_empty() && (report.is_whole(list) || !report.mentions(list)) {
         let name = pool.name.as_deref().unwrap_or_default();
         report.error(list, format!("the pool `{name}` is empty")).hint("backends: [\"10.0.0.11:8080\"]");
@@ -159,7 +164,7 @@ fn entry(report: &mut Report<'_>, element: &Place<'_>, fields: &schema::BackendF
     })
 }
 
-fn backend_tls(room: &mut Room<'_>, place: &Place<'_>, tls: &schema::PoolTls) -> Option<BackendTls> {
+fn backend_tls(compiler: &mut Compiler<'_>, place: &Place<'_>, tls: &schema::PoolTls) -> Option<BackendTls> {
     let server_name = match tls.server_name.as_deref().unwrap_or(defaults::SERVER_NAME) {
         "sni" => ServerNameFrom::Sni,
         "address" => ServerNameFrom::Address,
@@ -167,12 +172,12 @@ fn backend_tls(room: &mut Room<'_>, place: &Place<'_>, tls: &schema::PoolTls) ->
     };
     let alpn = match &tls.alpn {
         Some(schema::BackendAlpn::List(list)) => {
-            BackendAlpn::List(profiles::alpn(&mut room.report, &place.key("alpn"), list))
+            BackendAlpn::List(profiles::alpn(&mut compiler.report, &place.key("alpn"), list))
         }
         Some(schema::BackendAlpn::Same) | None => BackendAlpn::Same,
     };
     let settings = BackendSettings {
-        ca: tls.ca.as_ref().map(|ca| room.report.folder(&place.key("ca")).join(ca)),
+        ca: tls.ca.as_ref().map(|ca| compiler.report.folder(&place.key("ca")).join(ca)),
         server_name,
         verify: tls.verify.unwrap_or(defaults::VERIFY),
         min_version: profiles::min_version(tls.min_version),
@@ -182,13 +187,13 @@ fn backend_tls(room: &mut Room<'_>, place: &Place<'_>, tls: &schema::PoolTls) ->
         Ok((built, warnings)) => {
             for warning in warnings {
                 let key = if matches!(warning, weir_tls::Warning::Unverified) { "verify" } else { "ca" };
-                room.report.warning(&place.key(key), warning.to_string());
+                compiler.report.warning(&place.key(key), warning.to_string());
             }
-            Some(built.keeping(room.sessions))
+            Some(built.keeping(compiler.sessions))
         }
         Err(errors) => {
             for error in errors {
-                let refused = room.report.error(&place.key(error.key()), error.to_string());
+                let refused = compiler.report.error(&place.key(error.key()), error.to_string());
                 if !error.hint().is_empty() {
                     refused.hint(error.hint());
                 }

@@ -6,9 +6,9 @@ use tracing_subscriber::EnvFilter;
 use weir_core::plan;
 use weir_pool::dialable::forbidden;
 
+use super::compiler::{Compiler, Refusal, accept};
 use super::machine;
 use super::misspelt;
-use super::room::{Refusal, Room, accept};
 use crate::defaults;
 use crate::nearest::nearest;
 use crate::place::Place;
@@ -16,21 +16,24 @@ use crate::schema::{Access, Auto, File, LogFormat};
 use crate::words;
 
 pub(super) fn draft(
-    room: &mut Room<'_>,
+    compiler: &mut Compiler<'_>,
     file: &File,
     cpus: usize,
 ) -> (plan::Runtime, plan::Log, Option<plan::AdminAddress>) {
-    (runtime(room, file, cpus), log(room, file), admin(room, file))
+    (runtime(compiler, file, cpus), log(compiler, file), admin(compiler, file))
 }
 
-fn runtime(room: &mut Room<'_>, file: &File, cpus: usize) -> plan::Runtime {
+fn runtime(compiler: &mut Compiler<'_>, file: &File, cpus: usize) -> plan::Runtime {
     let written = file.runtime.clone().unwrap_or_default();
     let root = Place::Root;
     let section = root.key("runtime");
     let workers = match written.workers {
         Some(Auto::Count(count)) if count > MOST_WORKERS => {
             let place = section.key("workers");
-            room.report.error(&place, format!("more than {MOST_WORKERS} workers")).hint("auto is one a CPU");
+            compiler
+                .report
+                .error(&place, format!("more than {MOST_WORKERS} workers"))
+                .hint("auto is one a CPU");
             1
         }
         Some(Auto::Count(count)) => usize::try_from(count).unwrap_or(1),
@@ -42,17 +45,17 @@ fn runtime(room: &mut Room<'_>, file: &File, cpus: usize) -> plan::Runtime {
     };
     if let Some(why) = max_connections.and_then(machine::refuses_connections) {
         let message = format!("this process cannot have that many connections: {why}");
-        room.report.warning(&section.key("max_connections"), message).hint(
+        compiler.report.warning(&section.key("max_connections"), message).hint(
             "raise the limit on open files (LimitNOFILE of systemd, `ulimit -n`); else fewer are taken",
         );
     }
     let written_resolvers = written.resolvers.unwrap_or_default().0;
     let list = section.key("resolvers");
     if written_resolvers.len() > MOST_RESOLVERS {
-        room.report.error(&list, format!("more than {MOST_RESOLVERS} resolvers"));
+        compiler.report.error(&list, format!("more than {MOST_RESOLVERS} resolvers"));
     }
     let read = |(index, text): (usize, &String)| {
-        accept(&mut room.report, &list.index(index), misspelt::resolver(text, resolver))
+        accept(&mut compiler.report, &list.index(index), misspelt::resolver(text, resolver))
     };
     let resolvers = written_resolvers.iter().enumerate().filter_map(read).collect();
     plan::Runtime {
@@ -87,12 +90,12 @@ fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
     }
 }
 
-fn log(room: &mut Room<'_>, file: &File) -> plan::Log {
+fn log(compiler: &mut Compiler<'_>, file: &File) -> plan::Log {
     let written = file.log.clone().unwrap_or_default();
     let root = Place::Root;
     let section = root.key("log");
     let level = written.level.map_or_else(|| defaults::LOG_LEVEL.to_owned(), |level| level.0);
-    let level = accept(&mut room.report, &section.key("level"), filter(&level));
+    let level = accept(&mut compiler.report, &section.key("level"), filter(&level));
     plan::Log {
         level: level.unwrap_or_default(),
         format: match written.format.unwrap_or(defaults::LOG_FORMAT) {
@@ -143,23 +146,26 @@ fn meant(part: &str) -> Option<String> {
     Some(format!("{}{known}", part.strip_suffix(level)?))
 }
 
-fn admin(room: &mut Room<'_>, file: &File) -> Option<plan::AdminAddress> {
+fn admin(compiler: &mut Compiler<'_>, file: &File) -> Option<plan::AdminAddress> {
     let written = file.admin.as_ref()?;
     let root = Place::Root;
     let section = root.key("admin");
     let place = section.key("address");
     match &written.address {
         Some(text) => {
-            let address = misspelt::admin(text, room.report.folder(&place));
-            let address = accept(&mut room.report, &place, address)?;
+            let address = misspelt::admin(text, compiler.report.folder(&place));
+            let address = accept(&mut compiler.report, &place, address)?;
             if let Some(why) = machine::refuses_admin(&address) {
-                room.report.warning(&place, format!("this machine does not take `{text}`: {why}"));
+                compiler.report.warning(&place, format!("this machine does not take `{text}`: {why}"));
             }
             Some(address)
         }
         None => {
-            if !room.report.mentions(&place) {
-                room.report.error_at_key(&section, "`admin` has no `address`").hint("such as 127.0.0.1:9901");
+            if !compiler.report.mentions(&place) {
+                compiler
+                    .report
+                    .error_at_key(&section, "`admin` has no `address`")
+                    .hint("such as 127.0.0.1:9901");
             }
             None
         }

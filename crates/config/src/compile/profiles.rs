@@ -6,9 +6,9 @@ use std::sync::Arc;
 use weir_core::plan::{ClientTls, Truncation};
 use weir_tls::{CertificateFiles, MinVersion, ServerProfile, ServerSettings, UnknownSni, Warning};
 
+use super::compiler::{Compiler, Refusal};
 use super::misspelt;
-use super::names::Names;
-use super::room::{Refusal, Room};
+use super::names::NameIndex;
 use super::unspoken;
 use crate::defaults;
 use crate::diagnostics::Report;
@@ -20,7 +20,7 @@ use crate::units::Time;
 /// All named profiles of the file, in its order.
 pub(super) struct Drafts<'f> {
     pub(super) list: Vec<ProfileDraft<'f>>,
-    pub(super) names: Names<'f>,
+    pub(super) names: NameIndex<'f>,
 }
 
 /// A named profile; without `tls` when something in it was refused.
@@ -31,18 +31,18 @@ pub(super) struct ProfileDraft<'f> {
     pub(super) offers_h2: bool,
 }
 
-pub(super) fn draft<'f>(room: &mut Room<'_>, file: &'f schema::File) -> Drafts<'f> {
+pub(super) fn draft<'f>(compiler: &mut Compiler<'_>, file: &'f schema::File) -> Drafts<'f> {
     let root = Place::Root;
     let list = root.key("tls_profiles");
-    let names = Names::collect(
-        &mut room.report,
+    let names = NameIndex::collect(
+        &mut compiler.report,
         &list,
         "TLS profile",
         file.tls_profiles.iter().map(|profile| profile.name.as_deref()),
     );
     let drafts = file.tls_profiles.iter().enumerate().map(|(index, profile)| ProfileDraft {
         name: profile.name.as_deref().unwrap_or_default(),
-        tls: build(room, &list.index(index), profile),
+        tls: build(compiler, &list.index(index), profile),
         used: Cell::new(false),
         offers_h2: unspoken::offers_h2(profile),
     });
@@ -50,10 +50,14 @@ pub(super) fn draft<'f>(room: &mut Room<'_>, file: &'f schema::File) -> Drafts<'
 }
 
 /// Builds one profile, named or inline; reads its certificates.
-pub(super) fn build(room: &mut Room<'_>, place: &Place<'_>, profile: &schema::Profile) -> Option<ClientTls> {
-    let alpn = alpn(&mut room.report, &place.key("alpn"), profile.alpn.as_deref().unwrap_or_default());
-    let (tickets, ticket_lifetime, cache) = sessions(&mut room.report, place, profile);
-    let files = certificate_files(room, place, profile);
+pub(super) fn build(
+    compiler: &mut Compiler<'_>,
+    place: &Place<'_>,
+    profile: &schema::Profile,
+) -> Option<ClientTls> {
+    let alpn = alpn(&mut compiler.report, &place.key("alpn"), profile.alpn.as_deref().unwrap_or_default());
+    let (tickets, ticket_lifetime, cache) = sessions(&mut compiler.report, place, profile);
+    let files = certificate_files(compiler, place, profile);
     if files.is_empty() {
         return None;
     }
@@ -70,11 +74,11 @@ pub(super) fn build(room: &mut Room<'_>, place: &Place<'_>, profile: &schema::Pr
         cache,
     };
     let list = place.key("certificates");
-    match ServerProfile::build(&settings, room.sessions) {
+    match ServerProfile::build(&settings, compiler.sessions) {
         Ok((built, warnings)) => {
             for warning in warnings {
                 let (index, key) = entry_of(&warning, &files);
-                room.report.warning(&list.index(index).key(key), warning.to_string());
+                compiler.report.warning(&list.index(index).key(key), warning.to_string());
             }
             let truncation = match profile.truncation.unwrap_or(defaults::TRUNCATION) {
                 schema::Truncation::Reset => Truncation::Reset,
@@ -89,7 +93,7 @@ pub(super) fn build(room: &mut Room<'_>, place: &Place<'_>, profile: &schema::Pr
                 let element = list.index(entry);
                 let left_out = profile.certificates.get(entry).is_some_and(|written| written.key.is_none());
                 let key = if left_out { "cert" } else { error.file.label() };
-                let refused = room.report.error(&element.key(key), error.to_string());
+                let refused = compiler.report.error(&element.key(key), error.to_string());
                 if !error.hint().is_empty() {
                     refused.hint(error.hint());
                 }
@@ -118,13 +122,16 @@ fn entry_of(warning: &Warning, files: &[(usize, CertificateFiles)]) -> (usize, &
 
 /// The complete pairs, each with its number in the list.
 fn certificate_files(
-    room: &mut Room<'_>,
+    compiler: &mut Compiler<'_>,
     place: &Place<'_>,
     profile: &schema::Profile,
 ) -> Vec<(usize, CertificateFiles)> {
     let list = place.key("certificates");
-    if profile.certificates.is_empty() && (room.report.is_whole(&list) || !room.report.mentions(&list)) {
-        room.report
+    if profile.certificates.is_empty()
+        && (compiler.report.is_whole(&list) || !compiler.report.mentions(&list))
+    {
+        compiler
+            .report
             .error(&list, "a TLS profile without `certificates`")
             .hint("certificates: [{cert: certs/example.com.pem, key: certs/example.com.key}]");
     }
@@ -140,22 +147,23 @@ fn certificate_files(
         };
         // `[cert: a.pem, key: a.key]`, or a dash in front of both: what was meant as one is two.
         if rest.next_if(|(_, next)| parted(next)).is_some() {
-            room.report
+            compiler
+                .report
                 .error(&element, "a certificate and its key stand apart, as two entries of the list")
                 .hint("they are one entry, within one pair of braces: {cert: a.pem, key: a.key}");
             continue;
         }
-        if certificate.cert.is_none() && !room.report.mentions(&element.key("cert")) {
-            room.report.error(&element, "this certificate has no `cert`");
+        if certificate.cert.is_none() && !compiler.report.mentions(&element.key("cert")) {
+            compiler.report.error(&element, "this certificate has no `cert`");
         }
         // A key that was refused is no key that was left out.
-        if certificate.key.is_none() && room.report.mentions(&element.key("key")) {
+        if certificate.key.is_none() && compiler.report.mentions(&element.key("key")) {
             continue;
         }
         if let Some(cert) = &certificate.cert {
             let key = certificate.key.as_ref().unwrap_or(cert);
             // The whole entry stands in one file: anchors do not reach into others.
-            let folder = room.report.folder(&element);
+            let folder = compiler.report.folder(&element);
             files.push((index, CertificateFiles { cert: folder.join(cert), key: folder.join(key) }));
         }
     }

@@ -4,7 +4,7 @@ use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 use weir_core::route::{Match, NamePattern};
 
-use super::room::{Refusal, accept};
+use super::compiler::{Refusal, accept};
 use super::{misspelt, profiles};
 use crate::diagnostics::Report;
 use crate::place::Place;

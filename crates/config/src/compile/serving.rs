@@ -7,7 +7,7 @@ use crate::defaults;
 use crate::diagnostics::Report;
 use crate::place::Place;
 use crate::schema;
-use crate::units::Share;
+use crate::units::Percent;
 
 /// Drafts a pool's settings.
 pub(super) fn draft(
@@ -54,7 +54,7 @@ fn bounded_load(
     pool: &schema::Pool,
     balance: schema::Balance,
 ) -> Option<u32> {
-    let Share(percent) = pool.bounded_load?;
+    let Percent(percent) = pool.bounded_load?;
     let place = &pool_place.key("bounded_load");
     if percent < 100 {
         report
@@ -96,7 +96,7 @@ fn passive_check(report: &mut Report<'_>, place: &Place<'_>, pool: &schema::Pool
     Some(PassiveCheck { failures, window: window.0, eject: eject.0, max_ejected: max_ejected.0 })
 }
 
-fn refuse_more_than_all(report: &mut Report<'_>, place: &Place<'_>, share: Share) {
+fn refuse_more_than_all(report: &mut Report<'_>, place: &Place<'_>, share: Percent) {
     if share.0 > 100 {
         report
             .error(place, format!("`{share}` is more than all of the pool"))

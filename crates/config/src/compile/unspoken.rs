@@ -1,28 +1,28 @@
 //! What works, and not as most people would think: protocols that a listener leaves to its clients and backends. All of
 //! it is advice for the author of the file: `weir check`, `weir plan` and the answer to a reload warn, the log of a start does not.
 
+use super::compiler::Compiler;
 use super::known::Known;
 use super::pools::PoolDraft;
-use super::room::Room;
 use crate::defaults;
 use crate::place::Place;
 use crate::schema::{self, Mode, NonTls};
 
 /// Warns of what a listener's protocols may come to.
 pub(super) fn warn(
-    room: &mut Room<'_>,
+    compiler: &mut Compiler<'_>,
     place: &Place<'_>,
     listener: &schema::Listener,
     known: &Known<'_, '_>,
 ) {
-    warn_of_waiting(room, place, listener, known);
-    warn_of_h2(room, place, listener, known);
+    warn_of_waiting(compiler, place, listener, known);
+    warn_of_h2(compiler, place, listener, known);
 }
 
 /// Where a server speaks first (SMTP, MySQL), its client says nothing, and `peek` waits for a hello until its deadline.
 /// Where names or protocols are asked for, or checks speak TLS, clients do too; and `non_tls: refuse` says so.
 fn warn_of_waiting(
-    room: &mut Room<'_>,
+    compiler: &mut Compiler<'_>,
     place: &Place<'_>,
     listener: &schema::Listener,
     known: &Known<'_, '_>,
@@ -40,7 +40,7 @@ fn warn_of_waiting(
     let mut pools = pools.filter_map(|name| known.pools.get(name));
     if !listener.routes.iter().any(asks) && !pools.any(PoolDraft::is_for_tls) {
         let message = "every connection waits for a ClientHello here, and nothing asks for what is in it";
-        room.report.warning(&place.key("mode"), message).as_advice().hint(
+        compiler.report.warning(&place.key("mode"), message).as_advice().hint(
             "`non_tls: refuse` says that clients speak TLS; where they do not, or the server speaks first: `peek: false`",
         );
     }
@@ -48,7 +48,12 @@ fn warn_of_waiting(
 
 /// Offload passes on what clients say: HTTP/2 without TLS, once they have agreed on it, to backends that most often
 /// speak HTTP/1.1 alone. A route for `h2` knows.
-fn warn_of_h2(room: &mut Room<'_>, place: &Place<'_>, listener: &schema::Listener, known: &Known<'_, '_>) {
+fn warn_of_h2(
+    compiler: &mut Compiler<'_>,
+    place: &Place<'_>,
+    listener: &schema::Listener,
+    known: &Known<'_, '_>,
+) {
     let for_h2 = |route: &schema::Route| {
         let conditions = route.matches.as_ref();
         conditions
@@ -77,20 +82,20 @@ fn warn_of_h2(room: &mut Room<'_>, place: &Place<'_>, listener: &schema::Listene
         let offload = listener.mode == Some(Mode::Offload) && offers(listener.tls.as_ref());
         listener.default_pool.as_ref().filter(|_| offload)
     };
-    let warn = |room: &mut Room<'_>, place: &Place<'_>, pool: &str| {
+    let warn = |compiler: &mut Compiler<'_>, place: &Place<'_>, pool: &str| {
         let message = format!(
             "clients that agree on `h2` speak HTTP/2 to the pool `{pool}`, as it comes out of their TLS"
         );
-        room.report
+        compiler.report
             .warning(place, message)
             .as_advice()
             .hint("leave h2 out of the profile's `alpn`, unless these backends speak HTTP/2 without TLS; then a route with match: {alpn: h2} says so");
     };
     if let Some((index, Some(pool))) = routes {
         let element = list.index(index);
-        warn(room, &element.key("pool"), pool);
+        warn(compiler, &element.key("pool"), pool);
     } else if let Some(pool) = default() {
-        warn(room, &place.key("default_pool"), pool);
+        warn(compiler, &place.key("default_pool"), pool);
     }
 }
 

@@ -23,7 +23,7 @@ use super::single::LARGEST_FILE;
 /// patterns, the files that they name have been read without having been in it: take it again and load once more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fingerprint {
-    prints: Vec<Print>,
+    files: Vec<FileState>,
 }
 
 impl Fingerprint {
@@ -34,39 +34,39 @@ impl Fingerprint {
 
     /// As [`Fingerprint::take`], but reads only files that have another time, size or inode than they had in `self`.
     pub fn retake(&self, main: &Path, patterns: &[Pattern]) -> Self {
-        let before: HashMap<&Path, &Print> =
-            self.prints.iter().map(|print| (print.path.as_path(), print)).collect();
-        let print = |path: PathBuf| Print::of(before.get(path.as_path()).copied(), path);
-        let mut prints = vec![print(main.to_owned())];
+        let before: HashMap<&Path, &FileState> =
+            self.files.iter().map(|state| (state.path.as_path(), state)).collect();
+        let state = |path: PathBuf| FileState::of(before.get(path.as_path()).copied(), path);
+        let mut files = vec![state(main.to_owned())];
         for pattern in patterns {
-            let room = (MOST_FILES + 1).saturating_sub(prints.len());
+            let room = (MOST_FILES + 1).saturating_sub(files.len());
             match pattern.paths(room) {
-                Ok(paths) => prints.extend(paths.into_iter().take(room).map(print)),
-                Err(error) => prints.push(Print::unlisted(pattern, &error)),
+                Ok(paths) => files.extend(paths.into_iter().take(room).map(state)),
+                Err(error) => files.push(FileState::unlisted(pattern, &error)),
             }
         }
-        Self { prints }
+        Self { files }
     }
 }
 
 /// One file at a moment.
 #[derive(Debug, Clone)]
-struct Print {
+struct FileState {
     path: PathBuf,
     content: Content,
     /// What spares reading it again.
     stamp: Option<Stamp>,
 }
 
-impl PartialEq for Print {
+impl PartialEq for FileState {
     fn eq(&self, other: &Self) -> bool {
         (&self.path, &self.content) == (&other.path, &other.content)
     }
 }
 
-impl Eq for Print {}
+impl Eq for FileState {}
 
-impl Print {
+impl FileState {
     fn of(before: Option<&Self>, path: PathBuf) -> Self {
         let (content, stamp) = match look(&path, before) {
             Ok((hash, stamp)) => (Content::Hash(hash), Some(stamp)),
@@ -125,14 +125,14 @@ impl Stamp {
 }
 
 /// The hash of a file's content, from the last look when nothing speaks against it.
-fn look(path: &Path, before: Option<&Print>) -> io::Result<(u64, Stamp)> {
+fn look(path: &Path, before: Option<&FileState>) -> io::Result<(u64, Stamp)> {
     let metadata = path.metadata()?;
     // Opening a pipe would wait for somebody to write into it, and reading it would take the bytes from the load.
     if !metadata.is_file() {
         return Err(ErrorKind::InvalidInput.into());
     }
     let now = Stamp::of(&metadata);
-    if let Some(Print { content: Content::Hash(hash), stamp: Some(then), .. }) = before
+    if let Some(FileState { content: Content::Hash(hash), stamp: Some(then), .. }) = before
         && then.settled
         && then.same_file_as(&now)
     {
@@ -261,22 +261,22 @@ mod tests {
         let watched = Watched::new();
         let mut first = watched.take();
         // As if the change were long ago; then what is remembered is believed, here a wrong hash.
-        for print in &mut first.prints {
-            print.content = Content::Hash(7);
-            if let Some(stamp) = &mut print.stamp {
+        for state in &mut first.files {
+            state.content = Content::Hash(7);
+            if let Some(stamp) = &mut state.stamp {
                 stamp.settled = true;
             }
         }
         let main = watched.path("weir.yaml");
         let hashes =
-            |print: &Fingerprint| print.prints.iter().filter(|p| p.content == Content::Hash(7)).count();
+            |state: &Fingerprint| state.files.iter().filter(|p| p.content == Content::Hash(7)).count();
         assert_eq!(hashes(&first.retake(&main, &watched.patterns)), 2);
         watched.write("weir.yaml", "longer");
         assert_eq!(hashes(&first.retake(&main, &watched.patterns)), 1);
         first
-            .prints
+            .files
             .iter_mut()
-            .filter_map(|print| print.stamp.as_mut())
+            .filter_map(|state| state.stamp.as_mut())
             .for_each(|stamp| stamp.settled = false);
         assert_eq!(hashes(&first.retake(&main, &watched.patterns)), 0, "fresh files are read again");
     }
@@ -288,7 +288,7 @@ mod tests {
         let pipe = watched.path("conf.d/p.yaml");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let first = watched.take();
-        let count = first.prints.iter().filter(|p| matches!(p.content, Content::Unreadable(_))).count();
+        let count = first.files.iter().filter(|p| matches!(p.content, Content::Unreadable(_))).count();
         assert_eq!(count, 3, "{first:?}");
         fs::remove_file(pipe).unwrap();
         assert_ne!(first, watched.take());

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::finding::{Finding, Found};
 use crate::secret::Secrets;
 use crate::source::{Position, Source};
-use crate::tree::{Entry, Node, Value};
+use crate::tree::{KeyValue, Value, YamlNode};
 
 use super::merge::Part;
 use super::pattern::Pattern;
@@ -37,7 +37,7 @@ pub(super) struct Main<'m> {
     pub(super) path: &'m Path,
     /// Where relative patterns start.
     pub(super) folder: &'m Path,
-    pub(super) entries: &'m [Entry],
+    pub(super) entries: &'m [KeyValue],
     pub(super) bytes: u64,
     pub(super) values: usize,
 }
@@ -71,7 +71,7 @@ pub(super) fn read(main: &Main<'_>, variable: &dyn Fn(&str) -> Option<String>) -
 }
 
 /// The elements of `include`; one alone needs no list.
-fn written(entries: &[Entry]) -> &[Node] {
+fn written(entries: &[KeyValue]) -> &[YamlNode] {
     let Some(entry) = entries.iter().find(|entry| entry.key == "include") else { return &[] };
     match &entry.node.value {
         Value::Null => &[],

@@ -7,19 +7,19 @@
 use crate::decode::{unknown_key, wrong_kind};
 use crate::finding::{Finding, Found};
 use crate::source::Position;
-use crate::tree::{Entry, Node, Value};
+use crate::tree::{KeyValue, Value, YamlNode};
 
 /// What became of one entry of `include`, or of one file.
 #[derive(Debug)]
 pub(super) enum Part {
     /// The file's tree.
-    Says(Node),
+    Says(YamlNode),
     /// It could not be read; the position is where that is reported.
     Gap(Position),
 }
 
 /// Adds a part to the main file's entries.
-pub(super) fn append(main: &mut Vec<Entry>, part: Part, found: &mut Found) {
+pub(super) fn append(main: &mut Vec<KeyValue>, part: Part, found: &mut Found) {
     let root = match part {
         Part::Gap(at) => return gap(main, at),
         Part::Says(root) => root,
@@ -40,7 +40,7 @@ pub(super) fn append(main: &mut Vec<Entry>, part: Part, found: &mut Found) {
 }
 
 /// Adds an entry; `keys` are all of its file.
-fn append_entry(main: &mut Vec<Entry>, entry: Entry, keys: &[String], found: &mut Found) {
+fn append_entry(main: &mut Vec<KeyValue>, entry: KeyValue, keys: &[String], found: &mut Found) {
     let key = entry.key.as_str();
     if MAIN_ONLY.contains(&key) {
         let message = format!("`{key}` cannot stand in an included file");
@@ -74,13 +74,13 @@ fn append_entry(main: &mut Vec<Entry>, entry: Entry, keys: &[String], found: &mu
     }
 }
 
-fn gap(main: &mut Vec<Entry>, at: Position) {
+fn gap(main: &mut Vec<KeyValue>, at: Position) {
     LISTS.iter().for_each(|key| hole(main, key, at));
 }
 
-fn hole(main: &mut Vec<Entry>, key: &str, at: Position) {
+fn hole(main: &mut Vec<KeyValue>, key: &str, at: Position) {
     if let Some(list) = list(main, key, at) {
-        let node = Node::new(at, Value::Null);
+        let node = YamlNode::new(at, Value::Null);
         node.refuse();
         list.push(node);
     }
@@ -88,10 +88,10 @@ fn hole(main: &mut Vec<Entry>, key: &str, at: Position) {
 
 /// The list behind a key of the main file, made when it is not there. `None` when the main file has something else
 /// there, which `decode` reports.
-fn list<'t>(main: &'t mut Vec<Entry>, key: &str, at: Position) -> Option<&'t mut Vec<Node>> {
+fn list<'t>(main: &'t mut Vec<KeyValue>, key: &str, at: Position) -> Option<&'t mut Vec<YamlNode>> {
     let index = main.iter().position(|entry| entry.key == key).unwrap_or(main.len());
     if index == main.len() {
-        main.push(Entry { key: key.to_owned(), at, node: Node::new(at, Value::Null) });
+        main.push(KeyValue { key: key.to_owned(), at, node: YamlNode::new(at, Value::Null) });
     }
     let value = &mut main.get_mut(index)?.node.value;
     if matches!(value, Value::Null) {

@@ -23,7 +23,7 @@ use crate::finding::{Finding, Found};
 use crate::schema::File;
 use crate::secret::Secrets;
 use crate::source::{Position, Source, Sources};
-use crate::tree::{Entry, Node, Value};
+use crate::tree::{KeyValue, Value, YamlNode};
 
 use include::{Included, Main, folder_of};
 
@@ -43,7 +43,7 @@ pub struct Loaded {
     /// The folders that `include` looks into, and where it says so.
     folders: Vec<(Position, PathBuf)>,
     pub(crate) sources: Sources,
-    pub(crate) tree: Node,
+    pub(crate) tree: YamlNode,
     pub(crate) found: Found,
     pub(crate) secrets: Secrets,
 }
@@ -170,11 +170,11 @@ fn read(
 }
 
 /// Puts the texts of the files in place of what variables made of them.
-fn as_written(node: &Node, secrets: &Secrets, shown: &mut serde_json::Value) {
+fn as_written(node: &YamlNode, secrets: &Secrets, shown: &mut serde_json::Value) {
     use serde_json::Value as Json;
     match (&node.value, shown) {
         (Value::Map(entries), Json::Object(map)) => {
-            for Entry { key, node, .. } in entries {
+            for KeyValue { key, node, .. } in entries {
                 if let Some(shown) = map.get_mut(key) {
                     as_written(node, secrets, shown);
                 }

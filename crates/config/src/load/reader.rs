@@ -15,13 +15,13 @@ use crate::finding::{Finding, Found};
 use crate::secret::{Secrets, is_pem};
 use crate::source::{Position, Source};
 use crate::substitute::substitute;
-use crate::tree::{Entry, Node, Value};
+use crate::tree::{KeyValue, Value, YamlNode};
 use crate::words::slips;
 
 /// What a text says.
 pub(super) struct Tree {
     /// Null when the text says nothing.
-    pub(super) root: Node,
+    pub(super) root: YamlNode,
     pub(super) found: Found,
     /// What no message may repeat.
     pub(super) secrets: Secrets,
@@ -53,14 +53,14 @@ pub(super) fn read_tree(
         (Err(error), _) if state.position_in(&error).is_none() => {
             return Err(yaml_error(source, file, &error));
         }
-        (_, None) => Node::default(),
+        (_, None) => YamlNode::default(),
         // A map or a list comes back as Ok, a lone scalar as the error that carries its place.
         (Ok(()), Some(node)) => node,
         // A file that is a key or a certificate is left to `programs`, which say so.
         (Err(carrier), Some(node)) => {
             let at = state.position_in(&carrier).unwrap_or(Position::whole(file));
             match &node.value {
-                Value::Text { text, .. } if is_pem(text) => Node::new(at, node.value),
+                Value::Text { text, .. } if is_pem(text) => YamlNode::new(at, node.value),
                 _ => placed(&state, node, Some(at), None),
             }
         }
@@ -157,14 +157,14 @@ impl State<'_> {
 /// library has consumed the scalar by then. Maps and lists end without one; they stand where their first entry does.
 struct Reader<'r, 's> {
     state: &'r State<'s>,
-    into: &'r mut Option<Node>,
+    into: &'r mut Option<YamlNode>,
     depth: usize,
 }
 
 impl Reader<'_, '_> {
     fn scalar<E: Error>(self, value: Value) -> Result<(), E> {
         self.state.count()?;
-        *self.into = Some(Node::new(Position::default(), value));
+        *self.into = Some(YamlNode::new(Position::default(), value));
         Err(E::custom(CARRIER))
     }
 }
@@ -226,18 +226,18 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             };
             if let Some(node) = node {
                 // Near is better than nowhere.
-                let before = nodes.last().map(|before: &Node| before.at);
+                let before = nodes.last().map(|before: &YamlNode| before.at);
                 nodes.push(placed(self.state, node, carried, before));
             }
         }
         let at = nodes.first().map_or(Position::default(), |node| node.at);
-        *self.into = Some(Node::new(at, Value::List(nodes)));
+        *self.into = Some(YamlNode::new(at, Value::List(nodes)));
         Ok(())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         self.state.count()?;
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<KeyValue> = Vec::new();
         let mut merges = Vec::new();
         let mut seen = HashSet::new();
         loop {
@@ -265,7 +265,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             } else if is_pem(&key) {
                 self.state.find(at, "a key or certificate stands here as text".to_owned(), PASTED_HINT);
             } else if seen.insert(key.clone()) {
-                entries.push(Entry { key, at, node });
+                entries.push(KeyValue { key, at, node });
             } else {
                 self.state.find(at, format!("the key `{key}` stands here twice"), "keep one of the two");
             }
@@ -276,7 +276,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             entries.retain(|entry| !entry.key.starts_with("x-"));
         }
         let at = entries.first().map_or(Position::default(), |entry| entry.at);
-        *self.into = Some(Node::new(at, Value::Map(entries)));
+        *self.into = Some(YamlNode::new(at, Value::Map(entries)));
         Ok(())
     }
 
@@ -286,7 +286,12 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
 }
 
 /// Gives a value its place, and puts variables into it.
-fn placed(state: &State<'_>, mut node: Node, carried: Option<Position>, key: Option<Position>) -> Node {
+fn placed(
+    state: &State<'_>,
+    mut node: YamlNode,
+    carried: Option<Position>,
+    key: Option<Position>,
+) -> YamlNode {
     if let Some(at) = carried {
         node.at = at;
     } else if node.at.line == 0 {
@@ -302,7 +307,7 @@ fn placed(state: &State<'_>, mut node: Node, carried: Option<Position>, key: Opt
 
 /// Puts variables into a text. One that is a key or a certificate is refused: paths stand in a configuration, and
 /// what stands in one is shown in many places.
-fn complete(state: &State<'_>, node: &mut Node) {
+fn complete(state: &State<'_>, node: &mut YamlNode) {
     let Value::Text { text, .. } = &node.value else { return };
     let mut completed = None;
     if text.contains("${") {
@@ -335,14 +340,14 @@ fn complete(state: &State<'_>, node: &mut Node) {
 /// Adds the entries of `<<` that the map does not have itself; of several sources the earlier one wins.
 fn merge(
     state: &State<'_>,
-    entries: &mut Vec<Entry>,
-    merges: Vec<(Position, Node)>,
+    entries: &mut Vec<KeyValue>,
+    merges: Vec<(Position, YamlNode)>,
     mut seen: HashSet<String>,
 ) {
     for (at, node) in merges {
         let sources = match node.value {
             Value::List(nodes) => nodes,
-            other => vec![Node::new(at, other)],
+            other => vec![YamlNode::new(at, other)],
         };
         for source in sources {
             let Value::Map(merged) = source.value else {

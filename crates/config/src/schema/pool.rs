@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::choices::{Balance, HealthType, MinVersion, OnUnhealthy};
 use super::later::Later;
 use super::scalars::{BackendAlpn, HelloReplay};
-use crate::units::{Share, Time};
+use crate::units::{Percent, Time};
 
 /// A named set of backends.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
@@ -24,7 +24,7 @@ pub struct Pool {
     pub balance: Option<Balance>,
     /// Share of the average that one backend may take.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub bounded_load: Option<Share>,
+    pub bounded_load: Option<Percent>,
     /// Its members.
     #[serde(default)]
     pub backends: Vec<Backend>,
@@ -41,7 +41,7 @@ pub struct Pool {
     /// A returning backend gets its share over this time.
     pub slow_start: Option<Time>,
     /// Share of usable backends below which health is ignored.
-    pub panic_threshold: Option<Share>,
+    pub panic_threshold: Option<Percent>,
     /// How long connections of a removed backend go on.
     pub drain_timeout: Option<Time>,
     /// Further backends tried when one cannot be reached.
@@ -109,7 +109,7 @@ pub struct PassiveCheck {
     /// Out of service for this long; doubled while it goes on.
     pub eject: Option<Time>,
     /// Share of the pool that may be out at once.
-    pub max_ejected: Option<Share>,
+    pub max_ejected: Option<Percent>,
 }
 
 /// A key that may be `null`, which is not the same as absent.

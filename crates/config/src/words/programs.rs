@@ -5,7 +5,7 @@
 
 use crate::finding::Finding;
 use crate::source::Position;
-use crate::tree::{Node, Value};
+use crate::tree::{Value, YamlNode};
 
 /// What a text that weir cannot read as a configuration is; `None` where nothing tells.
 pub(crate) fn of_text(file: usize, text: &str) -> Option<Finding> {
@@ -32,7 +32,7 @@ pub(crate) fn of_text(file: usize, text: &str) -> Option<Finding> {
 }
 
 /// What a file whose keys are these is; `None` where it may be weir's.
-pub(crate) fn of_tree(root: &Node) -> Option<Finding> {
+pub(crate) fn of_tree(root: &YamlNode) -> Option<Finding> {
     let text = match &root.value {
         Value::Map(entries) => {
             let has = |key: &str| entries.iter().any(|entry| entry.key == key);
@@ -49,11 +49,11 @@ pub(crate) fn of_tree(root: &Node) -> Option<Finding> {
 }
 
 /// A listener of Envoy has its address in a section.
-fn envoys_listeners(root: &Node) -> bool {
+fn envoys_listeners(root: &YamlNode) -> bool {
     let Value::Map(entries) = &root.value else { return false };
     let Some(listeners) = entries.iter().find(|entry| entry.key == "listeners") else { return false };
     let Value::List(nodes) = &listeners.node.value else { return false };
-    let is_envoys = |node: &Node| match &node.value {
+    let is_envoys = |node: &YamlNode| match &node.value {
         Value::Map(entries) => entries.iter().any(|entry| entry.key == "filter_chains"),
         _ => false,
     };

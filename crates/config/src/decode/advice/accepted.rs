@@ -6,15 +6,15 @@ use weir_pool::dialable::forbidden;
 
 use crate::ranges;
 use crate::shape::{self, Kind};
-use crate::tree::{Node, Value};
-use crate::units::{Share, Size, Time};
+use crate::tree::{Value, YamlNode};
+use crate::units::{Percent, Size, Time};
 
 /// Whether the key takes this value, as far as can be told without the rest of the file.
-pub(super) fn takes(section: &str, key: &str, node: &Node) -> bool {
+pub(super) fn takes(section: &str, key: &str, node: &YamlNode) -> bool {
     shape::fits(section, key, node) && in_range(section, key, node)
 }
 
-fn in_range(section: &str, key: &str, node: &Node) -> bool {
+fn in_range(section: &str, key: &str, node: &YamlNode) -> bool {
     match (shape::kind(section, key), &node.value) {
         (Some(Kind::Time), Value::Text { text, .. }) => {
             Time::parse(text).is_ok_and(|time| ranges::times(section, key).contains(time))
@@ -23,7 +23,7 @@ fn in_range(section: &str, key: &str, node: &Node) -> bool {
             let (least, most) = ranges::sizes(section, key);
             least <= size && size <= most
         }),
-        (Some(Kind::Share), Value::Text { text, .. }) => Share::parse(text).is_ok_and(|share| {
+        (Some(Kind::Percent), Value::Text { text, .. }) => Percent::parse(text).is_ok_and(|share| {
             let (least, most) = ranges::shares(key);
             least <= share && share <= most
         }),

@@ -5,7 +5,7 @@ use super::write::{flow, scalar};
 use super::{names, refers_to};
 use crate::nearest::nearest;
 use crate::shape::{self, Kind};
-use crate::tree::{Entry, Node, Value};
+use crate::tree::{KeyValue, Value, YamlNode};
 use crate::words::{self, Means, squash};
 
 /// What to do about an unknown key.
@@ -21,10 +21,10 @@ pub(crate) struct Advice {
 /// What to do about a key that the section does not have. `all` are the entries of the section, this one too, as they
 /// are read; `allowed` is what may stand here, of what the section has.
 pub(crate) fn unknown_key(
-    root: &Node,
+    root: &YamlNode,
     section: &'static str,
-    wrong: &Entry,
-    all: &[Entry],
+    wrong: &KeyValue,
+    all: &[KeyValue],
     allowed: &[&'static str],
 ) -> Advice {
     let known: Vec<&'static str> =
@@ -52,10 +52,10 @@ pub(crate) fn unknown_key(
 }
 
 struct Unknown<'u> {
-    root: &'u Node,
+    root: &'u YamlNode,
     section: &'static str,
-    wrong: &'u Entry,
-    all: &'u [Entry],
+    wrong: &'u KeyValue,
+    all: &'u [KeyValue],
     /// The keys of the section that are not there yet.
     free: &'u [&'static str],
 }
@@ -114,7 +114,7 @@ impl Unknown<'_> {
     fn host_and_port(&self) -> Option<Advice> {
         let is_host =
             |key: &str| key == "address" || words::key("BackendFields", key) == Some(Means::Key("address"));
-        let text = |entry: &Entry| match &entry.node.value {
+        let text = |entry: &KeyValue| match &entry.node.value {
             Value::Text { text, substituted: false } if !text.contains([':', '"', '\\']) => {
                 Some(text.clone())
             }
@@ -264,7 +264,7 @@ fn inner_name(section: &str, key: &str) -> Option<&'static str> {
 }
 
 /// The section within this one that has the key.
-fn inner_section_with(section: &str, wrong: &Entry, free: &[&'static str]) -> Option<&'static str> {
+fn inner_section_with(section: &str, wrong: &KeyValue, free: &[&'static str]) -> Option<&'static str> {
     let key = wrong.key.as_str();
     let has = |inner: &&'static str| {
         inner_name(section, inner).is_some_and(|name| shape::keys(name).contains(&key))
@@ -306,8 +306,8 @@ pub(super) fn example(section: &str, key: &str) -> String {
         _ => match shape::kind(section, key) {
             Some(Kind::Time) => "5s",
             Some(Kind::Size) => "16KiB",
-            Some(Kind::Share) if key == "bounded_load" => "125%",
-            Some(Kind::Share) => "50%",
+            Some(Kind::Percent) if key == "bounded_load" => "125%",
+            Some(Kind::Percent) => "50%",
             Some(Kind::Switch) => "true",
             Some(Kind::Number | Kind::Count) => "2",
             Some(Kind::Word) => return "one of its words".to_owned(),

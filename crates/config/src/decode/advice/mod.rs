@@ -11,7 +11,7 @@ mod units;
 mod values;
 mod write;
 
-use crate::tree::{Entry, Node, Value};
+use crate::tree::{KeyValue, Value, YamlNode};
 
 pub(super) use keys::unknown_key;
 pub(super) use values::value;
@@ -20,27 +20,27 @@ pub(super) use values::value;
 #[derive(Clone, Copy)]
 pub(super) struct Spot<'t> {
     /// The whole configuration, for the names in it.
-    pub(super) root: &'t Node,
+    pub(super) root: &'t YamlNode,
     /// The section in which the key stands.
     pub(super) section: &'static str,
     pub(super) key: &'t str,
     /// It is an element of the list behind the key.
     pub(super) element: bool,
-    pub(super) node: &'t Node,
+    pub(super) node: &'t YamlNode,
 }
 
 /// The names of a list at the top: pools, TLS profiles.
-fn names<'t>(root: &'t Node, list: &str) -> Vec<&'t str> {
+fn names<'t>(root: &'t YamlNode, list: &str) -> Vec<&'t str> {
     let nodes = entry(root, list).map(|entry| &entry.node.value);
     let Some(Value::List(nodes)) = nodes else { return Vec::new() };
-    let name = |node: &'t Node| match entry(node, "name").map(|entry| &entry.node.value) {
+    let name = |node: &'t YamlNode| match entry(node, "name").map(|entry| &entry.node.value) {
         Some(Value::Text { text, .. }) => Some(text.as_str()),
         _ => None,
     };
     nodes.iter().filter_map(name).collect()
 }
 
-fn entry<'t>(node: &'t Node, key: &str) -> Option<&'t Entry> {
+fn entry<'t>(node: &'t YamlNode, key: &str) -> Option<&'t KeyValue> {
     match &node.value {
         Value::Map(entries) => entries.iter().find(|entry| entry.name() == key),
         _ => None,

@@ -2,7 +2,7 @@
 
 use crate::ranges::{self, Zero};
 use crate::tree::Value;
-use crate::units::{LONGEST_TIME, Share, Size, Time};
+use crate::units::{LONGEST_TIME, Percent, Size, Time};
 use crate::words::{NEVER, squash};
 
 /// How the time that was meant is written.
@@ -105,7 +105,7 @@ pub(super) fn share(key: &str, value: &Value) -> String {
         "" => number.value,
         _ => return format!("a whole number of percent, such as `{example}`"),
     };
-    let share = whole(percent).and_then(|percent| u32::try_from(percent).ok()).map(Share);
+    let share = whole(percent).and_then(|percent| u32::try_from(percent).ok()).map(Percent);
     match share.filter(|share| least <= *share && *share <= most) {
         Some(share) => format!("write `{share}`"),
         None if most.0 == u32::MAX => format!("at least `{least}`, such as `{example}`"),

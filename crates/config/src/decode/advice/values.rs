@@ -8,7 +8,7 @@ use super::write::{flow, pairs, scalar};
 use super::{Spot, names, refers_to, units};
 use crate::nearest::nearest;
 use crate::shape::{self, Kind};
-use crate::tree::{Entry, Node, Value};
+use crate::tree::{KeyValue, Value, YamlNode};
 use crate::words::{self, NEVER, NO, YES, squash};
 
 /// What to write instead of a value that was refused; `words` are those of a closed set.
@@ -21,7 +21,7 @@ pub(crate) fn value(spot: Spot<'_>, words: &[&str]) -> Option<String> {
     match kind {
         Kind::Time => Some(units::time(section, key, &node.value)),
         Kind::Size => Some(units::size(section, key, &node.value)),
-        Kind::Share => Some(units::share(key, &node.value)),
+        Kind::Percent => Some(units::share(key, &node.value)),
         Kind::Switch => Some(switch(key, &node.value)),
         Kind::Number | Kind::Count => number(spot, kind == Kind::Count),
         Kind::Word => Some(word(key, &node.value, words)).filter(|hint| !hint.is_empty()),
@@ -143,7 +143,7 @@ fn section_hint(spot: Spot<'_>, name: &str) -> Option<String> {
 }
 
 /// The key within a section that a scalar in its place stands for, with the scalar.
-fn shorthand(name: &str, node: &Node) -> Option<String> {
+fn shorthand(name: &str, node: &YamlNode) -> Option<String> {
     let text = plain(&node.value)?;
     let is_text = matches!(node.value, Value::Text { .. });
     let inner = match name {
@@ -153,7 +153,7 @@ fn shorthand(name: &str, node: &Node) -> Option<String> {
         "HealthCheck" => {
             let word = words::value("type", &text).filter(|_| !NO.contains(&&*squash(&text)));
             let word = word.map(str::to_owned).unwrap_or(text);
-            let node = Node::new(node.at, Value::Text { text: word.clone(), substituted: false });
+            let node = YamlNode::new(node.at, Value::Text { text: word.clone(), substituted: false });
             return takes(name, "type", &node).then(|| format!("type: {word}"));
         }
         "Admin" if is_text && text.starts_with('/') => {
@@ -205,7 +205,7 @@ fn list(spot: Spot<'_>, item: Option<&'static str>) -> Option<String> {
 }
 
 /// A section where a list has to stand: one element without its dash, or elements behind their names.
-fn list_from_map(spot: Spot<'_>, item: &'static str, entries: &[Entry]) -> String {
+fn list_from_map(spot: Spot<'_>, item: &'static str, entries: &[KeyValue]) -> String {
     let known = shape::keys(item);
     if entries.iter().any(|entry| known.contains(&entry.key.as_str())) {
         return match flow(spot.node) {
@@ -224,7 +224,7 @@ fn list_from_map(spot: Spot<'_>, item: &'static str, entries: &[Entry]) -> Strin
 }
 
 /// One element of a list, out of a name and what stands behind it.
-fn named(item: &str, entry: &Entry) -> Option<String> {
+fn named(item: &str, entry: &KeyValue) -> Option<String> {
     let name = scalar(&entry.key);
     match (item, &entry.node.value) {
         ("Pool", Value::List(_)) => Some(format!("{{name: {name}, backends: {}}}", flow(&entry.node)?)),
@@ -333,7 +333,7 @@ fn text(spot: Spot<'_>, kind: Kind) -> Option<String> {
     }
 }
 
-fn is_text(node: &Node) -> bool {
+fn is_text(node: &YamlNode) -> bool {
     matches!(node.value, Value::Text { .. })
 }
 
@@ -349,7 +349,7 @@ fn stands(section: &str, text: &str) -> bool {
 }
 
 /// `{ip: 127.0.0.1, port: 443}`, and the same within `socket_address`.
-fn host_and_port(node: &Node) -> Option<String> {
+fn host_and_port(node: &YamlNode) -> Option<String> {
     let node = super::entry(node, "socket_address").map_or(node, |entry| &entry.node);
     let find =
         |keys: &[&str]| keys.iter().find_map(|key| super::entry(node, key)).map(|entry| &entry.node.value);

@@ -1,11 +1,11 @@
 //! Values written as YAML on one line, for hints that can be copied.
 
-use crate::tree::{Entry, Node, Value};
-use crate::units::{Share, Size, Time};
+use crate::tree::{KeyValue, Value, YamlNode};
+use crate::units::{Percent, Size, Time};
 
 /// A value on one line; `None` where it is too long to be copied, or came out of a variable: what a variable holds is
 /// never repeated.
-pub(super) fn flow(node: &Node) -> Option<String> {
+pub(super) fn flow(node: &YamlNode) -> Option<String> {
     let text = match &node.value {
         Value::Null => "null".to_owned(),
         Value::Bool(value) => value.to_string(),
@@ -28,11 +28,11 @@ pub(super) fn flow(node: &Node) -> Option<String> {
 }
 
 /// The keys and values of a section on one line, without its braces.
-pub(super) fn pairs(entries: &[Entry]) -> Option<String> {
+pub(super) fn pairs(entries: &[KeyValue]) -> Option<String> {
     if entries.len() > MOST_PARTS {
         return None;
     }
-    let pair = |entry: &Entry| Some(format!("{}: {}", scalar(&entry.key), flow(&entry.node)?));
+    let pair = |entry: &KeyValue| Some(format!("{}: {}", scalar(&entry.key), flow(&entry.node)?));
     let pairs: Option<Vec<_>> = entries.iter().map(pair).collect();
     Some(pairs?.join(", "))
 }
@@ -43,7 +43,7 @@ pub(super) fn scalar(text: &str) -> String {
     let word =
         matches!(text, "true" | "false" | "null" | "True" | "False" | "Null" | "TRUE" | "FALSE" | "NULL");
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '/'));
-    let unit = Time::parse(text).is_ok() || Size::parse(text).is_ok() || Share::parse(text).is_ok();
+    let unit = Time::parse(text).is_ok() || Size::parse(text).is_ok() || Percent::parse(text).is_ok();
     if unit || starts && !word && text.chars().all(plain) {
         return text.to_owned();
     }

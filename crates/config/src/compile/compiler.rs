@@ -6,7 +6,7 @@ use crate::diagnostics::Report;
 use crate::place::Place;
 
 /// What every part of the draft needs.
-pub(super) struct Room<'r> {
+pub(super) struct Compiler<'r> {
     pub(super) report: Report<'r>,
     pub(super) sessions: &'r Sessions,
 }

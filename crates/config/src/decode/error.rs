@@ -6,13 +6,13 @@ use serde::de::{self, Expected, Unexpected};
 
 use crate::finding::Finding;
 use crate::schema::NOT_YET;
-use crate::tree::{Entry, Node, Value};
+use crate::tree::{KeyValue, Value, YamlNode};
 use crate::words::shown;
 
 /// An error of serde, in words for the user.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
-pub(super) struct Fault {
+pub(super) struct DecodeError {
     pub(super) message: String,
     pub(super) hint: Option<String>,
     /// The words of the closed set that the value is not of, or the keys that the section may have.
@@ -23,13 +23,18 @@ pub(super) struct Fault {
     pub(super) pinned: bool,
 }
 
-impl Fault {
+impl DecodeError {
     fn new(message: String, hint: Option<String>, names_key: bool) -> Self {
         Self { message, hint, known: &[], names_key, pinned: false }
     }
 
     /// The finding at a value, the key it stands behind, and what to do about it.
-    pub(super) fn at_value(&self, node: &Node, key: Option<&Entry>, advice: Option<String>) -> Finding {
+    pub(super) fn at_value(
+        &self,
+        node: &YamlNode,
+        key: Option<&KeyValue>,
+        advice: Option<String>,
+    ) -> Finding {
         let message = self.message.as_str();
         match key {
             Some(entry) if message == NOT_YET => Finding {
@@ -57,7 +62,7 @@ fn later(key: &str) -> &'static str {
     }
 }
 
-impl de::Error for Fault {
+impl de::Error for DecodeError {
     /// The first line is the message, the second the hint.
     fn custom<T: fmt::Display>(text: T) -> Self {
         let text = text.to_string();
