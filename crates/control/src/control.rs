@@ -163,7 +163,7 @@ pub(crate) async fn ask_for_new(plan: &Plan, names: &Names, resolver: Option<&Re
     names.first(targets(plan), resolver, NAMES_WITHIN).await;
 }
 
-/// Gives the pools of a plan the answers that there are.
+/// Gives the pools of a plan the DNS answers that are known now.
 pub(crate) fn give_answers(plan: &Plan, names: &Names) {
     for pool in &plan.pools {
         for target in pool.targets() {

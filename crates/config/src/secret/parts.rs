@@ -89,7 +89,7 @@ fn stretch(bytes: &[u8]) -> Option<[u8; STRETCH]> {
     bytes.try_into().ok()
 }
 
-/// Is the word in which this part stands a word of weir's own, or one that the file says?
+/// Whether the word around this part is one of weir's own, or stands in the file.
 fn is_public(message: &str, part: &Range<usize>, source: &str) -> bool {
     let ends = |c: char| c.is_whitespace() || matches!(c, '`' | '"');
     let start = message.get(..part.start).and_then(|before| before.rfind(ends)).map_or(0, |at| at + 1);

@@ -147,7 +147,7 @@ const PEM_BEGIN_IN_BASE64: &str = "LS0tLS1CRUdJTi";
 pub(super) const NOT_SHOWN: &str = "[a key or certificate, not shown]";
 /// Characters from which a piece of base64 is one of a key: PEM lines have 64, the last one often fewer.
 const SHORTEST_PIECE: usize = 16;
-/// Bytes of a stretch of a key by which its pieces are known: any piece has a whole one.
+/// Length in bytes of the stretches by which pieces of a key are recognised: each piece contains a whole one.
 const STRETCH: usize = 8;
 /// Characters of a label: `RSA PRIVATE KEY` and its like are far shorter.
 const LONGEST_LABEL: usize = 200;

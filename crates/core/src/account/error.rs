@@ -32,7 +32,7 @@ pub enum ConnError {
     ClientTls {
         /// Why.
         reason: HandshakeFailure,
-        /// The name of the alert by which the client refused.
+        /// The name of the alert that the client sent.
         alert: Option<&'static str>,
     },
     /// The handshake with the client was not done within its deadline.
@@ -76,7 +76,7 @@ pub enum ConnectError {
     /// This host has no free port, descriptor or memory for it: says nothing about the backend.
     #[error("no local resource for a connection: {0}")]
     Local(#[source] io::Error),
-    /// Its address is one that weir never connects to.
+    /// weir never connects to its address.
     #[error("weir does not connect to this address: {0}")]
     Forbidden(#[from] Forbidden),
     /// Its TLS handshake failed.
@@ -84,7 +84,7 @@ pub enum ConnectError {
     Tls {
         /// Why.
         reason: HandshakeFailure,
-        /// The name of the alert by which the backend refused.
+        /// The name of the alert that the backend sent.
         alert: Option<&'static str>,
         /// Was it asked for a name that the client had chosen?
         clients_name: bool,

@@ -119,7 +119,7 @@ impl Record {
     pub fn routed(&mut self, mode: &'static str, pool: &Arc<str>) {
         (self.mode, self.pool) = (mode, Some(Arc::clone(pool)));
         if let Some(hello) = &mut self.hello {
-            // Up to 16 KiB of a stranger's words, of which a record shows the beginning.
+            // A client may offer 16 KiB of protocol names; a record shows only their beginning.
             hello.offers.shorten();
         }
     }
