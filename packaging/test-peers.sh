@@ -1,47 +1,111 @@
 #!/bin/sh
-# Installs the programs that the end-to-end tests use as peers and witnesses, where they are missing.
-# Works on Debian and Ubuntu, as root or through sudo. Starts no service. Does nothing when all are there.
+# Installs missing programs that the end-to-end tests use as peers and witnesses: packages of Debian and Ubuntu, as root
+# or through sudo; into target/tools from PyPI sslyze, and pyOpenSSL, which brings an OpenSSL that knows ML-DSA, and from
+# npm Express. Starts no service.
 set -eu
+cd "$(dirname "$0")/.."
 
-# command, the package that has it
+# Each command, or the file of a module, and its package.
 peers='openssl openssl
+faketime faketime
+testssl testssl.sh
 curl curl
+h2load nghttp2-client
 nginx nginx-light
+/usr/lib/nginx/modules/ngx_stream_module.so libnginx-mod-stream
 haproxy haproxy
 strace strace
 promtool prometheus
 dnsmasq dnsmasq-base
+pebble pebble
+lego lego
+certbot certbot
 prlimit util-linux
+pip3 python3-pip
+node nodejs
+npm npm
 cc gcc'
 
 PATH="$PATH:/usr/sbin:/sbin"
 missing=$(echo "$peers" | while read -r command package; do
-    command -v "$command" >/dev/null || echo "$package"
+    case $command in
+    (/*) [ -e "$command" ] ;;
+    (*) command -v "$command" >/dev/null ;;
+    esac || echo "$package"
 done)
-[ -n "$missing" ] || exit 0
-
-# shellcheck disable=SC2086 # one word a package
-set -- $missing
-echo "test-peers: installing $*"
-if ! command -v apt-get >/dev/null; then
-    echo "test-peers: no apt-get here; please install by hand: $*" >&2
-    exit 1
+# sslyze has no package. Its scanner needs exactly this version: findings change.
+sslyze=6.3.1
+tools=target/tools/sslyze-$sslyze
+# Its script names the folder that it was installed in; the folder's Python finds it wherever the folder is now.
+has_sslyze() {
+    "$tools/bin/python" -c 'import sslyze' 2>/dev/null
+}
+if ! has_sslyze && ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+    missing="$missing python3-venv"
 fi
-as_root=''
-if [ "$(id -u)" -ne 0 ]; then
-    if ! command -v sudo >/dev/null; then
-        echo "test-peers: neither root nor sudo; please install by hand: $*" >&2
+scanners() {
+    has_sslyze && return
+    echo "test-peers: installing sslyze $sslyze into $tools"
+    rm -rf "$tools.new"
+    python3 -m venv "$tools.new"
+    "$tools.new/bin/python" -m pip install --quiet --disable-pip-version-check "sslyze==$sslyze"
+    # Whole or not at all.
+    rm -rf "$tools"
+    mv "$tools.new" "$tools"
+}
+# Debian 12 has OpenSSL 3.0; that of the `cryptography` package is 3.5 or later, and knows ML-DSA. 19 MB.
+modern_openssl() {
+    pyopenssl=target/tools/pyopenssl
+    modules='import OpenSSL, cryptography.hazmat.primitives.asymmetric.mldsa'
+    PYTHONPATH="$pyopenssl" python3 -c "$modules" 2>/dev/null && return
+    echo "test-peers: installing pyOpenSSL into $pyopenssl"
+    # Whole or not at all.
+    rm -rf "$pyopenssl.new" "$pyopenssl"
+    python3 -m pip install -q --disable-pip-version-check --root-user-action ignore --target "$pyopenssl.new" \
+        pyopenssl==26.4.0 cryptography==50.0.2
+    mv "$pyopenssl.new" "$pyopenssl"
+}
+# Express has no package. 5 MB.
+express() {
+    express=5.2.1
+    at=target/tools/express
+    grep -qs "\"version\": \"$express\"" "$at/node_modules/express/package.json" && return
+    echo "test-peers: installing Express $express into $at"
+    # Whole or not at all.
+    rm -rf "$at.new" "$at"
+    npm install --prefix "$at.new" --no-audit --no-fund --no-update-notifier --ignore-scripts --silent "express@$express"
+    mv "$at.new" "$at"
+}
+# Installs these packages.
+install() {
+    echo "test-peers: installing $*"
+    if ! command -v apt-get >/dev/null; then
+        echo "test-peers: no apt-get here; please install by hand: $*" >&2
         exit 1
     fi
-    as_root=sudo
-fi
+    as_root=''
+    if [ "$(id -u)" -ne 0 ]; then
+        if ! command -v sudo >/dev/null; then
+            echo "test-peers: neither root nor sudo; please install by hand: $*" >&2
+            exit 1
+        fi
+        as_root=sudo
+    fi
 
-# A package's service must not start here: nginx would take port 80. policy-rc.d is what Debian asks before it starts one.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e "$policy" ]; then
-    printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
-    $as_root chmod 755 "$policy"
-    trap '$as_root rm -f "$policy"' EXIT
+    # A package's service must not start here: nginx would take port 80. Debian asks policy-rc.d before it starts a service.
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+        printf '#!/bin/sh\nexit 101\n' | $as_root tee "$policy" >/dev/null
+        $as_root chmod 755 "$policy"
+        trap '$as_root rm -f "$policy"' EXIT
+    fi
+    $as_root apt-get update -q
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+}
+if [ -n "$missing" ]; then
+    # shellcheck disable=SC2086 # one word for each package
+    install $missing
 fi
-$as_root apt-get update -q
-$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
+scanners
+modern_openssl
+express

@@ -1,10 +1,14 @@
-//! What metrics cost: each event on the road, and a scrape of a thousand series.
+//! What metrics cost: each event on the data path, and a scrape of a thousand series.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 #![allow(clippy::unwrap_used, reason = "a benchmark without metrics says nothing")]
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use std::hint::black_box;
+use weir_core::account::outcome::{Outcome, Side};
+use weir_core::plan::ModeName;
 use weir_metrics::Metrics;
+use weir_metrics::labels::{DialResult, HandshakeSide};
+use weir_tls::{Resumed, Version};
 
 fn events(c: &mut Criterion) {
     let metrics = Metrics::new("0", "0", "0").unwrap();
@@ -17,23 +21,23 @@ fn events(c: &mut Criterion) {
     group.bench_function("time to connect, by a held histogram", |b| {
         b.iter(|| pool.connect_duration.observe(black_box(0.0004)));
     });
-    group.bench_function("backend reached", |b| b.iter(|| backend.connection(black_box("ok"))));
+    group.bench_function("backend reached", |b| b.iter(|| backend.connection(black_box(DialResult::Ok))));
     group.bench_function("connection closed, by its labels", |b| {
-        b.iter(|| listener.closed(black_box("offload"), "ok", "client", 0.2));
+        b.iter(|| listener.closed(black_box(ModeName::Offload), Outcome::Ok, Side::Client, 0.2));
     });
     group.bench_function("handshake, by its labels", |b| {
-        b.iter(|| listener.handshake("client", black_box("1.3"), "no", 0.001));
+        b.iter(|| listener.handshake(HandshakeSide::Client, black_box(Version::Tls13), Resumed::No, 0.001));
     });
     group.finish();
 }
 
-/// As many backends as it takes for a thousand lines of samples.
+/// Enough backends for a thousand lines of samples.
 fn scrape(c: &mut Criterion) {
     let metrics = Metrics::new("0", "0", "0").unwrap();
     let lines = || metrics.scrape().unwrap().lines().filter(|line| !line.starts_with('#')).count();
     let mut count = 0;
     while lines() < 1_000 {
-        metrics.backend("app", &format!("app-{count}")).connection("ok");
+        metrics.backend("app", &format!("app-{count}")).connection(DialResult::Ok);
         count += 1;
     }
     c.bench_function("metrics/scrape of 1,000 series", |b| b.iter(|| metrics.scrape().unwrap()));

@@ -1,10 +1,11 @@
 //! How long a pick takes among 10 and 1,000 backends, policy by policy, and how long a Maglev table takes to build.
 //!
-//! The backends are laid out as a pool's are: what is fixed and what is live behind an `Arc` each, the live part in
-//! atomics, and their connections counted side by side. Every pick adds a connection to the one picked, and each connection ends some picks later, so that loads
-//! are uneven and `least_connections` never finds an idle one at once.
+//! The backends are laid out as a pool's are: their fixed and their live parts behind an `Arc` each, the live
+//! part in atomics, and their connections counted side by side. Every pick adds a connection to the picked
+//! backend, and each connection ends some picks later, so that loads are uneven and `least_connections` never
+//! finds an idle backend at once.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
-#![allow(clippy::unwrap_used, reason = "a benchmark in which nobody is picked says nothing")]
+#![allow(clippy::unwrap_used, reason = "a benchmark that picks no backend says nothing")]
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use std::collections::VecDeque;
@@ -107,7 +108,7 @@ impl Candidates for Tier {
     }
 }
 
-/// A policy with what it goes by.
+/// A policy with its input.
 type Pick<'a> = Box<dyn FnMut(&Tier) -> Option<usize> + 'a>;
 
 fn policies(tier: &Tier) -> Vec<(&'static str, Pick<'_>)> {

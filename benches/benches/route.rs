@@ -1,4 +1,5 @@
-//! How long a look-up takes among 10,000 names. It is asked once a connection and should stay well under a microsecond.
+//! How long a look-up takes among 10,000 names. It happens once a connection and should stay well under a
+//! microsecond.
 #![allow(missing_docs, reason = "criterion's macros make public functions")]
 #![allow(clippy::unwrap_used, reason = "a benchmark with a broken table says nothing")]
 

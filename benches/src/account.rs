@@ -1,4 +1,4 @@
-//! What a process costs, with all its children: CPU time and memory, as the kernel counts them.
+//! The cost of a process with all its children: CPU time and memory, as the kernel counts them.
 
 use anyhow::{Context as _, Result, ensure};
 use nix::time::{ClockId, clock_getcpuclockid};
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
-/// A process and all that descend from it.
+/// A process and all its descendants.
 #[derive(Clone, Copy, Debug)]
 pub struct Tree {
     root: u32,
@@ -27,7 +27,7 @@ impl Tree {
         self.processes()?.into_iter().map(|pid| Ok((pid, cpu(pid)?))).collect()
     }
 
-    /// What memory they take that is in use: proportional set size, bytes.
+    /// The memory that its processes have in use: proportional set size, bytes.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -46,10 +46,10 @@ impl Tree {
     }
 }
 
-/// What was spent between two looks at a tree, in nanoseconds.
+/// The CPU time between two readings of a tree, in nanoseconds.
 ///
 /// # Errors
-/// When a process that was there is gone: what it spent is not known.
+/// When a process of the first reading is gone: its CPU time is then unknown.
 pub fn spent(before: &BTreeMap<u32, Duration>, after: &BTreeMap<u32, Duration>) -> Result<u64> {
     ensure!(before.keys().all(|pid| after.contains_key(pid)), "a process of it ended while it was measured");
     let sum: Duration = after
@@ -81,14 +81,15 @@ fn parents() -> Result<BTreeMap<u32, u32>> {
     let mut parents = BTreeMap::new();
     for entry in fs::read_dir("/proc")? {
         let Ok(pid) = entry?.file_name().to_string_lossy().parse::<u32>() else { continue };
-        // A process that ends just now is no loss.
+        // A process that ends just now may be skipped.
         let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { continue };
         parents.extend(parent(&stat).map(|parent| (pid, parent)));
     }
     Ok(parents)
 }
 
-/// The fourth field; the second, the name, may have anything in it but ends with the last `)`. A zombie is none.
+/// The fourth field; the second, the name, may contain anything but ends with the last `)`. A zombie has no
+/// parent here.
 fn parent(stat: &str) -> Option<u32> {
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
@@ -110,6 +111,7 @@ fn descend(parents: &BTreeMap<u32, u32>, root: u32) -> BTreeSet<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::process::{Command, Stdio};
 
     #[test]
     fn a_tree_has_the_children_of_children() {
@@ -124,19 +126,22 @@ mod tests {
     }
 
     #[test]
-    fn this_process_costs_something() {
-        let own = Tree::new(std::process::id());
-        let before = own.cpu().unwrap();
-        let mut sum = 0_u64;
-        for n in 0..3_000_000_u64 {
-            sum = std::hint::black_box(sum ^ n);
-        }
-        assert!(spent(&before, &own.cpu().unwrap()).unwrap() > 100_000, "{sum}");
-        assert!(own.memory().unwrap() > 100_000);
+    fn a_busy_process_costs_something() {
+        // In a process of its own, because those of other tests come and go within this one.
+        let busy = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; read end";
+        let mut child = Command::new("sh").args(["-c", busy]).stdin(Stdio::piped()).spawn().unwrap();
+        let tree = Tree::new(child.id());
+        let before = tree.cpu().unwrap();
+        // Each reading takes some ten microseconds.
+        let costs = (0..1_000_000).any(|_| spent(&before, &tree.cpu().unwrap()).unwrap() > 1_000_000);
+        assert!(costs, "a loop costs nothing");
+        assert!(tree.memory().unwrap() > 100_000);
+        drop(child.stdin.take());
+        child.wait().unwrap();
     }
 
     #[test]
-    fn what_is_gone_is_an_error_and_what_is_new_counts() {
+    fn ended_processes_are_an_error_and_new_ones_count() {
         let look = |pids: &[(u32, u64)]| -> BTreeMap<u32, Duration> {
             pids.iter().map(|&(pid, nanos)| (pid, Duration::from_nanos(nanos))).collect()
         };

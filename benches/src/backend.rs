@@ -1,6 +1,6 @@
-//! The backend, a process of its own: three ports, and an account of everything that came.
+//! The backend, a process of its own: three ports, and an account of all connections and bytes.
 //!
-//! It says its ports as a line of JSON, then does what the lines of its input say: `report` gives the account,
+//! It writes its ports as a line of JSON, then obeys the lines of its input: `report` gives the account,
 //! `reset` begins a new one. It ends with its input.
 
 use crate::identity::Identity;
@@ -32,7 +32,7 @@ pub struct Ports {
     pub plain: u16,
 }
 
-/// What came since the last reset.
+/// The account since the last reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
     /// Connections to the TLS port, to the port for a hello and bare bytes, to the plain port.
@@ -57,7 +57,7 @@ pub struct Seen {
     pub received: u64,
     /// Bytes of answers.
     pub sent: u64,
-    /// Reads whose bytes were not those that a client sends.
+    /// Reads with bytes that no client sends.
     pub corrupt: u64,
     /// Connections that ended in an error.
     pub broken: u64,
@@ -93,15 +93,15 @@ pub async fn run(identity: &Path) -> Result<()> {
 /// Writes one line of JSON to standard output.
 ///
 /// # Errors
-/// When nobody reads any more.
+/// When the reader has gone.
 pub fn say(what: &impl Serialize) -> Result<()> {
     let mut out = io::stdout().lock();
     serde_json::to_writer(&mut out, what)?;
     out.write_all(b"\n")?;
-    out.flush().context("nobody listens")
+    out.flush().context("the reader of the account has gone")
 }
 
-/// The account, shared by all connections; one thread, so nobody ever waits for the lock.
+/// The account, shared by all connections. The process has one thread, so the lock is never contended.
 #[derive(Clone, Debug, Default)]
 struct Account(Arc<Mutex<Seen>>);
 
@@ -111,7 +111,7 @@ impl Account {
     }
 }
 
-/// What a port expects.
+/// The kind of bytes that a port expects.
 #[derive(Clone, Debug)]
 enum Port {
     Tls(Arc<ServerConfig>),
@@ -207,11 +207,11 @@ async fn hello(stream: &mut TcpStream) -> io::Result<String> {
     Ok(accepted.client_hello().server_name().unwrap_or_default().to_owned())
 }
 
-/// Answers requests until the client has no more.
+/// Answers requests until the client ends.
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, account: &Account) -> io::Result<()> {
     let mut bytes = [0; REQUEST];
     loop {
-        // An end between two requests is the end; within one it is an error.
+        // An end between two requests is clean; an end within one is an error.
         if stream.read(bytes.get_mut(..1).unwrap_or_default()).await? == 0 {
             return stream.shutdown().await;
         }
@@ -263,11 +263,11 @@ async fn give(stream: &mut (impl AsyncWrite + Unpin), request: Request, account:
     stream.flush().await
 }
 
-/// The backend is never what new connections wait for.
+/// The backlog, long enough that new connections never wait for the backend.
 const BACKLOG: u32 = 4096;
-/// Bytes that a TLS session reads at once.
+/// How many bytes a TLS session reads at once.
 const READ: usize = 32 * 1024;
-/// Bytes that an upload is read in.
+/// How many bytes of an upload are read at once.
 const BULK: usize = 128 * 1024;
 /// The first byte of a TLS record with handshake messages.
 const TLS_HANDSHAKE: u8 = 22;

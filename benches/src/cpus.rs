@@ -1,8 +1,8 @@
-//! Who runs where: the load balancer on CPUs of its own, client and backend on the others.
+//! The CPUs of each side: the load balancer's own, and the others for client and backend.
 //!
-//! A program is pinned by starting it through this program ([`wrap`]): it sets what a process passes on (CPUs,
-//! the limit of open files, the end with its parent) and becomes the other program. So no thread of it ever ran
-//! elsewhere.
+//! A program is pinned by starting it through this program ([`wrap`]), which sets the properties that a
+//! process passes on (CPUs, the limit of open files, the end with its parent) and becomes the other program.
+//! So no thread of that program ever ran elsewhere.
 
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
@@ -11,7 +11,7 @@ use std::convert::Infallible;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 
-/// Which CPUs are whose.
+/// The CPUs of each side.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cpus {
     /// The load balancer's.
@@ -57,7 +57,7 @@ pub fn wrap(program: &std::path::Path, cpus: &[usize], command: &[String]) -> Ve
 /// Becomes `command`, on `cpus`, with as many open files as the hard limit allows.
 ///
 /// # Errors
-/// When the program cannot be started: this comes back only then.
+/// When the program cannot be started: only then does this return.
 pub fn become_pinned(cpus: &[usize], command: &[String]) -> Result<Infallible> {
     let mut set = CpuSet::new();
     for &cpu in cpus {
@@ -72,8 +72,8 @@ pub fn become_pinned(cpus: &[usize], command: &[String]) -> Result<Infallible> {
     Err(error).with_context(|| format!("cannot start {program}"))
 }
 
-/// How many connections a load balancer can have open at once under the hard limit of open files, HAProxy's pipes
-/// (two descriptors for a quarter of the connections) counted in.
+/// How many connections a load balancer can have open at once under the hard limit of open files, with a
+/// reserve for HAProxy's pipes (two descriptors for a quarter of the connections).
 pub fn most_connections() -> u64 {
     let hard = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     (hard.saturating_sub(OTHER_FILES) * 2 / 5).clamp(64, MOST)
@@ -87,9 +87,9 @@ pub fn own_program() -> Result<PathBuf> {
     std::env::current_exe().context("where am I?")
 }
 
-/// Descriptors of a load balancer that are no connections, generously.
+/// Descriptors of a load balancer other than connections, generously.
 const OTHER_FILES: u64 = 300;
-/// More are never needed: the largest work has 4,000 at scale 1.
+/// More connections than are ever needed: the largest work has 4,000 at scale 1.
 const MOST: u64 = 20_000;
 
 #[cfg(test)]
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_shares_a_cpu_with_the_load_balancer() {
+    fn the_load_balancer_shares_no_cpu() {
         let split = |threads| Cpus::divide(vec![2, 3, 7], threads);
         assert_eq!(split(1).unwrap(), Cpus { peer: vec![2], load: vec![3, 7] });
         assert_eq!(split(2).unwrap(), Cpus { peer: vec![2, 3], load: vec![7] });

@@ -1,10 +1,12 @@
 //! The certificates of a measurement: an authority, a certificate for the load balancer and another one for the
-//! backend, all ECDSA P-256; and the TLS settings of both ends, which leave no choice: TLS 1.3, X25519, AES-128-GCM.
+//! backend, all ECDSA P-256, and one more for the load balancer with an RSA key; and the TLS settings of both ends, which leave no
+//! choice: TLS 1.3, X25519 or X25519MLKEM768, AES-128-GCM.
 
+use crate::work::Crypto;
 use anyhow::{Context as _, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    PKCS_ECDSA_P256_SHA256,
+    PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize,
 };
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
@@ -15,7 +17,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// The name in a client's hello, in passthrough: TLS to the end.
+/// The name in a client's hello, in passthrough: TLS up to the backend.
 pub const THROUGH: &str = "through.bench.test";
 /// The name in a client's hello, in passthrough: bare bytes follow the hello.
 pub const BARE: &str = "bare.bench.test";
@@ -31,7 +33,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Makes new ones in `folder`.
+    /// Makes new certificates in `folder`.
     ///
     /// # Errors
     /// When a file cannot be written.
@@ -44,9 +46,14 @@ impl Identity {
         let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
         fs::write(folder.join("ca.pem"), params.self_signed(&key)?.pem())?;
         let issuer = Issuer::new(params, key);
-        for (name, names) in [("front", vec![FRONT]), ("backend", vec![THROUGH, BARE, INNER])] {
-            let names = names.into_iter().map(str::to_owned).collect::<Vec<_>>();
-            let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
+        let pairs: [(&str, &[&str]); 3] =
+            [("front", &[FRONT]), (FRONT_RSA, &[FRONT]), ("backend", &[THROUGH, BARE, INNER])];
+        for (name, names) in pairs {
+            let names = names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+            let key = match name {
+                FRONT_RSA => KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?,
+                _ => KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?,
+            };
             let certificate = CertificateParams::new(names)?.signed_by(&key, &issuer)?.pem();
             fs::write(folder.join(format!("{name}.pem")), &certificate)?;
             fs::write(folder.join(format!("{name}.key")), key.serialize_pem())?;
@@ -56,12 +63,12 @@ impl Identity {
         Ok(Self { folder: folder.to_owned() })
     }
 
-    /// Those that [`Identity::make`] has made in `folder`.
+    /// The certificates that [`Identity::make`] has made in `folder`.
     pub fn at(folder: &Path) -> Self {
         Self { folder: folder.to_owned() }
     }
 
-    /// The path of one of the files: `ca.pem`, `front.pem`, `front.key`, `front.both.pem`, the same of `backend`.
+    /// The path of one of the files: `ca.pem`, `front.pem`, `front.key`, `front.both.pem`, the same of `front-rsa` and `backend`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
@@ -70,8 +77,8 @@ impl Identity {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn front(&self) -> Result<CertificateDer<'static>> {
-        self.certificate("front.pem")
+    pub fn front(&self, crypto: Crypto) -> Result<CertificateDer<'static>> {
+        self.certificate(&format!("{}.pem", front(crypto)))
     }
 
     /// The backend's own certificate.
@@ -82,14 +89,14 @@ impl Identity {
         self.certificate("backend.pem")
     }
 
-    /// How a client speaks TLS: it verifies, and tries to resume if told so.
+    /// A client's TLS settings: it verifies, and resumes if told to.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn client(&self, resume: bool) -> Result<Arc<ClientConfig>> {
+    pub fn client(&self, resume: bool, crypto: Crypto) -> Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate("ca.pem")?)?;
-        let mut config = ClientConfig::builder_with_provider(provider())
+        let mut config = ClientConfig::builder_with_provider(provider(crypto))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
@@ -97,14 +104,14 @@ impl Identity {
         Ok(Arc::new(config))
     }
 
-    /// How one of the two servers speaks TLS, `front` or `backend`. Tickets are stateless, so that any session can
-    /// be resumed.
+    /// The TLS settings of one of the two servers, `front` or `backend`. Tickets are stateless, so that any
+    /// session can be resumed.
     ///
     /// # Errors
     /// When a file cannot be read.
     pub fn server(&self, name: &str) -> Result<Arc<ServerConfig>> {
         let key = PrivateKeyDer::from_pem_file(self.file(&format!("{name}.key"))).context("the key")?;
-        let mut config = ServerConfig::builder_with_provider(provider())
+        let mut config = ServerConfig::builder_with_provider(provider(Crypto::default()))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
             .with_single_cert(vec![self.certificate(&format!("{name}.pem"))?], key)?;
@@ -118,11 +125,22 @@ impl Identity {
     }
 }
 
-/// One suite and one group: everybody does the same cryptography.
-fn provider() -> Arc<CryptoProvider> {
+/// The name of the load balancer's files.
+pub fn front(crypto: Crypto) -> &'static str {
+    if crypto.rsa { FRONT_RSA } else { "front" }
+}
+
+const FRONT_RSA: &str = "front-rsa";
+
+/// One suite and one group, so that all peers do the same cryptography.
+fn provider(crypto: Crypto) -> Arc<CryptoProvider> {
+    let group = match crypto.ml_kem {
+        true => aws_lc_rs::kx_group::X25519MLKEM768,
+        false => aws_lc_rs::kx_group::X25519,
+    };
     Arc::new(CryptoProvider {
         cipher_suites: vec![aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256],
-        kx_groups: vec![aws_lc_rs::kx_group::X25519],
+        kx_groups: vec![group],
         ..aws_lc_rs::default_provider()
     })
 }

@@ -1,15 +1,15 @@
 //! weir-benches: weir beside other load balancers, doing the same work on the same machine.
 //!
-//! In road order:
-//! - [`work`] what is measured, and in which unit.
-//! - [`talk`] what client and backend say to each other, so that each can tell whether the other's bytes came.
+//! In the order of a measurement:
+//! - [`work`] the works to measure, with their units.
+//! - [`talk`] the protocol between client and backend: each can tell whether the other's bytes came.
 //! - [`identity`] the certificates of a measurement.
 //! - [`load`] the client, a process of its own. [`backend`] the backend, another one.
-//! - [`cpus`] who runs where, [`network`] over what. [`account`] what a process costs.
+//! - [`cpus`] the CPUs of each side, [`network`] the network. [`account`] the cost of a process.
 //! - [`peer`] the load balancers: found, configured, started.
-//! - [`check`] was the work done, and by whom it had to be?
+//! - [`check`] whether the work was done, by the right side.
 //! - [`drive`] one run, and all of them, interleaved.
-//! - [`statistics`] and [`report`] what is made of the runs: a table, JSON, markdown, charts.
+//! - [`statistics`] and [`report`] the evaluation of the runs: a table, JSON, markdown, charts.
 //!
 //! A figure counts only if both ends agree on what happened: see [`check`].
 

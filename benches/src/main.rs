@@ -99,7 +99,7 @@ async fn drive(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is to be measured, and who cannot be.
+/// What to measure, and the peers that cannot be measured.
 fn plan(options: &Options) -> Result<(Plan, BTreeMap<Peer, String>)> {
     let works: Vec<Work> = work::select(&options.work).map_err(|word| {
         let names: Vec<_> = work::ALL.iter().map(|work| work.name).collect();
@@ -116,7 +116,7 @@ fn plan(options: &Options) -> Result<(Plan, BTreeMap<Peer, String>)> {
                 print(&format!("{}: {}\n", peer.label(), program.version.join("; ")));
                 peers.insert(peer, program);
             }
-            // Without weir it is no measurement of weir.
+            // Without weir the measurement is pointless.
             Err(why) if matches!(peer, Peer::Weir | Peer::WeirRecords) => bail!("{why}"),
             Err(why) => {
                 print(&format!("left out: {}: {why}\n", peer.label()));
@@ -125,7 +125,7 @@ fn plan(options: &Options) -> Result<(Plan, BTreeMap<Peer, String>)> {
         }
     }
     if peers.is_empty() {
-        bail!("nobody to measure");
+        bail!("no load balancer to measure");
     }
     Ok((
         Plan { peers, works, rounds: options.rounds, scale: options.scale, threads: options.threads },
@@ -156,7 +156,7 @@ fn tell(plan: &Plan, total: usize, entry: &Entry) {
     }
 }
 
-/// Standard output is what this program is for; whoever closes it does not want to hear more.
+/// Standard output is this program's purpose; a reader that closes it wants no more.
 fn print(text: &str) {
     std::io::stdout().write_all(text.as_bytes()).unwrap_or_default();
 }

@@ -1,8 +1,8 @@
-//! A network for the measurement alone: a loopback that nobody else uses, with plain congestion control.
+//! A network for the measurement alone: a loopback that no other program uses, with plain congestion control.
 //!
-//! The system's own choice may be one for long distances: BBR paces what is sent, also over loopback, and so makes
-//! everybody work in small pieces, at twice the cost. Only root can have such a network; others measure over the
-//! loopback that is there, and are told if that matters.
+//! The system's own choice may be one for long distances: BBR paces sending, even over loopback, so that
+//! every program works in small pieces, at twice the cost. Only root can have such a network; other users
+//! measure over the system's loopback, and are told if that matters.
 
 use anyhow::{Context as _, Result};
 use std::fs;
@@ -14,10 +14,10 @@ pub fn congestion_control() -> String {
     fs::read_to_string(CONGESTION_CONTROL).unwrap_or_default().trim().to_owned()
 }
 
-/// Begins this program anew in a network of its own, if that can be had; there, sets it up.
+/// Starts this program again in a network of its own, if possible; once there, sets the network up.
 ///
 /// # Errors
-/// When the network is there but cannot be set up.
+/// When the network exists but cannot be set up.
 pub fn enter() -> Result<()> {
     if std::env::var_os(INSIDE).is_some() {
         return set_up();
@@ -37,7 +37,8 @@ pub fn enter() -> Result<()> {
 
 fn set_up() -> Result<()> {
     anyhow::ensure!(works("ip", &["link", "set", "lo", "up"]), "cannot bring up the loopback");
-    // Reno is in every kernel. A container may not let us write: then it is as outside, and the report says so.
+    // Reno is in every kernel. A container may forbid writing: then the system's choice stays, and the report
+    // says so.
     fs::write(CONGESTION_CONTROL, "reno").unwrap_or_default();
     fs::write(PORTS, "10000 65000").unwrap_or_default();
     Ok(())
@@ -49,7 +50,7 @@ fn works(program: &str, arguments: &[&str]) -> bool {
     command.status().is_ok_and(|status| status.success())
 }
 
-/// Set in the environment of the program that has been begun anew.
+/// Set in the environment of the restarted program.
 const INSIDE: &str = "WEIR_BENCH_NETWORK";
 const CONGESTION_CONTROL: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 /// Each connection to the backend takes a port for a minute.

@@ -1,4 +1,4 @@
-//! From single runs to what is reported: medians and spreads.
+//! From single runs to reported figures: medians and spreads.
 
 use serde::Serialize;
 
@@ -11,12 +11,12 @@ pub struct Spread {
     pub min: f64,
     /// The most.
     pub max: f64,
-    /// Of how many rounds.
+    /// The number of rounds.
     pub rounds: usize,
 }
 
 impl Spread {
-    /// Of figures in any order; `None` if there is none. What is no number is left out.
+    /// Of figures in any order; `None` if there are none. NaN and infinities are left out.
     pub fn of(figures: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = figures.into_iter().filter(|figure| figure.is_finite()).collect();
         sorted.sort_by(f64::total_cmp);
@@ -27,7 +27,7 @@ impl Spread {
     }
 }
 
-/// `figure` as a share of `other`; `None` where that says nothing: one of them is not above zero.
+/// `figure` as a share of `other`; `None` if one of them is not above zero.
 pub fn ratio(figure: f64, other: f64) -> Option<f64> {
     (figure > 0.0 && other > 0.0).then(|| figure / other)
 }

@@ -1,9 +1,9 @@
-//! What client and backend say to each other.
+//! The protocol between client and backend.
 //!
-//! A client sends a [`Request`] of 64 bytes: send me so many bytes, or take so many. What is sent is no run of
-//! zeros but a pattern in which each position has its own bytes, begun at a place that the client picks by a seed
-//! for each request. So an answer cannot be made up by somebody between the two, and a byte that is lost,
-//! doubled or changed shows, although only the ends of each read are compared.
+//! A client sends a [`Request`] of 64 bytes: send me so many bytes, or take so many. The bytes are no run of
+//! zeros but a pattern in which each position has its own bytes, begun at a place that the client picks by a
+//! seed for each request. So no program in between can make up an answer, and a lost, doubled or changed byte
+//! shows, although only the ends of each read are compared.
 
 use serde::{Deserialize, Serialize};
 use std::io::IoSlice;
@@ -26,7 +26,7 @@ pub enum Direction {
     Up,
 }
 
-/// What a client asks for.
+/// A client's request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Request {
     /// Which way the payload goes.
@@ -38,7 +38,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// As it is sent.
+    /// The bytes to send.
     pub fn encode(&self) -> [u8; REQUEST] {
         let mut bytes = [0; REQUEST];
         let direction = match self.direction {
@@ -57,7 +57,7 @@ impl Request {
         bytes
     }
 
-    /// Reads what was sent; `None` if it is no request, or not as it was sent.
+    /// Reads a request; `None` if the bytes are no request, or were changed on the way.
     pub fn decode(bytes: &[u8; REQUEST]) -> Option<Self> {
         let (head, rest) = bytes.split_first_chunk::<4>()?;
         let (direction, rest) = rest.split_first()?;
@@ -89,16 +89,17 @@ pub fn piece(seed: u64, offset: u64, most: usize) -> &'static [u8] {
     pattern.get(at..at + most.min(PERIOD)).unwrap_or(pattern)
 }
 
-/// More of it, for one vectored write: at most `most` bytes, and at most 256 KiB.
+/// A larger piece, for one vectored write: at most `most` bytes, and at most 256 KiB.
 pub fn pieces(seed: u64, offset: u64, most: u64) -> Vec<IoSlice<'static>> {
     let most = usize::try_from(most).unwrap_or(WRITE).min(WRITE);
     let starts = (0..most).step_by(PERIOD);
     starts.map(|at| IoSlice::new(piece(seed, offset + at as u64, most - at))).collect()
 }
 
-/// Whether `got` can be what stands at `offset` of the pattern: its first and last bytes are compared.
+/// Whether `got` can be the pattern's bytes at `offset`: its first and last bytes are compared.
 ///
-/// Each position within 4 KiB has other bytes, so what is lost in between moves what follows out of its place.
+/// Each position within 4 KiB has other bytes, so that a loss in between moves the following bytes out of
+/// place.
 pub fn fits(seed: u64, offset: u64, got: &[u8]) -> bool {
     let sample = got.len().min(SAMPLE);
     let (Some(first), Some(last)) = (got.get(..sample), got.get(got.len() - sample..)) else { return false };
@@ -106,15 +107,15 @@ pub fn fits(seed: u64, offset: u64, got: &[u8]) -> bool {
     piece(seed, offset, sample) == first && piece(seed, behind, sample) == last
 }
 
-/// Nothing that speaks TLS begins like this.
+/// No TLS connection begins like this.
 const MAGIC: [u8; 4] = *b"WBRQ";
-/// After how many bytes the pattern repeats: a prime, so that no buffer's size is a multiple of it. Twice as much
-/// stays in the first-level cache: CPUs often share the others, and what the ends read from memory would make the load
-/// balancer slower.
+/// After how many bytes the pattern repeats: a prime, so that no buffer's size is a multiple of it. Twice as
+/// many bytes stay in the first-level cache: CPUs often share the other caches, and reads from memory by the
+/// ends would make the load balancer slower.
 const PERIOD: usize = 4_093;
 /// The size of bulk writes.
 const WRITE: usize = 256 * 1024;
-/// How many bytes of each end of a read are compared: cheap beside the read itself.
+/// How many bytes at each end of a read are compared: cheap beside the read itself.
 const SAMPLE: usize = 32;
 
 fn pattern() -> &'static [u8] {

@@ -1,4 +1,4 @@
-//! What is measured: a list of works, each with its mode, its amount and the unit of its figure.
+//! The works to measure: each with its mode, its amount and the unit of its figure.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,16 +6,16 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// It reads the ClientHello and passes everything on.
+    /// The load balancer reads the ClientHello and passes everything on.
     Passthrough,
-    /// TLS ends at it; the backend gets plaintext.
+    /// TLS ends at the load balancer; the backend gets plaintext.
     Offload,
-    /// TLS ends at it, and a new, verified session goes to the backend.
+    /// TLS ends at the load balancer, and a new, verified session goes to the backend.
     Bridging,
 }
 
 impl Mode {
-    /// As it is written everywhere.
+    /// The name in reports and options.
     pub fn label(self) -> &'static str {
         match self {
             Self::Passthrough => "passthrough",
@@ -28,17 +28,17 @@ impl Mode {
 /// The kind of a work: what the client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Eight connections on which as much as possible comes down: MiB in all.
+    /// Eight connections with downloads at full speed: MiB in all.
     Down(u64),
-    /// The same up.
+    /// The same with uploads.
     Up(u64),
     /// New connections with one small request each, sixteen at a time: how many.
     Connect(u64),
     /// The same, with sessions resumed.
     Resume(u64),
-    /// Small requests on 32 connections that stay: how many.
+    /// Small requests on 32 lasting connections: how many.
     Request(u64),
-    /// Connections that have said something and are silent: how many.
+    /// Connections that have made a request and are silent: how many.
     Idle(u64),
     /// Downloads in flight at full speed: how many.
     Active(u64),
@@ -48,7 +48,7 @@ pub enum Kind {
     Latency(u64),
 }
 
-/// What a group of figures has in common: a unit, and a chart.
+/// The common parts of a group of figures: a unit, and a chart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Family {
@@ -86,7 +86,7 @@ impl Family {
         }
     }
 
-    /// What stands above its chart.
+    /// The heading of its chart.
     pub fn title(self) -> &'static str {
         match self {
             Self::Bulk => "CPU seconds for a GiB",
@@ -97,21 +97,32 @@ impl Family {
     }
 }
 
-/// One thing that is measured.
+/// The cryptography of handshakes with clients.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crypto {
+    /// The load balancer's key is RSA with 2,048 bits, not ECDSA P-256.
+    pub rsa: bool,
+    /// The key exchange is X25519MLKEM768, not X25519.
+    pub ml_kem: bool,
+}
+
+/// One thing to measure.
 #[derive(Clone, Copy, Debug)]
 pub struct Work {
     /// Its name on the command line and in the JSON.
     pub name: &'static str,
-    /// The same for people.
+    /// The same for readers of reports.
     pub title: &'static str,
-    /// What the load balancer does with TLS.
+    /// The load balancer's use of TLS.
     pub mode: Mode,
-    /// What the client does, and how much of it at scale 1.
+    /// The client's task, and its amount at scale 1.
     pub kind: Kind,
+    /// The cryptography of its handshakes.
+    pub crypto: Crypto,
 }
 
 impl Work {
-    /// Which chart and unit its figures have.
+    /// The chart and unit of its figures.
     pub fn family(&self) -> Family {
         match self.kind {
             Kind::Down(_) | Kind::Up(_) => Family::Bulk,
@@ -121,7 +132,15 @@ impl Work {
         }
     }
 
-    /// What each of a run's figures is called; most works have one without a name of its own.
+    const fn rsa(self) -> Self {
+        Self { crypto: Crypto { rsa: true, ..self.crypto }, ..self }
+    }
+
+    const fn ml_kem(self) -> Self {
+        Self { crypto: Crypto { ml_kem: true, ..self.crypto }, ..self }
+    }
+
+    /// The name of each figure of a run; most works have one figure, without a name of its own.
     pub fn figures(&self) -> &'static [&'static str] {
         match self.kind {
             Kind::Latency(_) => &["p50", "p99"],
@@ -129,8 +148,8 @@ impl Work {
         }
     }
 
-    /// In passthrough bulk only the hello is TLS: what follows it is opaque to the load balancer, and the ends
-    /// would be busier with encryption than it is with passing on.
+    /// In passthrough bulk only the hello is TLS: the bytes after it are opaque to the load balancer, and
+    /// encrypting them would keep the ends busier than the load balancer.
     pub fn is_bare(&self) -> bool {
         self.mode == Mode::Passthrough
             && matches!(self.kind, Kind::Down(_) | Kind::Up(_) | Kind::Active(_) | Kind::Slow(_))
@@ -142,7 +161,7 @@ impl Work {
     }
 }
 
-/// Everything that is measured, in the order of reports.
+/// All works, in the order of reports.
 pub const ALL: &[Work] = &[
     work("passthrough-down", "passthrough, bulk download", Mode::Passthrough, Kind::Down(3072)),
     work("passthrough-up", "passthrough, bulk upload", Mode::Passthrough, Kind::Up(3072)),
@@ -158,6 +177,19 @@ pub const ALL: &[Work] = &[
         Mode::Offload,
         Kind::Resume(2000),
     ),
+    work("offload-full-rsa", "offload, full handshake, RSA", Mode::Offload, Kind::Connect(1500)).rsa(),
+    work("offload-full-mlkem", "offload, full handshake, ML-KEM", Mode::Offload, Kind::Connect(1500))
+        .ml_kem(),
+    work(
+        "offload-full-rsa-mlkem",
+        "offload, full handshake, RSA, ML-KEM",
+        Mode::Offload,
+        Kind::Connect(1000),
+    )
+    .rsa()
+    .ml_kem(),
+    work("offload-resumed-mlkem", "offload, resumed handshake, ML-KEM", Mode::Offload, Kind::Resume(1500))
+        .ml_kem(),
     work("bridging-connect", "bridging, new connection", Mode::Bridging, Kind::Connect(1500)),
     work("passthrough-request", "passthrough, small request", Mode::Passthrough, Kind::Request(25_000)),
     work("offload-request", "offload, small request", Mode::Offload, Kind::Request(25_000)),
@@ -182,10 +214,11 @@ pub const ALL: &[Work] = &[
 ];
 
 const fn work(name: &'static str, title: &'static str, mode: Mode, kind: Kind) -> Work {
-    Work { name, title, mode, kind }
+    Work { name, title, mode, kind, crypto: Crypto { rsa: false, ml_kem: false } }
 }
 
-/// The works whose names contain one of `wanted`: `offload`, `down`, `bridging-idle`. All, if nothing is wanted.
+/// The works whose names contain one of `wanted`: `offload`, `down`, `bridging-idle`. All works if `wanted`
+/// is empty.
 ///
 /// # Errors
 /// The first word that no work's name contains.
@@ -214,7 +247,7 @@ mod tests {
         assert_eq!(names(&[]).len(), ALL.len());
         assert_eq!(names(&["bridging-idle"]), ["bridging-idle"]);
         assert_eq!(names(&["down"]), ["passthrough-down", "offload-down", "bridging-down"]);
-        assert_eq!(names(&["full", "resumed"]), ["offload-full", "offload-resumed"]);
+        assert_eq!(names(&["resumed"]), ["offload-resumed", "offload-resumed-mlkem"]);
         assert_eq!(select(&["idle".to_owned(), "nonsense".to_owned()]).unwrap_err(), "nonsense");
     }
 

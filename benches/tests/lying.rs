@@ -1,5 +1,5 @@
-//! Load balancers that do not do the work are found out, by the same road that all are measured on. An honest one
-//! of the same making is not.
+//! Load balancers that do not do the work are found out, by the same checks as all others. An honest one
+//! built the same way passes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use rustls::ServerConfig;
@@ -23,7 +23,7 @@ use weir_benches::identity::{INNER, Identity};
 use weir_benches::talk::{REQUEST, Request, piece};
 use weir_benches::work::select;
 
-/// What a load balancer does.
+/// A load balancer's habit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Habit {
     Passthrough,
@@ -31,9 +31,9 @@ enum Habit {
     Bridging,
     /// Offload without tickets.
     NoTickets,
-    /// Offload, and the answers are its own.
+    /// Offload, with made-up answers.
     Answers,
-    /// Passthrough, but of what comes down 4 KiB are lost.
+    /// Passthrough, but 4 KiB of each download are lost.
     Loses,
     /// The client's TLS goes to a backend that expects plaintext.
     Blind,
@@ -43,7 +43,7 @@ fn honest(habit: Habit) -> bool {
     matches!(habit, Habit::Passthrough | Habit::Offload | Habit::Bridging)
 }
 
-/// Does `work` through a load balancer with this habit, and gives what was wrong.
+/// Does `work` through a load balancer with this habit, and gives the faults.
 async fn faults(work: &str, habit: Habit) -> Vec<String> {
     let folder = TempDir::new().unwrap();
     let launcher = Path::new(env!("CARGO_BIN_EXE_weir-benches"));
@@ -60,12 +60,15 @@ async fn faults(work: &str, habit: Habit) -> Vec<String> {
     let back = Back {
         bare: work.is_bare(),
         ports: stage.ports,
-        tls: Identity::at(&stage.identity).client(false).unwrap().into(),
+        tls: Identity::at(&stage.identity)
+            .client(false, weir_benches::work::Crypto::default())
+            .unwrap()
+            .into(),
         front: Arc::new(front).into(),
     };
     let mut serving = JoinSet::new();
     serving.spawn(balance(socket, habit, back));
-    // What a liar costs is of no interest: a process that does nothing stands for it.
+    // A liar's cost does not matter: an idle process stands in for it.
     let idle = Command::new("sleep").arg("600").kill_on_drop(true).spawn().unwrap();
     let target = Target { port, tree: Some(Tree::new(idle.id().unwrap())) };
     once(&mut stage, &work, target, 0.01).await.unwrap().faults
@@ -85,7 +88,7 @@ async fn balance(socket: TcpListener, habit: Habit, back: Back) {
         let (client, _) = socket.accept().await.unwrap();
         let back = back.clone();
         connections.spawn(async move {
-            // Clients of a liar end as they like.
+            // Clients of a liar may end in any way.
             Box::pin(one(client, habit, &back)).await.unwrap_or_default();
         });
     }
@@ -129,7 +132,7 @@ async fn answer(mut client: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<(
     client.shutdown().await
 }
 
-/// Relays, but for some bytes in the middle of what comes down.
+/// Relays, but loses some bytes in the middle of a download.
 async fn lossy(client: TcpStream, backend: TcpStream) -> io::Result<()> {
     let (mut client_says, mut client) = client.into_split();
     let (mut backend_says, mut backend) = backend.into_split();
@@ -167,13 +170,13 @@ async fn honest_work_counts() {
 }
 
 #[tokio::test]
-async fn who_answers_by_himself_is_found() {
+async fn made_up_answers_are_found() {
     expect("offload-full", Habit::Answers, "requests that the backend got: 0").await;
     expect("offload-request", Habit::Answers, "connections to the backend: 0").await;
 }
 
 #[tokio::test]
-async fn who_loses_bytes_is_found() {
+async fn lost_bytes_are_found() {
     expect("passthrough-down", Habit::Loses, "failed at the client").await;
     expect("passthrough-down", Habit::Loses, "had other bytes").await;
 }

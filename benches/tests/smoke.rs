@@ -1,5 +1,5 @@
-//! The whole product at a tiny scale, with weir alone: that it measures, checks and writes what it says. Its figures
-//! mean nothing here.
+//! The whole program at a tiny scale, with weir alone: it must measure, check and write as documented. Its
+//! figures mean nothing here.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 use serde_json::Value;
@@ -32,20 +32,20 @@ fn json(folder: &Path) -> Value {
 #[test]
 fn weir_does_the_works_and_they_are_written() {
     let folder = TempDir::new().unwrap();
-    // All kinds in all modes, but of downloads in flight, which take seconds each.
+    // All kinds in all modes, except downloads in flight, which take seconds each.
     let works = "down,up,connect,full,resumed,request,idle,latency,offload-active,passthrough-slow";
     let output = bench(folder.path(), &["--peers", "weir", "--work", works]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
     let json = json(folder.path());
     let rows = json["summary"]["rows"].as_array().unwrap();
-    // Each work a row, the three latencies two.
+    // Each work makes one row, each of the three latencies two.
     assert_eq!(rows.len(), weir_benches::work::ALL.len() - 4 + 3);
     for row in rows {
         let name = row["name"].as_str().unwrap();
         let median = row["peers"]["weir"]["median"].as_f64();
         assert!(median.is_some(), "{name} has no figure:\n{said}");
-        // What 40 connections take may be less than a page, and what is added to a latency less than the noise.
+        // The memory of 40 connections may be less than a page, and an added latency less than the noise.
         let may_be_nothing = matches!(row["family"].as_str(), Some("memory" | "latency"));
         assert!(may_be_nothing || median > Some(0.0), "{name}: {median:?}");
     }
@@ -57,11 +57,11 @@ fn weir_does_the_works_and_they_are_written() {
 }
 
 #[test]
-fn records_are_read_and_who_is_missing_is_said() {
+fn records_are_read_and_missing_peers_are_named() {
     let folder = TempDir::new().unwrap();
     let mut command = Command::new(PROGRAM);
     command
-        .args(["--rounds", "1", "--scale", "0.01", "--work", "offload-full,bridging-connect"])
+        .args(["--rounds", "1", "--scale", "0.01", "--work", "passthrough-connect,bridging-connect"])
         .args(["--peers", "weir-records,haproxy", "--out"])
         .arg(folder.path())
         .env("HAPROXY", "/nonexistent/haproxy");
@@ -78,7 +78,7 @@ fn records_are_read_and_who_is_missing_is_said() {
 fn a_load_balancer_that_does_not_start_fails_the_run() {
     let folder = TempDir::new().unwrap();
     let mut command = Command::new(PROGRAM);
-    // It says a version, as it must, and ends.
+    // It prints a version, as it must, and ends.
     command
         .args(["--rounds", "1", "--scale", "0.01", "--work", "offload-full", "--peers", "haproxy", "--out"])
         .arg(folder.path())

@@ -16,11 +16,11 @@ pub(crate) struct Counting;
 /// What the watched thread has done so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Count {
-    /// Blocks asked for, those that were made larger included.
+    /// Blocks asked for, enlarged ones included.
     pub(crate) allocations: u64,
     /// Bytes asked for.
     pub(crate) bytes: u64,
-    /// Bytes asked for and not given back.
+    /// Bytes asked for and not yet given back.
     pub(crate) live: i64,
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn now() -> Count {
     Count { allocations: ALLOCATIONS.load(Relaxed), bytes: BYTES.load(Relaxed), live: LIVE.load(Relaxed) }
 }
 
-/// Is it the watched thread that asks? A thread that is ending is not.
+/// Whether the calling thread is the watched one. A thread that is ending is not.
 fn is_watched() -> bool {
     let watched = WATCHED.load(Relaxed);
     watched != 0 && SELF.try_with(|number| own(number) == watched).unwrap_or(false)
@@ -65,7 +65,7 @@ fn is_watched() -> bool {
 
 fn own(number: &Cell<Option<u32>>) -> u32 {
     number.get().unwrap_or_else(|| {
-        // Asking allocates, and so comes here again.
+        // Asking allocates, and so calls this function again.
         number.set(Some(0));
         let link = std::fs::read_link("/proc/thread-self").unwrap_or_default();
         let found = link.file_name().and_then(|name| name.to_str()?.parse().ok()).unwrap_or(0);
@@ -88,12 +88,13 @@ fn gave_back(bytes: usize) {
     }
 }
 
-// SAFETY: every call goes to `System` with what it came with, and what `System` gives is given on; counting touches
-// atomics and a thread-local that needs no allocation and no destructor, and cannot panic.
+// SAFETY: every call goes to `System` with its arguments unchanged, and the result of `System` is returned
+// unchanged; counting touches atomics and a thread-local that needs no allocation and no destructor, and
+// cannot panic.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         asked(layout.size());
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller upholds the contract of `System`.
         unsafe { System.alloc(layout) }
     }
 

@@ -1,7 +1,8 @@
-//! What a worker allocates: for a short connection, while bulk moves, and for a connection that waits. Counted block
-//! by block on the worker's own thread, so that the figures are the same on any machine, idle or busy.
+//! What a worker allocates: for a short connection, while bulk moves, and for a connection that waits.
+//! Counted block by block on the worker's own thread, so that the figures are the same on any machine, idle
+//! or busy.
 //!
-//! The data plane runs in this process; its peers do, too, on threads that are not counted.
+//! The data plane runs in this process; so do its peers, on threads that are not counted.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,12 +14,13 @@
 )]
 
 mod counting;
-mod plane;
+mod heads;
+mod watched;
 
 use counting::{Count, Counting};
-use plane::{PATIENCE, Plane};
 use std::sync::Weak;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use watched::{PATIENCE, Watched};
 use weir_tests::eventually::eventually;
 use weir_tests::peers::Role;
 use weir_tests::stream::{End, Stream};
@@ -30,7 +32,7 @@ static ALLOCATOR: Counting = Counting;
 /// Connections over which a figure is the mean.
 const CROWD: u64 = 64;
 
-/// Each mode, as connections are recorded and as they are not: what is known of one is the same.
+/// Each mode, with records and without: weir knows the same things about a connection either way.
 fn with_and_without_records() -> impl Iterator<Item = (Mode, bool)> {
     MODES.into_iter().flat_map(|mode| [(mode, true), (mode, false)])
 }
@@ -44,7 +46,7 @@ async fn exchange(stream: &mut Stream) {
 #[tokio::test]
 async fn a_short_connection_allocates_little() {
     for (mode, records) in with_and_without_records() {
-        let plane = Plane::start_with(mode, Role::Echo, records).await;
+        let plane = Watched::start_with(mode, Role::Echo, records).await;
         let mut before = None;
         for _ in 0..2 {
             // The first round fills what stays: counters, tables, the memory of sessions.
@@ -72,7 +74,7 @@ async fn a_short_connection_allocates_little() {
 #[tokio::test]
 async fn a_connection_that_waits_holds_little() {
     for (mode, records) in with_and_without_records() {
-        let plane = Plane::start_with(mode, Role::Echo, records).await;
+        let plane = Watched::start_with(mode, Role::Echo, records).await;
         let mut held = 0;
         for round in 0..2 {
             let before = plane.at_rest(round * CROWD, 0).await;
@@ -98,13 +100,13 @@ async fn a_connection_that_waits_holds_little() {
     }
 }
 
-/// What goes before a flow is in full swing.
+/// The bytes before a flow is in full swing.
 const WARM: usize = 16 << 20;
-/// What is counted.
+/// The bytes over which allocations are counted.
 const BULK: usize = 64 << 20;
 
 async fn down(mode: Mode) -> Count {
-    let plane = Plane::start(mode, Role::Torrent(WARM + BULK)).await;
+    let plane = Watched::start(mode, Role::Torrent(WARM + BULK)).await;
     let mut stream = plane.connect().await;
     let mut buffer = vec![0; 1 << 20];
     let mut take = async |count: usize| {
@@ -119,7 +121,7 @@ async fn down(mode: Mode) -> Count {
 }
 
 async fn up(mode: Mode) -> Count {
-    let plane = Plane::start(mode, Role::Torrent(0)).await;
+    let plane = Watched::start(mode, Role::Torrent(0)).await;
     let mut stream = plane.connect().await;
     let chunk = vec![7; 1 << 20];
     let mut give = async |count: usize| {
@@ -139,11 +141,11 @@ async fn up(mode: Mode) -> Count {
     counting::now() - before
 }
 
-/// Of TLS. rustls allocates one block for each record that it encrypts or decrypts.
+/// For TLS. rustls allocates one block for each record that it encrypts or decrypts.
 const RECORD: u64 = 16 * 1024;
 
-/// Bulk that is spliced allocates no buffer at all; with TLS nothing is allocated beyond what rustls does for a record,
-/// and the beginning of a record that one read in eight records may leave.
+/// Spliced bulk allocates no buffer at all; with TLS the only allocations are those of rustls for a record,
+/// and one for the beginning of a record that one read in eight records may leave.
 #[tokio::test]
 async fn bulk_allocates_nothing_for_a_read() {
     let records = BULK as u64 / RECORD;
@@ -163,15 +165,15 @@ async fn bulk_allocates_nothing_for_a_read() {
     }
 }
 
-/// A table of 10,000 routes is 4 MB, and thousands of certificates are more: a connection that has its route, and its TLS
-/// session, must not keep them alive to its end.
+/// A table of 10,000 routes is 4 MB, and thousands of certificates are more: a connection that has its route
+/// and its TLS session must not keep them alive to its end.
 #[tokio::test]
 async fn a_connection_keeps_no_past_plan_alive() {
     for mode in MODES {
-        let plane = Plane::start(mode, Role::Echo).await;
+        let plane = Watched::start(mode, Role::Echo).await;
         let mut stream = plane.connect().await;
         exchange(&mut stream).await;
-        let (listener, profile) = plane.replace_plan();
+        let (listener, profile) = plane.replace_plan().await;
         assert_eq!(profile.is_some(), mode != Mode::Passthrough);
         eventually(PATIENCE, "the past plan is gone", async || {
             let kept = (listener.strong_count(), profile.as_ref().map_or(0, Weak::strong_count));

@@ -1,5 +1,5 @@
-//! What could not be written was not said: a full disk behind stdout is exit code 1, with every verb and in every format.
-//! A reader that has gone is none of the command's business.
+//! Output that could not be written is a failure: a full disk behind stdout is exit code 1, with every verb
+//! and in every format. A reader that has gone away is not the command's business.
 
 use std::fs::File;
 use std::path::Path;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use weir_tests::weir::command;
 use weir_tests::world::{Mode, World};
 
-/// Runs weir with this stdout, and gives its exit code and what it complained of.
+/// Runs weir with this stdout, and gives its exit code and its complaint.
 async fn into(stdout: Stdio, words: &[&str], folder: &Path) -> (Option<i32>, String) {
     let mut weir = command(words);
     weir.env("TMPDIR", folder).stdin(Stdio::null()).stdout(stdout).stderr(Stdio::piped()).kill_on_drop(true);
@@ -21,7 +21,7 @@ fn full_disk() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-/// A pipe that nobody reads any more.
+/// A pipe whose reader has gone.
 fn deaf() -> Stdio {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -66,7 +66,7 @@ async fn every_verb_that_prints_says_so() {
         let (code, said) = into(deaf(), words, folder.path()).await;
         assert_eq!((code, &*said), (Some(0), ""), "{words:?} without a reader");
     }
-    // What failed for another reason is told as before.
+    // Failures for other reasons are reported as before.
     let (code, said) = into(full_disk(), &["check", "/nowhere/weir.yaml"], folder.path()).await;
     assert!(code == Some(1) && said.contains("/nowhere/weir.yaml"), "{said}");
     let (code, _) = into(full_disk(), &["no-such-verb"], folder.path()).await;

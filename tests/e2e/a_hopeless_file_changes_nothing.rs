@@ -1,5 +1,5 @@
-//! A file with thousands of mistakes is refused in a short answer, in little memory, and nobody waits for it; and what
-//! it says of keys and variables is for nobody's eyes.
+//! A file with thousands of mistakes is refused with a short answer, in little memory, without making other
+//! requests wait; and the answer must not reveal keys and variables.
 
 use rustix::process::Signal;
 use std::fmt::Write as _;
@@ -11,7 +11,7 @@ use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
 use weir_tests::weir::{Launch, Weir};
 
-/// For a configuration as large as one may be, in a debug build, with the machine busy.
+/// Long enough for a configuration of the largest size, in a debug build, on a busy machine.
 const COMPILING: Duration = Duration::from_secs(60);
 
 /// A weir with 3 GiB of address space and a variable, in front of a backend that says `one`.
@@ -39,7 +39,7 @@ fn write(weir: &Weir, change: impl FnOnce(&str) -> String) -> String {
     good
 }
 
-/// One line of JSON in which 10,000 routes lead to a pool that is not there.
+/// One line of JSON in which 10,000 routes lead to a pool that does not exist.
 fn wrong_pools() -> String {
     let mut routes = String::new();
     for route in 0..10_000 {
@@ -54,7 +54,7 @@ fn wrong_pools() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_mistakes_are_answered_in_short_and_weir_goes_on() {
+async fn ten_thousand_mistakes_get_a_short_answer_and_weir_goes_on() {
     let backend = Backend::plain(Role::Named("one".to_owned())).await;
     let edge = Port::free();
     let weir = start(&backend, &edge).await;
@@ -109,7 +109,7 @@ async fn an_operator_does_not_wait_for_a_configuration_that_is_being_compiled() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_set_by_hand_while_a_configuration_is_compiled_holds_in_it() {
+async fn settings_made_while_a_configuration_is_compiled_hold_in_it() {
     let backend = Backend::plain(Role::Named("one".to_owned())).await;
     let edge = Port::free();
     let weir = start(&backend, &edge).await;
@@ -131,7 +131,7 @@ async fn what_is_set_by_hand_while_a_configuration_is_compiled_holds_in_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn keys_and_variables_are_told_to_nobody() {
+async fn keys_and_variables_are_not_revealed() {
     let backend = Backend::plain(Role::Named("one".to_owned())).await;
     let edge = Port::free();
     let weir = start(&backend, &edge).await;

@@ -1,5 +1,5 @@
-//! The admin's Unix socket is never taken from a process that lives: one of another user is refused, one that hangs does
-//! not hold up the start.
+//! weir never takes the admin's Unix socket from a live process: it refuses the socket of another user, and
+//! does not let a hanging process hold up its start.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
@@ -32,13 +32,13 @@ async fn ends(folder: &Path, socket: &Path) -> Finished {
 #[tokio::test]
 async fn of_another_user_or_one_that_hangs() {
     let folder = open_to_all(tempfile::tempdir().unwrap());
-    // Whoever may write into the folder may remove what is in it.
+    // Every user who may write to a folder may remove its files.
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     for (mode, said) in [(0o000, "may be in use"), (0o777, "not answering")] {
         let socket = folder.path().join(format!("{mode}.sock"));
         let listener = UnixListener::bind(&socket).unwrap();
         std::fs::set_permissions(&socket, std::fs::Permissions::from_mode(mode)).unwrap();
-        // Nobody accepts, and the backlog is full.
+        // The listener accepts nothing, and its backlog is full.
         rustix::net::listen(&listener, 0).unwrap();
         let _waiting = (mode != 0).then(|| std::os::unix::net::UnixStream::connect(&socket).unwrap());
         let before = std::fs::metadata(&socket).unwrap().ino();

@@ -1,4 +1,4 @@
-//! An address that somebody listens on, another weir included, is a named error and exit 1, not shared traffic.
+//! An address in use, by another weir too, must give a named error and exit 1, not shared traffic.
 
 use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
@@ -28,7 +28,7 @@ async fn by_another_weir() {
     let ended = listening_on(&world.edge.to_string()).runtime("workers: 2").fail().await;
     assert_eq!(ended.code, Some(1), "two weirs share one address: {}", ended.both());
     assert!(ended.stderr.contains(&world.edge.to_string()), "which address? {}", ended.stderr);
-    // The first one is not disturbed.
+    // The first weir is not disturbed.
     drop(world.connect().await);
     world.weir.settle().await;
 }
@@ -42,7 +42,7 @@ async fn by_another_weir_on_every_address() {
 }
 
 #[tokio::test]
-async fn right_after_the_last_weir_it_is_free() {
+async fn a_stopped_weir_frees_its_address_at_once() {
     let edge = Port::free();
     let mut first = listening_on(&edge.addr().to_string()).start().await;
     // A connection that weir itself closes leaves the port in TIME_WAIT.

@@ -1,7 +1,9 @@
-//! Backends fall under load: whatever a client loses by that was with the backend that fell, and nothing else is lost.
+//! Backends fall under load: every client error has to do with the backend that fell, and nothing else is
+//! lost.
 //!
-//! Five real nginx serve three modes of one weir, 500 clients in each. Each nginx is killed and started again, then each
-//! is frozen and thawed. Every failure of a client is held against weir's access record of the same connection.
+//! Five real nginx serve three modes of one weir, 500 clients in each. Each nginx is killed and started
+//! again, then each is frozen and thawed. Every failure of a client is compared with weir's access record of
+//! the same connection.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -18,11 +20,11 @@ use weir_tests::stream::End;
 use weir_tests::weir::{Launch, Metrics, Record, Weir, moment};
 use weir_tests::world::{Identities, MODES, Mode, NAME, PROFILE};
 
-/// In each mode.
+/// Clients in each mode.
 const CLIENTS: usize = 500;
-/// Behind each mode.
+/// Backends behind each mode.
 const BACKENDS: usize = 5;
-/// So many requests are served in each mode before the next one falls.
+/// So many requests are served in each mode before the next backend falls.
 const BETWEEN: u64 = 600;
 /// A body of several TLS records.
 const BODY: usize = 20_000;
@@ -34,9 +36,9 @@ const NOTICE: Duration = Duration::from_secs(30);
 /// How a backend falls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fall {
-    /// Its process is killed, and another one is started.
+    /// Its process is killed, and a new one is started.
     Killed,
-    /// Its process is stopped, and goes on later: the kernel accepts for it all the while.
+    /// Its process is stopped, and continues later: the kernel accepts for it all the while.
     Frozen,
 }
 
@@ -58,12 +60,12 @@ fn served(loads: &[(Mode, [Running; 2])]) -> Vec<u64> {
 struct Outage {
     backend: String,
     fall: Fall,
-    /// Before it fell.
+    /// Just before the fall.
     began: SystemTime,
-    /// For each mode: from here on nothing that begins may be given to it. For a killed one that is when its last
-    /// socket was closed; for a frozen one, when weir has taken it out of service.
+    /// For each mode, the time from which the backend must get no new connection: for a killed one, when its
+    /// last socket was closed; for a frozen one, when weir has taken it out of service.
     out: BTreeMap<&'static str, SystemTime>,
-    /// Before it was started again, or thawed.
+    /// Just before the backend was started again, or thawed.
     mended: SystemTime,
 }
 
@@ -109,7 +111,7 @@ impl Site {
         ]
     }
 
-    /// Waits until every mode's `weir_backend_up` of a backend is as said.
+    /// Waits until every mode's `weir_backend_up` of a backend has this value.
     async fn until_up(&self, number: usize, up: bool) {
         eventually(NOTICE, "every pool has noticed", async || {
             let metrics = self.weir.metrics().await;
@@ -119,7 +121,7 @@ impl Site {
         .await;
     }
 
-    /// When the checks of `mode` have taken a backend out of service since `began`, by weir's own log.
+    /// When the checks of `mode` took a backend out of service since `began`, by weir's own log.
     async fn until_down(&self, mode: Mode, number: usize, began: SystemTime) -> SystemTime {
         let name = format!("b{number}");
         eventually(NOTICE, "the checks notice the silence", async || {
@@ -135,7 +137,7 @@ impl Site {
         .await
     }
 
-    /// Waits until no mode has a connection with a backend any more.
+    /// Waits until no mode has a connection to a backend any more.
     async fn until_left(&self, number: usize) {
         eventually(NOTICE, "its connections are closed", async || {
             let labels = [("backend", &*format!("b{number}"))];
@@ -173,7 +175,7 @@ impl Site {
         Outage { backend: format!("b{number}"), fall: Fall::Frozen, began, out, mended }
     }
 
-    /// Waits until every backend of every mode has got connections that it had not before.
+    /// Waits until every backend of every mode has got new connections.
     async fn until_all_serve(&self) {
         let before = self.weir.metrics().await;
         eventually(NOTICE, "all backends serve again", async || {
@@ -198,7 +200,7 @@ fn listener(mode: Mode, edge: SocketAddr) -> String {
     )
 }
 
-/// A pool as a user would have it who wants a fall noticed soon.
+/// A pool as configured by a user who wants a fall to be noticed soon.
 fn pool(mode: Mode, nginx: &[Nginx]) -> String {
     let backends: Vec<_> = (0..)
         .zip(nginx)
@@ -233,7 +235,7 @@ fn reached(metrics: &Metrics, mode: Mode, number: usize) -> u64 {
     metrics.count("weir_backend_connections_total", &labels)
 }
 
-/// What explains a failure: its connection was with a backend that fell.
+/// The explanation of a failure: its connection was with a backend that fell.
 #[derive(Debug, Clone, Copy)]
 struct Explained {
     fall: Fall,
@@ -241,19 +243,20 @@ struct Explained {
     sent: Sent,
 }
 
-/// What had gone to the backend that fell.
+/// What the fallen backend had been sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
-    /// The request. In passthrough, where weir counts what is encrypted, anything at all.
+    /// The request. In passthrough, where weir counts encrypted bytes, any bytes at all.
     Request,
-    /// Earlier requests: this one met the connection's end on its way.
+    /// Earlier requests: the connection ended while this request was on its way.
     Earlier,
-    /// Not a byte of payload: the connection had only just been made.
+    /// Not a byte of payload: the connection had just been made.
     Nothing,
 }
 
 fn explain(failure: &Failure, records: &[&Record], outages: &[Outage]) -> Result<Explained, String> {
-    // A port may be used again once the connection has ended, which a starved client notices late: its own is the first.
+    // A port may be reused once the connection has ended, which a starved client notices late: the first
+    // record is its own.
     let record = records
         .iter()
         .filter(|record| record.opened_at() + GRAIN >= failure.opened)
@@ -267,7 +270,7 @@ fn explain(failure: &Failure, records: &[&Record], outages: &[Outage]) -> Result
         let out = outage.out[record.text("pool")];
         let by_it = match outage.fall {
             Fall::Killed => record.closed_at() + GRAIN >= outage.began && record.side() == "backend",
-            // Weir has ended it, when it had noticed the silence.
+            // weir ended the connection after it had noticed the silence.
             Fall::Frozen => record.closed_at() + GRAIN >= out && record.outcome() == "drained",
         };
         outage.backend == record.text("backend") && record.opened_at() <= out + GRAIN && by_it
@@ -281,7 +284,7 @@ fn explain(failure: &Failure, records: &[&Record], outages: &[Outage]) -> Result
     Ok(Explained { fall: outage.fall, stage: failure.stage, sent })
 }
 
-/// Holds what a mode's clients have seen against the records: each failure has to be explained.
+/// Compares the failures of a mode's clients with the records: each failure must have an explanation.
 #[allow(clippy::print_stderr, reason = "the figures are for whoever runs it with --nocapture")]
 fn account(mode: Mode, tally: &Tally, records: &[Record], outages: &[Outage]) {
     let mut by_client: HashMap<&str, Vec<&Record>> = HashMap::new();
@@ -321,14 +324,17 @@ fn account(mode: Mode, tally: &Tally, records: &[Record], outages: &[Outage]) {
             sent(Sent::Nothing),
             idle.len(),
         );
-        assert!(!lost.is_empty() || !idle.is_empty(), "{mode:?}: nobody was with one that was {fall:?}");
+        assert!(
+            !lost.is_empty() || !idle.is_empty(),
+            "{mode:?}: no client was with a backend that was {fall:?}"
+        );
     }
     assert!(unexplained.is_empty(), "{mode:?}: {} failures\n{}", unexplained.len(), unexplained.join("\n"));
     assert!(served >= failed * 4, "{mode:?}: {served} served, {failed} failed");
 }
 
-/// While a backend is known to be down no connection is given to it.
-fn nobody_is_sent_to_the_fallen(records: &[Record], outages: &[Outage]) {
+/// A backend known to be down must get no connection.
+fn fallen_backends_get_no_connection(records: &[Record], outages: &[Outage]) {
     for outage in outages {
         for record in records.iter().filter(|record| record.text("backend") == outage.backend) {
             let opened = record.opened_at();
@@ -339,7 +345,7 @@ fn nobody_is_sent_to_the_fallen(records: &[Record], outages: &[Outage]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_failure_was_with_the_one_that_fell() {
+async fn every_failure_was_with_the_fallen_backend() {
     let mut site = Site::start().await;
     let body = Noise::new(7).bytes(BODY);
     site.nginx.iter().for_each(|nginx| nginx.put("body", &body));
@@ -380,15 +386,15 @@ async fn every_failure_was_with_the_one_that_fell() {
             metrics.count("weir_hello_replays_total", &pool)
         );
     }
-    nobody_is_sent_to_the_fallen(&records, &outages);
+    fallen_backends_get_no_connection(&records, &outages);
 }
 
-/// How many clients ask for a name that no backend has.
+/// How many clients ask for a name that no backend's certificate has.
 const STRANGERS: usize = 1000;
-/// Weir's own certificate covers it, the backends' does not.
+/// Weir's own certificate covers the name, but the backends' certificates do not.
 const WRONG: &str = "wrong.example.test";
 
-/// A bridging weir with two backends that show `leaf`, and a pool with these settings of `tls`.
+/// A bridging weir with two backends that show `leaf`, and a pool with these `tls` settings.
 async fn bridge(identities: &Identities, leaf: &Leaf, tls: &str) -> (Weir, Port, [Backend; 2]) {
     let backends = [Backend::tls(Role::Echo, leaf).await, Backend::tls(Role::Echo, leaf).await];
     let edge = Port::free();
@@ -404,7 +410,8 @@ async fn bridge(identities: &Identities, leaf: &Leaf, tls: &str) -> (Weir, Port,
     (Launch::new(identities.folder(), body).level("info").start().await, edge, backends)
 }
 
-/// Asks for `name`: whether an echo came. A client that no backend can serve gets a reset behind weir's handshake.
+/// Asks for `name` and gives whether an echo came. A client that no backend can serve gets a reset after
+/// weir's handshake.
 async fn is_served(client: &TlsClient, edge: SocketAddr, name: &str) -> bool {
     let mut stream = client.connect(edge, name).await.unwrap();
     if stream.send(b"x").await.is_err() || stream.exactly(1).await.is_err() {
@@ -415,14 +422,14 @@ async fn is_served(client: &TlsClient, edge: SocketAddr, name: &str) -> bool {
     true
 }
 
-/// Ejections, and how many backends are up.
+/// Ejections so far, and how many backends are up.
 async fn standing(weir: &Weir) -> (u64, u64) {
     let metrics = weir.metrics().await;
     (metrics.count("weir_backend_ejections_total", &[]), metrics.count("weir_backend_up", &[]))
 }
 
 #[tokio::test]
-async fn a_wrong_name_a_thousand_times_ejects_nobody() {
+async fn a_wrong_name_a_thousand_times_ejects_no_backend() {
     let identities = Identities::default();
     let leaf = identities.inner.issue(&[NAME]);
     let (weir, edge, backends) = bridge(&identities, &leaf, "").await;
@@ -454,10 +461,10 @@ async fn a_wrong_name_a_thousand_times_ejects_nobody() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_cannot_be_right_does_eject() {
+async fn a_hopeless_certificate_ejects_its_backend() {
     let identities = Identities::default();
-    let stranger = Authority::new("nobody knows me").issue(&[NAME]);
-    // Whatever the client asks for: a name that the pool has fixed, and a chain that leads nowhere.
+    let stranger = Authority::new("stranger").issue(&[NAME]);
+    // Whatever the client asks for, these fail: a name fixed by the pool, and a chain that leads nowhere.
     for (leaf, tls, name) in [
         (&identities.inner.issue(&[NAME]), ", server_name: other.example.org", NAME),
         (&stranger, "", NAME),

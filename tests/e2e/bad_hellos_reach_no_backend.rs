@@ -1,4 +1,4 @@
-//! What is no hello, or no lawful one, is refused in the client's own language and touches no backend.
+//! Bytes that are no hello, or no lawful one, are refused in the client's own protocol and reach no backend.
 
 use std::time::{Duration, Instant};
 use weir_tests::client::tcp;
@@ -33,7 +33,7 @@ async fn without_default(mode: Mode) -> (Weir, Port, Backend) {
     (Launch::new(Identities::default().folder(), body).start().await, edge, backend)
 }
 
-/// Sends bytes and gives what came back, how it ended and how long that took.
+/// Sends bytes and gives the answer, how the connection ended, and how long that took.
 async fn answer_to(edge: std::net::SocketAddr, bytes: &[u8]) -> (Vec<u8>, End, Duration) {
     let start = Instant::now();
     let mut stream = tcp(edge).await;
@@ -85,7 +85,7 @@ async fn an_ip_literal_counts_as_no_name() {
     weir.settle().await;
 }
 
-/// Sends each of these to a passthrough weir that has a default pool, and expects this outcome within a second.
+/// Sends each of these to a passthrough weir with a default pool, and expects this outcome within a second.
 async fn each_ends(inputs: &[(&str, Vec<u8>)], outcome: &str) -> Vec<Record> {
     let world = World::of(Mode::Passthrough).start().await;
     for (index, (what, bytes)) in inputs.iter().enumerate() {
@@ -103,7 +103,7 @@ async fn each_ends(inputs: &[(&str, Vec<u8>)], outcome: &str) -> Vec<Record> {
 }
 
 #[tokio::test]
-async fn what_is_not_tls_is_refused_at_once() {
+async fn other_protocols_than_tls_are_refused_at_once() {
     let mut sslv2 = vec![0x80, 46, 1, 0, 2, 0, 21, 0, 0, 0, 16];
     sslv2.extend(Noise::new(7).bytes(37));
     let inputs = [
@@ -166,7 +166,7 @@ async fn malformed_hellos_are_refused() {
 }
 
 #[tokio::test]
-async fn names_that_are_none_are_refused() {
+async fn invalid_names_are_refused() {
     let good = hello::small(NAME);
     let name = |text: &[u8]| hello::renamed(&good, NAME, text);
     let inputs = [

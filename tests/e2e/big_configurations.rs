@@ -1,7 +1,7 @@
-//! Thousands of routes, backends and certificates: they load, each leads where it should, and a reload of them all
-//! disturbs nobody and leaves no memory behind.
+//! Thousands of routes, backends and certificates: they load, each leads where it should, and reloading them
+//! all disturbs no client and leaves no memory behind.
 //!
-//! `make soak` runs them in full size, and prints what they cost.
+//! `make soak` runs them at full size, and prints what they cost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,7 @@ use weir_tests::http::request;
 use weir_tests::stream::{End, Stream};
 use weir_tests::weir::{Launch, Weir, check};
 
-/// How big: a tenth of what `make soak` asks for.
+/// The size: a tenth of the one in `make soak`.
 fn size() -> Size {
     let of = |name: &str, usual| std::env::var(name).map_or(usual, |text| text.parse().unwrap());
     Size {
@@ -35,7 +35,7 @@ fn some_routes(size: Size) -> impl Iterator<Item = usize> {
     (0..10).chain(middle..middle + 10).chain(size.routes - 10..size.routes)
 }
 
-/// A connection in passthrough; the backend sends back what it gets.
+/// A connection in passthrough; the backend echoes.
 async fn pass(big: &Big, hello: &[u8]) -> Stream {
     let mut stream = tcp(big.pass.addr()).await;
     stream.send(hello).await.unwrap();
@@ -48,7 +48,7 @@ async fn leave(mut stream: Stream) {
     assert_eq!(stream.rest().await, (Vec::new(), End::Clean));
 }
 
-/// Puts the configuration whose first route leads to this pool in force; gives what has changed.
+/// Puts in force the configuration whose first route leads to this pool; gives the changes.
 async fn reload(big: &Big, weir: &Weir, first: usize) -> serde_json::Value {
     let file = weir.folder().join("weir.yaml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -74,10 +74,10 @@ async fn every_route_and_certificate_is_found() {
         let record = weir.some_records(known + 1).await.remove(known);
         assert_eq!(record.text("pool"), big.pool_of(route), "route {route}: {record:?}");
     }
-    // One beyond the end matches nothing.
-    let mut nobody = tcp(big.pass.addr()).await;
-    nobody.send(&hello_for(big.size.routes)).await.unwrap();
-    nobody.rest().await;
+    // A name beyond the last matches no route.
+    let mut beyond = tcp(big.pass.addr()).await;
+    beyond.send(&hello_for(big.size.routes)).await.unwrap();
+    beyond.rest().await;
 
     let client = TlsClient::trusting(&[&big.authority]);
     for number in [0, 1, big.size.certificates / 2, big.size.certificates - 1] {
@@ -98,7 +98,7 @@ async fn every_route_and_certificate_is_found() {
     assert_eq!(ends, big.size.certificates);
 }
 
-/// From the start of the process to its last line before it served.
+/// The time from the start of the process to its last line before it served.
 fn ready_after(weir: &Weir) -> Duration {
     let line = weir.program.stderr.all().into_iter().find(|line| line.contains("weir runs")).unwrap();
     let entry: serde_json::Value = serde_json::from_str(&line).unwrap();
@@ -107,7 +107,7 @@ fn ready_after(weir: &Weir) -> Duration {
     at.duration_since(born).unwrap_or_default()
 }
 
-/// The most resident memory since the last time that this was asked, in KiB.
+/// The peak of resident memory since the previous call, in KiB.
 fn peak(weir: &Weir) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", weir.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -115,7 +115,7 @@ fn peak(weir: &Weir) -> u64 {
     line.trim().trim_end_matches(" kB").parse().unwrap()
 }
 
-/// New connections, one after the other, until told to stop: how many, and the longest one.
+/// Makes new connections, one after the other, until told to stop: gives how many, and the longest one.
 async fn keep_coming(big: Arc<Big>, over: Arc<AtomicBool>) -> (usize, Duration) {
     let (hello, mut count, mut longest) = (hello_for(1), 0, Duration::ZERO);
     while !over.load(Ordering::Relaxed) {
@@ -128,7 +128,7 @@ async fn keep_coming(big: Arc<Big>, over: Arc<AtomicBool>) -> (usize, Duration) 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reload_of_one_route_disturbs_nobody_and_leaves_nothing() {
+async fn a_reload_of_one_route_disturbs_no_client_and_leaves_nothing() {
     let (big, weir) = start(size()).await;
     let big = Arc::new(big);
     let held_in_pass = pass(&big, &hello_for(0)).await;
@@ -143,7 +143,7 @@ async fn a_reload_of_one_route_disturbs_nobody_and_leaves_nothing() {
         let began = Instant::now();
         let said = reload(&big, &weir, round).await;
         let took = began.elapsed();
-        // That route and nothing else.
+        // Only that route has changed.
         let changes = said["changes"].as_array().unwrap();
         assert_eq!((changes.len(), &changes[0]["name"]), (1, &"pass/sni=r0.exact.test".into()), "{said}");
         resident.push(weir.resident());
@@ -154,7 +154,7 @@ async fn a_reload_of_one_route_disturbs_nobody_and_leaves_nothing() {
     println!("{count} connections meanwhile, the longest {longest:?}");
     assert!(count > 0);
 
-    // Nobody who was there has noticed, and a newcomer goes where the last plan says.
+    // No client that was there has noticed, and a newcomer goes where the last plan says.
     let known = weir.some_records(count).await.len();
     for mut stream in [held_in_pass, held_in_offload] {
         stream.send(b"still here").await.unwrap();
@@ -166,7 +166,7 @@ async fn a_reload_of_one_route_disturbs_nobody_and_leaves_nothing() {
     let pools: Vec<&str> = records[known..].iter().map(|record| record.text("pool")).collect();
     assert_eq!(pools, ["pool-0", "pool-0", "pool-10"]);
 
-    // What the first reloads needed is used again by the later ones.
+    // Later reloads use the memory of the first ones again.
     let (early, late) = (resident[2], resident[9]);
     assert!(late < early + early / 10, "memory grows with every reload: {resident:?} KiB");
     weir.settle().await;
@@ -182,10 +182,10 @@ fn cpu(weir: &Weir) -> Duration {
     Duration::from_nanos(spent.sum())
 }
 
-/// Not a test of time, which is another one on every machine: what it prints is for `make soak`. That all connections
-/// of both are served is what it holds.
+/// Not a test of time, which differs on every machine: it prints times for `make soak`, and asserts only that
+/// all connections of both are served.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_connection_costs_what_it_costs_in_a_small_one() {
+async fn a_connection_costs_as_much_as_in_a_small_configuration() {
     const BLOCK: u32 = 50;
     let small = Size { routes: 10, pools: 1, backends: 2, certificates: 1 };
     let worlds = [start(small).await, start(size()).await];

@@ -1,4 +1,4 @@
-//! A backend that cannot prove to be the one asked for gets no payload, and the client gets a reset.
+//! A backend that cannot prove its name gets no payload, and the client gets a reset.
 
 use weir_tests::certificates::{Authority, Dates, Kind, Leaf};
 use weir_tests::client::TlsClient;
@@ -22,7 +22,7 @@ async fn bridge_to(leaf: &Leaf, identities: &Identities, tls: &str) -> (Weir, Po
     (weir, edge, backend)
 }
 
-/// Connects, and expects that the backend is refused for `reason`.
+/// Connects, and expects weir to refuse the backend for `reason`.
 async fn refused(leaf: &Leaf, identities: &Identities, tls: &str, reason: &str) {
     let (weir, edge, backend) = bridge_to(leaf, identities, tls).await;
     let mut stream = TlsClient::trusting(&[&identities.public]).connect(edge.addr(), NAME).await.unwrap();
@@ -37,7 +37,7 @@ async fn refused(leaf: &Leaf, identities: &Identities, tls: &str, reason: &str) 
     assert!(metrics.count("weir_tls_handshake_failures_total", &labels) >= 1, "{reason}\n{}", metrics.text);
 }
 
-/// Connects, and expects that all is well.
+/// Connects, and expects success.
 async fn accepted(leaf: &Leaf, identities: &Identities, tls: &str) -> Weir {
     let (weir, edge, backend) = bridge_to(leaf, identities, tls).await;
     let mut stream = TlsClient::trusting(&[&identities.public]).connect(edge.addr(), NAME).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_wrong_name_is_refused() {
 #[tokio::test]
 async fn an_unknown_authority_is_refused() {
     let identities = Identities::default();
-    let leaf = Authority::new("nobody knows me").issue(&[NAME]);
+    let leaf = Authority::new("stranger").issue(&[NAME]);
     refused(&leaf, &identities, "{ca: inner-ca.pem}", "unknown_ca").await;
 }
 
@@ -77,7 +77,7 @@ async fn an_expired_certificate_is_refused() {
 }
 
 #[tokio::test]
-async fn a_fixed_name_is_what_counts() {
+async fn a_fixed_name_is_verified_instead() {
     let identities = Identities::default();
     let leaf = identities.inner.issue(&["inside.example.org"]);
     let fixed = "{ca: inner-ca.pem, server_name: inside.example.org}";
@@ -87,7 +87,7 @@ async fn a_fixed_name_is_what_counts() {
 }
 
 #[tokio::test]
-async fn the_address_can_be_what_counts() {
+async fn the_address_can_be_verified_instead() {
     let identities = Identities::default();
     let leaf = identities.inner.issue(&["127.0.0.1"]);
     accepted(&leaf, &identities, "{ca: inner-ca.pem, server_name: address}").await;
@@ -98,7 +98,7 @@ async fn the_address_can_be_what_counts() {
 #[tokio::test]
 async fn verification_can_be_switched_off_loudly() {
     let identities = Identities::default();
-    let leaf = Authority::new("nobody knows me").issue(&["other.example.org"]);
+    let leaf = Authority::new("stranger").issue(&["other.example.org"]);
     let weir = accepted(&leaf, &identities, "{verify: false}").await;
     let log = weir.program.stderr.text();
     assert!(log.contains("verify") && log.contains("WARN"), "no warning at start\n{log}");

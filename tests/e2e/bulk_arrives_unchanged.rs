@@ -7,12 +7,12 @@ use weir_tests::peers::Role;
 use weir_tests::stream::{End, Stream};
 use weir_tests::world::{MODES, Mode, World};
 
-/// Bytes each way: 64 MiB, or what `make soak` asks for.
+/// Bytes each way: 64 MiB, or as many as `make soak` sets.
 fn amount() -> usize {
     std::env::var("WEIR_BULK_BYTES").ok().and_then(|text| text.parse().ok()).unwrap_or(64 << 20)
 }
 
-/// Sends noise of seed 1 while it receives to the end; the sums of both.
+/// Sends noise of seed 1 while it receives to the end; gives the sums of both.
 async fn exchange(stream: Stream, count: usize) -> (Sum, Sum) {
     let (mut from, mut to) = tokio::io::split(stream);
     let send = async {
@@ -78,7 +78,7 @@ async fn a_slow_reader_stops_its_sender() {
         let world = World::of(mode).role(Role::Bulk(64 << 20)).start().await;
         let before = world.weir.resident();
         let mut stream = world.connect().await;
-        // Nothing is read: the backend's bytes must wait at the backend, not in weir.
+        // The client reads nothing: the backend's bytes must wait at the backend, not in weir.
         tokio::time::sleep(Duration::from_secs(1)).await;
         let held = world.weir.metrics().await.count("weir_bytes_total", &[("direction", "down")]);
         assert!(held < 32 << 20, "{mode:?}: {held} bytes went to a client that does not read");

@@ -1,4 +1,5 @@
-//! Where splice(2) does not work, or stops to, bulk arrives unchanged all the same, and an operator hears of it once.
+//! Where splice(2) does not work, or stops working, bulk still arrives unchanged, and the operator is told
+//! once.
 
 use weir_tests::digest::{Noise, sha256};
 use weir_tests::peers::{Backend, Role};
@@ -7,7 +8,7 @@ use weir_tests::stream::{End, Stream};
 use weir_tests::weir::{Launch, Weir};
 use weir_tests::world::Identities;
 
-/// A weir whose calls of splice(2) fail like this, as `-e inject=` of strace takes it.
+/// A weir whose calls of splice(2) fail like this, as strace's `-e inject=` takes it.
 async fn hindered(failure: &str, role: Role) -> (Weir, Port, Backend) {
     let backend = Backend::plain(role).await;
     let edge = Port::free();
@@ -37,7 +38,7 @@ async fn echoed(stream: Stream, bytes: &[u8]) -> Vec<u8> {
     got
 }
 
-/// Lines of the log that speak of it.
+/// Lines of the log about splice(2).
 fn said(weir: &Weir) -> usize {
     weir.program.stderr.all().iter().filter(|line| line.contains("splice(2) does not work")).count()
 }
@@ -45,7 +46,7 @@ fn said(weir: &Weir) -> usize {
 #[tokio::test]
 async fn from_the_start_or_from_any_call_on() {
     let bytes = Noise::new(1).bytes(8 << 20);
-    // An even call and an odd one: what fills a pipe, and what empties it.
+    // An even call and an odd one: the first kind fills a pipe, the second empties it.
     for failure in ["ENOSYS", "EPERM:when=5+", "EINVAL:when=6+", "EOPNOTSUPP:when=9+", "EACCES:when=10+"] {
         let (weir, edge, _backend) = hindered(failure, Role::Echo).await;
         for connections in 1..=2 {
@@ -58,7 +59,7 @@ async fn from_the_start_or_from_any_call_on() {
     }
 }
 
-/// No memory for one call is no reason to do without the others.
+/// A lack of memory for one call is no reason to give up splice(2).
 #[tokio::test]
 async fn a_shortage_passes() {
     let bytes = Noise::new(2).bytes(8 << 20);
@@ -69,7 +70,7 @@ async fn a_shortage_passes() {
     weir.settle().await;
 }
 
-/// A source that ends while a pipe of its bytes cannot be emptied.
+/// A source that ends while a pipe with its bytes cannot be emptied.
 #[tokio::test]
 async fn the_end_comes_behind_what_was_in_a_pipe() {
     let bytes = Noise::new(2).bytes(3 << 20);

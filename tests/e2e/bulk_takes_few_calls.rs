@@ -1,8 +1,8 @@
-//! Bulk takes few system calls: their number for a GiB is what most of its CPU time is made of. The witness is strace.
+//! Bulk takes few system calls: their number for a GiB makes up most of its CPU time. The witness is strace.
 //!
-//! Only calls that move bytes are counted, both ways, and not those that wait or wake. How many bytes one of them
-//! moves depends on how much has come meanwhile; strace makes weir slower than its peers, so that there is always
-//! much, on an idle machine and on a busy one.
+//! Only calls that move bytes are counted, both ways, and not those that wait or wake. How many bytes a call
+//! moves depends on how many have come meanwhile; strace makes weir slower than its peers, so that many are
+//! always waiting, on an idle machine and on a busy one.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weir_tests::peers::Role;
@@ -50,7 +50,7 @@ async fn taken(stream: &mut Stream) -> (usize, End) {
     }
 }
 
-/// Seen: 2,300 to 4,200. Through pipes of 256 KiB it would be 8,200, by copying 128 KiB at a time 16,400.
+/// Seen: 2,300 to 4,200. With pipes of 256 KiB it would be 8,200, with copies of 128 KiB at a time 16,400.
 const BY_PIPES: usize = 7_000;
 /// Seen: 16,600 to 19,700, which is eight records a call. With four it would be 33,000.
 const BY_RECORDS: usize = 24_000;

@@ -1,5 +1,5 @@
-//! Two thousand bulk connections at once, in a weir without privileges: pipes are few and go from one to the next, what
-//! finds none is copied, and all bytes arrive, each at its own connection.
+//! Two thousand bulk connections at once, in a weir without privileges: they share a few pipes in turns,
+//! bytes are copied when no pipe is free, and all bytes arrive, each at its own connection.
 
 use socket2::SockRef;
 use std::net::SocketAddr;
@@ -17,19 +17,19 @@ use weir_tests::unprivileged::{Unprivileged, open_to_all};
 use weir_tests::weir::{Launch, Weir};
 
 const CONNECTIONS: usize = 2_000;
-/// All workers of a weir together hold at most so many pipes.
+/// The most pipes that all workers of a weir together hold.
 const PIPES: f64 = 56.0;
-/// Seen: 29 to 33, and 59 on a machine with much else to do. By reads of 4 KiB it would be 512.
+/// Seen: 29 to 33, and 59 on a machine under other load. With reads of 4 KiB it would be 512.
 const CALLS_A_MIB: usize = 100;
-/// Longer than anything here takes, also with both cores busy.
+/// Longer than anything here takes, even with both cores busy.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// No pipe more for so long: whatever still goes on by itself takes one sooner.
+/// If no pipe is added for so long, all are stuck: a connection that still moves takes one sooner.
 const STUCK: Duration = Duration::from_secs(1);
 /// How often weir is asked for its pipes while bytes flow.
 const LOOK: Duration = Duration::from_millis(250);
 const CALLS: &str = "read,readv,recvfrom,recvmsg,write,writev,sendto,sendmsg,splice";
 
-/// What a connection carries, another part of the same noise each, so that one's bytes cannot pass for another's.
+/// The bytes of a connection: each has another part of the same noise, so that mixed-up bytes are noticed.
 #[derive(Clone)]
 struct Load(Arc<[u8]>);
 
@@ -49,7 +49,7 @@ impl Load {
     }
 }
 
-/// Even ones are downloads, odd ones uploads.
+/// Even numbers are downloads, odd ones uploads.
 fn is_upload(number: usize) -> bool {
     number % 2 == 1
 }
@@ -68,8 +68,8 @@ async fn expect(stream: &mut TcpStream, mut wanted: &[u8]) {
     assert!(wanted.is_empty(), "{} bytes are missing", wanted.len());
 }
 
-/// A socket that has room for little, and segments as on an Ethernet: those of loopback are so large that a socket's
-/// buffer begins with room for megabytes. What nobody reads then waits in weir.
+/// A socket with small buffers, and segments as on an Ethernet: those of loopback are so large that a
+/// socket's buffer begins with megabytes. Bytes that a peer does not read then wait in weir.
 fn small() -> TcpSocket {
     let socket = TcpSocket::new_v4().unwrap();
     socket.set_recv_buffer_size(32 * 1024).unwrap();
@@ -89,7 +89,7 @@ impl Peers {
         self.reading.clone().wait_for(|may| *may).await.unwrap();
     }
 
-    /// A backend that is told a connection's number first.
+    /// A backend that first gets a connection's number.
     async fn backend(self) -> (SocketAddr, AbortHandle) {
         let socket = small();
         socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
@@ -117,7 +117,7 @@ impl Peers {
         expect(&mut stream, b"").await;
     }
 
-    /// One connection, which begins together with all others.
+    /// One connection; all begin at the same moment.
     async fn client(self, edge: SocketAddr, number: usize, all: Arc<Barrier>) {
         let mut stream = small().connect(edge).await.unwrap();
         all.wait().await;
@@ -152,7 +152,8 @@ impl Scene {
         Self { weir, edge, peers, may_read, backend, clients: JoinSet::new() }
     }
 
-    /// So many connections at once, of which nobody reads, until weir takes no more pipes for them. How many it has then.
+    /// Opens so many connections at once whose peers do not read, until weir takes no more pipes for them.
+    /// Gives how many pipes it has then.
     async fn fill(&mut self, count: usize) -> f64 {
         let all = Arc::new(Barrier::new(count));
         for number in 0..count {
@@ -170,7 +171,7 @@ impl Scene {
         .await
     }
 
-    /// Everyone reads, to the end. The most pipes that weir held meanwhile.
+    /// Lets every peer read to the end. Gives the most pipes that weir held meanwhile.
     async fn flow(&mut self) -> f64 {
         self.may_read.send(true).unwrap();
         let mut most = 0.0_f64;
@@ -204,8 +205,8 @@ async fn start(backend: SocketAddr, wrapper: &[String]) -> (Weir, Port) {
     (launch.under(&words).start().await, edge)
 }
 
-/// The scene under strace, its connections all stuck and then let go: few calls moved it all, some of them by pipes and
-/// some by copying. How many pipes were filled when all were stuck.
+/// The scene under strace, with all connections stuck and then let go: few calls moved everything, some by
+/// pipes and some by copying. Gives how many pipes were filled when all were stuck.
 async fn passes(user: &Unprivileged, count: usize) -> f64 {
     let notes = Notes::default();
     let mut scene = Scene::start(&[notes.strace(CALLS).as_slice(), user.words()].concat()).await;
@@ -221,8 +222,8 @@ async fn passes(user: &Unprivileged, count: usize) -> f64 {
     filled
 }
 
-/// One after the other, as the kernel gives all processes of a user a common allowance of pipes: where another weir has
-/// it, there are few.
+/// One after the other, because the kernel gives all processes of a user a common allowance of pipes: few are
+/// left beside another weir that uses it up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn in_a_weir_without_privileges() {
     let user = Unprivileged::default();
@@ -235,7 +236,7 @@ async fn in_a_weir_without_privileges() {
     other.flow().await;
 }
 
-/// How many pipes of a MiB the kernel gives to a user, and room for some smaller ones.
+/// How many pipes of a MiB the kernel allows a user, with a reserve for some smaller ones.
 fn allowance() -> f64 {
     let pages = std::fs::read_to_string("/proc/sys/fs/pipe-user-pages-soft").unwrap();
     let pages: f64 = pages.trim().parse().unwrap();

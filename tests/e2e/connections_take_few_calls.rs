@@ -1,17 +1,18 @@
-//! A short connection takes few system calls: their number is a figure that no busy machine changes. The witness is
+//! A short connection takes few system calls: their number is the same on a busy machine. The witness is
 //! strace.
 
 use weir_tests::peers::Role;
 use weir_tests::traced::Traced;
 use weir_tests::world::Mode;
 
-/// Connections of which the calls are counted.
+/// The number of connections whose calls are counted.
 const CONNECTIONS: usize = 50;
-/// What a connection is made of. Not those that wait or wake: how often that happens depends on the machine.
+/// The calls that make up a connection. Calls that wait or wake are left out: how often they happen depends
+/// on the machine.
 const CALLS: &str = "accept4,socket,connect,setsockopt,getsockopt,getsockname,getpeername,recvfrom,sendto,\
                      sendmsg,writev,shutdown,close,epoll_ctl,ioctl,fcntl,pipe2,splice,ppoll";
 
-/// Calls of one connection: a handshake, a question, an answer, the end.
+/// The calls of one connection: a handshake, a question, an answer, the end.
 async fn calls_of(mode: Mode) -> usize {
     let traced = Traced::start(mode, Role::Echo, CALLS).await;
     let visit = async || {
@@ -34,8 +35,8 @@ async fn calls_of(mode: Mode) -> usize {
 
 #[tokio::test]
 async fn in_each_mode() {
-    // A backend in the range of outgoing ports, as here, may be the connection itself: that costs a getsockname, and in a
-    // debug build an fcntl.
+    // A backend in the range of outgoing ports, as here, could be a connection to itself: checking that costs
+    // a getsockname, and in a debug build an fcntl.
     for (mode, most) in [(Mode::Passthrough, 33), (Mode::Offload, 29), (Mode::Bridging, 33)] {
         let calls = calls_of(mode).await;
         assert!(calls <= most, "{mode:?}: {calls} calls a connection, at most {most}");

@@ -1,4 +1,4 @@
-//! A line of the log about one connection carries the id that its record has.
+//! A log line about a connection carries the id of its record.
 
 use serde_json::Value;
 use std::collections::HashSet;

@@ -1,4 +1,4 @@
-//! Without free descriptors weir waits instead of spinning, says so, and goes on when there are some again.
+//! Without free descriptors weir waits instead of spinning, says so, and goes on when some are free again.
 
 use std::time::Duration;
 use weir_tests::client::{tcp, try_tcp};
@@ -13,7 +13,7 @@ async fn and_come_back() {
     let mut before = world.connect().await;
     before.send(b"x").await.unwrap();
     before.exactly(1).await.unwrap();
-    // weir keeps below the limit that it found at its start, so the limit is lowered under its feet.
+    // weir stays below the limit that it found at startup, so the test lowers the limit while weir runs.
     let limit = world.weir.fds() + 4;
     let mut lower = tokio::process::Command::new("prlimit");
     lower.args(["--pid", &world.weir.pid().to_string(), &format!("--nofile={limit}:{limit}")]);
@@ -32,12 +32,12 @@ async fn and_come_back() {
     assert!(spent < Duration::from_secs(1), "{spent:?} of CPU in two seconds of waiting");
     let said = world.weir.program.stderr.count() - warnings;
     assert!(said < 40, "{said} log lines in two seconds");
-    // Those inside are served as before.
+    // Existing connections are served as before.
     before.send(b"y").await.unwrap();
     assert_eq!(before.exactly(1).await.unwrap(), b"y");
 
     drop(crowd);
-    // Some that were let in while no descriptor was left for a backend may still be turned away.
+    // Clients accepted while no descriptor was left for a backend may still be turned away.
     eventually(Duration::from_secs(2), "newcomers are served again", async || {
         let after = try_tcp(world.edge).await.map_err(|error| error.to_string())?;
         let mut after = Stream::Plain(after);
@@ -57,7 +57,7 @@ async fn and_come_back() {
 }
 
 #[tokio::test]
-async fn a_low_limit_at_the_start_is_kept_to() {
+async fn a_low_limit_at_the_start_is_kept() {
     let world = World::of(Mode::Passthrough).plain().nofile(100).start().await;
     let mut crowd: Vec<Stream> = Vec::new();
     for _ in 0..100 {

@@ -1,5 +1,5 @@
-//! The commands that the pages tell people to type take what the pages give them: every variable in front of or behind a
-//! `make` or `cargo` is read by the Makefile, by a test, or by the test runner itself.
+//! The commands in the docs take the variables given in them: every variable in front of or behind a `make`
+//! or `cargo` is read by the Makefile, by a test, or by the test runner itself.
 
 use std::collections::BTreeSet;
 use std::path::Path;

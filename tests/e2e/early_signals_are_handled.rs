@@ -1,4 +1,4 @@
-//! A signal that comes while weir starts does what it does later: SIGHUP reloads, SIGTERM and SIGINT end it cleanly.
+//! A signal during startup does what it does later: SIGHUP reloads, SIGTERM and SIGINT end weir cleanly.
 
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write;
@@ -19,7 +19,7 @@ struct Starting {
     folder: TempDir,
 }
 
-/// A configuration that takes a while to be read: so many routes.
+/// A configuration that takes a while to read: so many routes.
 fn configuration(edge: &Port, admin: &Port, routes: usize) -> String {
     let mut yaml = format!(
         "runtime: {{workers: 1, drain_timeout: 1s}}\nlog: {{format: json}}\nadmin: {{address: \"{}\"}}\n\
@@ -34,7 +34,7 @@ fn configuration(edge: &Port, admin: &Port, routes: usize) -> String {
 }
 
 impl Starting {
-    /// Starts weir with the file `weir.yaml` of its folder, which `make` makes.
+    /// Starts weir with the file `weir.yaml` of its folder, created by `make`.
     fn new(make: impl FnOnce(&std::path::Path, String), routes: usize) -> Self {
         let (edge, admin, folder) = (Port::free(), Port::free(), tempfile::tempdir().unwrap());
         let file = folder.path().join("weir.yaml");
@@ -50,7 +50,7 @@ impl Starting {
         Self::new(|file, yaml| std::fs::write(file, yaml).unwrap(), routes)
     }
 
-    /// Starts weir with a pipe, waits until it reads that, and gives what is to be written there.
+    /// Starts weir with a pipe, waits until weir reads from it, and gives the end to write to.
     async fn with_pipe() -> (Self, File, String) {
         let mut text = String::new();
         let mut named = None;
@@ -63,7 +63,7 @@ impl Starting {
             1,
         );
         let named = named.unwrap();
-        // Opens when weir has opened the other end.
+        // Opens once weir has opened the other end.
         let opened = tokio::task::spawn_blocking(move || File::options().write(true).open(named).unwrap());
         (starting, tokio::time::timeout(Duration::from_secs(20), opened).await.unwrap().unwrap(), text)
     }
@@ -72,7 +72,7 @@ impl Starting {
         kill_process(Pid::from_raw(self.child.id().unwrap().cast_signed()).unwrap(), signal).unwrap();
     }
 
-    /// Waits until it catches SIGHUP: from there on there is no time at which that kills it.
+    /// Waits until weir catches SIGHUP: from then on the signal never kills it.
     async fn catches(&self) {
         let status = format!("/proc/{}/status", self.child.id().unwrap());
         let began = Instant::now();
@@ -119,7 +119,7 @@ async fn while_the_configuration_is_read() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     std::io::Write::write_all(&mut pipe, text.as_bytes()).unwrap();
     drop(pipe);
-    // A pipe cannot be read again: that it was tried shows that the signal was kept.
+    // A pipe cannot be read again: the attempt shows that the signal was kept.
     eventually(Duration::from_secs(20), "it runs, and has tried to reload", async || {
         let metrics = starting.metrics().await?;
         if metrics.sum("weir_config_last_reload_successful", &[]) == 0.0 { Ok(()) } else { Err(metrics.text) }

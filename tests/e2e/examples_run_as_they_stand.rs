@@ -1,5 +1,5 @@
-//! Every file in config/ passes `weir check` as it stands, once its script has made the certificates, and the file of
-//! each mode works with curl. Only the ports are exchanged for free ones.
+//! Every file in config/ passes `weir check` as it stands, once its script has made the certificates, and
+//! each mode's file works with curl. Only the ports are replaced by free ones.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -30,7 +30,7 @@ async fn copied() -> (tempfile::TempDir, PathBuf) {
     (folder, config)
 }
 
-/// Puts the ports that are given, and free ones for all others, in the place of those on 127.0.0.1.
+/// Replaces the ports on 127.0.0.1: some as given, all others by free ones.
 fn with_ports(text: &str, given: &[(u16, u16)]) -> (String, HashMap<u16, u16>, Vec<Port>) {
     let mut ports: HashMap<u16, u16> = given.iter().copied().collect();
     let (mut out, mut held) = (String::new(), Vec::new());
@@ -48,7 +48,7 @@ fn with_ports(text: &str, given: &[(u16, u16)]) -> (String, HashMap<u16, u16>, V
     (out, ports, held)
 }
 
-/// Runs an example, asks it with curl, and gives curl's whole report.
+/// Runs an example, queries it with curl, and gives curl's whole report.
 async fn try_out(example: &str, listener: u16, given: &[(u16, u16)], config: &Path) -> String {
     let text = std::fs::read_to_string(config.join(example)).unwrap();
     let (text, ports, _held) = with_ports(&text, given);
@@ -79,6 +79,12 @@ async fn each_mode_works_with_curl() {
     let said = try_out("passthrough.yaml", 8443, &[(9443, tls.port.number())], &config).await;
     assert!(said.contains("subject: CN=backend"), "the certificate is the backend's: {said}");
     assert!(said.contains("s_server"), "{said}");
+    let said = try_out("http.yaml", 8446, &[(9080, plain.addr.port())], &config).await;
+    assert!(
+        said.contains("plain and simple") && said.contains("using HTTP/2"),
+        "HTTP/2 to an HTTP/1.1 backend: {said}"
+    );
+
     let said = try_out("offload.yaml", 8444, &[(9080, plain.addr.port())], &config).await;
     assert!(said.contains("subject: CN=weir"), "the certificate is weir's: {said}");
     assert!(said.contains("plain and simple"), "{said}");

@@ -1,4 +1,4 @@
-//! `weir explain` says of a hello what a connection with that hello then meets.
+//! `weir explain` says of a hello what then happens to a connection with that hello.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -22,7 +22,7 @@ const ROUTES: usize = 1_000;
 const HELLOS: usize = 1_000;
 const PROTOCOLS: [&str; 4] = ["h2", "http/1.1", "acme-tls/1", "x"];
 const NETWORKS: [&str; 5] = ["127.0.0.0/8", "127.0.0.0/16", "127.0.1.0/24", "127.0.1.7", "10.0.0.0/8"];
-/// Each is a run of `weir explain`.
+/// Each client is a run of `weir explain`.
 const SOURCES: [&str; 4] = ["127.0.0.1", "127.0.1.1", "127.0.1.7", "127.1.0.1"];
 
 #[derive(Debug)]
@@ -62,7 +62,7 @@ fn name(noise: &mut Noise) -> String {
     format!("{}.example.test", labels.join("."))
 }
 
-/// Routes, no two of which match the same connections equally well.
+/// Routes such that no two match the same connections equally well.
 fn routes(noise: &mut Noise) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     let mut taken = HashSet::new();
@@ -88,7 +88,8 @@ fn routes(noise: &mut Noise) -> Vec<Route> {
                 }
             }
         }
-        // Of what asks for no name in particular, only what asks for all else: some clients are to find no route.
+        // A route without a name, or for any name, must be limited by ALPN and source: some clients must find
+        // no route.
         let wide = matches!(names.first().map(String::as_str), None | Some("*"));
         if (wide && (alpn.is_empty() || source.is_empty())) || keys.iter().any(|key| taken.contains(key)) {
             continue;
@@ -99,7 +100,7 @@ fn routes(noise: &mut Noise) -> Vec<Route> {
     routes
 }
 
-/// Every route has a pool of its own, by which a record tells the route; some pools are keyed.
+/// Every route has a pool of its own, so that a record tells the route; some pools are keyed.
 fn configuration(routes: &[Route], edges: &[Port], backend: SocketAddr) -> String {
     let (mut listeners, mut pools) = ([const { String::new() }; 3], String::new());
     for (number, route) in routes.iter().enumerate() {
@@ -133,14 +134,14 @@ fn configuration(routes: &[Route], edges: &[Port], backend: SocketAddr) -> Strin
     )
 }
 
-/// Of so many pools one goes by the client's address and one by the name.
+/// One in so many pools is keyed by the client's address, and one by the name.
 const KEYED: usize = 80;
 
 fn is_keyed(number: usize) -> bool {
     number.is_multiple_of(KEYED / 2)
 }
 
-/// A pool, all of whose backends are one program that listens on every address.
+/// A pool whose backends are all one program that listens on every address.
 fn pool(name: &str, number: usize, port: u16) -> String {
     let balance = match number % KEYED {
         0 => "source_ip",
@@ -155,7 +156,7 @@ fn pool(name: &str, number: usize, port: u16) -> String {
     format!("{{name: {name}, balance: {balance}, backends: [{backends}], health_check: {{type: none}}}}")
 }
 
-/// Clients, each of which comes near to some route.
+/// Clients, each close to matching some route.
 fn clients(noise: &mut Noise, routes: &[Route]) -> Vec<Client> {
     let mut clients = Vec::new();
     while clients.len() < HELLOS {
@@ -175,6 +176,10 @@ fn clients(noise: &mut Noise, routes: &[Route]) -> Vec<Client> {
         if let Some(protocol) = route.alpn.first().filter(|p| !protocols.contains(p) && noise.below(4) > 0) {
             protocols.insert(noise.below(protocols.len() + 1), protocol);
         }
+        if protocols.contains(&"acme-tls/1") && noise.below(2) == 0 {
+            // Alone it is a challenge, which goes before names.
+            protocols = vec!["acme-tls/1"];
+        }
         let client = TlsClient::trusting(&[]).small().alpn(&protocols);
         let real = match asked.trim_start_matches('.') {
             "" => hello::real(&client.nameless(), "nobody.test"),
@@ -183,14 +188,15 @@ fn clients(noise: &mut Noise, routes: &[Route]) -> Vec<Client> {
         let hello = if noise.below(3) == 0 { hello::in_records(&real, 1 + noise.below(100)) } else { real };
         clients.push(Client { listener: route.listener, source: one(noise, &SOURCES), hello });
     }
-    // Nearly no route is the third listener's.
+    // The third listener has nearly no routes.
     for client in clients.iter_mut().step_by(20) {
         client.listener = 2;
     }
     clients
 }
 
-/// A socket of that address, with a port that no earlier client had: records are told apart by it.
+/// A socket of that address, with a port that no earlier client had: the port tells its record from the
+/// others.
 fn bound(source: &str, taken: &mut HashSet<SocketAddr>) -> (TcpSocket, SocketAddr) {
     loop {
         let socket = TcpSocket::new_v4().unwrap();
@@ -205,14 +211,14 @@ fn bound(source: &str, taken: &mut HashSet<SocketAddr>) -> (TcpSocket, SocketAdd
 /// Sends a hello and reads to the end.
 async fn visit(socket: TcpSocket, edge: SocketAddr, hello: Vec<u8>) {
     let mut stream = Stream::Plain(socket.connect(edge).await.unwrap());
-    // Whoever refuses may have ended it already.
+    // weir may have refused and closed the connection already.
     if stream.send(&hello).await.is_ok() {
         let _ = stream.shutdown().await;
     }
     stream.rest().await;
 }
 
-/// What becomes of every client, in their order.
+/// The fate of every client, in order.
 async fn records(clients: &[Client], edges: &[Port], weir: &Weir) -> Vec<Record> {
     let (mut froms, mut taken) = (Vec::new(), HashSet::new());
     for some in clients.chunks(50) {
@@ -232,7 +238,7 @@ async fn records(clients: &[Client], edges: &[Port], weir: &Weir) -> Vec<Record>
     froms.iter().map(|from| by_client.remove(from).unwrap()).collect()
 }
 
-/// What `weir explain` says of every client at its listener, in their order.
+/// The answer of `weir explain` for every client at its listener, in order.
 async fn explained(clients: &[Client], weir: &Weir) -> Vec<serde_json::Value> {
     let mut answers = vec![serde_json::Value::Null; clients.len()];
     for source in SOURCES {
@@ -272,7 +278,7 @@ async fn of_a_thousand_hellos_at_a_thousand_routes() {
     let records = records(&clients, &edges, &weir).await;
     let answers = explained(&clients, &weir).await;
 
-    // What was seen, so that a test of nothing fails.
+    // Counts the cases, so that the test cannot pass without testing anything.
     let (mut pools, mut seen) = (HashSet::new(), HashMap::<&str, usize>::new());
     for ((client, record), answer) in clients.iter().zip(&records).zip(&answers) {
         let why = format!("WEIR_EXPLAIN_SEED={seed}\n{client:?}\n{record:#?}\n{answer:#}");
@@ -281,7 +287,7 @@ async fn of_a_thousand_hellos_at_a_thousand_routes() {
         assert_eq!(answer["mode"], record.text("mode"), "{why}");
         assert_eq!(answer["pool"]["name"], *record.field("pool"), "{why}");
         if let Some(number) = answer["route"]["number"].as_u64() {
-            // Routes are numbered by listener, pools over all of them.
+            // Routes are numbered within a listener, pools over all listeners.
             let of_listener = (0..ROUTES).filter(|route| routes[*route].listener == client.listener);
             let route = of_listener.clone().nth(number as usize - 1).unwrap();
             assert_eq!(record.text("pool"), format!("p{route}"), "{why}");

@@ -1,5 +1,5 @@
-//! A failed TLS handshake is told with its true cause: by reason, by the name of the alert, and by whose it was; in the
-//! record, in the metrics and in the debug log.
+//! A failed TLS handshake is reported with its true cause: the reason, the name of the alert, and the side
+//! that sent it; in the record, in the metrics and in the debug log.
 
 use rustls::ConnectionCommon;
 use std::time::Duration;
@@ -28,7 +28,8 @@ async fn by_a_client_that_does_not_trust_weir() {
         record.ended("tls_client_failed", "client");
         assert_eq!((record.text("reason"), record.text("alert")), ("alert", "unknown_ca"));
         assert_eq!(counted(&world, "client", "alert", "unknown_ca").await, 1);
-        assert!(world.weir.program.stderr.text().contains("alert unknown_ca"));
+        let log = world.weir.program.stderr.text();
+        assert!(log.contains("alert unknown_ca") && log.contains("received fatal alert: UnknownCA"), "{log}");
     }
 }
 
@@ -41,7 +42,7 @@ async fn by_an_openssl_client_that_does_not_trust_weir() {
     assert_eq!((record.text("reason"), record.text("alert")), ("alert", "unknown_ca"));
 }
 
-/// A backend that wants a certificate of its clients, and a weir that has none for it.
+/// A backend that requires client certificates, and a weir that has none for it.
 async fn wanting(version: &str, check: &str) -> (Server, World) {
     let folder = tempfile::tempdir().unwrap();
     Identities::default().backend.write(folder.path(), "backend");
@@ -57,7 +58,7 @@ async fn wanting(version: &str, check: &str) -> (Server, World) {
 
 #[tokio::test]
 async fn by_a_backend_that_wants_a_certificate() {
-    // In TLS 1.3 weir is done before the backend has looked.
+    // In TLS 1.3 weir has finished before the backend has checked.
     for (version, alert) in [("-tls1_2", "handshake_failure"), ("-tls1_3", "certificate_required")] {
         let (_server, world) = wanting(version, "none").await;
         let mut stream = world.client().connect(world.edge, NAME).await.unwrap();
@@ -120,7 +121,7 @@ async fn by_a_client_without_groups() {
     assert_eq!(record.text("reason"), "missing_extension");
 }
 
-/// The alert with which an end of a session answers a record that cannot be authenticated.
+/// The alert with which a session answers a record that cannot be authenticated.
 fn offended<D>(session: &mut ConnectionCommon<D>) -> Vec<u8> {
     let mut forged = &[&[23, 3, 3, 0, 20][..], &[0; 20]].concat()[..];
     session.read_tls(&mut forged).unwrap();
@@ -131,7 +132,7 @@ fn offended<D>(session: &mut ConnectionCommon<D>) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn in_mid_session_a_backend_s_alert_is_its_reset() {
+async fn a_backends_alert_in_mid_session_is_its_reset() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let acceptor = acceptor(&Identities::default().backend, &[]);
     let world = World::of(Mode::Bridging)
@@ -162,7 +163,7 @@ async fn in_mid_session_a_backend_s_alert_is_its_reset() {
 }
 
 #[tokio::test]
-async fn in_mid_session_it_is_a_reset_by_whose_alert_it_was() {
+async fn an_alert_in_mid_session_is_a_reset_by_its_sender() {
     for mode in [Mode::Offload, Mode::Bridging] {
         let world = World::of(mode).start().await;
         let mut stream = world.connect().await;

@@ -32,7 +32,7 @@ async fn usable(weir: &Weir, count: u64, within: Duration) -> Duration {
     start.elapsed()
 }
 
-/// Which backends the next connections reach.
+/// The backends that the next connections reach.
 async fn reached(edge: &Port, connections: usize) -> Vec<String> {
     let mut names = Vec::new();
     for _ in 0..connections {
@@ -56,7 +56,7 @@ async fn a_killed_backend_leaves_and_returns() {
     assert!(reached(&edge, 4).await.contains(&"two".to_owned()));
 
     drop(two);
-    // fall × interval, plus the jitter of 10 % and the time of one look.
+    // fall × interval, plus the jitter of 10 % and the time of one poll.
     usable(&weir, 1, Duration::from_millis(2 * 500 + 500)).await;
     assert_eq!(reached(&edge, 4).await, ["one"; 4]);
     assert!(
@@ -103,7 +103,7 @@ async fn without_a_usable_backend_clients_are_reset_and_readiness_fails() {
     weir.settle().await;
 }
 
-/// For want of a descriptor nothing can be asked: that says nothing about the backends.
+/// Without a free descriptor no check can be made, and that says nothing about the backends.
 #[tokio::test]
 async fn checks_that_cannot_be_made_change_nothing() {
     let good = Backend::plain(Role::Echo).await;
@@ -112,12 +112,12 @@ async fn checks_that_cannot_be_made_change_nothing() {
     usable(&weir, 1, Duration::from_secs(3)).await;
     let limit = async |most: usize| {
         let mut set = tokio::process::Command::new("prlimit");
-        // The soft limit alone: it is raised again below.
+        // Only the soft limit, because it is raised again below.
         set.args(["--pid", &weir.pid().to_string(), &format!("--nofile={most}:")]);
         let set = weir_tests::program::run(set, b"", Duration::from_secs(5)).await;
         assert_eq!(set.code, Some(0), "{}", set.both());
     };
-    // Below what is open: nothing more can be, and what is open stays.
+    // Below the number of open descriptors: those stay open, but no more can be opened.
     limit(8).await;
     tokio::time::sleep(Duration::from_millis(1500)).await;
     limit(1024).await;
@@ -190,7 +190,7 @@ async fn bridging_pools_verify_in_their_checks() {
     let identities = Identities::default();
     let addr = "127.0.0.1:0".parse().unwrap();
     let good = Backend::start(addr, Role::Echo, Some(acceptor(&identities.backend, &[]))).await;
-    let stranger = weir_tests::certificates::Authority::new("nobody knows me").issue(&[NAME]);
+    let stranger = weir_tests::certificates::Authority::new("stranger").issue(&[NAME]);
     let bad = Backend::tls(Role::Echo, &stranger).await;
     let edge = Port::free();
     let body = format!(
@@ -222,7 +222,7 @@ async fn a_check_may_use_another_port() {
     weir.settle().await;
 }
 
-/// Interim answers without end: each check is given up after a few, and costs next to nothing.
+/// Interim answers without end: each check gives up after a few, and costs next to nothing.
 #[tokio::test]
 async fn an_endless_interim_answer_costs_nothing() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -254,7 +254,7 @@ async fn an_endless_interim_answer_costs_nothing() {
     endless.abort();
 }
 
-/// A server may answer, and end, before it has been asked; and its header fields are its own business.
+/// A server may answer and end before it gets the request, and may send odd header fields.
 #[tokio::test]
 async fn an_answer_before_the_request_counts() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -268,7 +268,7 @@ async fn an_answer_before_the_request_counts() {
                 let answer = b"HTTP/1.1 200 OK\r\nx-folded: one\r\n two\r\ncontent-length: 2\r\n\r\nok";
                 stream.write_all(answer).await.unwrap();
                 stream.shutdown().await.unwrap();
-                // Its end is looked at by nobody.
+                // The end of the stream does not matter here.
                 let _end = stream.read_to_end(&mut Vec::new()).await;
             });
         }

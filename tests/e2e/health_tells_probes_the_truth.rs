@@ -1,4 +1,4 @@
-//! `weir health` ends with 0 while weir works, and with 1 when it does not, for probes of containers.
+//! `weir health` exits with 0 while weir works, and with 1 when it does not, for container probes.
 
 use rustix::process::Signal;
 use std::path::Path;
@@ -18,7 +18,7 @@ async fn health(weir: &Weir, words: &[&str]) -> Finished {
     run(verb, b"", PATIENCE).await
 }
 
-/// Asserts that the probe fails, quietly on stdout, and gives why.
+/// Asserts that the probe fails and prints nothing on stdout; gives the reason.
 async fn fails(weir: &Weir, words: &[&str]) -> String {
     let said = health(weir, words).await;
     assert_eq!((said.code, &*said.stdout), (Some(1), ""), "{words:?}: {}", said.both());
@@ -32,7 +32,7 @@ async fn passes(weir: &Weir, words: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn it_follows_backends_and_drains() {
+async fn health_follows_backends_and_drains() {
     let dead = Port::free();
     let mut world = World::of(Mode::Passthrough)
         .plain()
@@ -65,7 +65,7 @@ async fn it_follows_backends_and_drains() {
 }
 
 #[tokio::test]
-async fn a_healthy_one_passes_by_its_configuration_too() {
+async fn a_healthy_weir_passes_by_its_configuration_too() {
     let world = World::of(Mode::Passthrough).start().await;
     assert_eq!(passes(&world.weir, &["--ready", "--pool", "main", "--pool", "main"]).await, "ready\n");
     let file = world.weir.folder().join("weir.yaml").display().to_string();
@@ -75,7 +75,7 @@ async fn a_healthy_one_passes_by_its_configuration_too() {
 }
 
 #[tokio::test]
-async fn silence_is_illness_within_two_seconds() {
+async fn silence_fails_the_probe_within_two_seconds() {
     let world = World::of(Mode::Passthrough).start().await;
     world.weir.signal(Signal::STOP);
     let start = Instant::now();
@@ -84,10 +84,11 @@ async fn silence_is_illness_within_two_seconds() {
     assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
     world.weir.signal(Signal::CONT);
 
-    let nobody = format!("http://{}", Port::free().addr());
-    let said = run(command(&["health", "--admin", &nobody]), b"", PATIENCE).await;
+    let unused = Port::free();
+    let nowhere = format!("http://{}", unused.addr());
+    let said = run(command(&["health", "--admin", &nowhere]), b"", PATIENCE).await;
     assert_eq!((said.code, &*said.stdout), (Some(1), ""), "{}", said.both());
-    assert!(said.stderr.contains(&nobody), "{}", said.stderr);
+    assert!(said.stderr.contains(&nowhere), "{}", said.stderr);
 
     let folder = tempfile::tempdir().unwrap();
     let mut lost = command(&["health"]);

@@ -1,4 +1,4 @@
-//! A connection that does nothing costs no CPU and little memory, in whatever state it waits.
+//! An idle connection costs no CPU and little memory, in whatever state it waits.
 
 use std::time::Duration;
 use weir_tests::client::tcp;
@@ -8,10 +8,10 @@ use weir_tests::peers::{Backend, Role};
 use weir_tests::stream::Stream;
 use weir_tests::world::{Builder, MODES, Mode, NAME, World};
 
-/// Idle connections of which the memory is measured.
+/// The number of idle connections whose memory is measured.
 const CROWD: usize = 1000;
 
-/// Watches weir for two seconds in which nothing happens.
+/// Watches weir for two seconds without traffic.
 async fn uses_no_cpu(world: &World, what: &str) {
     tokio::time::sleep(Duration::from_millis(500)).await;
     let before = world.weir.cpu();
@@ -54,7 +54,7 @@ async fn half_closed_ones() {
         by_backend.rest().await;
         world.weir.settle().await;
     }
-    // A backend that answers only when asked for more than it gets: the client has ended, nothing moves.
+    // A backend that answers only after more bytes than it gets: the client has ended, and nothing moves.
     let world = World::of(Mode::Offload).role(Role::Silent).start().await;
     let mut by_client = world.connect().await;
     by_client.send(b"x").await.unwrap();
@@ -91,9 +91,9 @@ async fn unfinished_ones() {
     }
 }
 
-/// Opens the crowd and gives the memory of weir's process that one of it costs, in bytes.
+/// Opens the crowd and gives the memory of weir's process for one of its connections, in bytes.
 async fn memory_of(world: &World, open: impl AsyncFn() -> Stream) -> u64 {
-    // The first ones fill pools that stay.
+    // The first connections fill pools that stay.
     drop(open().await);
     world.weir.settle().await;
     let before = world.weir.resident();
@@ -146,10 +146,10 @@ async fn in_memory() {
     assert!(cost < 8 * 1024, "{cost} bytes for an unfinished hello of 1,000 bytes");
 }
 
-/// A hello may be as large as it likes within its ceiling: what it said is not kept.
+/// A hello may be as large as its ceiling allows: its content is not kept.
 #[tokio::test]
 async fn after_a_hello_of_thousands_of_protocols() {
-    // The hello is peeked at; the backend is no TLS server, but gives back what it gets.
+    // weir peeks at the hello; the backend is no TLS server, but echoes.
     let echo = Backend::plain(Role::Echo).await;
     let world = World::of(Mode::Passthrough).backends(&[echo.addr]).start().await;
     let greedy = hello::offering(&hello::small(NAME), 7000);

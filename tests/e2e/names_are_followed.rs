@@ -1,4 +1,4 @@
-//! Backends that are DNS names: answers are followed, and nobody notices but those whose address has gone.
+//! Backends that are DNS names: weir follows the answers, and only clients of a vanished address notice.
 
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,7 +22,7 @@ use weir_tests::world::{Builder, Identities, Mode, NAME, World};
 
 /// Longer than weir takes to see a changed answer, on a machine that runs other tests too.
 const SOON: Duration = Duration::from_secs(20);
-/// A changed answer has to be followed within this: the TTL of a second, and two more.
+/// weir must follow a changed answer within this: the TTL of a second, and two more.
 const FOLLOWED: Duration = Duration::from_secs(3);
 
 /// A world that speaks plaintext to `entries`, whose names `dns` knows.
@@ -80,13 +80,13 @@ async fn served_by(world: &World, name: &str) {
     .await;
 }
 
-/// The world's only pool, as the status API has it.
+/// The world's only pool in the status API.
 async fn pool(world: &World) -> Value {
     let status: Value = serde_json::from_str(&world.weir.ask("/api/v1/status").await.body).unwrap();
     status["pools"][0].clone()
 }
 
-/// What the status API says of each backend of the pool, by address.
+/// Each backend of the pool in the status API, by address.
 async fn backends(world: &World) -> BTreeMap<String, Value> {
     let pool = pool(world).await;
     let address = |backend: &Value| backend["address"].as_str().unwrap().to_owned();
@@ -146,7 +146,7 @@ async fn a_dns_answer_that_changes_is_followed() {
 
 /// Clients at once.
 const CLIENTS: usize = 50;
-/// Between two connections of a client: two cores have to do for weir, its peers and other tests.
+/// Between two connections of a client: two cores must suffice for weir, its peers and other tests.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// What clients have seen: when each connection began, and which backend served it or why it failed.
@@ -175,7 +175,7 @@ impl Seen {
     }
 }
 
-/// One request over TLS: who answers, and whether all of it went well.
+/// One request over TLS: gives the backend that answered, or the error.
 async fn visit(client: &TlsClient, edge: SocketAddr) -> io::Result<String> {
     let mut stream = client.connect(edge, NAME).await?;
     let name = stream.exactly(2).await?;
@@ -196,7 +196,7 @@ async fn two_backends(mode: Mode, port: &Port, identities: &Identities) -> [Back
     [start(1, "a").await, start(2, "b").await]
 }
 
-async fn nobody_notices(mode: Mode) {
+async fn clients_notice_nothing(mode: Mode) {
     let dns = Dnsmasq::start("127.0.0.1 api.test\n", &[]).await;
     let port = Port::free();
     let builder = asking(World::of(mode), dns.addr).entries(&format!("\"api.test:{port}\""));
@@ -238,23 +238,27 @@ async fn nobody_notices(mode: Mode) {
     let metrics = world.weir.settle().await;
     let opened = metrics.count("weir_connections_opened_total", &[]);
     assert_eq!(metrics.count("weir_connections_closed_total", &[("outcome", "ok")]), opened, "{mode:?}");
-    assert_eq!(metrics.count("weir_retries_total", &[]), 0, "{mode:?}: nobody was sent where nobody is");
+    assert_eq!(
+        metrics.count("weir_retries_total", &[]),
+        0,
+        "{mode:?}: no connection went to an address without a backend"
+    );
     assert_eq!(peers.iter().map(Backend::count).sum::<usize>() as u64, opened, "{mode:?}");
 }
 
 #[tokio::test]
 async fn an_answer_changes_under_load_in_passthrough() {
-    nobody_notices(Mode::Passthrough).await;
+    clients_notice_nothing(Mode::Passthrough).await;
 }
 
 #[tokio::test]
 async fn an_answer_changes_under_load_in_offload() {
-    nobody_notices(Mode::Offload).await;
+    clients_notice_nothing(Mode::Offload).await;
 }
 
 #[tokio::test]
 async fn an_answer_changes_under_load_in_bridging() {
-    nobody_notices(Mode::Bridging).await;
+    clients_notice_nothing(Mode::Bridging).await;
 }
 
 // ---- a thousand changed answers
@@ -262,12 +266,13 @@ async fn an_answer_changes_under_load_in_bridging() {
 /// Names in one pool. The TTL allows a change a second: a thousand changes take ten rounds.
 const NAMES: usize = 100;
 
-/// Every name at an address of its own that no other round has.
+/// Every name at a new address, different from those of all other rounds.
 fn round_of_hosts(round: usize) -> String {
     (0..NAMES).map(|n| format!("127.{}.{n}.1 n{n}.test\n", round + 1)).collect()
 }
 
-/// How many series each family has. Of resolutions the names count: a slow answer may add a result to one.
+/// The number of series in each family. For resolutions names are counted: a slow answer may add a result to
+/// one.
 fn series(metrics: &Metrics) -> BTreeMap<String, usize> {
     let mut families = BTreeMap::new();
     for sample in &metrics.samples {
@@ -279,7 +284,7 @@ fn series(metrics: &Metrics) -> BTreeMap<String, usize> {
     families
 }
 
-/// How many addresses are new by this line: several changes within seconds may share one.
+/// The number of new addresses by this log line: several changes within seconds may share one.
 fn added(line: &str) -> Option<usize> {
     let behind = line.split_once("added")?.1.trim_start_matches(['"', ':', '=', ' ']);
     behind.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
@@ -367,7 +372,7 @@ async fn a_name_that_does_not_exist_yet_is_no_backend() {
     let mut status = command(&["status", "--admin"]);
     status.arg(format!("http://{}", world.weir.admin()));
     let shown = run(status, b"", SOON).await;
-    // Notes are broken into lines.
+    // The status breaks notes into lines.
     let words = shown.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains(&format!("cannot resolve api.test:{port}: {why}")), "{}", shown.both());
     let ready = world.weir.ask("/readyz").await;
@@ -390,7 +395,7 @@ async fn a_name_that_does_not_exist_yet_is_no_backend() {
 }
 
 #[tokio::test]
-async fn a_dns_server_that_is_not_there_yet_delays_no_start_for_long() {
+async fn a_missing_dns_server_delays_no_start_for_long() {
     let (server, port) = (Port::free(), Port::free());
     let _peers = named(&port, &["a"]).await;
     let begin = Instant::now();
@@ -487,7 +492,7 @@ async fn every_address_of_a_name_is_a_backend() {
     assert_eq!(served, ["a", "a", "b", "b", "c", "c"]);
 }
 
-// ---- what goes and what stays
+// ---- which connections and series go, and which stay
 
 /// The backends that have series.
 async fn in_metrics(world: &World) -> Vec<String> {
@@ -513,7 +518,7 @@ async fn an_address_that_vanishes_drains() {
     let metrics = world.weir.metrics().await;
     assert_eq!(metrics.count("weir_backend_active_connections", &[("backend", &a)]), 1, "still counted");
     assert_eq!(held.rest().await, (Vec::new(), End::Clean));
-    // What is left is closed over the last tenth of the time.
+    // The remaining connections are closed over the last tenth of the time.
     assert!(begin.elapsed() >= Duration::from_millis(2700), "drained after {:?}", begin.elapsed());
     world.weir.only_record().await.ended("drained", "weir");
     drop(held);
@@ -560,7 +565,7 @@ async fn an_address_that_returns_in_time_keeps_its_connections() {
     assert_eq!(name, "b");
     dns.change("127.0.0.1 api.test\n").await;
     served_by(&world, "a").await;
-    // It began to drain after the other one: its end is later than the other's would have been.
+    // This drain began later than the other one, and so ends later than the other one would have.
     assert_eq!(b.rest().await, (Vec::new(), End::Clean));
     echoes(&mut a).await.expect("a drain that was called off ends nothing");
     leave(a).await;
@@ -573,7 +578,7 @@ async fn an_address_that_returns_in_time_keeps_its_connections() {
 }
 
 #[tokio::test]
-async fn what_is_known_of_an_address_outlives_the_change_of_others() {
+async fn the_state_of_an_address_outlives_the_change_of_others() {
     let hosts =
         |numbers: &[u8]| numbers.iter().map(|n| format!("127.0.0.{n} api.test\n")).collect::<String>();
     let dns = Dnsmasq::start(&hosts(&[1, 2, 3, 5]), &[]).await;
@@ -606,7 +611,7 @@ async fn what_is_known_of_an_address_outlives_the_change_of_others() {
     let after = backends(&world).await;
     let retries = world.weir.metrics().await.count("weir_retries_total", &[]);
     for address in [a, b, dead].map(|address| address.to_string()) {
-        // But for how long ago it failed.
+        // Except for how long ago it failed.
         let [mut after, mut before] = [&after, &before].map(|all| all[&address].clone());
         for backend in [&mut after, &mut before] {
             if let Value::Object(failures) = &mut backend["dial_failures"] {

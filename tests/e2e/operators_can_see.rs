@@ -1,4 +1,4 @@
-//! Metrics, records and the admin server say what happened, and nothing that is secret.
+//! Metrics, records and the admin server say what happened, and reveal no secret.
 
 use std::time::Duration;
 use weir_tests::client::tcp;
@@ -135,7 +135,7 @@ async fn the_admin_server_bounds_its_clients() {
     for _ in 0..200 {
         silent.push(tcp(world.weir.admin()).await);
     }
-    // Others are answered all the same, and the silent ones do not stay for ever.
+    // Other clients still get answers, and the silent ones do not stay for ever.
     assert_eq!(world.weir.ask("/healthz").await.status, 200);
     eventually(Duration::from_secs(40), "silent admin clients are let go", async || {
         let now = world.weir.fds();

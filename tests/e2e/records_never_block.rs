@@ -13,7 +13,7 @@ use weir_tests::weir::{Metrics, command};
 const YAML: &str = "log: {level: warn, format: json}\nlisteners:\n  - {name: edge, address: \"EDGE\", \
                     mode: passthrough, default_pool: main}\npools:\n  - {name: main, backends: [\"127.0.0.1:9\"], \
                     health_check: {type: none}}\n";
-/// More than any queue and pipe of weir's holds.
+/// More than any of weir's queues and pipes hold.
 const CONNECTIONS: u64 = 12_000;
 
 /// A ready weir whose stdout is a pipe, its edge, its admin server, and its folder.
@@ -21,7 +21,7 @@ async fn running() -> (tokio::process::Child, Port, Port, tempfile::TempDir) {
     running_with("").await
 }
 
-/// As [`running`], with more of a configuration.
+/// As [`running`], with more configuration.
 async fn running_with(more: &str) -> (tokio::process::Child, Port, Port, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let (edge, admin) = (Port::free(), Port::free());
@@ -79,10 +79,10 @@ async fn of_a_reader_that_stopped() {
         }
     })
     .await;
-    // Nor does it hold up the end.
+    // Nor does the reader hold up the shutdown.
     signal(&weir, Signal::TERM);
     let ended = tokio::time::timeout(Duration::from_secs(10), weir.wait()).await;
-    assert_eq!(ended.expect("it ends although nobody reads").unwrap().code(), Some(0));
+    assert_eq!(ended.expect("it ends although its records are not read").unwrap().code(), Some(0));
 }
 
 #[tokio::test]

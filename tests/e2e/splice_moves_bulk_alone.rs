@@ -1,4 +1,4 @@
-//! Bulk in passthrough moves by splice(2); small traffic does not take that road. The witness is strace.
+//! Bulk in passthrough moves by splice(2); small traffic does not. The witness is strace.
 
 use weir_tests::digest::Noise;
 use weir_tests::peers::{Backend, Role};
@@ -62,7 +62,8 @@ async fn bulk_is_spliced() {
     drop((from, to));
     weir.settle().await;
     assert_eq!(backend.count(), 1);
-    // Each byte is spliced twice, into a pipe and out of it, in both directions; the first few may be copied.
+    // Each byte is spliced twice, into a pipe and out of it, in both directions; the first few may be copied
+    // instead.
     let moved = spliced(&notes);
     assert!(moved > 3 * (16 << 20), "{moved} bytes by splice");
 }

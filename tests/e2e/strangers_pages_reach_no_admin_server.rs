@@ -1,5 +1,5 @@
-//! A page of a stranger's whose name resolves to loopback (DNS rebinding) gets nothing from the admin server; probes and
-//! this machine's own tools do, under whatever name they use.
+//! A stranger's page whose name resolves to loopback (DNS rebinding) gets nothing from the admin server;
+//! probes and this machine's own tools do, under whatever name they use.
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -45,7 +45,7 @@ async fn in_the_working_folder() {
 }
 
 #[tokio::test]
-async fn or_is_missed_by_name() {
+async fn a_missing_one_is_named() {
     let folder = tempfile::tempdir().unwrap();
     if std::path::Path::new("/etc/weir/weir.yaml").exists() {
         return;

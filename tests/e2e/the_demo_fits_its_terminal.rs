@@ -1,4 +1,5 @@
-//! `weir demo` on a terminal of 80 columns and 24 lines keeps its commands on the screen, and ends when the terminal goes.
+//! `weir demo` on a terminal of 80 columns and 24 lines keeps its commands on screen, and ends when the
+//! terminal goes away.
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -12,7 +13,7 @@ use tokio::process::{Child, Command};
 use weir_tests::eventually::eventually;
 use weir_tests::weir::binary;
 
-/// A terminal, what was written to it, and the demo on it.
+/// A terminal with the demo on it, and the bytes written to it.
 struct Stage {
     terminal: OwnedFd,
     written: Receiver<Vec<u8>>,
@@ -34,7 +35,7 @@ impl Stage {
         command.arg("--ctty").arg(binary()).arg("demo").env("TMPDIR", folder).kill_on_drop(true);
         command.stdin(inner()).stdout(inner()).stderr(inner());
         let demo = command.spawn().unwrap();
-        // The command holds the inner end, which is to be the demo's alone.
+        // The command holds the inner end, which must be the demo's alone.
         drop(command);
         let (sender, written) = channel();
         let mut outer = File::from(terminal.try_clone().unwrap());
@@ -49,7 +50,7 @@ impl Stage {
         Self { terminal, written, screen: vt100::Parser::new(lines, columns, 0), demo }
     }
 
-    /// Shows what was written meanwhile, and gives how often the live line was.
+    /// Puts the new output on the screen, and gives how often the live line was in it.
     fn show(&mut self) -> usize {
         self.written
             .try_iter()
@@ -86,7 +87,7 @@ async fn the_commands_stay_on_a_small_screen() {
 }
 
 #[tokio::test]
-async fn it_ends_with_its_terminal() {
+async fn the_demo_ends_with_its_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let mut stage = Stage::new(24, 80, folder.path());
     eventually(Duration::from_secs(60), "the demo shows its commands", async || {
@@ -95,7 +96,8 @@ async fn it_ends_with_its_terminal() {
         if seen.contains("Ctrl-C ends it") { Ok(()) } else { Err(seen) }
     })
     .await;
-    // The reader's copy of the outer end goes with the next that it reads, at the latest with the next live line.
+    // The reader's copy of the outer end is dropped after its next read, at the latest after the next live
+    // line.
     let Stage { terminal, written, mut demo, .. } = stage;
     drop((terminal, written));
     let ended = tokio::time::timeout(Duration::from_secs(20), demo.wait()).await;

@@ -22,7 +22,7 @@ async fn once() {
 async fn its_configuration_can_be_checked() {
     let folder = tempfile::tempdir().unwrap();
     let mut print = command(&["demo", "--print-config"]);
-    // Its certificates stay in a folder of their own, which goes with this one.
+    // Its certificates are in a folder of their own, inside this one, and vanish with it.
     print.env("TMPDIR", folder.path());
     let said = run(print, b"", Duration::from_secs(30)).await;
     assert_eq!(said.code, Some(0), "{}", said.both());

@@ -1,4 +1,5 @@
-//! SIGTERM: ready no more, nothing new, what runs may finish until the deadline; then exit 0.
+//! SIGTERM: weir is no longer ready, takes nothing new, and lets open connections finish until the deadline;
+//! then exit 0.
 
 use rustix::process::Signal;
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ async fn running_connections_finish() {
         assert_eq!(stream.rest().await.1, End::Clean, "{mode:?}");
         assert_eq!(world.weir.program.wait(Duration::from_secs(10)).await.code(), Some(0));
         assert!(start.elapsed() < Duration::from_secs(2), "{:?} after the last one", start.elapsed());
-        // Knocks that came before the door was shut have records too.
+        // Connections that came before the listeners closed have records too.
         let mut records = world.weir.records();
         records.retain(|record| record.outcome() != "client_gone");
         assert_eq!(records.len(), 1, "{records:#?}");
@@ -245,7 +246,7 @@ async fn a_dial_is_cut_and_its_record_names_the_backend() {
             .start()
             .await;
         let mut stream = match mode {
-            // The handshake would be the backend's; the hello alone is enough to dial it.
+            // A handshake would be with the backend; the hello alone is enough for weir to dial it.
             Mode::Passthrough => tcp(world.edge).await,
             _ => world.connect().await,
         };

@@ -1,4 +1,4 @@
-//! At a limit of threads weir serves, reloads and drains as ever.
+//! When no more threads can be started, weir serves, reloads and drains as usual.
 
 use rustix::process::Signal;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use weir_tests::program::run;
 use weir_tests::unprivileged::{Unprivileged, open_to_all};
 use weir_tests::weir::{Launch, Weir};
 
-/// Longer than the runtime keeps an idle thread by its default.
+/// Longer than the runtime keeps an idle thread by default.
 const IDLE: Duration = Duration::from_secs(11);
 
 fn body(edge: &Port, backend: &Backend) -> String {
@@ -23,7 +23,7 @@ fn body(edge: &Port, backend: &Backend) -> String {
     )
 }
 
-/// From now on no thread is to be had: the limit counts all of the user's.
+/// From now on no thread can be started: the limit counts all threads of the user.
 async fn no_more_threads(user: &Unprivileged, weir: &Weir) {
     let mut lower = user.command("prlimit");
     lower.args(["--pid", &weir.pid().to_string(), "--nproc=1:1"]);
@@ -58,7 +58,7 @@ async fn once_it_runs() {
     let answer = http::request(weir.admin(), "POST", "/api/v1/reload").await.unwrap();
     assert_eq!(answer.status, 200, "{}", answer.body);
 
-    // A drain waits for what is open, and ends with it.
+    // A drain waits for open connections, and ends with the last.
     weir.signal(Signal::TERM);
     eventually(Duration::from_secs(10), "it does not listen any more", async || {
         match tokio::net::TcpStream::connect(edge.addr()).await {
@@ -77,11 +77,11 @@ async fn once_it_runs() {
 }
 
 #[tokio::test]
-async fn from_the_start_on_it_says_so_and_ends() {
+async fn from_the_start_weir_says_so_and_ends() {
     let user = Unprivileged::default();
     let (edge, backend) = (Port::free(), Backend::plain(Role::Echo).await);
     let mut words: Vec<&str> = user.words().iter().map(String::as_str).collect();
-    // As the user whom the limit is for.
+    // As the user to whom the limit applies.
     match words.iter().position(|word| word.starts_with("shift;")) {
         Some(at) => words[at] = "shift; exec prlimit --nproc=1:1 \"$0\" \"$@\"",
         None => words.extend(["prlimit", "--nproc=1:1"]),

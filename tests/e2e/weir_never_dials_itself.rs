@@ -1,5 +1,5 @@
-//! weir never connects to its own listeners or its admin server, nor to addresses that are no one machine's, whatever DNS
-//! answers.
+//! weir never connects to its own listeners or its admin server, nor to unspecified or multicast addresses,
+//! whatever DNS answers.
 
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use weir_tests::world::Identities;
 
 const SOON: Duration = Duration::from_secs(15);
 
-/// A passthrough weir that listens at `edge` and has these backends, by what `dns` answers.
+/// A passthrough weir that listens at `edge` and has these backends, as `dns` resolves them.
 async fn over(dns: &Dnsmasq, edge: &str, backends: &str, pool: &str) -> Weir {
     let body = format!(
         "listeners:\n  - {{name: edge, address: \"{edge}\", mode: passthrough, peek: false, default_pool: main}}\n\
@@ -31,7 +31,7 @@ async fn pool(weir: &Weir) -> Value {
     status["pools"][0].clone()
 }
 
-/// A client is reset after one try, and nothing was accepted but the client itself.
+/// The client must be reset after one try, and weir must have accepted only the client itself.
 async fn is_refused(weir: &Weir, edge: SocketAddr, why: &str) {
     let clients = 3;
     for _ in 0..clients {
@@ -53,7 +53,7 @@ async fn is_refused(weir: &Weir, edge: SocketAddr, why: &str) {
 }
 
 #[tokio::test]
-async fn a_name_that_stands_for_its_own_listener_is_not_dialled() {
+async fn a_name_of_weirs_own_listener_is_not_dialled() {
     let dns = Dnsmasq::start("127.0.0.1 api.test\n", &[]).await;
     let edge = Port::free();
     let backend = format!("\"api.test:{edge}\"");
@@ -61,7 +61,7 @@ async fn a_name_that_stands_for_its_own_listener_is_not_dialled() {
     is_refused(&weir, edge.addr(), "weir's own listener").await;
 }
 
-/// Under a wildcard every address of this machine is its own, also one that nobody has named.
+/// With a wildcard listener every address of this machine is weir's own, even an address in no configuration.
 #[tokio::test]
 async fn a_wildcard_listener_is_not_dialled_at_any_address() {
     let dns = Dnsmasq::start("127.9.8.7 api.test\n", &[]).await;
@@ -94,7 +94,7 @@ async fn a_check_of_its_own_listener_fails_without_a_connection() {
     weir.settle().await;
 }
 
-/// Whoever controls an SRV record must not reach the admin server by a public port.
+/// An attacker who controls an SRV record must not reach the admin server through a public port.
 #[tokio::test]
 async fn an_srv_record_does_not_lead_to_the_admin_server() {
     let admin = Port::free();
@@ -124,7 +124,8 @@ async fn an_srv_record_does_not_lead_to_the_admin_server() {
         }
     })
     .await;
-    // It may be reset before or after the request has been taken, and even before the client sees that it is connected.
+    // The client may be reset before or after weir has read the request, and even before it sees that it is
+    // connected.
     match weir_tests::client::try_tcp(edge_addr).await {
         Ok(stream) => {
             let mut stream = Stream::Plain(stream);
@@ -140,7 +141,7 @@ async fn an_srv_record_does_not_lead_to_the_admin_server() {
     .await;
 }
 
-/// Resolvers that block names answer 0.0.0.0, which the kernel takes for this machine.
+/// Resolvers that block names answer 0.0.0.0, and the kernel takes that for this machine.
 #[tokio::test]
 async fn unspecified_addresses_are_left_out_of_answers_and_told() {
     let (edge, port) = (Port::free(), Port::free());
@@ -166,7 +167,7 @@ async fn unspecified_addresses_are_left_out_of_answers_and_told() {
     let mut status = command(&["status", "--admin"]);
     status.arg(format!("http://{}", weir.admin()));
     let shown = run(status, b"", SOON).await;
-    // Notes are broken into lines.
+    // The status breaks notes into lines.
     let words = shown.stdout.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains(&format!("never dialled are 0.0.0.0:{port}")), "{}", shown.both());
     let log = weir.program.stderr.text();
@@ -181,7 +182,8 @@ async fn unspecified_addresses_are_left_out_of_answers_and_told() {
     weir.settle().await;
 }
 
-/// What is its own follows the plan: a listener that comes is not dialled any more, and one that goes may be a backend.
+/// weir's own addresses follow the plan: it no longer dials a listener or a metrics server that comes, and one that
+/// goes may be a backend.
 #[tokio::test]
 async fn own_addresses_follow_a_reload() {
     let dns = Dnsmasq::start("127.0.0.1 api.test\n", &[]).await;
@@ -194,7 +196,8 @@ async fn own_addresses_follow_a_reload() {
     let two = one.replace(&address, &format!("address: [\"{}\", \":{other}\"], mode", edge.addr()));
     assert_ne!(one, two);
     let mut reasons = Vec::new();
-    for (count, text) in [&one, &two, &one].into_iter().enumerate() {
+    let three = format!("metrics: {{address: \":{other}\"}}\n{one}");
+    for (count, text) in [&one, &two, &one, &three, &one].into_iter().enumerate() {
         std::fs::write(&file, text).unwrap();
         let answer = weir_tests::http::request(weir.admin(), "POST", "/api/v1/reload").await.unwrap();
         assert_eq!(answer.status, 200, "{}", answer.body);
@@ -203,6 +206,6 @@ async fn own_addresses_follow_a_reload() {
         assert_eq!(records.len(), count + 1, "one connection a client: {records:#?}");
         reasons.push(records[count].text("reason").to_owned());
     }
-    assert_eq!(reasons, ["failed", "forbidden", "failed"]);
+    assert_eq!(reasons, ["failed", "forbidden", "failed", "forbidden", "failed"]);
     weir.settle().await;
 }

@@ -24,7 +24,7 @@ async fn counts(weir: &Weir, workers: usize) -> Vec<u64> {
     (0..workers).map(of).collect()
 }
 
-/// Each has its share of `all`, within a tenth.
+/// Asserts that each has its share of `all`, within a tenth.
 fn even(counts: &[u64], all: u64) {
     assert_eq!(counts.iter().sum::<u64>(), all, "{counts:?}");
     let share = all / counts.len() as u64;
@@ -51,8 +51,8 @@ async fn short_connections() {
         let world = world(workers).await;
         let mut running = JoinSet::new();
         for _ in 0..2000 {
-            // Not more at once: on a busy machine a worker that has to wait for its CPU has more open for a while, and the
-            // others then get the new ones, as they should.
+            // Not more at once: on a busy machine a worker that waits for its CPU has more connections open
+            // for a while, and the others then rightly get the new ones.
             if running.len() == 8 {
                 running.join_next().await.unwrap().unwrap();
             }
@@ -76,7 +76,7 @@ async fn connections_that_stay() {
         let world = world(workers).await;
         let mut streams = open(&world, 500).await;
         even(&counts(&world.weir, workers).await, 500);
-        // Whoever was handed over is served as well as all others.
+        // Connections that were handed off are served as well as all others.
         for stream in &mut streams {
             stream.send(b"still here").await.unwrap();
             assert_eq!(stream.exactly(10).await.unwrap(), b"still here");
@@ -86,7 +86,7 @@ async fn connections_that_stay() {
     }
 }
 
-/// Eight long ones: that is where a coin for each leaves one worker with six of them, or seven.
+/// Eight long connections: tossing a coin for each would often leave one worker with six or seven of them.
 #[tokio::test]
 async fn a_few_that_stay() {
     let world = world(2).await;
@@ -122,7 +122,7 @@ fn list(text: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn with_affinity_each_is_pinned() {
-    // One more than there are CPUs: the last begins again with the first.
+    // One more than the CPUs: the last worker begins again with the first CPU.
     let own = std::fs::read_to_string("/proc/self/status").unwrap();
     let may = list(own.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim());
     let workers = may.len() + 1;
@@ -134,7 +134,7 @@ async fn with_affinity_each_is_pinned() {
         let cpus: Vec<&str> = threads.iter().filter(|(of, _)| *of == name).map(|(_, cpus)| &**cpus).collect();
         assert_eq!(cpus, [may[worker % may.len()].as_str()], "{threads:?}");
     }
-    // Nobody else is.
+    // No other thread is pinned.
     let others = threads.iter().filter(|(name, _)| !name.starts_with("weir-worker-"));
     assert!(others.clone().count() > 0 && others.clone().all(|(_, cpus)| list(cpus) == may), "{threads:?}");
     eventually(Duration::from_secs(10), "the log says so", async || {
@@ -150,13 +150,13 @@ async fn with_affinity_each_is_pinned() {
 }
 
 #[tokio::test]
-async fn without_affinity_nobody_is_pinned() {
+async fn without_affinity_no_worker_is_pinned() {
     let world = world(2).await;
     let all: BTreeSet<String> = cpus_of_threads(&world.weir).into_iter().map(|(_, cpus)| cpus).collect();
     assert_eq!(all.len(), 1, "{all:?}");
 }
 
-/// Threads are started once: another value is told as one that needs a restart, and changes nothing.
+/// Threads are started once: a changed value is reported as one that needs a restart, and changes nothing.
 #[tokio::test]
 async fn a_reload_leaves_affinity_as_it_is() {
     let world = world(2).await;
@@ -172,7 +172,7 @@ async fn a_reload_leaves_affinity_as_it_is() {
         (200, &"affinity".into(), &true.into()),
         "{body}"
     );
-    // There may be one more, that of the reload.
+    // One more thread may exist, that of the reload.
     let after = cpus_of_threads(&world.weir);
     assert!(before.iter().all(|thread| after.contains(thread)), "{after:?}");
 }

@@ -1,6 +1,7 @@
-//! The fuzz targets' bodies on stable Rust: over seeds made here, and over bounded random changes of them.
+//! The fuzz targets' bodies on stable Rust: over seeds made here, and over bounded random changes to them.
 //!
-//! The seed of the random changes is printed; `WEIR_FUZZ_SEED` runs the same ones again, `WEIR_FUZZ_RUNS` more of them.
+//! The seed of the random changes is printed; `WEIR_FUZZ_SEED` repeats the same changes, `WEIR_FUZZ_RUNS`
+//! runs more.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stderr,
@@ -11,7 +12,7 @@
 use std::path::Path;
 use weir_tests::client::TlsClient;
 use weir_tests::digest::Noise;
-use weir_tests::fuzz::{config, hello, mutate};
+use weir_tests::fuzz::{config, head, hello, mutate};
 use weir_tests::hello as made;
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -98,4 +99,20 @@ fn any_bytes_as_a_configuration() {
         }
     }
     over(&seeds, 5_000, config);
+}
+
+#[test]
+fn any_bytes_as_a_head() {
+    let seeds = [
+        "1GET /a?b=c\nhost:app.example.test\nconnection:close, x-own\nx-own:a\nx-forwarded-for:1.1.1.1",
+        "1POST http://a:80/\nhost:b\ncontent-length:3\nexpect:100-continue\nte:trailers\ncookie:a=b\ncookie:c=d",
+        "1POST /\nhost:a\ntransfer-encoding:chunked\nx_forwarded_for:1.1.1.1\nx-client-cert-subject:CN=a\nforwarded:for=a",
+        "1GET /\nhost:[::1]:443\nupgrade:websocket\nconnection:upgrade, x-forwarded-for, host",
+        "1OPTIONS *\nhost:a.\nx.forwarded.for:a\nproxy:b\nkeep-alive:c\nx-request-id:d",
+        "2GET https://app.example.test/\nhost:app.example.test\nte:trailers\nx-real-ip:a\nclient-cert:b",
+        "2GET /\nhost:a@b\nx: c",
+        "1GET a:80\nhost:a\nhost:a",
+        "",
+    ];
+    over(&seeds.map(|text| text.as_bytes().to_vec()), 200_000, head);
 }

@@ -1,6 +1,7 @@
 //! Configurations of any size: routes of each kind, pools with many backends, certificates with a key each.
 //!
-//! All backends are one program at one address, told apart by their names: what a connection came to is in its record.
+//! All backends are one program at one address, told apart by their names: a connection's record says which
+//! one it reached.
 
 use crate::certificates::Authority;
 use crate::client::TlsClient;
@@ -15,7 +16,7 @@ use tempfile::TempDir;
 pub struct Size {
     /// Routes of the listener in passthrough.
     pub routes: usize,
-    /// Pools, each of which has routes.
+    /// Pools, each with routes.
     pub pools: usize,
     /// Backends of each pool.
     pub backends: usize,
@@ -30,11 +31,11 @@ pub struct Big {
     pub size: Size,
     /// Signs all certificates.
     pub authority: Authority,
-    /// Where passthrough is, with the routes.
+    /// Where the passthrough listener is, which has the routes.
     pub pass: Port,
-    /// Where offload is, with the certificates.
+    /// Where the offload listener is, which has the certificates.
     pub offload: Port,
-    /// The certificates' fingerprints, in their order.
+    /// The certificates' fingerprints, in order.
     pub prints: Vec<String>,
     backend: Backend,
 }
@@ -85,13 +86,13 @@ impl Big {
         text
     }
 
-    /// The pool that a route leads to, but for the first.
+    /// The pool that a route leads to, except for the first route.
     pub fn pool_of(&self, route: usize) -> String {
         format!("pool-{}", route % self.size.pools)
     }
 }
 
-/// The name of which the certificate with this number is.
+/// The name in the certificate with this number.
 pub fn name_of_certificate(number: usize) -> String {
     format!("site-{number}.cert.test")
 }
@@ -106,7 +107,7 @@ fn conditions(route: usize) -> String {
     }
 }
 
-/// A hello that this route is for.
+/// A hello that matches this route.
 pub fn hello_for(route: usize) -> Vec<u8> {
     let client = TlsClient::trusting(&[]).small();
     match route % 10 {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
-/// Longer than any handshake takes that ends at all.
+/// Longer than a handshake takes if it ends at all.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The crypto of all harness peers, named so that no process-wide default is needed.
@@ -41,7 +41,7 @@ pub async fn tcp_from(source: Ipv4Addr, addr: SocketAddr) -> Stream {
     Stream::Plain(stream)
 }
 
-/// What becomes of a client that says nothing. A reset may be so quick that already the connecting meets it.
+/// The fate of a client that sends nothing. A reset may come so soon that connecting already fails.
 pub async fn fate(addr: SocketAddr) -> (Vec<u8>, End) {
     match try_tcp(addr).await {
         Ok(tcp) => Stream::Plain(tcp).rest().await,

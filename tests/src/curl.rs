@@ -9,10 +9,17 @@ use tokio::process::Command;
 /// Gets `https://NAME:PORT/` from `addr`, trusting the authority in `ca` alone; `arguments` as for the command.
 pub async fn https(addr: SocketAddr, name: &str, ca: &Path, arguments: &[&str]) -> Finished {
     let mut command = Command::new("curl");
-    // -q first: no settings of the person who runs the tests.
+    // -q must come first: it ignores the curlrc of the user running the tests.
     command.args(["-q", "--silent", "--show-error", "--verbose", "--max-time", "20", "--noproxy", "*"]);
     command.args(["--resolve", &format!("{name}:{}:{}", addr.port(), addr.ip())]);
     command.arg("--cacert").arg(ca).args(arguments).arg(format!("https://{name}:{}/", addr.port()));
+    run(command, b"", Duration::from_secs(30)).await
+}
+
+/// Runs the command with these arguments, quiet but for errors, and without a proxy or the user's curlrc.
+pub async fn curl(arguments: &[&str]) -> Finished {
+    let mut command = Command::new("curl");
+    command.args(["-q", "--silent", "--show-error", "--max-time", "20", "--noproxy", "*"]).args(arguments);
     run(command, b"", Duration::from_secs(30)).await
 }
 

@@ -3,7 +3,7 @@
 use aws_lc_rs::digest::{Context, SHA256};
 use std::fmt::Write as _;
 
-/// A running SHA-256 with a count of what went in.
+/// A running SHA-256 with a count of the bytes that went in.
 #[derive(Clone)]
 pub struct Sum {
     context: Context,

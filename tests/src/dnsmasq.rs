@@ -80,22 +80,22 @@ impl Dnsmasq {
         self.hosts_read(known).await;
     }
 
-    /// It no longer answers: questions time out.
+    /// Stops its answers: questions time out.
     pub fn fall_silent(&self) {
         self.program.signal(Signal::STOP);
     }
 
-    /// It answers again, also what was asked meanwhile.
+    /// Lets it answer again, also the questions asked meanwhile.
     pub fn resume(&self) {
         self.program.signal(Signal::CONT);
     }
 
-    /// What it has logged.
+    /// The lines it has logged.
     pub fn log(&self) -> String {
         self.program.stderr.text()
     }
 
-    /// Its log says so, behind the first `known` lines.
+    /// Waits until its log says so, behind the first `known` lines.
     async fn hosts_read(&self, known: usize) {
         let file = self.folder.path().join("hosts").display().to_string();
         eventually(SOON, "dnsmasq has read its hosts", async || {
@@ -108,7 +108,7 @@ impl Dnsmasq {
 
 #[cfg(test)]
 mod tests {
-    //! dnsmasq without weir: it says what it is told to say, and something else once told so.
+    //! dnsmasq without weir: it gives the answers it was started with, and other ones once told to.
     use super::*;
     use tokio::net::UdpSocket;
     use tokio::time::timeout;

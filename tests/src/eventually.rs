@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at.
+/// How often a condition is checked.
 const STEP: Duration = Duration::from_millis(20);
 
-/// Asks `check` again and again until it gives a value, at most for `within`.
+/// Calls `check` again and again until it gives a value, at most for `within`.
 ///
 /// # Panics
 /// When the deadline passes; the message has `what` and the last reason that `check` gave.

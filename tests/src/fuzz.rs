@@ -1,23 +1,26 @@
-//! What must hold for any bytes at all. The bodies are plain functions: a normal test calls them on stable with seeds
-//! and bounded random inputs, and cargo-fuzz calls the same ones for as long as one likes.
+//! Properties that must hold for any bytes. The bodies are plain functions: an ordinary test calls them on
+//! stable Rust with seeds and bounded random inputs, and cargo-fuzz calls them for as long as you like.
 
 use crate::digest::Noise;
+use crate::peers::strictly;
 use rustls::server::Acceptor;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use weir_config::compile::{CompileInput, compile};
 use weir_core::hello::{Assembler, Progress};
+use weir_core::plan::http::{Forwarding, Rewrite};
+use weir_http::headers::{ClientFacts, RequestId, Towards, admit, complete, shape};
 use weir_metrics::Metrics;
-use weir_pool::Lives;
+use weir_pool::BackendRegistry;
 use weir_tls::Sessions;
 
-/// The ceiling that weir has by default.
+/// weir's default ceiling.
 const CEILING: usize = 16 * 1024;
 /// Chunk sizes that one input is cut into; 1 would be quadratic in the harness, not in weir.
 const CHUNKS: [usize; 3] = [7, 64, 1400];
 
-/// Reads bytes as a client's hello: no panic, one answer however the bytes are cut, and never another name than the
-/// one that rustls reads.
+/// Reads bytes as a client's hello: it must not panic, must give the same answer however the bytes are cut,
+/// and must not read another name than rustls does.
 ///
 /// # Panics
 /// When one of these does not hold.
@@ -39,7 +42,7 @@ pub fn hello(bytes: &[u8]) {
     }
 }
 
-/// The first answer that is not "more", as a reader gets it who asks after each chunk.
+/// The first answer other than "more", as a reader gets it that asks after each chunk.
 fn in_chunks(bytes: &[u8], size: usize) -> Progress {
     let mut assembler = Assembler::new(CEILING);
     let mut end = 0;
@@ -65,12 +68,12 @@ fn referee(bytes: &[u8]) -> Option<Option<String>> {
     None
 }
 
-/// Reads bytes as a configuration and compiles it: no panic, and a refusal always says why.
+/// Reads bytes as a configuration and compiles it: it must not panic, and a refusal must say why.
 ///
 /// # Panics
 /// When one of these does not hold.
 pub fn config(bytes: &[u8]) {
-    // Includes and certificates are read; a device would be read for ever.
+    // Includes and certificates are read; reading a device would never end.
     let names_devices = ["/dev", "/proc", "/sys"]
         .iter()
         .any(|folder| bytes.windows(folder.len()).any(|window| window == folder.as_bytes()));
@@ -81,13 +84,14 @@ pub fn config(bytes: &[u8]) {
     match parsed {
         Err(refused) => explains(&refused.0),
         Ok(loaded) => {
-            static METRICS: OnceLock<(Arc<Metrics>, Arc<Lives>, Sessions)> = OnceLock::new();
-            let (metrics, lives, sessions) = METRICS.get_or_init(|| {
+            static METRICS: OnceLock<(Arc<Metrics>, Arc<BackendRegistry>, Sessions)> = OnceLock::new();
+            let (metrics, registry, sessions) = METRICS.get_or_init(|| {
                 let metrics = Metrics::new("0", "", "").unwrap();
-                (Arc::clone(&metrics), Lives::new(metrics), Sessions::random().unwrap())
+                (Arc::clone(&metrics), BackendRegistry::new(metrics), Sessions::random().unwrap())
             });
             let answers = |_: &_| Vec::new();
-            let input = CompileInput { metrics, lives, answers: &answers, sessions, generation: 1, cpus: 1 };
+            let input =
+                CompileInput { metrics, registry, answers: &answers, sessions, generation: 1, cpus: 1 };
             if let Err(refused) = compile(&loaded, &input) {
                 explains(&refused.0);
             }
@@ -128,4 +132,77 @@ pub fn mutate(input: &[u8], other: &[u8], noise: &mut Noise) -> Vec<u8> {
         }
     }
     bytes
+}
+
+/// Reads lines as the head of a request (`METHOD target`, then `name:value`), of HTTP/2 if the first byte is even: what weir
+/// sends on must be one request that a strict parser reads, with one host, and nothing of the client's in the fields that
+/// only weir may write.
+///
+/// # Panics
+/// When that does not hold.
+pub fn head(bytes: &[u8]) {
+    let Some(mut parts) = parts(bytes) else { return };
+    let client = ClientFacts::new(std::net::Ipv4Addr::new(192, 0, 2, 1).into(), 443, true, None);
+    let forwarding = Forwarding {
+        x_forwarded: Rewrite::Replace,
+        forwarded: Rewrite::Off,
+        request_id: true,
+        trusted: Vec::new(),
+    };
+    let id = RequestId::of(&parts.headers, 1, 1);
+    let Ok(admitted) = admit(&mut parts, &client, &forwarding) else { return };
+    complete(&mut parts.headers, &admitted, &client, &forwarding, &id);
+    let mut request = http::Request::from_parts(parts, ());
+    for towards in [Towards::Http2 { secure: true }, Towards::Http1] {
+        shape(&mut request, &admitted, towards, false);
+    }
+    let mut text = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri()).into_bytes();
+    for (name, value) in request.headers() {
+        text.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    text.extend(b"\r\n");
+    let length = request.headers().get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+    // A length is given as many bytes as a test has patience for.
+    text.resize(text.len() + length.filter(|length| *length < 10_000).unwrap_or(0), b'a');
+    if length.is_some_and(|length| length >= 10_000) {
+        return;
+    }
+    // Bytes beyond ASCII in values are weir's business no more than a backend's.
+    if !text.is_ascii() {
+        return;
+    }
+    let read = strictly(&text).unwrap_or_else(|why| panic!("{why}: {}", text.escape_ascii()));
+    assert_eq!(read.1, text.len(), "more than one request: {}", text.escape_ascii());
+    for (name, value) in
+        [("x-forwarded-for", "192.0.2.1"), ("x-forwarded-proto", "https"), ("x-forwarded-port", "443")]
+    {
+        assert_eq!(read.0.only(name), value);
+    }
+    assert_eq!(read.0.only("host"), admitted.authority.text());
+    for (name, _) in &read.0.fields {
+        let known = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-port", "x-forwarded-host"]
+            .contains(&&**name);
+        assert!(known || !name.starts_with("x-forwarded"), "{name}");
+        assert!(!name.starts_with("x-client-cert") && !name.contains('_') && name != "forwarded", "{name}");
+    }
+}
+
+/// The head of a request, as hyper would give it; `None` for what hyper refuses.
+fn parts(bytes: &[u8]) -> Option<http::request::Parts> {
+    let two = bytes.first()? % 2 == 0;
+    let mut lines = bytes.get(1..)?.split(|byte| *byte == b'\n');
+    let line = lines.next()?;
+    let space = line.iter().position(|byte| *byte == b' ')?;
+    let mut request = http::Request::new(());
+    *request.method_mut() = http::Method::from_bytes(&line[..space]).ok()?;
+    *request.uri_mut() = http::Uri::try_from(&line[space + 1..]).ok()?;
+    *request.version_mut() = if two { http::Version::HTTP_2 } else { http::Version::HTTP_11 };
+    for line in lines.take(100) {
+        let colon = line.iter().position(|byte| *byte == b':')?;
+        let name = http::HeaderName::from_bytes(&line[..colon]).ok()?;
+        // hyper trims values of HTTP/1.1.
+        let value = if two { &line[colon + 1..] } else { line[colon + 1..].trim_ascii() };
+        request.headers_mut().append(name, http::HeaderValue::from_bytes(value).ok()?);
+    }
+    Some(request.into_parts().0)
 }

@@ -26,6 +26,11 @@ pub struct Haproxy {
 impl Haproxy {
     /// Starts it; the TLS frontend shows `NAME.pem` of `certificates`.
     pub async fn start(certificates: &Path, name: &str) -> Self {
+        Self::start_with(certificates, name, "").await
+    }
+
+    /// The same, with these options of the TLS frontend.
+    pub async fn start_with(certificates: &Path, name: &str, options: &str) -> Self {
         let (plain, tls) = (Port::free(), Port::free());
         let folder = tempfile::tempdir().unwrap();
         let both = ["pem", "key"]
@@ -35,7 +40,7 @@ impl Haproxy {
         std::fs::write(&pem, both).unwrap();
         let config = format!(
             "global\n  maxconn 200\ndefaults\n  mode http\n  timeout client 20s\n  timeout server 20s\n\
-             \x20 timeout connect 5s\nfrontend edge\n  bind {}\n  bind {} ssl crt {}\n\
+             \x20 timeout connect 5s\nfrontend edge\n  bind {}\n  bind {} ssl crt {} {options}\n\
              \x20 http-request return status 200 content-type text/plain lf-string \"{ANSWER}\"\n",
             plain.addr(),
             tls.addr(),

@@ -87,7 +87,7 @@ pub fn padded(hello: &[u8], total: usize) -> Vec<u8> {
 /// The hello with an ALPN extension that offers this many one-byte protocols.
 ///
 /// # Panics
-/// When the hello has that extension already, which is then twice in it.
+/// When the hello has that extension already, because it would then be there twice.
 pub fn offering(hello: &[u8], protocols: u16) -> Vec<u8> {
     let list: Vec<u8> = (0..protocols).flat_map(|n| [1, b'a' + u8::try_from(n % 26).unwrap()]).collect();
     let length = u16::try_from(list.len()).unwrap();

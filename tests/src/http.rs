@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// Longer than any answer takes that comes at all.
+/// Longer than an answer takes if it comes at all.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// An answer.
@@ -29,7 +29,7 @@ pub async fn request(addr: SocketAddr, method: &str, path: &str) -> anyhow::Resu
     request_within(addr, method, path, PATIENCE).await
 }
 
-/// The same with a patience of its own, for what has much to do.
+/// The same with a time limit of its own, for requests that take long.
 ///
 /// # Errors
 /// No connection, or no answer in time.

@@ -1,7 +1,9 @@
-//! The harness: the real weir as a process, peers good and bad, certificates, and ways to ask what happened.
+//! The harness: weir as a process or in this one, peers good and bad, certificates, and ways to see what
+//! happened.
 //!
-//! Nothing here but `fuzz.rs` knows how weir works inside: it starts the binary with a configuration, talks to its listeners over
-//! loopback, and reads its metrics, records and descriptors as an operator would.
+//! Only `plane` and `fuzz` know how weir works inside. Everything else starts it with a configuration, talks
+//! to its listeners over loopback, and reads its metrics and records, and a process's descriptors, as an
+//! operator would.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -19,23 +21,31 @@
 )]
 
 pub mod big;
+mod books;
 pub mod certificates;
 pub mod client;
 pub mod curl;
 pub mod digest;
 pub mod dnsmasq;
 pub mod eventually;
+pub mod frames;
 pub mod fuzz;
 pub mod haproxy;
 pub mod hello;
 pub mod http;
 pub mod load;
+pub mod modern_openssl;
 pub mod nginx;
 pub mod openssl;
+pub mod origin;
 pub mod peers;
+pub mod plane;
 pub mod ports;
 pub mod program;
+#[cfg(test)]
+mod programs;
 pub mod reloading;
+pub mod side_by_side;
 pub mod stream;
 pub mod traced;
 pub mod unprivileged;

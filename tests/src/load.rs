@@ -1,7 +1,7 @@
 //! Many real clients at once: HTTP/1.1 over TLS or plain TCP, with bodies whose every byte is checked.
 //!
-//! A client asks, thinks for a while, and asks again, over the same connection or a new one. What goes wrong is told
-//! with the client's address, so that it can be held against weir's access record of that connection.
+//! A client asks, thinks for a while, and asks again, over the same connection or a new one. Each failure is
+//! kept with the client's address, so that it can be compared with weir's access record of that connection.
 
 use crate::client::{TlsClient, try_tcp};
 use crate::digest::Noise;
@@ -47,11 +47,11 @@ pub enum Stage {
     Wrong,
     /// The whole answer came, but the connection did not end cleanly after the last one.
     End,
-    /// Between two requests: none has failed, but the connection did not last.
+    /// Between two requests: no request failed, but the connection did not last.
     Idle,
 }
 
-/// A connection that did not do what it should.
+/// A connection that did not behave.
 #[derive(Debug, Clone)]
 pub struct Failure {
     /// Where it failed.
@@ -62,7 +62,7 @@ pub struct Failure {
     pub client: Option<SocketAddr>,
     /// When the connection began.
     pub opened: SystemTime,
-    /// When the request began that failed; when the last one ended, for [`Stage::Idle`].
+    /// When the failed request began; for [`Stage::Idle`], when the last one ended.
     pub asked: SystemTime,
     /// When it failed.
     pub failed: SystemTime,
@@ -74,14 +74,14 @@ pub struct Failure {
     pub received: u64,
 }
 
-/// What came of a load.
+/// The result of a load.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Requests whose whole right answer came.
+    /// Requests that got the whole right answer.
     pub served: u64,
     /// Connections begun.
     pub connections: u64,
-    /// All that went wrong, [`Stage::Idle`] included.
+    /// All failures, [`Stage::Idle`] included.
     pub failures: Vec<Failure>,
 }
 
@@ -91,7 +91,7 @@ impl Tally {
         self.failures.iter().filter(|failure| failure.stage != Stage::Idle).count() as u64
     }
 
-    /// Adds another one.
+    /// Adds another result.
     pub fn add(&mut self, other: Self) {
         self.served += other.served;
         self.connections += other.connections;
@@ -119,7 +119,7 @@ impl Signs {
         self.over.load(Ordering::SeqCst)
     }
 
-    /// Waits, unless the load is over: then nobody thinks any longer.
+    /// Waits, unless the load is over: then no client thinks any longer.
     async fn unless_over<T>(&self, wait: impl Future<Output = T>) -> Option<T> {
         let end = self.end.notified();
         if self.over() {
@@ -223,7 +223,7 @@ impl Running {
         self.signs.failed.load(Ordering::Relaxed)
     }
 
-    /// Lets every client finish what it has begun, and gives what came of all.
+    /// Lets every client finish the work it has begun, and gives the result of all.
     ///
     /// # Panics
     /// When a client panicked.
@@ -288,7 +288,7 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// A step that the client waits for, but not for ever.
+    /// A step of the client, with a time limit.
     async fn step<T>(&self, stage: Stage, step: impl Future<Output = io::Result<T>>) -> Step<T> {
         match tokio::time::timeout(self.load.patience, step).await {
             Ok(Ok(value)) => Ok(value),
@@ -305,7 +305,7 @@ impl<'a> Visit<'a> {
             None => Stream::Plain(tcp),
         };
         let end = self.talk(&mut stream, think).await;
-        // However it ended, a client says goodbye; that fails where nobody is there any more.
+        // A client always says goodbye; that fails if the peer has gone.
         let _ = self.step(Stage::End, stream.shutdown()).await;
         end
     }
@@ -379,7 +379,7 @@ async fn idle(stream: &mut Stream, pause: Duration) -> Step<()> {
     match tokio::time::timeout(pause, stream.read(&mut buffer)).await {
         Err(_) => Ok(()),
         Ok(Ok(0)) => Err((Stage::Idle, "a clean end".to_owned())),
-        Ok(Ok(_)) => Err((Stage::Wrong, "bytes that nobody asked for".to_owned())),
+        Ok(Ok(_)) => Err((Stage::Wrong, "unexpected bytes".to_owned())),
         Ok(Err(error)) => Err((Stage::Idle, error.to_string())),
     }
 }
@@ -403,7 +403,7 @@ mod tests {
     use crate::world::{Identities, NAME};
 
     #[tokio::test]
-    async fn a_right_answer_counts_and_a_wrong_one_is_told() {
+    async fn right_answers_count_and_wrong_ones_are_reported() {
         let identities = Identities::default();
         let backend = Backend::tls(Role::Http("a body"), &identities.backend).await;
         let load = Load::new(backend.addr, NAME, "/", b"a body").tls(&identities.client());

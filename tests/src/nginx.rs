@@ -27,6 +27,11 @@ pub struct Nginx {
 impl Nginx {
     /// Starts it; the TLS server shows `NAME.pem` of `certificates`.
     pub async fn start(certificates: &Path, name: &str) -> Self {
+        Self::start_with(certificates, name, "").await
+    }
+
+    /// The same, with these directives in the TLS server.
+    pub async fn start_with(certificates: &Path, name: &str, directives: &str) -> Self {
         let (plain, tls) = (Port::free(), Port::free());
         let folder = tempfile::tempdir().unwrap();
         let (at, certs) = (folder.path().display(), certificates.display());
@@ -41,7 +46,7 @@ impl Nginx {
              fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
              server {{ listen {plain}; {locations} }}\n\
              server {{ listen {tls} ssl; ssl_certificate {certs}/{name}.pem; ssl_certificate_key {certs}/{name}.key;\n\
-             {locations} }} }}\n",
+             {directives} {locations} }} }}\n",
             plain = plain.addr(),
             tls = tls.addr(),
         );
@@ -63,18 +68,18 @@ impl Nginx {
         self.program.wait(Duration::from_secs(10)).await;
     }
 
-    /// Starts one that was killed anew, on the same ports.
+    /// Starts it again after [`Nginx::kill`], on the same ports.
     pub async fn restart(&mut self) {
         self.program = launch(self.folder.path());
         self.listens().await;
     }
 
-    /// Stops it where it stands: the kernel goes on accepting for it, but nothing is answered.
+    /// Stops it by SIGSTOP: the kernel goes on accepting for it, but no answer comes.
     pub fn freeze(&self) {
         self.program.signal(Signal::STOP);
     }
 
-    /// Lets it go on after [`Nginx::freeze`].
+    /// Continues it after [`Nginx::freeze`].
     pub fn thaw(&self) {
         self.program.signal(Signal::CONT);
     }

@@ -1,4 +1,4 @@
-//! The `openssl` command: a TLS client and server that we did not write.
+//! The `openssl` command: a TLS client and server from another project.
 
 use crate::eventually::eventually;
 use crate::ports::Port;
@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 /// Runs `openssl s_client` with an empty input: it prints the handshake and ends.
@@ -39,6 +40,26 @@ pub async fn s_client_keeping(addr: SocketAddr, arguments: &[&str], file: &Path)
     .await;
     drop(child.stdin.take());
     child.wait().await.unwrap();
+}
+
+/// Runs `openssl s_client`, says `word` to the server, and gives all that it has printed once the server has echoed
+/// that.
+///
+/// # Panics
+/// When no echo comes.
+pub async fn s_client_until(addr: SocketAddr, arguments: &[&str], word: &str) -> String {
+    let mut command = Command::new("openssl");
+    command.args(["s_client", "-connect", &addr.to_string()]).args(arguments);
+    let (mut program, mut input) = Program::with_input(command);
+    input.write_all(format!("{word}\n").as_bytes()).await.unwrap();
+    eventually(Duration::from_secs(20), "an echo", async || {
+        let printed = program.stdout.all();
+        if printed.iter().any(|line| line == word) { Ok(()) } else { Err(printed.join("\n")) }
+    })
+    .await;
+    drop(input);
+    program.wait(Duration::from_secs(20)).await;
+    program.stdout.text()
 }
 
 /// Runs any `openssl` command to its end.

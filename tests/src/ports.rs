@@ -1,8 +1,8 @@
 //! Free TCP ports, each handed out once over all test processes that run at the same time.
 //!
-//! weir's ports stand in its configuration, so they must be known before it starts. A port bound to 0 and closed again
-//! could be taken by anyone's outgoing connection; these lie below the kernel's ephemeral range, and a file lock keeps
-//! other tests away from a port for as long as its [`Port`] lives.
+//! weir's ports stand in its configuration, so they must be known before it starts. Any outgoing connection
+//! could take a port that was bound to 0 and closed again; these lie below the kernel's ephemeral range, and
+//! a file lock keeps other tests away from a port for as long as its [`Port`] lives.
 
 use std::fmt;
 use std::fs::File;
@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 const LOWEST: u32 = 10_000;
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// A port that nobody listens on, reserved until this is dropped.
+/// A port without a listener, reserved until this is dropped.
 #[derive(Debug)]
 pub struct Port {
     number: u16,
-    /// Holds the lock; the kernel lets go of it when the process ends, however it ends.
+    /// Holds the lock; the kernel releases it when the process ends, however that happens.
     _lease: File,
 }
 

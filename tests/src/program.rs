@@ -4,7 +4,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 use tokio::task::JoinSet;
 
 /// Lines that a program has written so far.
@@ -51,8 +51,24 @@ impl Program {
     /// # Panics
     /// When it cannot be started.
     pub fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null());
+        Self::spawn(command)
+    }
+
+    /// The same with an input that is open until it is dropped.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn with_input(mut command: Command) -> (Self, ChildStdin) {
+        command.stdin(Stdio::piped());
+        let mut program = Self::spawn(command);
+        let input = program.child.stdin.take().unwrap();
+        (program, input)
+    }
+
+    fn spawn(mut command: Command) -> Self {
         let name = command.as_std().get_program().to_string_lossy().into_owned();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {name}: {error}"));
         let mut readers = JoinSet::new();
         let stdout = keep(child.stdout.take(), &mut readers);
@@ -110,7 +126,7 @@ fn keep(pipe: Option<impl AsyncRead + Unpin + Send + 'static>, readers: &mut Joi
     lines
 }
 
-/// What a program that ran to its end has said.
+/// The exit code and output of a program that ran to its end.
 #[derive(Debug)]
 pub struct Finished {
     /// Its exit code; none if a signal ended it.

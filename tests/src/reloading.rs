@@ -1,8 +1,8 @@
-//! Exchanges of known bytes, and a configuration that is another one in each generation.
+//! Exchanges of known bytes, and a configuration that differs in each generation.
 //!
-//! An exchange is a frame each way: the client says how much it sends and how much it wants, and both sides know every
-//! byte of it beforehand. The answer names the backend and says whether it was spoken TLS to. So a client sees lost,
-//! changed and mixed-up bytes, and which plan it was served by.
+//! An exchange is a frame each way: the client says how much it sends and how much it wants, and both sides
+//! know every byte of the exchange beforehand. The answer names the backend and says whether the backend was
+//! spoken TLS to. So a client sees lost, changed and mixed-up bytes, and which plan served it.
 
 use crate::certificates::Leaf;
 use crate::client::{TlsClient, shown_certificate, try_tcp};
@@ -23,7 +23,7 @@ use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// Longer than anything takes that ends at all.
+/// Longer than any step takes if it ends at all.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// All bodies are pieces of one block, which starts anew behind this many bytes.
 const STARTS: u64 = 1 << 18;
@@ -86,12 +86,12 @@ impl Keeper {
         Self { addr, faults, exchanges, accepting: accepting.abort_handle() }
     }
 
-    /// What was wrong with connections that had begun an exchange.
+    /// The errors of connections that had begun an exchange.
     pub fn faults(&self) -> Vec<String> {
         self.faults.lock().unwrap().clone()
     }
 
-    /// Exchanges that it has answered.
+    /// Exchanges answered so far.
     pub fn exchanges(&self) -> usize {
         self.exchanges.load(Ordering::Relaxed)
     }
@@ -134,7 +134,7 @@ async fn answer(stream: &mut Stream, head: &mut [u8; HEAD], signature: [u8; SIGN
     let up = u32::from_be_bytes(head[8..12].try_into().unwrap());
     let down = u32::from_be_bytes(head[12..].try_into().unwrap());
     if up.max(down) > LONGEST {
-        return Err(io::Error::other(format!("a frame that nobody sent: {head:?}")));
+        return Err(io::Error::other(format!("a frame that was not sent: {head:?}")));
     }
     let mut got = vec![0; up as usize];
     stream.read_exact(&mut got).await?;
@@ -146,7 +146,7 @@ async fn answer(stream: &mut Stream, head: &mut [u8; HEAD], signature: [u8; SIGN
     stream.send(&frame).await
 }
 
-/// What a client wants of an exchange.
+/// A client's side of an exchange.
 #[derive(Debug, Clone, Copy)]
 pub struct Ask {
     /// Decides every byte.
@@ -155,7 +155,7 @@ pub struct Ask {
     pub up: u32,
     /// Bytes to get.
     pub down: u32,
-    /// How long to pause in the middle of what is sent.
+    /// How long to pause in the middle of the bytes to send.
     pub pause: Duration,
 }
 
@@ -205,7 +205,7 @@ pub struct Served {
     pub certificate: Option<String>,
 }
 
-/// Opens a connection and makes one exchange over it. `connected` is called when the TCP connection stands.
+/// Opens a connection and makes one exchange over it. `connected` is called when the TCP connection is made.
 ///
 /// # Errors
 /// The stage at which it failed.
@@ -234,7 +234,7 @@ pub async fn visit(
     Ok(Served { stream, backend, mode, certificate: full.then_some(certificate) })
 }
 
-/// Ends a connection; nothing may come any more.
+/// Ends a connection; no more bytes may come.
 ///
 /// # Errors
 /// When something comes, or the end is not a clean one.
@@ -247,7 +247,7 @@ pub async fn leave(mut stream: Stream) -> Result<(), Failure> {
     }
 }
 
-/// The names that clients ask for: the default pool's, a route's that moves, a route's that comes and goes.
+/// The names that clients ask for: the default pool's, a moving route's, and a route's that comes and goes.
 pub const NAMES: [&str; 3] = ["app.example.test", "api.example.test", "new.example.test"];
 /// Backends of each flavour.
 const BACKENDS: u8 = 4;
@@ -261,11 +261,11 @@ pub struct Scene {
     pub doors: [Port; 3],
     /// A listener that comes and goes.
     pub extra: Port,
-    /// Spoken plaintext to.
+    /// Backends that get plaintext.
     pub plain: Vec<Keeper>,
-    /// Spoken TLS to.
+    /// Backends that get TLS.
     pub secure: Vec<Keeper>,
-    /// What the second TLS profile shows.
+    /// The certificate of the second TLS profile.
     second: Leaf,
 }
 
@@ -372,7 +372,7 @@ impl Scene {
                     writeln!(text, "      - {{match: {{sni: {name}}}, pool: {flavour}-{pool}}}").unwrap();
                 }
             }
-            // A route for a name that nobody asks for, so that there is always one.
+            // A route for a name that no client asks for, so that every generation has a route.
             writeln!(text, "      - {{match: {{sni: g{generation}.example.test}}, pool: {flavour}-side}}")
                 .unwrap();
         }

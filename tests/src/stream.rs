@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
-/// Longer than any read takes that ends at all.
+/// Longer than a read takes if it ends at all.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One connection, seen by a client or by a backend.
@@ -59,7 +59,7 @@ impl Stream {
         }
     }
 
-    /// Ends the connection with RST, and drops what was not sent yet.
+    /// Ends the connection with RST, and drops unsent bytes.
     pub fn reset(self) {
         SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)).unwrap();
     }
@@ -115,7 +115,8 @@ impl Stream {
         Ok(bytes)
     }
 
-    /// Sends bytes and reads to the end. A reset that the sending meets is the end: the kernel tells it only once.
+    /// Sends bytes and reads to the end. A reset during the sending is the end, because the kernel reports it
+    /// only once.
     pub async fn ask(&mut self, bytes: &[u8]) -> (Vec<u8>, End) {
         match self.send(bytes).await {
             Ok(()) => self.rest().await,

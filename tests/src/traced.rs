@@ -1,4 +1,4 @@
-//! weir under strace: how many system calls it makes is a figure that no busy machine changes.
+//! weir under strace: the number of its system calls is the same on a busy machine.
 
 use crate::client::tcp;
 use crate::eventually::eventually;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// What strace notes of a program.
+/// The calls of a program that strace has noted.
 #[derive(Debug)]
 pub struct Notes(TempDir);
 
@@ -31,7 +31,7 @@ impl Notes {
         words
     }
 
-    /// How many calls have been noted.
+    /// The number of calls noted so far.
     pub fn counted(&self) -> usize {
         self.counted_of("")
     }
@@ -39,7 +39,7 @@ impl Notes {
     /// How many calls of this name have been noted; every name begins with an empty one.
     pub fn counted_of(&self, name: &str) -> usize {
         let text = std::fs::read_to_string(self.file()).unwrap();
-        // A call that was interrupted by another thread's has two lines. Each begins with the thread's number.
+        // A call interrupted by another thread's call has two lines. Each begins with the thread's number.
         let calls = text.lines().filter(|line| !line.contains("resumed>"));
         calls
             .filter_map(|line| line.split_once(' '))
@@ -101,7 +101,7 @@ impl Traced {
         );
         let (notes, folder) = (Notes::default(), identities.folder());
         let strace = notes.strace(calls);
-        // The log writes, too.
+        // The log writes too.
         let launch = Launch::new(folder, body).runtime("workers: 1").level("warn");
         let strace: Vec<&str> = strace.iter().map(String::as_str).collect();
         let weir = launch.under(&strace).start().await;
@@ -113,7 +113,7 @@ impl Traced {
         self.mode
     }
 
-    /// Connects: what is written arrives at the backend's role, decrypted.
+    /// Connects: bytes written to the stream reach the backend's role decrypted.
     pub async fn connect(&self) -> Stream {
         if self.plain {
             return tcp(self.edge.addr()).await;
@@ -121,7 +121,7 @@ impl Traced {
         self.identities.client().connect(self.edge.addr(), NAME).await.unwrap()
     }
 
-    /// How many calls have been noted.
+    /// The number of calls noted so far.
     pub fn counted(&self) -> usize {
         self.notes.counted()
     }

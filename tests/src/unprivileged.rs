@@ -1,4 +1,4 @@
-//! weir without privileges: what the kernel gives to root it does not give to a service's own user.
+//! weir without privileges: the kernel allows root more than a service's own user.
 
 use crate::weir::binary;
 use std::fs::{Permissions, copy, hard_link, set_permissions};
@@ -9,11 +9,11 @@ use tokio::process::Command;
 /// A user without privileges, `nobody` on most systems.
 const NOBODY: &str = "65534";
 
-/// How to run weir without privileges: as `nobody` where this is run by root, else as whoever runs it.
+/// How to run weir without privileges: as `nobody` when the tests run as root, else as the current user.
 #[derive(Debug)]
 pub struct Unprivileged {
     words: Vec<String>,
-    /// A copy of weir where everyone may run it, for as long as this lives.
+    /// A copy of weir that every user may run, for as long as this lives.
     _copy: Option<TempDir>,
 }
 
@@ -30,7 +30,7 @@ impl Default for Unprivileged {
         let user = [format!("--reuid={NOBODY}"), format!("--regid={NOBODY}")];
         let mut words = vec!["setpriv".to_owned()];
         words.extend(user);
-        // Instead of the program that comes first behind these words, the copy.
+        // Runs the copy instead of the program that comes first behind these words.
         words.extend(["--clear-groups", "sh", "-c", "shift; exec \"$0\" \"$@\""].map(str::to_owned));
         words.push(here.display().to_string());
         Self { words, _copy: Some(folder) }
@@ -53,7 +53,7 @@ impl Unprivileged {
     }
 }
 
-/// Lets everyone look into a folder.
+/// Lets every user read a folder.
 pub fn open_to_all(folder: TempDir) -> TempDir {
     set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
     folder

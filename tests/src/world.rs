@@ -1,16 +1,21 @@
 //! The small world of most scenarios: one weir with one listener in one mode, one backend, one client.
 
-use crate::certificates::{Authority, Leaf};
+use crate::certificates::{Authority, Dates, Kind, Leaf};
 use crate::client::{TlsClient, tcp};
 use crate::peers::{Backend, Role};
+use crate::plane::Plane;
 use crate::ports::Port;
 use crate::stream::Stream;
 use crate::weir::{Launch, Weir};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use tempfile::TempDir;
 
 /// The name that clients ask for.
 pub const NAME: &str = "app.example.test";
+
+/// The names of the certificates.
+const NAMES: [&str; 2] = [NAME, "*.example.test"];
 
 /// What weir does with TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,17 +49,16 @@ pub struct Identities {
     pub public: Authority,
     /// Signs the backend's certificate.
     pub inner: Authority,
-    /// What weir shows in offload and bridging.
+    /// The certificate that weir shows in offload and bridging.
     pub weir: Leaf,
-    /// What the backend shows in passthrough and bridging.
+    /// The certificate that the backend shows in passthrough and bridging.
     pub backend: Leaf,
 }
 
 impl Default for Identities {
     fn default() -> Self {
         let (public, inner) = (Authority::new("public root"), Authority::new("inner root"));
-        let names = [NAME, "*.example.test"];
-        let (weir, backend) = (public.issue(&names), inner.issue(&names));
+        let (weir, backend) = (public.issue(&NAMES), inner.issue(&NAMES));
         Self { public, inner, weir, backend }
     }
 }
@@ -91,19 +95,23 @@ pub struct Builder {
     also: Option<SocketAddr>,
     plain: bool,
     nofile: Option<u32>,
+    records: bool,
+    level: &'static str,
+    kind: Kind,
+    identities: Option<Rc<Identities>>,
 }
 
-/// A running world.
+/// A running world; `W` is its weir: a process ([`Weir`]), or one of this process ([`Plane`]).
 #[derive(Debug)]
-pub struct World {
+pub struct World<W = Weir> {
     /// The mode of its listener.
     pub mode: Mode,
     /// The weir.
-    pub weir: Weir,
-    /// The backend; it is not asked when [`Builder::backends`] named others.
+    pub weir: W,
+    /// The backend; unused when [`Builder::backends`] names others.
     pub backend: Backend,
     /// Authorities and certificates.
-    pub identities: Identities,
+    pub identities: Rc<Identities>,
     /// Where weir listens.
     pub edge: SocketAddr,
     /// Whether clients of passthrough speak plaintext.
@@ -125,10 +133,17 @@ impl World {
             also: None,
             plain: false,
             nofile: None,
+            records: true,
+            level: "debug",
+            kind: Kind::Ecdsa,
+            identities: None,
         }
     }
+}
 
-    /// Connects as a good client of this world: what is written arrives at the backend's role, decrypted.
+impl<W> World<W> {
+    /// Connects as a good client of this world: bytes written to the stream reach the backend's role
+    /// decrypted.
     pub async fn connect(&self) -> Stream {
         if self.plain {
             return tcp(self.edge).await;
@@ -143,21 +158,28 @@ impl World {
 }
 
 impl Builder {
-    /// What the backend does.
+    /// These authorities and certificates in place of new ones.
+    #[must_use]
+    pub fn identities(mut self, identities: Identities) -> Self {
+        self.identities = Some(Rc::new(identities));
+        self
+    }
+
+    /// The backend's role.
     #[must_use]
     pub fn role(mut self, role: Role) -> Self {
         self.role = role;
         self
     }
 
-    /// One more line of the listener.
+    /// Adds a line to the listener.
     #[must_use]
     pub fn listener(mut self, line: &str) -> Self {
         self.listener.push(line.to_owned());
         self
     }
 
-    /// One more line of the pool.
+    /// Adds a line to the pool.
     #[must_use]
     pub fn pool(mut self, line: &str) -> Self {
         self.pool.push(line.to_owned());
@@ -171,21 +193,21 @@ impl Builder {
         self
     }
 
-    /// Other backends for the pool than the world's own.
+    /// Backends for the pool in place of the world's own.
     #[must_use]
     pub fn backends(mut self, backends: &[SocketAddr]) -> Self {
         self.backends = Some(backends.to_vec());
         self
     }
 
-    /// The pool's `backends` as they are to stand between the brackets.
+    /// The pool's `backends`, as written between the brackets.
     #[must_use]
     pub fn entries(mut self, text: &str) -> Self {
         self.entries = Some(text.to_owned());
         self
     }
 
-    /// One backend in the pool before the world's own.
+    /// Puts one backend into the pool before the world's own.
     #[must_use]
     pub fn also(mut self, other: SocketAddr) -> Self {
         self.also = Some(other);
@@ -204,6 +226,27 @@ impl Builder {
     #[must_use]
     pub fn nofile(mut self, limit: u32) -> Self {
         self.nofile = Some(limit);
+        self
+    }
+
+    /// Writes no access records.
+    #[must_use]
+    pub fn unrecorded(mut self) -> Self {
+        self.records = false;
+        self
+    }
+
+    /// The log level; `debug` by default.
+    #[must_use]
+    pub fn level(mut self, level: &'static str) -> Self {
+        self.level = level;
+        self
+    }
+
+    /// The kind of weir's key; ECDSA by default.
+    #[must_use]
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
         self
     }
 
@@ -237,21 +280,49 @@ impl Builder {
         )
     }
 
-    /// Starts the backend and weir.
+    /// Starts the backend, and weir as a process of its own.
     pub async fn start(self) -> World {
-        let identities = Identities::default();
+        let (launch, world) = self.prepare().await;
+        world.with(launch.start().await)
+    }
+
+    /// Starts the backend, and weir in this process.
+    pub async fn plane(self) -> World<Plane> {
+        let (launch, world) = self.prepare().await;
+        world.with(launch.plane().await)
+    }
+
+    /// Starts the backend, but not yet weir.
+    async fn prepare(self) -> (Launch, World<()>) {
+        let identities = self.identities.clone().unwrap_or_else(|| {
+            let mut made = Identities::default();
+            if self.kind != Kind::Ecdsa {
+                made.weir = made.public.issue_as(&NAMES, self.kind, Dates::Valid);
+            }
+            Rc::new(made)
+        });
         let backend = match self.mode {
             Mode::Passthrough if self.plain => Backend::plain(self.role.clone()).await,
             Mode::Offload => Backend::plain(self.role.clone()).await,
             _ => Backend::tls(self.role.clone(), &identities.backend).await,
         };
         let port = Port::free();
-        let mut launch = Launch::new(identities.folder(), self.yaml(&port, &backend)).runtime(&self.runtime);
+        let body = self.yaml(&port, &backend);
+        let mut launch = Launch::new(identities.folder(), body).runtime(&self.runtime).level(self.level);
         if let Some(limit) = self.nofile {
             launch = launch.nofile(limit);
         }
-        let weir = launch.start().await;
+        if !self.records {
+            launch = launch.unrecorded();
+        }
         let (mode, plain, edge) = (self.mode, self.plain, port.addr());
-        World { mode, weir, backend, identities, edge, plain, _port: port }
+        (launch, World { mode, weir: (), backend, identities, edge, plain, _port: port })
+    }
+}
+
+impl World<()> {
+    fn with<W>(self, weir: W) -> World<W> {
+        let Self { mode, weir: (), backend, identities, edge, plain, _port } = self;
+        World { mode, weir, backend, identities, edge, plain, _port }
     }
 }

@@ -1,7 +1,7 @@
-//! Was the work done, and by whom it had to be? Both ends say what they saw, and it has to agree.
+//! Whether the work was done, by the right side. Both ends report what they saw, and the reports must agree.
 //!
 //! A load balancer that answers by itself, loses or changes bytes, serves another mode, does not resume, or
-//! leaves out the handshake with the backend gives no figure but a [`Fault`].
+//! omits the handshake with the backend gives no figure but a [`Fault`].
 
 use crate::backend::Seen;
 use crate::identity::{BARE, INNER, THROUGH};
@@ -9,7 +9,7 @@ use crate::load::{Got, Measured};
 use crate::work::{Kind, Mode, Work};
 use thiserror::Error;
 
-/// What was wrong with a run.
+/// A fault of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
     /// Something failed at the client.
@@ -28,7 +28,7 @@ pub enum Fault {
         /// The first error.
         first: String,
     },
-    /// Bytes that were not sent like this.
+    /// Bytes that differ from those sent.
     #[error("{client} reads of the client and {backend} of the backend had other bytes than were sent")]
     Corrupt {
         /// At the client.
@@ -39,11 +39,11 @@ pub enum Fault {
     /// Two counts that must be the same.
     #[error("{what}: {is}, but {should}")]
     Differs {
-        /// What was counted.
+        /// The name of the count.
         what: &'static str,
-        /// What it came to.
+        /// Its value.
         is: u64,
-        /// What it had to be.
+        /// The value it must have.
         should: u64,
     },
     /// More came to the client than the backend sent.
@@ -54,7 +54,7 @@ pub enum Fault {
         /// At the backend.
         sent: u64,
     },
-    /// weir wrote too few records, or nobody could read its metrics.
+    /// weir wrote too few records, or its metrics could not be read.
     #[error("{records} records for {connections} connections, and {scrapes} scrapes of the metrics")]
     Observation {
         /// Records read.
@@ -66,13 +66,13 @@ pub enum Fault {
     },
 }
 
-/// Everything that is wrong with a run of `work`, in which `units` had to be done.
+/// All faults of a run of `work`, in which `units` were due.
 pub fn faults(work: &Work, units: u64, measured: &Measured, got: &Got, seen: &Seen) -> Vec<Fault> {
     let mut faults = Vec::new();
     if got.failed > 0 {
         faults.push(Fault::Client { count: got.failed, first: got.error.clone().unwrap_or_default() });
     }
-    // A download that is cut off looks like an error to the backend.
+    // A download that is cut off is an error in the backend's eyes.
     if seen.broken > 0 && !work.is_cut() {
         faults.push(Fault::Backend { count: seen.broken, first: seen.error.clone().unwrap_or_default() });
     }
@@ -96,7 +96,7 @@ pub fn faults(work: &Work, units: u64, measured: &Measured, got: &Got, seen: &Se
 
 type Same<'a> = dyn FnMut(&'static str, u64, u64) + 'a;
 
-/// Connections, requests and bytes agree at both ends.
+/// Connections, requests and bytes must agree at both ends.
 fn amounts(work: &Work, got: &Got, seen: &Seen, same: &mut Same<'_>) {
     same("requests that the backend got", seen.requests, got.requests);
     same("bytes that the backend got", seen.received, got.sent);
@@ -119,7 +119,7 @@ fn amounts(work: &Work, got: &Got, seen: &Seen, same: &mut Same<'_>) {
     );
 }
 
-/// TLS ended where it had to.
+/// TLS must have ended at the right side.
 fn mode(work: &Work, got: &Got, seen: &Seen, same: &mut Same<'_>) {
     let handshakes = seen.full + seen.resumed;
     let named = |name| seen.names.get(name).copied().unwrap_or(0);
@@ -147,7 +147,7 @@ fn mode(work: &Work, got: &Got, seen: &Seen, same: &mut Same<'_>) {
     }
 }
 
-/// They were full or resumed, as the work wants them.
+/// Handshakes must be full or resumed, as the work requires.
 fn handshakes(work: &Work, measured: &Measured, got: &Got, same: &mut Same<'_>) {
     match work.kind {
         Kind::Resume(_) => {
@@ -161,8 +161,8 @@ fn handshakes(work: &Work, measured: &Measured, got: &Got, same: &mut Same<'_>) 
     }
 }
 
-/// The connections that wait beside downloads in flight: the client's own warm-up, which is served by
-/// [`crate::load::Got::requests`] and not counted as a download.
+/// The connections that wait beside downloads in flight: the client's own warm-up, which counts in
+/// [`crate::load::Got::requests`] and not as downloads.
 const WAITING: u64 = 16;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ fn measured() -> Measured {
     Measured { units: N, full: N, ..Measured::default() }
 }
 
-/// What an honest client has got in all: a warm-up of ten, and the work.
+/// The totals of an honest client: a warm-up of ten, and the work.
 fn got(full: u64, by_front: u64, by_backend: u64) -> Got {
     let n = N + 10;
     Got {

@@ -1,4 +1,4 @@
-//! A child process that says lines of JSON, and is told lines.
+//! A child process that writes lines of JSON, and reads lines.
 
 use anyhow::{Context as _, Result, bail};
 use serde::de::DeserializeOwned;
@@ -18,7 +18,7 @@ pub(super) struct Helper {
 }
 
 impl Helper {
-    /// Starts it; what it says on standard error is for whoever runs the driver.
+    /// Starts it; its standard error is the driver's.
     pub(super) fn start(role: &'static str, command: &[String]) -> Result<Self> {
         let (program, arguments) = command.split_first().context("no command")?;
         let mut child = Command::new(program)
@@ -34,7 +34,7 @@ impl Helper {
         Ok(Self { role, child, said: BufReader::new(said).lines(), ear })
     }
 
-    /// Tells it a word.
+    /// Sends it a word.
     pub(super) async fn tell(&mut self, word: &str) -> Result<()> {
         let ear = self.ear.as_mut().context("it was told to end")?;
         let told = async {
@@ -53,9 +53,9 @@ impl Helper {
         }
     }
 
-    /// The same; `None` if nothing comes in time.
+    /// The same; `None` if no line comes in time.
     pub(super) async fn overhear<T: DeserializeOwned>(&mut self, patience: Duration) -> Result<Option<T>> {
-        // What has come of a line is kept when the time is over first.
+        // The part of a line that has come is kept when the time is over first.
         let Ok(line) = timeout(patience, self.said.next_line()).await else { return Ok(None) };
         let line = line?.with_context(|| format!("the {} has ended", self.role))?;
         serde_json::from_str(&line).map(Some).with_context(|| format!("the {} said {line:?}", self.role))

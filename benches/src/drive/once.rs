@@ -16,39 +16,39 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
-/// Through whom a run goes.
+/// The target of a run.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
     /// Where it listens for this work.
     pub port: u16,
-    /// What it costs; `None`: nobody is between client and backend.
+    /// The processes whose cost counts; `None`: the client connects to the backend directly.
     pub tree: Option<Tree>,
 }
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Run {
-    /// Its figures, as [`Work::figures`] calls them, in the unit of the work's family. Latencies are whole here:
-    /// the direct ones are not taken off.
+    /// Its figures, named as in [`Work::figures`], in the unit of the work's family. Latencies are whole
+    /// here: those of direct connections are not yet subtracted.
     pub figures: Vec<f64>,
     /// Units of work done: bytes, connections or requests.
     pub units: u64,
     /// How long it took.
     pub seconds: f64,
-    /// How much of that the load balancer was at work.
+    /// For how much of that time the load balancer used a CPU.
     pub busy: f64,
-    /// What the client sent and got in all, the warm-up included.
+    /// The client's totals, warm-up included.
     pub client: Got,
-    /// What the backend saw in all.
+    /// The backend's totals.
     pub backend: Seen,
-    /// Why it does not count.
+    /// Why the run does not count.
     pub faults: Vec<String>,
 }
 
 /// Does `work`, `scale` times as much of it as usual, through `target`.
 ///
 /// # Errors
-/// When client or backend are gone. What the load balancer did wrong is in [`Run::faults`].
+/// When client or backend are gone. Mistakes of the load balancer are in [`Run::faults`].
 pub async fn once(stage: &mut Stage, work: &Work, target: Target, scale: f64) -> Result<Run> {
     stage.forget().await?;
     let (task, units) = task(work, scale);
@@ -57,11 +57,12 @@ pub async fn once(stage: &mut Stage, work: &Work, target: Target, scale: f64) ->
         name: name(work, target).to_owned(),
         bare: work.is_bare(),
         resume: matches!(work.kind, Kind::Resume(_)),
+        crypto: work.crypto,
         identity: stage.identity.clone(),
         patience_ms: u64::try_from(stage.patience.as_millis())?,
         task,
     };
-    // A client gives up on each step by itself; this is for one that hangs.
+    // A client limits the time of each step itself; this limit is for a client that hangs.
     let patience = stage.patience * 4 + Duration::from_secs(60);
     let mut client = stage.client(&job)?;
     let _: String = client.hear(patience).await?;
@@ -71,7 +72,7 @@ pub async fn once(stage: &mut Stage, work: &Work, target: Target, scale: f64) ->
     client.end(patience).await?;
     let seen = stage.settled().await?;
     let faults = match target.tree {
-        // Whoever connects directly meets the backend as in passthrough.
+        // A client that connects directly meets the backend as in passthrough.
         None => faults(&Work { mode: Mode::Passthrough, ..*work }, units, &measured, &got, &seen),
         Some(_) => faults(work, units, &measured, &got, &seen),
     };
@@ -139,7 +140,7 @@ fn name(work: &Work, target: Target) -> &'static str {
     }
 }
 
-/// The measured part; what it cost is nanoseconds of CPU, or bytes of memory.
+/// The measured part; its cost is in nanoseconds of CPU, or in bytes of memory.
 async fn measure(
     stage: &mut Stage,
     client: &mut Helper,
@@ -158,7 +159,7 @@ async fn measure(
     client.tell("go").await?;
     let measured = client.hear(patience).await?;
     if matches!(work.kind, Kind::Connect(_) | Kind::Resume(_)) {
-        // What a load balancer does after the client has gone belongs to the connection.
+        // Work that a load balancer does after the client has gone belongs to the connection.
         stage.settled().await?;
         sleep(AFTERMATH).await;
     }
@@ -167,8 +168,8 @@ async fn measure(
     Ok((measured, cost))
 }
 
-/// What the connections of the measured part add to the load balancer's memory: for idle ones when all is quiet,
-/// for downloads in flight the most that was seen.
+/// How much memory the connections of the measured part add to the load balancer: for idle connections when
+/// all is quiet, for downloads in flight at the peak.
 async fn memory(client: &mut Helper, work: &Work, tree: Tree, patience: Duration) -> Result<(Measured, f64)> {
     sleep(QUIET).await;
     let before = tree.memory()?;
@@ -208,17 +209,17 @@ fn figures(work: &Work, measured: &Measured, cost: f64) -> Vec<f64> {
 const BULK: u64 = 8;
 /// New connections at once.
 const AT_ONCE: u64 = 16;
-/// Connections that requests are made on.
+/// Connections that carry the requests.
 const KEPT: u64 = 32;
-/// Requests a second where latency is measured: a tenth of what one CPU can do, or less.
+/// Requests a second when latency is measured: a tenth of what one CPU can do, or less.
 const RATE: u64 = 1000;
 /// How long downloads are in flight after the last one has begun.
 const ACTIVE: Duration = Duration::from_millis(800);
-/// The same with slow readers, which have to fill what is between first.
+/// The same with slow readers, because the buffers in between must fill first.
 const SLOW: Duration = Duration::from_millis(1000);
-/// How long memory is left to settle.
+/// How long memory gets to settle.
 const QUIET: Duration = Duration::from_millis(500);
-/// How often the memory is looked at.
+/// How often memory is read.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long the ends of the last connections may take, after the backend has seen them.
 const AFTERMATH: Duration = Duration::from_millis(30);

@@ -1,26 +1,27 @@
-//! All runs: in each round every work through every load balancer, one after the other; every second round in the
-//! other order, so that none always follows the same one.
+//! All runs: in each round every work through every load balancer, one after the other; every second round in
+//! reverse order, so that no load balancer always follows the same one.
 
 use super::once::{Run, Target, once};
 use super::stage::Stage;
 use crate::check::Fault;
 use crate::peer::Peer;
 use crate::peer::program::Program;
-use crate::peer::running::{Observed, Running, free_ports};
+use crate::peer::running::{Running, free_ports};
 use crate::peer::template::Setting;
+use crate::peer::watch::Observed;
 use crate::work::{Family, Mode, Work};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// What is to be measured.
+/// What to measure.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Who, with which program.
+    /// The peers, each with its program.
     pub peers: BTreeMap<Peer, Program>,
-    /// What.
+    /// The works.
     pub works: Vec<Work>,
-    /// How often.
+    /// How many rounds.
     pub rounds: usize,
     /// How much of each work.
     pub scale: f64,
@@ -28,26 +29,26 @@ pub struct Plan {
     pub threads: usize,
 }
 
-/// One run, and which it was.
+/// One run, with its round, work and peer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Entry {
     /// From 1 on.
     pub round: usize,
     /// The work's name.
     pub work: &'static str,
-    /// Who did it.
+    /// The peer that did the work.
     pub peer: Peer,
     /// The load balancer's command line.
     pub command: Vec<String>,
-    /// What it came to.
+    /// Its result.
     #[serde(flatten)]
     pub run: Run,
 }
 
-/// Measures everything. Each run is told to `note` when it is over.
+/// Measures everything. `note` gets each run when it is over.
 ///
 /// # Errors
-/// When client or backend are gone, or `note` says so. What load balancers did wrong is in the entries.
+/// When client or backend are gone, or `note` fails. Mistakes of load balancers are in the entries.
 pub async fn measure(
     stage: &mut Stage,
     plan: &Plan,
@@ -67,9 +68,10 @@ pub async fn measure(
     Ok(())
 }
 
-/// Who comes when.
+/// The order of the peers in a round, without those that lack the work's cryptography.
 fn order(plan: &Plan, work: &Work, round: usize) -> Vec<Peer> {
-    let mut peers: Vec<_> = plan.peers.keys().copied().collect();
+    let able = plan.peers.iter().filter(|(_, program)| !work.crypto.ml_kem || program.knows_ml_kem());
+    let mut peers: Vec<_> = able.map(|(peer, _)| *peer).collect();
     if work.family() == Family::Latency {
         peers.push(Peer::Direct);
     }
@@ -83,7 +85,7 @@ fn direct(stage: &Stage, work: &Work) -> Target {
     Target { port: if work.is_bare() { stage.ports.bare } else { stage.ports.tls }, tree: None }
 }
 
-/// One run through a load balancer that is started for it: none has the memory of an earlier work.
+/// One run through a load balancer started for this run, so that it holds no memory from earlier works.
 async fn through(
     stage: &mut Stage,
     plan: &Plan,
@@ -98,6 +100,7 @@ async fn through(
         identity: &stage.identity,
         folder: &folder,
         threads: plan.threads,
+        crypto: work.crypto,
     };
     let started = Running::start(peer, program, &setting, &stage.launcher, &stage.cpus.peer).await;
     let mut running = match started {
@@ -115,7 +118,7 @@ async fn through(
     let observed = running.stop().await?;
     let run = match run {
         Ok(run) => witnessed(run, observed),
-        // It may be the load balancer that is gone. If it is the backend, the next run says so.
+        // The load balancer may be gone. If the backend is, the next run reports it.
         Err(error) => failed(&error),
     };
     Ok((command, run))

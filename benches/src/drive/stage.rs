@@ -1,4 +1,4 @@
-//! What all runs share: certificates, CPUs, a folder, and the backend's process.
+//! The parts that all runs share: certificates, CPUs, a folder, and the backend's process.
 
 use super::child::Helper;
 use crate::backend::{Ports, Seen};
@@ -17,7 +17,7 @@ pub struct Stage {
     pub identity: PathBuf,
     /// Where load balancers have their folders.
     pub folder: PathBuf,
-    /// Who runs where.
+    /// The CPUs of each side.
     pub cpus: Cpus,
     /// Where the backend listens.
     pub ports: Ports,
@@ -45,7 +45,7 @@ impl Stage {
         Ok(Self { identity, folder, cpus, ports, patience, launcher: launcher.to_owned(), backend })
     }
 
-    /// What the backend has seen since the last [`Stage::forget`].
+    /// The backend's account since the last [`Stage::forget`].
     ///
     /// # Errors
     /// When the backend is gone.
@@ -54,7 +54,7 @@ impl Stage {
         self.backend.hear(STEP).await
     }
 
-    /// The same, when no connection is left open at the backend, or some time is over.
+    /// The same, once no connection is left open at the backend, or after some time.
     ///
     /// # Errors
     /// When the backend is gone.
@@ -88,7 +88,7 @@ impl Stage {
     }
 }
 
-/// How long client and backend may take to answer what costs them nothing.
+/// How long client and backend may take for an answer that needs no work.
 const STEP: Duration = Duration::from_secs(10);
 /// How long connections may take to end after the client has ended them.
 const SETTLE: Duration = Duration::from_secs(15);

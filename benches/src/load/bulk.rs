@@ -7,14 +7,14 @@ use crate::talk::Direction;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-/// Connections that have moved something already.
+/// Connections that have moved some bytes already.
 pub(super) struct Warm {
     opened: Vec<Connection>,
     sealed: Vec<Sealed>,
 }
 
-/// Connects, and moves a little on each connection, so that sockets and buffers have grown. Of downloads all
-/// but one connection are [`Sealed`] then.
+/// Connects, and moves some bytes on each connection, so that sockets and buffers have grown. Of downloads
+/// all connections but one are [`Sealed`] then.
 pub(super) async fn open(dialler: &Dialler, direction: Direction, connections: u64, warm: u64) -> Warm {
     let mut opening = JoinSet::new();
     for _ in 0..connections {
@@ -45,7 +45,8 @@ pub(super) async fn run(dialler: &Dialler, warm: Warm, direction: Direction, eac
     for mut connection in warm.sealed {
         let dialler = dialler.clone();
         counting.spawn(async move {
-            let ended = connection.download(&dialler, dialler.request(direction, each)).await;
+            let ended =
+                connection.download(&dialler.tally, dialler.patience, dialler.request(direction, each)).await;
             ended.map_err(|error| dialler.tally.failed("download", &error)).ok()?;
             Some(connection)
         });
@@ -61,7 +62,7 @@ impl Warm {
     /// Closes all of them.
     pub(super) async fn close(self) {
         for mut connection in self.sealed {
-            // What goes wrong here changes nothing of what was measured.
+            // A failure here does not change the measurement.
             drop(timeout(FAREWELL, connection.close()).await);
         }
         Held(self.opened).close().await;

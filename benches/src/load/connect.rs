@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-/// A dialler for each of those that connect one connection after the other; each has made some already, so
+/// A dialler for each of the tasks that connect again and again; each has made some connections already, so
 /// that it has a session to resume.
 pub(super) async fn warm(job: &Job, dialler: &Dialler, at_once: u64) -> Result<Vec<Dialler>> {
     let mut diallers = Vec::new();
@@ -69,5 +69,5 @@ async fn one(dialler: &Dialler) -> Option<()> {
     Some(())
 }
 
-/// How many connections each makes before the measured part.
+/// How many connections each dialler makes before the measured part.
 const WARM: u64 = 8;

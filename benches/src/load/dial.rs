@@ -1,4 +1,4 @@
-//! From an address to a connection on which requests can be made.
+//! From an address to a connection that is ready for requests.
 
 use super::Job;
 use super::sealed::Sealed;
@@ -22,7 +22,7 @@ use tokio_rustls::client::TlsStream;
 /// What a client needs for its connections.
 #[derive(Clone, Debug)]
 pub(super) struct Dialler {
-    /// The account of everything that is sent and comes.
+    /// The account of all bytes sent and received.
     pub(super) tally: Tally,
     /// How long one step may take.
     pub(super) patience: Duration,
@@ -35,9 +35,10 @@ pub(super) struct Dialler {
     seeds: Arc<AtomicU64>,
 }
 
-/// Something that bytes go through, TLS or not.
+/// A byte stream, TLS or not.
 pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {
-    /// The same, of which nothing is read any more; `None` where something has come that nobody has asked for.
+    /// The same stream, from which no bytes are read any more; `None` if bytes have come that were not asked
+    /// for.
     fn seal(self: Box<Self>) -> Option<Sealed>;
 }
 
@@ -60,13 +61,13 @@ pub(super) struct Connection {
     dialler: Dialler,
 }
 
-/// How much a connection reads at once, and lets the kernel hold for it.
+/// How much a connection reads at once, and how much the kernel may hold for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Appetite {
     /// Bulk.
     Large,
-    /// Bulk on hundreds of connections: with sockets that grow as they like the kernel would run out of memory for
-    /// TCP on a small machine, and connections stall at random.
+    /// Bulk on hundreds of connections: if their sockets grew freely, the kernel would run out of memory for
+    /// TCP on a small machine, and connections would stall at random.
     Flight,
     /// Small answers.
     Small,
@@ -83,20 +84,20 @@ impl Dialler {
             address: job.address,
             name: ServerName::try_from(job.name.clone())?,
             bare: job.bare,
-            config: identity.client(job.resume)?,
-            front: identity.front()?,
+            config: identity.client(job.resume, job.crypto)?,
+            front: identity.front(job.crypto)?,
             backend: identity.backend()?,
-            // Another beginning for each process: answers of the last run are of no use to anybody.
+            // Each process begins elsewhere in the pattern, so that answers of the last run do not fit.
             seeds: Arc::new(AtomicU64::new(u64::from(std::process::id()) << 32)),
         })
     }
 
     /// The same with sessions of its own, so that connections made one after the other resume one another.
     pub(super) fn with_own_sessions(&self, job: &Job) -> Result<Self> {
-        Ok(Self { config: Identity::at(&job.identity).client(job.resume)?, ..self.clone() })
+        Ok(Self { config: Identity::at(&job.identity).client(job.resume, job.crypto)?, ..self.clone() })
     }
 
-    /// Connects and shakes hands; `None` if that failed, which is then in the account.
+    /// Connects and shakes hands; `None` after a failure, which is then in the account.
     pub(super) async fn dial(&self, appetite: Appetite) -> Option<Connection> {
         match timeout(self.patience, self.try_dial(appetite)).await.unwrap_or_else(|late| Err(late.into())) {
             Ok(connection) => Some(connection),
@@ -107,7 +108,7 @@ impl Dialler {
         }
     }
 
-    /// A request of its own.
+    /// A request of this dialler's own.
     pub(super) fn request(&self, direction: Direction, length: u64) -> Request {
         Request { direction, seed: self.seeds.fetch_add(7_919, Ordering::Relaxed), length }
     }
@@ -161,7 +162,7 @@ impl Dialler {
 }
 
 impl Connection {
-    /// One request and its whole answer; `None` if that failed, which is then in the account.
+    /// One request and its whole answer; `None` after a failure, which is then in the account.
     pub(super) async fn exchange(&mut self, direction: Direction, length: u64) -> Option<()> {
         let request = self.dialler.request(direction, length);
         match self.try_exchange(request).await {
@@ -173,7 +174,7 @@ impl Connection {
         }
     }
 
-    /// The same connection, of whose answers the bytes are counted only; an error is in the account.
+    /// The same connection, whose answers are counted without being read; an error is in the account.
     pub(super) fn seal(self) -> Option<Sealed> {
         let sealed = self.wire.seal();
         if sealed.is_none() {
@@ -182,7 +183,7 @@ impl Connection {
         sealed
     }
 
-    /// Asks for a download, and leaves it to others to read.
+    /// Asks for a download, and leaves the reading to the caller.
     pub(super) async fn ask(&mut self, request: Request) -> io::Result<()> {
         let patience = self.dialler.patience;
         in_time(patience, self.wire.write_all(&request.encode())).await?;
@@ -194,7 +195,7 @@ impl Connection {
         Ok(())
     }
 
-    /// Reads what has come of an answer, which begins at `offset`; gives how much it was.
+    /// Reads a part of an answer, beginning at `offset`; gives how many bytes it read.
     pub(super) async fn read(
         &mut self,
         request: Request,
@@ -213,8 +214,8 @@ impl Connection {
         Ok(n)
     }
 
-    /// Ends the connection as one ends it properly: our end, then the other's, for which there is a second.
-    /// What goes wrong here changes nothing of what was measured.
+    /// Ends the connection properly: our end first, then the other's, within a second. A failure here does
+    /// not change the measurement.
     pub(super) async fn close(mut self) {
         let farewell = async {
             self.wire.shutdown().await?;
@@ -276,11 +277,11 @@ async fn in_time<T>(patience: Duration, what: impl Future<Output = io::Result<T>
     timeout(patience, what).await.unwrap_or_else(|late| Err(late.into()))
 }
 
-/// What a bulk connection's TLS reads at once.
+/// How many bytes a bulk connection's TLS reads at once.
 const LARGE_READ: usize = 128 * 1024;
-/// What others do.
+/// How many bytes the TLS of other connections reads at once.
 const SMALL_READ: usize = 4 * 1024;
-/// The receive buffer of a socket that is one of hundreds with bulk.
+/// The receive buffer of a socket among hundreds with bulk.
 const FLIGHT_SOCKET: u32 = 256 * 1024;
 /// The receive buffer of a slow reader's socket.
 const SLOW_SOCKET: u32 = 32 * 1024;

@@ -1,4 +1,4 @@
-//! Downloads without an end: many at once, at full speed or with slow readers. They are cut off.
+//! Downloads without an end: many at once, at full speed or with slow readers. The client cuts them off.
 
 use super::Measured;
 use super::dial::{Appetite, Connection, Dialler};
@@ -9,12 +9,12 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep};
 
-/// Has `connections` downloads in flight, for `time` after all have got something.
+/// Keeps `connections` downloads in flight, for `time` after all have got some bytes.
 pub(super) async fn run(dialler: &Dialler, connections: u64, time: Duration, slow: bool) -> Measured {
     let began = Instant::now();
     let appetite = if slow { Appetite::Slow } else { Appetite::Flight };
-    // All have got an answer before the first one downloads: else those would leave the last ones no time to
-    // reach the backend.
+    // All connections have got an answer before the first one downloads: otherwise the downloads would leave
+    // the last connections no time to reach the backend.
     let connected = idle::open(dialler, connections, appetite).await;
     let mut flying = JoinSet::new();
     for connection in connected.0 {
@@ -31,7 +31,7 @@ pub(super) async fn run(dialler: &Dialler, connections: u64, time: Duration, slo
     }
     sleep(time).await;
     while flying.try_join_next().is_some() {}
-    // Those that are still in flight, as they should be.
+    // The downloads still in flight, as they should be.
     let units = flying.len() as u64;
     flying.shutdown().await;
     Measured { units, seconds: began.elapsed().as_secs_f64(), ..Measured::default() }
@@ -55,11 +55,11 @@ async fn download(dialler: &Dialler, mut connection: Connection, slow: bool) -> 
     }
 }
 
-/// How often to look whether all have got something.
+/// How often to check whether all have got some bytes.
 const LOOK: Duration = Duration::from_millis(10);
-/// What a fast reader reads at once.
+/// How many bytes a fast reader reads at once.
 const READ: usize = 64 * 1024;
-/// What a slow reader reads at once.
+/// How many bytes a slow reader reads at once.
 const SLOW_READ: usize = 16 * 1024;
-/// How often it does.
+/// How often a slow reader reads.
 const SLOW_PACE: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! Connections that have made one request, and are silent.
+//! Connections that have made one request and are silent.
 
 use super::Measured;
 use super::dial::{Appetite, Dialler, Held};
@@ -25,7 +25,7 @@ pub(super) async fn open(dialler: &Dialler, connections: u64, appetite: Appetite
     Held(held)
 }
 
-/// The same, as what is measured.
+/// The same, as the measured part.
 pub(super) async fn run(dialler: &Dialler, connections: u64) -> (Measured, Held) {
     let began = Instant::now();
     let held = open(dialler, connections, Appetite::Small).await;

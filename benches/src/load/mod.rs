@@ -1,8 +1,8 @@
 //! The client, a process of its own: one [`Job`], in three steps.
 //!
-//! First it warms up and says `"ready"`. Told `go`, it does what is measured and says [`Measured`]. Told `end`, it
-//! closes everything and says what it has [`Got`] in all, the warm-up included. Between the steps the driver looks
-//! at what the load balancer has spent.
+//! First it warms up and says `"ready"`. Told `go`, it does the measured part and says [`Measured`]. Told
+//! `end`, it closes everything and says [`Got`], its totals with the warm-up included. Between the steps the
+//! driver reads how much the load balancer has spent.
 
 mod bulk;
 mod connect;
@@ -19,6 +19,7 @@ pub use tally::Got;
 
 use crate::backend::say;
 use crate::talk::Direction;
+use crate::work::Crypto;
 use anyhow::{Result, bail};
 use dial::{Appetite, Dialler};
 use serde::{Deserialize, Serialize};
@@ -27,10 +28,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines, Stdin};
 
-/// What a client is to do.
+/// A client's task.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Job {
-    /// Whom it connects to.
+    /// The address it connects to.
     pub address: SocketAddr,
     /// The name in its hello.
     pub name: String,
@@ -38,6 +39,8 @@ pub struct Job {
     pub bare: bool,
     /// Whether sessions are resumed.
     pub resume: bool,
+    /// The cryptography of its handshakes.
+    pub crypto: Crypto,
     /// The folder with the certificates.
     pub identity: PathBuf,
     /// How long one step of one connection may take, in milliseconds.
@@ -65,14 +68,14 @@ pub enum Task {
         /// In all.
         total: u64,
     },
-    /// Small requests on connections that stay.
+    /// Small requests on lasting connections.
     Request {
         /// Connections.
         connections: u64,
         /// Requests in all.
         total: u64,
     },
-    /// Small requests at a fixed rate, whatever becomes of them.
+    /// Small requests at a fixed rate, whether or not earlier ones are answered.
     Paced {
         /// Connections.
         connections: u64,
@@ -81,7 +84,7 @@ pub enum Task {
         /// For how long.
         millis: u64,
     },
-    /// Connections that say something once, and are silent.
+    /// Connections that make one request and are silent.
     Idle {
         /// How many.
         connections: u64,
@@ -97,16 +100,16 @@ pub enum Task {
     },
 }
 
-/// What the measured part came to.
+/// The result of the measured part.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Measured {
     /// Units of work done: payload bytes, connections or requests.
     pub units: u64,
     /// How long it took, in seconds.
     pub seconds: f64,
-    /// The medians and the 99th percentiles of the latencies, in microseconds, where these are measured.
+    /// The medians and the 99th percentiles of the latencies, in microseconds, if latencies are measured.
     pub latency: Option<Latency>,
-    /// Handshakes of the measured part that were full, and that were resumed.
+    /// Handshakes of the measured part: full ones, and resumed ones.
     pub full: u64,
     /// See [`Measured::full`].
     pub resumed: u64,
@@ -121,10 +124,10 @@ pub struct Latency {
     pub p99: f64,
 }
 
-/// Does one job, step by step as the input says.
+/// Does one job, step by step as its input says.
 ///
 /// # Errors
-/// When the driver is gone, or a certificate cannot be read. What goes wrong with connections is in the account.
+/// When the driver is gone, or a certificate cannot be read. Failures of connections are in the account.
 pub async fn run(job: Job) -> Result<()> {
     let mut steps = Steps(BufReader::new(tokio::io::stdin()).lines());
     let dialler = Dialler::new(&job)?;
@@ -176,7 +179,7 @@ pub async fn run(job: Job) -> Result<()> {
     say(&tally.look())
 }
 
-/// What the driver says, step by step.
+/// The driver's words, step by step.
 struct Steps(Lines<BufReader<Stdin>>);
 
 impl Steps {
@@ -198,6 +201,6 @@ impl Steps {
     }
 }
 
-/// Connections that stay open beside those whose memory is measured, so that what a load balancer makes for its
-/// first ones is not counted.
+/// Connections that stay open beside those whose memory is measured, so that the structures a load balancer
+/// creates for its first connections are not counted.
 const WARM: u64 = 16;

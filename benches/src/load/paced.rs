@@ -1,8 +1,8 @@
 //! Small requests at a fixed rate, whether or not earlier ones are answered: an open loop.
 //!
-//! A request's latency counts from when it was due, not from when it was sent, so that a load balancer that
-//! stalls is not excused from what was due meanwhile. The beat comes from a thread that sleeps to the microsecond:
-//! tokio's own timers are good to a millisecond only.
+//! A request's latency counts from the time when it was due, not from when it was sent: a load balancer that
+//! stalls must not be excused from the requests due meanwhile. The beat comes from a thread that sleeps to
+//! the microsecond, because tokio's own timers are good to a millisecond only.
 
 use super::dial::{Connection, Dialler, Held};
 use super::tally::Tally;
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 /// Makes `rate` requests a second for `time`.
 ///
 /// # Errors
-/// When the rate is higher than can be counted.
+/// When the rate is too high to be counted.
 pub(super) async fn run(
     dialler: &Dialler,
     held: Held,
@@ -53,12 +53,12 @@ pub(super) async fn run(
     Ok((measured, Held(held)))
 }
 
-/// How many requests such a work has.
+/// The number of requests in such a work.
 pub(crate) fn requests(rate: u64, time: Duration) -> u64 {
     rate * u64::try_from(time.as_millis()).unwrap_or(0) / 1000
 }
 
-/// Hands out what is due, to one connection after the other.
+/// Hands out the requests that are due, to one connection after the other.
 fn beat(tally: &Tally, queues: Vec<Sender<Instant>>, period: Duration, count: u64) {
     // The kernel may be late by 50 µs to save wake-ups, unless told otherwise.
     set_current_timer_slack(NonZeroU64::new(1)).unwrap_or_default();
@@ -68,9 +68,9 @@ fn beat(tally: &Tally, queues: Vec<Sender<Instant>>, period: Duration, count: u6
         let due = began + period * u32::try_from(number).unwrap_or(u32::MAX);
         let early = due.saturating_duration_since(Instant::now());
         let early = Timespec { tv_sec: early.as_secs().cast_signed(), tv_nsec: early.subsec_nanos().into() };
-        // Interrupted: then it is a little early.
+        // If interrupted, the beat is a little early.
         drop(nanosleep(&early));
-        // A full queue: that connection is more than a hundred requests behind.
+        // A full queue means that the connection is more than a hundred requests behind.
         let sent = turn.next().is_some_and(|queue| queue.try_send(due).is_ok());
         if !sent {
             tally.failed("request", &std::io::Error::other("answers are too late to keep the rate"));

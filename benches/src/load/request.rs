@@ -1,4 +1,4 @@
-//! Small requests on connections that stay, the next one when the last is answered.
+//! Small requests on lasting connections; the next one follows when the last is answered.
 
 use super::Measured;
 use super::dial::{Appetite, Connection, Dialler, Held};

@@ -1,32 +1,38 @@
-//! A download that is counted and not looked at.
+//! A download whose bytes are counted but not read.
 //!
-//! A client on the same machine that copies and decrypts all that comes is slower than most load balancers, takes the
-//! caches from them, and so measures itself: a load balancer that waits for its client works in smaller pieces
-//! than it could. So of the bulk downloads only one in eight is read and compared byte by byte. Of the others the
-//! kernel drops the bytes and says how many they were; of TLS only the headers of the records are read, and the
-//! lengths in them have to come to the same number of bytes.
+//! A client on the same machine that copies and decrypts every byte is slower than most load balancers, takes
+//! the caches from them, and so measures itself: a load balancer that waits for its client works in smaller
+//! pieces than it could. So of the bulk downloads only one in eight is read and compared byte by byte. For
+//! the others the kernel drops the bytes and says how many; of TLS only the record headers are read, and the
+//! lengths in them must add up to the same number of bytes.
 
-use super::dial::Dialler;
+use super::tally::Tally;
 use crate::talk::Request;
 use rustix::net::{RecvFlags, recv};
 use rustls::ClientConnection;
 use std::io::{self, Write as _};
+use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// A connection whose incoming bytes nobody reads any more.
+/// A connection whose incoming bytes are no longer read.
 pub(super) struct Sealed {
     pub(super) stream: TcpStream,
-    /// What encrypts the requests; `None` where bare bytes follow the hello.
+    /// Encrypts the requests; `None` where bare bytes follow the hello.
     pub(super) session: Option<ClientConnection>,
 }
 
 impl Sealed {
-    /// Makes one request, and counts its answer.
-    pub(super) async fn download(&mut self, dialler: &Dialler, request: Request) -> io::Result<()> {
+    /// Makes one request, and counts its answer in `tally`. No step of it may take longer than `patience`.
+    pub(super) async fn download(
+        &mut self,
+        tally: &Tally,
+        patience: Duration,
+        request: Request,
+    ) -> io::Result<()> {
         self.send(&request.encode()).await?;
-        dialler.tally.note(|got| {
+        tally.note(|got| {
             got.sent += request.encode().len() as u64;
             got.requests += 1;
         });
@@ -35,8 +41,8 @@ impl Sealed {
         while records.payload < request.answer() || records.left > 0 {
             let before = records.payload;
             let step = self.step(&mut records, request.answer(), &mut room);
-            timeout(dialler.patience, step).await.unwrap_or_else(|late| Err(late.into()))?;
-            dialler.tally.note(|got| got.received += records.payload - before);
+            timeout(patience, step).await.unwrap_or_else(|late| Err(late.into()))?;
+            tally.note(|got| got.received += records.payload - before);
         }
         if records.payload > request.answer() {
             return Err(io::Error::other("more than was asked for"));
@@ -44,7 +50,7 @@ impl Sealed {
         Ok(())
     }
 
-    /// Says that nothing more comes, and waits for the other side to say so.
+    /// Ends this direction, and waits for the other side to do so too.
     pub(super) async fn close(&mut self) -> io::Result<()> {
         if let Some(session) = &mut self.session {
             session.send_close_notify();
@@ -55,7 +61,7 @@ impl Sealed {
         Ok(())
     }
 
-    /// Takes some bytes off the socket: a header, or a part of what is only counted.
+    /// Takes some bytes off the socket: a header, or a part of the bytes that are only counted.
     async fn step(&mut self, records: &mut Records, answer: u64, room: &mut [u8]) -> io::Result<()> {
         if self.session.is_none() {
             records.payload +=
@@ -73,7 +79,7 @@ impl Sealed {
         Ok(())
     }
 
-    /// Has the kernel drop at most `most` bytes; gives how many it were.
+    /// Lets the kernel drop at most `most` bytes; gives how many it dropped.
     async fn drop_some(&self, most: usize, room: &mut [u8]) -> io::Result<usize> {
         let most = most.min(room.len());
         loop {
@@ -106,16 +112,16 @@ impl Sealed {
 /// The records of a stream, by their headers.
 #[derive(Debug, Default)]
 struct Records {
-    /// What has come of a header.
+    /// The part of a header that has come.
     head: Vec<u8>,
-    /// Bytes of the record that has begun.
+    /// Bytes of the current record.
     left: usize,
-    /// Plaintext of all records that have begun.
+    /// Plaintext of all records so far, the current one included.
     payload: u64,
 }
 
 impl Records {
-    /// Takes a part of a header, at most to its end.
+    /// Takes a part of a header, up to its end.
     fn begin(&mut self, part: &[u8]) -> io::Result<()> {
         self.head.extend_from_slice(part);
         if let [kind, _, _, high, low] = *self.head.as_slice() {
@@ -130,11 +136,11 @@ impl Records {
     }
 }
 
-/// The most that is dropped at once. The kernel writes nothing to it.
+/// The most bytes dropped at once. The kernel writes nothing to their buffer.
 const ROOM: usize = 1024 * 1024;
 /// The header of a TLS record.
 const HEAD: usize = 5;
-/// What TLS 1.3 with AES-GCM adds to the payload of a record: a byte for its type, and a tag. Nobody pads.
+/// The bytes that TLS 1.3 with AES-GCM adds to a record's payload: one for its type, and a tag. No peer pads.
 const SEAL: usize = 17;
 const APPLICATION_DATA: u8 = 23;
 

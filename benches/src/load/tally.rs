@@ -1,9 +1,9 @@
-//! What a client has sent and got, in all.
+//! A client's totals.
 
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// What a client has sent and got, the warm-up included.
+/// A client's totals, warm-up included.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Got {
     /// Connections that were made, TLS handshake included where there is one.
@@ -12,7 +12,7 @@ pub struct Got {
     pub full: u64,
     /// Resumed handshakes.
     pub resumed: u64,
-    /// Connections whose certificate was the load balancer's, the backend's, and somebody else's.
+    /// Connections whose certificate was the load balancer's, the backend's, or any other.
     pub by_front: u64,
     /// See [`Got::by_front`].
     pub by_backend: u64,
@@ -26,7 +26,7 @@ pub struct Got {
     pub received: u64,
     /// Connections that got any byte of an answer, where the client leaves before the end.
     pub served: u64,
-    /// Reads whose bytes were not what a backend sends.
+    /// Reads with bytes that no backend sends.
     pub corrupt: u64,
     /// Connections and requests that failed.
     pub failed: u64,
@@ -34,7 +34,7 @@ pub struct Got {
     pub error: Option<String>,
 }
 
-/// The account of one client process. One thread: nobody ever waits for the lock.
+/// The account of one client process. It has one thread, so the lock is never contended.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally(Arc<Mutex<Got>>);
 

@@ -3,18 +3,19 @@
 pub mod program;
 pub mod running;
 pub mod template;
-mod watch;
+pub mod watch;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
-/// What is measured.
+/// The peers of a measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Peer {
     /// weir, set up like the others: no records, no admin server.
     Weir,
-    /// weir with a JSON record for each connection, which is read, and metrics that are scraped every second.
+    /// weir with a JSON record for each connection, which the driver reads, and metrics that it scrapes every
+    /// second.
     WeirRecords,
     /// HAProxy.
     Haproxy,
@@ -22,13 +23,14 @@ pub enum Peer {
     Nginx,
     /// Envoy.
     Envoy,
-    /// Nobody between client and backend: where latency begins. Added by itself where it is needed.
+    /// No load balancer between client and backend: the baseline of latency. Added automatically where
+    /// needed.
     #[value(skip)]
     Direct,
 }
 
 impl Peer {
-    /// As on the command line and in reports.
+    /// The name on the command line and in reports.
     pub fn label(self) -> &'static str {
         match self {
             Self::Weir => "weir",
@@ -40,7 +42,7 @@ impl Peer {
         }
     }
 
-    /// For people.
+    /// The name for readers of reports.
     pub fn title(self) -> &'static str {
         match self {
             Self::Weir => "weir",
@@ -52,7 +54,7 @@ impl Peer {
         }
     }
 
-    /// Whether it is one of those that weir is compared with.
+    /// Whether weir is compared with it.
     pub fn is_other(self) -> bool {
         matches!(self, Self::Haproxy | Self::Nginx | Self::Envoy)
     }

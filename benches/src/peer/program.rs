@@ -1,8 +1,8 @@
-//! Where the load balancers' programs are, and which versions.
+//! Where the load balancers' programs are, and their versions.
 //!
-//! `WEIR`, `HAPROXY`, `NGINX` and `ENVOY` name a program or a command line with arguments. Otherwise weir is taken
-//! from beside this program, where cargo builds it, Envoy from where `packaging/bench-peers.sh` puts it, and all
-//! from `PATH`, `/usr/sbin` and `/usr/local/sbin`.
+//! `WEIR`, `HAPROXY`, `NGINX` and `ENVOY` name a program or a command line with arguments. Otherwise weir is
+//! taken from beside this program, where cargo builds it, Envoy from where `packaging/bench-peers.sh` puts
+//! it, and all others from `PATH`, `/usr/sbin` and `/usr/local/sbin`.
 
 use super::Peer;
 use serde::Serialize;
@@ -15,19 +15,19 @@ use std::process::Command;
 pub struct Program {
     /// The program, and arguments that always come first.
     pub command: Vec<String>,
-    /// What it says of its version and its TLS library.
+    /// Its own words on its version and its TLS library.
     pub version: Vec<String>,
     /// Lines that a configuration needs for this build of it.
     #[serde(skip)]
     pub head: String,
 }
 
-/// What the environment says: where a program is, instead of in the usual places.
+/// The environment: where programs are, other than in the usual places.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// The environment's variables.
     pub variables: BTreeMap<String, String>,
-    /// Where `packaging/bench-peers.sh` has put what it has installed.
+    /// Where `packaging/bench-peers.sh` puts the programs it installs.
     pub installed: PathBuf,
 }
 
@@ -79,7 +79,7 @@ impl Places {
             return Ok(String::new());
         }
         let compiled = words.find_map(|word| word.strip_prefix("--modules-path=")).map(PathBuf::from);
-        // A program that was moved with its tree has its modules beside it.
+        // A program that was moved with its tree has its modules nearby.
         let beside = command.last().and_then(|program| Path::new(program).ancestors().nth(2));
         let candidates = [self.variables.get("NGINX_MODULES").map(PathBuf::from)]
             .into_iter()
@@ -95,17 +95,27 @@ impl Places {
     }
 }
 
-/// The lines of its output that say what it is.
+impl Program {
+    /// Whether it has X25519MLKEM768: OpenSSL has it from 3.5 on, and other libraries have it.
+    pub fn knows_ml_kem(&self) -> bool {
+        let text = self.version.join(" ");
+        let Some((_, version)) = text.rsplit_once("OpenSSL ") else { return true };
+        let mut parts = version.split(['.', ' ']).map(|part| part.parse::<u32>().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (3, 5)
+    }
+}
+
+/// The lines of its output that identify it.
 fn version(peer: Peer, command: &[String]) -> Result<Vec<String>, String> {
     let (flag, wanted): (&str, &[&str]) = match peer {
-        Peer::Haproxy => ("-vv", &["HAProxy version", "Running on OpenSSL"]),
+        Peer::Haproxy => ("-vv", &["HAProxy version", "Running on OpenSSL", "Running on SSL library"]),
         Peer::Nginx => ("-V", &["nginx version", "built with"]),
         Peer::Envoy => ("--version", &["version"]),
         _ => ("--version", &["weir"]),
     };
     let text = output(command, &[flag])?;
     let lines = text.lines().filter(|line| wanted.iter().any(|part| line.contains(part)));
-    // Envoy begins with its own path.
+    // Envoy prints its own path first.
     let lines = lines.map(|line| line.split_once("  version: ").map_or(line, |(_, version)| version));
     let lines: Vec<_> = lines.map(|line| line.trim().to_owned()).collect();
     if lines.is_empty() {
@@ -136,7 +146,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_said_with_what_helps() {
+    fn old_versions_of_openssl_have_no_ml_kem() {
+        let of = |line: &str| {
+            Program { command: vec![], version: vec![line.to_owned()], head: String::new() }.knows_ml_kem()
+        };
+        assert!(!of("Running on OpenSSL version : OpenSSL 3.0.19 27 Jan 2026"));
+        assert!(!of(
+            "nginx/1.26.3; built with OpenSSL 3.5.6 7 Apr 2026 (running with OpenSSL 3.4.1 11 Feb 2025)"
+        ));
+        assert!(of(
+            "nginx/1.26.3; built with OpenSSL 3.0.6 7 Apr 2026 (running with OpenSSL 3.5.7 9 Jun 2026)"
+        ));
+        assert!(of("Running on OpenSSL version : OpenSSL 4.0.0 14 Apr 2026"));
+        assert!(of("weir 0.1.0"));
+    }
+
+    #[test]
+    fn missing_programs_are_named_with_a_hint() {
         let error = Places::default().find(Peer::Envoy).unwrap_err();
         assert!(error.contains("no envoy found") && error.contains("ENVOY"), "{error}");
         let variables = BTreeMap::from([("ENVOY".to_owned(), "/nonexistent/envoy".to_owned())]);

@@ -3,7 +3,7 @@
 use super::Peer;
 use super::program::Program;
 use super::template::{Listening, Setting, configuration};
-use super::watch::Watch;
+use super::watch::{Observed, Watch};
 use crate::account::Tree;
 use crate::cpus::wrap;
 use anyhow::{Context as _, Result, bail};
@@ -23,20 +23,11 @@ use tokio::time::{Instant, sleep, timeout};
 pub struct Running {
     /// Where it listens.
     pub listening: Listening,
-    /// The command line it was started with.
+    /// Its command line.
     pub command: Vec<String>,
     child: Child,
     pid: u32,
     watch: Option<Watch>,
-}
-
-/// What weir has told of itself, where it was asked to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Observed {
-    /// Records that were read.
-    pub records: u64,
-    /// Scrapes of the metrics that worked.
-    pub scrapes: u64,
 }
 
 impl Running {
@@ -83,7 +74,7 @@ impl Running {
         Ok(running)
     }
 
-    /// What it costs.
+    /// The processes whose cost counts.
     pub fn tree(&self) -> Tree {
         Tree::new(self.pid)
     }
@@ -95,7 +86,7 @@ impl Running {
         }
     }
 
-    /// Ends it as an operator would; gives what it told of itself, where it was asked to.
+    /// Ends it as an operator would; gives its records and metrics, if they were read.
     ///
     /// # Errors
     /// When it cannot be signalled.
@@ -118,8 +109,8 @@ impl Running {
         }
     }
 
-    /// Waits until all its ports are listened on, without connecting: a load balancer may dial the backend as soon
-    /// as somebody connects, and the backend counts.
+    /// Waits until all its ports are listened on, without connecting: a load balancer may dial the backend as
+    /// soon as a client connects, and the backend counts connections.
     async fn ready(&mut self) -> Result<()> {
         let until = Instant::now() + START;
         let ports = [self.listening.passthrough, self.listening.offload, self.listening.bridging];
@@ -149,7 +140,7 @@ fn listened(table: &str) -> BTreeSet<u16> {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // The children too: nginx's workers outlive a master that is killed.
+        // The children must be killed too: nginx's workers outlive a killed master.
         if let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw)
             && self.child.id().is_some()
         {
@@ -180,7 +171,7 @@ pub async fn free_ports() -> Result<Listening> {
 const LISTEN: &str = "0A";
 /// How long a load balancer may take to listen.
 const START: Duration = Duration::from_secs(20);
-/// How long it may take to end when no connection is left.
+/// How long it may take to end once no connection is left.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 #[cfg(test)]

@@ -4,7 +4,8 @@ use super::Peer;
 use super::program::Program;
 use crate::backend::Ports;
 use crate::cpus::most_connections;
-use crate::identity::{BARE, INNER, THROUGH};
+use crate::identity::{BARE, INNER, THROUGH, front};
+use crate::work::Crypto;
 use std::path::Path;
 
 /// Where a load balancer listens, mode by mode.
@@ -20,12 +21,12 @@ pub struct Listening {
     pub admin: u16,
 }
 
-/// What a configuration is made of.
+/// The values that fill a template.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting<'a> {
     /// Where the backend listens.
     pub backend: Ports,
-    /// Where the load balancer is to listen.
+    /// Where the load balancer must listen.
     pub listening: Listening,
     /// The folder with the certificates.
     pub identity: &'a Path,
@@ -33,9 +34,11 @@ pub struct Setting<'a> {
     pub folder: &'a Path,
     /// Data threads.
     pub threads: usize,
+    /// The cryptography of handshakes with clients.
+    pub crypto: Crypto,
 }
 
-/// The configuration's file name and text, and the arguments with which the program takes it.
+/// The configuration's file name and text, and the arguments that make the program use it.
 pub fn configuration(
     peer: Peer,
     program: &Program,
@@ -61,11 +64,12 @@ pub fn configuration(
 }
 
 fn tokens(peer: Peer, program: &Program, setting: &Setting<'_>) -> Vec<(&'static str, String)> {
-    let Setting { backend, listening, identity, folder, threads } = setting;
+    let Setting { backend, listening, identity, folder, threads, crypto } = setting;
     let connections = most_connections();
     let admin = format!("admin: {{address: \"127.0.0.1:{}\"}}", listening.admin);
     let observed = peer == Peer::WeirRecords;
-    // Without privileges nginx says of `user` that it ignores it; with them its workers must read the key.
+    // Without privileges nginx warns that it ignores `user`; with privileges its workers must be able to read
+    // the key.
     let user = if rustix::process::getuid().is_root() { "user root;" } else { "" };
     vec![
         ("passthrough", listening.passthrough.to_string()),
@@ -78,6 +82,8 @@ fn tokens(peer: Peer, program: &Program, setting: &Setting<'_>) -> Vec<(&'static
         ("bare_name", BARE.to_owned()),
         ("inner", INNER.to_owned()),
         ("identity", identity.display().to_string()),
+        ("front", front(*crypto).to_owned()),
+        ("group", if crypto.ml_kem { "X25519MLKEM768" } else { "X25519" }.to_owned()),
         ("folder", folder.display().to_string()),
         ("threads", threads.to_string()),
         ("connections", connections.to_string()),
@@ -106,15 +112,20 @@ mod tests {
             identity: Path::new("/identity"),
             folder: Path::new("/folder"),
             threads: 1,
+            crypto: Crypto { rsa: true, ml_kem: true },
         };
         for peer in [Peer::Weir, Peer::WeirRecords, Peer::Haproxy, Peer::Nginx, Peer::Envoy] {
             let (file, text, arguments) = configuration(peer, &program, &setting);
-            // Envoy's own `@type` is no token of ours: it has no second `@` before the next space.
+            // Envoy's own `@type` is not one of our tokens: it has no second `@` before the next space.
             let left = text.split_whitespace().find(|word| word.matches('@').count() > 1);
             assert_eq!(left, None, "{file}");
             for port in ["1001", "1002", "1003", "2001", "2002", "2003"] {
                 assert!(text.contains(port), "{file} has no {port}");
             }
+            assert!(text.contains("/identity/front-rsa."), "{file}");
+            // weir takes the client's favourite.
+            let is_weir = matches!(peer, Peer::Weir | Peer::WeirRecords);
+            assert_ne!(text.contains("X25519MLKEM768"), is_weir, "{file}");
             assert_eq!(text.contains("2004"), peer == Peer::WeirRecords);
             assert!(arguments.contains(&format!("/folder/{file}")));
         }

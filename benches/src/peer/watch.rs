@@ -1,6 +1,5 @@
-//! Reads weir's records as they come, and scrapes its metrics every second, as somebody does in production.
+//! Reads weir's records as they come, and scrapes its metrics every second, as in production.
 
-use super::running::Observed;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +10,16 @@ use tokio::process::ChildStdout;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 
-/// Somebody who reads and scrapes.
+/// Records and scrapes of a weir, if it was set up for them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// Records that were read.
+    pub records: u64,
+    /// Scrapes of the metrics that worked.
+    pub scrapes: u64,
+}
+
+/// Reads records and scrapes metrics.
 #[derive(Debug)]
 pub(super) struct Watch {
     reading: JoinSet<u64>,
@@ -21,14 +29,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Reads `records` from now on.
+    /// Begins to read `records`.
     pub(super) fn start(records: ChildStdout, admin: u16) -> Self {
         let mut reading = JoinSet::new();
         reading.spawn(count(records));
         Self { reading, scraping: JoinSet::new(), scrapes: Arc::default(), admin }
     }
 
-    /// Scrapes from now on.
+    /// Begins to scrape.
     pub(super) fn scrape(&mut self) {
         let (scrapes, admin) = (Arc::clone(&self.scrapes), self.admin);
         self.scraping.spawn(async move {
@@ -43,19 +51,19 @@ impl Watch {
         });
     }
 
-    /// Scrapes no more.
+    /// Stops scraping.
     pub(super) fn rest(&mut self) {
         self.scraping.abort_all();
     }
 
-    /// What was read, when weir has ended.
+    /// The counts, once weir has ended.
     pub(super) async fn finish(self) -> Observed {
         let records = self.reading.join_all().await.into_iter().sum();
         Observed { records, scrapes: self.scrapes.load(Ordering::Relaxed) }
     }
 }
 
-/// Counts records until weir ends: lines that are JSON objects of an end.
+/// Counts records until weir ends: lines that are JSON objects of a connection's end.
 async fn count(mut records: ChildStdout) -> u64 {
     let mut buffer = vec![0; 64 * 1024];
     let mut line = Vec::new();
@@ -86,5 +94,5 @@ async fn scrape(admin: u16) -> Option<()> {
     (text.starts_with("HTTP/1.1 200") && text.contains("\nweir_connections_opened_total{")).then_some(())
 }
 
-/// What the record of a connection's end has.
+/// Only the record of a connection's end has this key with this value.
 const CLOSE: &[u8] = b"\"event\":\"close\"";

@@ -7,8 +7,8 @@ use crate::peer::Peer;
 use crate::work::Family;
 use std::fmt::Write as _;
 
-/// The chart of one family; `None` if it has no figures. Of latencies the medians: the outliers, which the table has,
-/// would leave no room for them.
+/// The chart of one family; `None` if it has no figures. For latencies only the medians: the outliers, which
+/// are in the table, would squeeze all other bars.
 pub fn svg(summary: &Summary, family: Family) -> Option<String> {
     let drawn = |row: &&Row| row.family == family && !row.peers.is_empty() && !row.name.ends_with(":p99");
     let rows: Vec<&Row> = summary.rows.iter().filter(drawn).collect();
@@ -43,7 +43,7 @@ fn group(body: &mut String, row: &Row, top: f64, scale: f64) -> f64 {
     );
     y += 18.0;
     for (&peer, spread) in &row.peers {
-        // What adds nothing, or less than the noise, is a line.
+        // A latency that adds nothing, or less than the noise, is a line.
         let width = (spread.median * scale).max(1.0);
         let middle = y + BAR - 3.5;
         write_to(
@@ -79,7 +79,7 @@ fn legend(peers: &[Peer]) -> String {
                 peer.title()
             ),
         );
-        // Letters of this size are about 6.2 wide.
+        // Letters of this size are about 6.2 units wide.
         x += 40.0 + 6.2 * f64::from(u32::try_from(peer.title().len()).unwrap_or(0));
     }
     body
@@ -90,16 +90,16 @@ fn write_to(body: &mut String, what: std::fmt::Arguments<'_>) {
 }
 
 const WIDTH: f64 = 760.0;
-/// Room for the names left of the bars.
+/// The width for the names left of the bars.
 const LEFT: f64 = 100.0;
-/// Room for the longest figure right of them.
+/// The width for the longest figure right of the bars.
 const RIGHT: f64 = 70.0;
-/// Where the first group begins.
+/// The top of the first group.
 const TOP: f64 = 80.0;
 const BAR: f64 = 15.0;
 const GAP: f64 = 12.0;
 
-/// Colours that people with any kind of colour blindness tell apart, and that are seen on white and on black.
+/// Colours that people with any kind of colour blindness can tell apart, visible on white and on black.
 const STYLE: &str = "<style>
 text { font: 12px system-ui, sans-serif; fill: #24292f }
 .title { font-size: 16px; font-weight: 600 } .note { fill: #57606a } .work { font-weight: 600 }

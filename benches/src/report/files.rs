@@ -1,4 +1,5 @@
-//! What stays of a measurement: `result.json`, `result.md` and the charts; and, if asked, the page in `docs/`.
+//! The output of a measurement: `result.json`, `result.md` and the charts; and, if asked for, the page in
+//! `docs/`.
 
 use super::machine::Machine;
 use super::{Summary, chart, table};
@@ -15,9 +16,9 @@ use std::path::Path;
 /// A whole measurement.
 #[derive(Debug, Serialize)]
 pub struct Measurement<'a> {
-    /// How this program was called.
+    /// The command line of this program.
     pub command: Vec<String>,
-    /// On what.
+    /// The machine.
     pub machine: &'a Machine,
     /// Rounds, scale and threads.
     pub rounds: usize,
@@ -27,7 +28,7 @@ pub struct Measurement<'a> {
     pub threads: usize,
     /// Each load balancer's program and version.
     pub programs: BTreeMap<&'static str, &'a crate::peer::program::Program>,
-    /// Who could not be measured, and why.
+    /// Peers that could not be measured, and why.
     pub left_out: &'a BTreeMap<Peer, String>,
     /// The figures.
     pub summary: &'a Summary,
@@ -72,7 +73,7 @@ impl<'a> Measurement<'a> {
     /// Writes the table and the charts to the documentation.
     ///
     /// # Errors
-    /// When the page is not there, or has no place for them.
+    /// When the page does not exist, or has no place for them.
     pub fn document(&self, docs: &Path) -> Result<()> {
         let path = docs.join("performance.md");
         let page = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -92,7 +93,7 @@ impl<'a> Measurement<'a> {
         Ok(())
     }
 
-    /// On what, with what, the table, the charts.
+    /// The machine, the versions, the table, the charts.
     fn page(&self, charts: &str) -> String {
         let mut page = String::new();
         let Machine { kernel, cpu, cpus, congestion, date } = self.machine;
@@ -121,7 +122,7 @@ impl<'a> Measurement<'a> {
     }
 }
 
-/// The page with what is new between the two marks; `None` without them.
+/// The page with new content between the two marks; `None` if it has no marks.
 fn insert(page: &str, new: &str) -> Option<String> {
     let (before, rest) = page.split_once(BEGIN)?;
     let (_, after) = rest.split_once(END)?;

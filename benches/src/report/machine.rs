@@ -1,4 +1,4 @@
-//! On what it was measured.
+//! The machine of a measurement.
 
 use crate::network::congestion_control;
 use rustix::system::uname;
@@ -12,7 +12,7 @@ pub struct Machine {
     pub kernel: String,
     /// What /proc/cpuinfo calls the CPU.
     pub cpu: String,
-    /// CPUs that the measurement could use.
+    /// CPUs available to the measurement.
     pub cpus: usize,
     /// The congestion control of new TCP connections.
     pub congestion: String,

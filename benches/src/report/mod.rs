@@ -1,4 +1,4 @@
-//! What is made of the runs: a [`Summary`], and from it a [`table`], [`chart`]s, and the [`files`] that stay.
+//! The evaluation of the runs: a [`Summary`], and from it a [`table`], [`chart`]s, and the [`files`].
 
 pub mod chart;
 pub mod files;
@@ -15,17 +15,17 @@ use std::collections::BTreeMap;
 /// One figure of one work, over all rounds and peers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// The work's name, and behind a colon the figure's where it has one.
+    /// The work's name, followed by a colon and the figure's name if it has one.
     pub name: String,
-    /// The same for people.
+    /// The same for readers of reports.
     pub title: String,
     /// Its unit and chart.
     pub family: Family,
-    /// Medians and spreads of those whose runs count.
+    /// Medians and spreads of the peers whose runs count.
     pub peers: BTreeMap<Peer, Spread>,
-    /// weir's median as a share of the best other's.
+    /// weir's median as a share of the best competitor's.
     pub ratio: Option<f64>,
-    /// The same of weir with records and metrics.
+    /// The same for weir with records and metrics.
     pub ratio_records: Option<f64>,
 }
 
@@ -34,7 +34,7 @@ pub struct Row {
 pub struct Summary {
     /// Row by row, in the order of the works.
     pub rows: Vec<Row>,
-    /// What does not count and why: a line for each fault.
+    /// Why figures do not count: a line for each fault.
     pub faults: Vec<String>,
 }
 
@@ -55,7 +55,7 @@ impl Summary {
         summary
     }
 
-    /// The peers that have a figure anywhere, in their order.
+    /// The peers with at least one figure, in order.
     pub fn peers(&self) -> Vec<Peer> {
         let mut peers: Vec<_> = self.rows.iter().flat_map(|row| row.peers.keys().copied()).collect();
         peers.sort_unstable();
@@ -64,7 +64,7 @@ impl Summary {
     }
 }
 
-/// A fault with who and what.
+/// A fault with its work and peer.
 pub fn fault_line(entry: &Entry, fault: &str) -> String {
     format!("{}, {}, round {}: {fault}", entry.peer.label(), entry.work, entry.round)
 }
@@ -94,7 +94,7 @@ fn row(work: &Work, at: usize, figure: &str, entries: &[&Entry]) -> Row {
     }
 }
 
-/// A run's figure; of a latency, what it adds to the direct run of the same round.
+/// A run's figure; for a latency, the difference from the direct run of the same round.
 fn counted(work: &Work, at: usize, entry: &Entry, entries: &[&Entry]) -> Option<f64> {
     let figure = entry.run.figures.get(at).copied()?;
     if work.family() != Family::Latency {

@@ -4,7 +4,7 @@ use super::{Row, Summary};
 use crate::peer::Peer;
 use crate::statistics::Spread;
 
-/// The table as markdown: medians with their spread, and weir's share of the best other's.
+/// The table as markdown: medians with their spread, and weir's share of the best competitor's.
 pub fn markdown(summary: &Summary) -> String {
     let rows = cells(summary, true);
     let mut lines: Vec<String> = rows.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
@@ -13,7 +13,7 @@ pub fn markdown(summary: &Summary) -> String {
     lines.join("\n") + "\n"
 }
 
-/// The table for a terminal, with columns below each other.
+/// The table for a terminal, with aligned columns.
 pub fn terminal(summary: &Summary) -> String {
     let rows = cells(summary, false);
     let columns = rows.first().map_or(0, Vec::len);
@@ -35,7 +35,7 @@ pub fn terminal(summary: &Summary) -> String {
     text
 }
 
-/// A figure with as many digits as it deserves.
+/// A figure with a suitable number of digits.
 pub fn figure(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),

@@ -1,28 +1,32 @@
-//! A path → an answer. What changes something is a POST, and stands in `change`.
+//! A path → an answer. POSTs, which change something, are in `change`.
 
-use crate::origin::{Transport, asked_by_loopback};
+use crate::api::failures::Wanted;
+use crate::api::{CONFIG, FAILURES, STATUS};
+use crate::failures::failures;
+use crate::origin::{Transport, asked_by_name};
 use crate::ready::{Pools, ready};
-use crate::reply::{Answer, answer, json, refuse, text};
+use crate::reply::{Reply, answer, json, only, refuse, text};
 use crate::status::status;
 use hyper::body::Body;
-use hyper::header::{ALLOW, HeaderValue};
+use hyper::header::{ACCEPT, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use std::error::Error;
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 use weir_control::Control;
+use weir_router::node::Node;
 
-/// What the admin server knows.
+/// What the admin server needs to answer.
 #[derive(Debug)]
 pub struct Admin {
-    /// The process, and what changes it.
+    /// The process, and its changes.
     pub control: Arc<Control>,
-    /// Told when the process is to drain and end.
+    /// Notified when the process must drain and end.
     pub leave: Arc<Notify>,
-    /// Runs what a caller has begun to its end, whether or not the caller waits.
+    /// Runs a caller's change to its end, even if the caller does not wait.
     pub tasks: TaskTracker,
-    /// Of this build.
+    /// The version of this build.
     pub version: &'static str,
 }
 
@@ -31,19 +35,20 @@ const INDEX: &str = "weir\n\n\
     /healthz         200 while the process works\n\
     /readyz          200 when traffic may come; ?pools=ignore leaves the backends out\n\
     /api/v1/status   listeners, pools, backends, certificates\n\
-    /api/v1/config   the configuration in force\n\n\
+    /api/v1/config   the configuration in force\n\
+    /api/v1/failures early ends and their causes; ?sni=NAME, ?listener=NAME, ?last=10m\n\n\
     POST /api/v1/reload\n\
     POST /api/v1/drain\n\
     POST /api/v1/pools/POOL/backends/BACKEND/drain, /ready, /weight\n";
 
 impl Admin {
-    /// Answers one request; 403 if its `Host` is not this machine's loopback.
+    /// Answers one request; 403 if its `Host` may not ask.
     pub(crate) async fn answer<B: Body<Error: Error + Send + Sync + 'static>>(
         &self,
         request: Request<B>,
         transport: Transport,
-    ) -> Answer {
-        if let Err(why) = asked_by_loopback(&request, transport) {
+    ) -> Reply {
+        if let Err(why) = asked_by_name(&request, transport) {
             return match request.uri().path().starts_with("/api/") {
                 true => refuse(StatusCode::FORBIDDEN, why),
                 false => text(StatusCode::FORBIDDEN, format!("{why}\n")),
@@ -51,48 +56,54 @@ impl Admin {
         }
         match *request.method() {
             Method::GET | Method::HEAD => self.show(&request),
-            Method::POST => self.change(request).await,
-            _ => {
-                let mut refused =
-                    text(StatusCode::METHOD_NOT_ALLOWED, "only GET, HEAD and POST\n".to_owned());
-                refused.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
-                refused
-            }
+            Method::POST => self.change(request, transport).await,
+            _ => only("GET, HEAD, POST"),
         }
     }
 
-    fn show<B>(&self, request: &Request<B>) -> Answer {
+    fn show<B>(&self, request: &Request<B>) -> Reply {
         match request.uri().path() {
             "/" => text(StatusCode::OK, INDEX.to_owned()),
-            "/healthz" => text(StatusCode::OK, "ok\n".to_owned()),
-            "/readyz" => self.readiness(request.uri().query()),
-            "/metrics" => self.metrics(),
-            "/api/v1/status" => json(StatusCode::OK, &status(&self.control, self.version)),
-            "/api/v1/config" => json(StatusCode::OK, &self.control.config()),
+            "/healthz" => health(),
+            "/readyz" => readiness(&self.control.node, request.uri().query()),
+            "/metrics" => scrape(&self.control.node, request.headers()),
+            STATUS => json(StatusCode::OK, &status(&self.control, self.version)),
+            FAILURES => match Wanted::parse(request.uri().query().unwrap_or_default()) {
+                Ok(wanted) => json(StatusCode::OK, &failures(&self.control.node.failures, &wanted)),
+                Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
+            },
+            CONFIG => json(StatusCode::OK, &self.control.config()),
             _ => text(StatusCode::NOT_FOUND, "no such path; / lists them\n".to_owned()),
         }
     }
+}
 
-    fn readiness(&self, query: Option<&str>) -> Answer {
-        let ignored = query.is_some_and(|q| q.split('&').any(|pair| pair == "pools=ignore"));
-        let pools = if ignored { Pools::Ignored } else { Pools::Needed };
-        match ready(&self.control.node, pools) {
-            Ok(()) => text(StatusCode::OK, "ready\n".to_owned()),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
-        }
+/// The answer of a process that works.
+pub(crate) fn health() -> Reply {
+    text(StatusCode::OK, "ok\n".to_owned())
+}
+
+/// Whether traffic may come.
+pub(crate) fn readiness(node: &Node, query: Option<&str>) -> Reply {
+    let ignored = query.is_some_and(|q| q.split('&').any(|pair| pair == "pools=ignore"));
+    let pools = if ignored { Pools::Ignored } else { Pools::Needed };
+    match ready(node, pools) {
+        Ok(()) => text(StatusCode::OK, "ready\n".to_owned()),
+        Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
     }
+}
 
-    fn metrics(&self) -> Answer {
-        let node = &self.control.node;
-        for pool in &node.plan().pools {
-            // The count of free places moves with every connection, so this gauge is computed at the scrape.
-            pool.metrics.usable.set(i64::try_from(pool.usable()).unwrap_or(i64::MAX));
-        }
-        node.metrics.generations(&labelled(&node.generations()));
-        match node.metrics.scrape() {
-            Ok(scrape) => answer(StatusCode::OK, weir_metrics::registry::CONTENT_TYPE, scrape),
-            Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
-        }
+/// The metrics now, in the format that the caller prefers.
+pub(crate) fn scrape(node: &Node, asked: &HeaderMap) -> Reply {
+    for pool in &node.plan().pools {
+        // This gauge changes with every connection, so it is computed at the scrape.
+        pool.metrics.usable.set(i64::try_from(pool.usable()).unwrap_or(i64::MAX));
+    }
+    node.metrics.generations(&labelled(&node.generations()));
+    let accepts: Vec<&str> = asked.get_all(ACCEPT).iter().filter_map(|field| field.to_str().ok()).collect();
+    match node.metrics.scrape_as(&accepts.join(",")) {
+        Ok((kind, scrape)) => answer(StatusCode::OK, kind, scrape),
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 

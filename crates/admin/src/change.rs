@@ -1,31 +1,23 @@
 //! The requests that change something: reload, drain, and an operator's requests about a backend.
 
 use crate::answer::Admin;
-use crate::origin::sent_by_no_other_page;
-use crate::reply::{Answer, json, refuse};
+use crate::api::{BackendChange, DRAIN, Done, RELOAD, Rejected, Reloaded, Weight};
+use crate::origin::{Transport, sent_by_no_other_page};
+use crate::reply::{Reply, json, refuse};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Body;
 use hyper::{Request, StatusCode};
-use percent_encoding::percent_decode_str;
-use serde::Deserialize;
-use serde_json::json;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use weir_control::reload::{ReloadError, Reloaded};
-
-/// The body of `/weight`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Weight {
-    weight: u16,
-}
+use weir_control::reload::{self, ReloadError};
 
 /// The answer lists this many errors of a reload, and counts the others.
 const ERRORS_MAX: usize = 100;
-/// A caller has an answer by then, though it may be that the change goes on: sooner than `weir reload` gives up waiting.
+/// A caller has an answer within this time, even if it says that the change goes on: before `weir reload` stops
+/// waiting.
 pub(crate) const ANSWERED_WITHIN: Duration = Duration::from_secs(50);
 /// Most bytes of a body: a weight.
 const BODY_MAX: usize = 1024;
@@ -35,25 +27,26 @@ impl Admin {
     pub(crate) async fn change<B: Body<Error: Error + Send + Sync + 'static>>(
         &self,
         request: Request<B>,
-    ) -> Answer {
-        if let Err(why) = sent_by_no_other_page(request.headers()) {
+        transport: Transport,
+    ) -> Reply {
+        if let Err(why) = sent_by_no_other_page(request.headers(), transport) {
             return refuse(StatusCode::FORBIDDEN, why);
         }
         let path = request.uri().path().to_owned();
         match path.as_str() {
-            "/api/v1/reload" => self.reload().await,
-            "/api/v1/drain" => {
+            RELOAD => self.reload().await,
+            DRAIN => {
                 self.leave.notify_one();
-                json(StatusCode::ACCEPTED, &json!({ "message": "the process drains and ends" }))
+                json(StatusCode::ACCEPTED, &Done { message: "the process drains and ends".to_owned() })
             }
-            _ => match by_hand(&path) {
-                Some((pool, backend, verb)) => self.by_hand(&pool, &backend, verb, request).await,
+            _ => match BackendChange::parse(&path) {
+                Some((pool, backend, change)) => self.change_backend(pool, backend, change, request).await,
                 None => refuse(StatusCode::NOT_FOUND, "no such path; GET / lists them"),
             },
         }
     }
 
-    async fn reload(&self) -> Answer {
+    async fn reload(&self) -> Reply {
         let control = Arc::clone(&self.control);
         // A task of its own: a caller that hangs up must not leave half a reload behind.
         match ended("the reload", self.tasks.spawn(async move { control.reload().await })).await {
@@ -62,31 +55,31 @@ impl Admin {
         }
     }
 
-    async fn by_hand<B: Body<Error: Error + Send + Sync + 'static>>(
+    async fn change_backend<B: Body<Error: Error + Send + Sync + 'static>>(
         &self,
-        pool: &str,
-        backend: &str,
-        verb: Verb,
+        pool: String,
+        backend: String,
+        change: BackendChange,
         request: Request<B>,
-    ) -> Answer {
-        let weight = match verb {
-            Verb::Weight => match weight(request).await {
+    ) -> Reply {
+        let weight = match change {
+            BackendChange::Weight => match weight(request).await {
                 Ok(weight) => weight,
                 Err(why) => return refuse(StatusCode::BAD_REQUEST, &why),
             },
-            Verb::Drain | Verb::Ready => 0,
+            BackendChange::Drain | BackendChange::Ready => 0,
         };
-        let (control, pool, backend) = (Arc::clone(&self.control), pool.to_owned(), backend.to_owned());
-        // A task of its own, as for a reload: it may have to wait for one.
+        let control = Arc::clone(&self.control);
+        // A task of its own, because the change may have to wait for a reload.
         let done = self.tasks.spawn(async move {
-            match verb {
-                Verb::Drain => control.drain_backend(&pool, &backend).await,
-                Verb::Ready => control.ready_backend(&pool, &backend).await,
-                Verb::Weight => control.weigh_backend(&pool, &backend, weight).await,
+            match change {
+                BackendChange::Drain => control.drain_backend(&pool, &backend).await,
+                BackendChange::Ready => control.ready_backend(&pool, &backend).await,
+                BackendChange::Weight => control.weigh_backend(&pool, &backend, weight).await,
             }
         });
         match ended("the change", done).await {
-            Ok(Ok(message)) => json(StatusCode::OK, &json!({ "message": message })),
+            Ok(Ok(message)) => json(StatusCode::OK, &Done { message }),
             Ok(Err(unknown)) => refuse(StatusCode::NOT_FOUND, &unknown.to_string()),
             Err(unanswered) => unanswered,
         }
@@ -94,32 +87,20 @@ impl Admin {
 }
 
 /// The answer to a reload that has ended.
-fn reload_answer(reloaded: Result<Reloaded, ReloadError>) -> Answer {
+fn reload_answer(reloaded: Result<reload::Reloaded, ReloadError>) -> Reply {
+    let rejected = |errors, more| json(StatusCode::UNPROCESSABLE_ENTITY, &Rejected { errors, more });
     match reloaded {
         Ok(done) => {
-            let warnings: Vec<String> = done.warnings.iter().map(|w| w.render()).collect();
-            let answer = json!({
-                "generation": done.generation,
-                "changes": done.changes,
-                "more": done.more,
-                "warnings": warnings,
-            });
-            json(StatusCode::OK, &answer)
+            let warnings = done.warnings.iter().map(|w| w.render()).collect();
+            let reload::Reloaded { generation, changes, more, .. } = done;
+            json(StatusCode::OK, &Reloaded { generation, changes, more, warnings })
         }
-        Err(ReloadError::Rejected(rejected)) => {
-            let errors: Vec<String> = rejected.0.iter().map(|e| e.render()).collect();
-            json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors, "more": rejected.1 }))
-        }
+        Err(ReloadError::Rejected(found)) => rejected(found.0.iter().map(|e| e.render()).collect(), found.1),
         Err(ReloadError::Bind(failed)) => {
-            let shown = failed.iter().take(ERRORS_MAX);
-            let errors: Vec<String> = shown.map(|e| format!("error: {e}")).collect();
-            let more = failed.len() - errors.len();
-            json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors, "more": more }))
+            let shown = failed.iter().take(ERRORS_MAX).map(|e| format!("error: {e}"));
+            rejected(shown.collect(), failed.len().saturating_sub(ERRORS_MAX))
         }
-        Err(error @ ReloadError::Resolver(_)) => {
-            let errors = [format!("error: {error}")];
-            json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "errors": errors }))
-        }
+        Err(error @ ReloadError::Resolver(_)) => rejected(vec![format!("error: {error}")], 0),
         Err(error @ ReloadError::NoThread(_)) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         Err(error @ ReloadError::Panicked) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         Err(error @ (ReloadError::Busy | ReloadError::Ending)) => {
@@ -128,8 +109,8 @@ fn reload_answer(reloaded: Result<Reloaded, ReloadError>) -> Answer {
     }
 }
 
-/// What a task has come to, or the answer where it panicked or takes too long. It goes on when this is dropped.
-async fn ended<T>(what: &str, task: JoinHandle<T>) -> Result<T, Answer> {
+/// The result of a task, or the answer if it panicked or takes too long. Dropping the future does not stop the task.
+async fn ended<T>(what: &str, task: JoinHandle<T>) -> Result<T, Reply> {
     match timeout(ANSWERED_WITHIN, task).await {
         Ok(Ok(done)) => Ok(done),
         Ok(Err(_panicked)) => {
@@ -141,27 +122,6 @@ async fn ended<T>(what: &str, task: JoinHandle<T>) -> Result<T, Answer> {
             Err(refuse(StatusCode::GATEWAY_TIMEOUT, &why))
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verb {
-    Drain,
-    Ready,
-    Weight,
-}
-
-/// `/api/v1/pools/{pool}/backends/{backend}/{verb}`, the names percent-encoded.
-fn by_hand(path: &str) -> Option<(String, String, Verb)> {
-    let rest = path.strip_prefix("/api/v1/pools/")?;
-    let [pool, "backends", backend, verb] = rest.split('/').collect::<Vec<_>>()[..] else { return None };
-    let verb = match verb {
-        "drain" => Verb::Drain,
-        "ready" => Verb::Ready,
-        "weight" => Verb::Weight,
-        _ => return None,
-    };
-    let name = |text: &str| percent_decode_str(text).decode_utf8().ok().map(String::from);
-    Some((name(pool)?, name(backend)?, verb))
 }
 
 async fn weight<B: Body<Error: Error + Send + Sync + 'static>>(request: Request<B>) -> Result<u16, String> {
@@ -177,19 +137,8 @@ mod tests {
     use super::*;
     use tokio_util::task::TaskTracker;
 
-    #[test]
-    fn names_in_paths_are_decoded() {
-        let found = by_hand("/api/v1/pools/w%20eb/backends/%5B::1%5D:80/drain");
-        assert_eq!(found, Some(("w eb".to_owned(), "[::1]:80".to_owned(), Verb::Drain)));
-        for bad in
-            ["/api/v1/pools/a/backends/b", "/api/v1/pools/a/backends/b/kill", "/api/v1/pools/a/b/c/drain"]
-        {
-            assert_eq!(by_hand(bad), None, "{bad}");
-        }
-    }
-
     #[tokio::test(start_paused = true)]
-    async fn a_change_that_takes_too_long_is_said_to_go_on() {
+    async fn slow_changes_are_said_to_go_on() {
         let tasks = TaskTracker::new();
         let task = |takes| tasks.spawn(tokio::time::sleep(Duration::from_secs(takes)));
         assert!(ended("the reload", task(49)).await.is_ok());
@@ -198,7 +147,7 @@ mod tests {
         let body = answer.into_body().collect().await.unwrap().to_bytes();
         assert!(String::from_utf8_lossy(&body).contains("the reload goes on after 50s"), "{body:?}");
         let panicked = ended("the reload", tasks.spawn(async { panic!("made to panic") }));
-        let answer: Result<(), Answer> = panicked.await;
+        let answer: Result<(), Reply> = panicked.await;
         assert_eq!(answer.unwrap_err().status(), StatusCode::INTERNAL_SERVER_ERROR);
     }
 }

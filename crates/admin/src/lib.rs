@@ -1,13 +1,18 @@
-//! weir-admin: what an operator asks of a running weir, over HTTP on loopback or a Unix socket.
+//! weir-admin: answers an operator's requests to a running weir, over HTTP on loopback, a Unix socket, or with client
+//! certificates anywhere; and those of scrapers and probes.
 //!
 //! - [`server`] binds, accepts, bounds.
-//! - [`answer`] a path → an answer; `change` those that change something; `reply` how answers look.
+//! - [`api`] the JSON, written here and read by the command line.
+//! - [`answer`] a path → an answer; `change` the requests that change something; `reply` the form of answers.
 //! - `origin` refuses the requests of web pages.
-//! - [`status`] the state of the process as JSON.
-//! - [`ready`] may traffic come?
+//! - [`status`] reads the state of the process; [`certificates`] those of a plan; [`failures`] the last early ends.
+//! - [`ready`] whether traffic may come.
 
 pub mod answer;
+pub mod api;
+pub mod certificates;
 mod change;
+pub mod failures;
 mod origin;
 pub mod ready;
 mod reply;
@@ -15,4 +20,7 @@ pub mod server;
 pub mod status;
 
 pub use answer::Admin;
-pub use server::{Bound, bind, serve};
+pub use server::{Bound, bind, serve, serve_metrics};
+
+#[cfg(test)]
+mod tests;

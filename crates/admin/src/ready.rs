@@ -25,7 +25,7 @@ pub fn ready(node: &Node, pools: Pools) -> Result<(), String> {
         return Ok(());
     }
     let plan = node.plan();
-    let needed = plan.listeners.iter().flat_map(|l| l.all_routes().map(|r| &r.destination.pool));
+    let needed = plan.listeners.iter().flat_map(|listener| listener.pools());
     let empty: BTreeSet<&str> = needed.filter(|p| p.healthy() == 0).map(|p| &*p.name).collect();
     if empty.is_empty() {
         return Ok(());

@@ -1,8 +1,9 @@
-//! What is wrong with a configuration, and where: file, line, column, the line with a marker, a hint.
+//! Errors and warnings of a configuration, each with file, line, column, the line with a marker, and a hint.
 //!
-//! In: findings of `load`, `decode` and `compile`. Out: text for people, JSON for programs. A diagnostic holds its
-//! own piece of the file, so that it can be shown after the file is gone. A file of megabytes may have a mistake in
-//! every place: the first diagnostics are kept, the others are counted, and each is short.
+//! In: findings of `load`, `decode` and `compile`. Out: text for people, JSON for programs. A diagnostic
+//! holds its own piece of the file, so that it can be shown after the file is gone. Because a file of
+//! megabytes may have a mistake in every place, the first diagnostics are kept, the others are counted, and
+//! each is short.
 
 use std::fmt;
 use std::path::Path;
@@ -11,46 +12,45 @@ use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet}
 use serde::Serialize;
 
 use crate::finding::{Finding, Found, MOST_ERRORS};
-use crate::place::Place;
+use crate::key::{Places, Spot};
 use crate::secret::Secrets;
 use crate::source::{Position, Source, Sources, Window};
-use crate::tree::YamlNode;
 
-/// Whether the configuration is refused for it.
+/// Whether a diagnostic makes weir refuse the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// The configuration is refused.
     Error,
-    /// It is used; somebody should look.
+    /// The configuration is used, but needs attention.
     Warning,
 }
 
-/// One thing that is wrong, and where.
+/// One error or warning, and its position.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Diagnostic {
     /// Error or warning.
     pub severity: Severity,
-    /// The file: the main one as it was named by the user, an included one with its folder in front.
+    /// The file: the main one as the user named it, an included one with its folder in front.
     pub file: String,
-    /// From 1; 0 when the file as a whole is meant.
+    /// From 1; 0 for the file as a whole.
     pub line: usize,
-    /// From 1, in characters; 0 when the file as a whole is meant.
+    /// From 1, in characters; 0 for the file as a whole.
     pub column: usize,
     /// The place in the configuration, such as `listeners[0].routes[2].pool`; empty for the whole. List elements
     /// are counted over all files.
     pub key: String,
-    /// What is wrong, in one sentence.
+    /// The mistake, in one sentence.
     pub message: String,
-    /// What to do about it.
+    /// A way to mend it.
     pub hint: Option<String>,
-    /// Advice for the author of the file: what runs may well be meant so.
+    /// Advice for the author of the file: the configuration may well be intended.
     #[serde(skip)]
     advice: bool,
     /// The piece of the line around it.
     #[serde(skip)]
     window: Option<Window>,
-    /// The file's number: names would bring files into another order than the one they are read in.
+    /// The file's number, because sorting by name would differ from the order of reading.
     #[serde(skip)]
     number: usize,
 }
@@ -71,7 +71,7 @@ impl Diagnostic {
         }
     }
 
-    /// An error that was found before places in the configuration were known.
+    /// An error found before places in the configuration are known.
     pub(crate) fn found(source: &Source, finding: &Finding, secrets: &Secrets) -> Self {
         let hint = finding.hint.clone().map(printable);
         let mut found = Self { hint, ..Self::new(&source.name, finding.at, finding.message.clone()) };
@@ -84,7 +84,7 @@ impl Diagnostic {
         Self::new(file, Position::default(), message.into())
     }
 
-    /// Makes it what people may see: with the piece of its line, without what must not be repeated, short.
+    /// Prepares it for people: adds the piece of its line, removes secrets, shortens it.
     fn finish(&mut self, source: &Source, secrets: &Secrets) {
         let at = Position { file: self.number, line: self.line, column: self.column };
         self.window = source.window(at);
@@ -98,7 +98,7 @@ impl Diagnostic {
         self.hint.iter_mut().for_each(clean);
     }
 
-    /// Whether it is for the author of the file, and nothing that an operator must look at while weir runs.
+    /// Whether it is for the author of the file only, and not for an operator while weir runs.
     pub fn is_advice(&self) -> bool {
         self.advice
     }
@@ -109,14 +109,14 @@ impl Diagnostic {
         self
     }
 
-    /// Says what to do about it.
+    /// Adds a hint.
     pub(crate) fn hint(&mut self, hint: impl Into<String>) -> &mut Self {
         self.hint = Some(printable(hint.into()));
         self
     }
 
-    /// For people: the message, file:line:column, the line with a marker, the hint. Without colours, several lines,
-    /// no line break at the end.
+    /// For people: the message, file:line:column, the line with a marker, the hint. Without colours; several
+    /// lines, without a line break at the end.
     pub fn render(&self) -> String {
         let level = match self.severity {
             Severity::Error => Level::ERROR,
@@ -153,13 +153,13 @@ impl fmt::Display for Diagnostic {
     }
 }
 
-/// Why a configuration is refused.
+/// The errors of a refused configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", self.brief(usize::MAX))]
 pub struct Rejected(
-    /// The errors, in the order of the files; of very many the first.
+    /// The first errors, in the order of the files.
     pub Vec<Diagnostic>,
-    /// How many more errors there are.
+    /// The number of further errors.
     pub usize,
 );
 
@@ -169,12 +169,12 @@ impl Rejected {
         Self(vec![error], 0)
     }
 
-    /// How many errors there are.
+    /// The number of all errors.
     pub fn count(&self) -> usize {
         self.0.len() + self.1
     }
 
-    /// The first errors for people, at most so many, and how many more there are.
+    /// The first errors for people, at most `most`, and the number of the others.
     pub fn brief(&self, most: usize) -> String {
         let mut parts: Vec<String> = self.0.iter().take(most).map(Diagnostic::render).collect();
         match self.count() - parts.len() {
@@ -186,7 +186,8 @@ impl Rejected {
     }
 }
 
-/// Texts of the file are quoted in messages, and a terminal obeys control characters.
+/// Escapes control characters, because messages quote texts of the file and a terminal obeys control
+/// characters.
 fn printable(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;
@@ -195,7 +196,7 @@ fn printable(text: String) -> String {
     text.chars().map(escape).collect()
 }
 
-/// A file may have a value of megabytes, and no message is better for it.
+/// Cuts a message short, because a value may have megabytes and a longer message cannot be read.
 fn short(text: String) -> String {
     match text.char_indices().nth(LONGEST_MESSAGE) {
         None => text,
@@ -203,48 +204,60 @@ fn short(text: String) -> String {
     }
 }
 
-/// Collects what is wrong, and knows where each place of the configuration stands, and in which file.
+/// Collects diagnostics, and knows the file and position of each place of the configuration.
 #[derive(Debug)]
 pub(crate) struct Report<'s> {
     sources: &'s Sources,
-    tree: &'s YamlNode,
+    places: &'s Places,
     secrets: &'s Secrets,
-    /// The first ones of either severity, and what came since they were looked through.
+    /// The first ones of either severity, and all found since the last thinning.
     found: Vec<Diagnostic>,
     errors: usize,
     warnings: usize,
 }
 
 impl<'s> Report<'s> {
-    pub(crate) fn new(sources: &'s Sources, tree: &'s YamlNode, secrets: &'s Secrets, found: &Found) -> Self {
+    pub(crate) fn new(sources: &'s Sources, places: &'s Places, secrets: &'s Secrets, found: &Found) -> Self {
         let errors = found.kept.len() + found.more;
         let found = found.kept.iter().map(|one| Diagnostic::found(sources.of(one.at), one, secrets));
-        let mut report = Self { sources, tree, secrets, found: found.collect(), errors, warnings: 0 };
+        let mut report = Self { sources, places, secrets, found: found.collect(), errors, warnings: 0 };
         report.thin();
         report
     }
 
-    /// An error at the value of `place`, or at its nearest ancestor that is there.
-    pub(crate) fn error(&mut self, place: &Place<'_>, message: impl Into<String>) -> &mut Diagnostic {
-        self.push(Severity::Error, self.tree.position(place), place, message.into())
+    /// An error at the value of a place, or at the section that lacks it.
+    pub(crate) fn error(&mut self, spot: impl Into<Spot>, message: impl Into<String>) -> &mut Diagnostic {
+        let spot = spot.into();
+        self.push(Severity::Error, self.places.position(spot), self.places.path(spot), message.into())
     }
 
-    /// An error at the key of `place`: the key itself is wrong here, whatever its value.
-    pub(crate) fn error_at_key(&mut self, place: &Place<'_>, message: impl Into<String>) -> &mut Diagnostic {
-        self.push(Severity::Error, self.tree.key_position(place), place, message.into())
+    /// An error at the key of a place: the key itself is wrong, whatever its value.
+    pub(crate) fn error_at_key(
+        &mut self,
+        spot: impl Into<Spot>,
+        message: impl Into<String>,
+    ) -> &mut Diagnostic {
+        let spot = spot.into();
+        self.push(Severity::Error, self.places.key_position(spot), self.places.path(spot), message.into())
     }
 
-    /// A warning at the value of `place`.
-    pub(crate) fn warning(&mut self, place: &Place<'_>, message: impl Into<String>) -> &mut Diagnostic {
-        self.push(Severity::Warning, self.tree.position(place), place, message.into())
+    /// A warning at the value of a place.
+    pub(crate) fn warning(&mut self, spot: impl Into<Spot>, message: impl Into<String>) -> &mut Diagnostic {
+        let spot = spot.into();
+        self.push(Severity::Warning, self.places.position(spot), self.places.path(spot), message.into())
     }
 
     /// A warning at a position.
     pub(crate) fn warning_at(&mut self, at: Position, message: impl Into<String>) -> &mut Diagnostic {
-        self.push(Severity::Warning, at, &Place::Root, message.into())
+        self.push(Severity::Warning, at, String::new(), message.into())
     }
 
-    /// Gives the errors at a position another hint. Whether there are any.
+    /// The place of a key within a section, by its name; the section itself if it lacks the key.
+    pub(crate) fn within(&self, section: impl Into<Spot>, key: &'static str) -> Spot {
+        self.places.within(section, key)
+    }
+
+    /// Replaces the hints of the errors at a position. Returns whether there are any.
     pub(crate) fn hint_errors_at(&mut self, at: Position, hint: &str) -> bool {
         let mut any = false;
         let here = |found: &&mut Diagnostic| {
@@ -257,20 +270,14 @@ impl<'s> Report<'s> {
         any
     }
 
-    fn push(
-        &mut self,
-        severity: Severity,
-        at: Position,
-        place: &Place<'_>,
-        message: String,
-    ) -> &mut Diagnostic {
+    fn push(&mut self, severity: Severity, at: Position, key: String, message: String) -> &mut Diagnostic {
         if self.found.len() >= 4 * MOST_ERRORS {
             self.thin();
         }
         let source = self.sources.of(at);
         let mut diagnostic = Diagnostic::new(&source.name, at, message);
         diagnostic.severity = severity;
-        diagnostic.key = place.to_string();
+        diagnostic.key = key;
         if diagnostic.message.len() > LARGEST_HELD {
             diagnostic.clean(source, self.secrets);
         }
@@ -280,19 +287,9 @@ impl<'s> Report<'s> {
         }
         let index = self.found.len();
         self.found.push(diagnostic);
-        // The index was this vector's length a line ago, so it names the element just pushed.
+        // The index was this vector's length just before the push, so it names the pushed element.
         #[allow(clippy::indexing_slicing, reason = "the element was pushed on the line above")]
         &mut self.found[index]
-    }
-
-    /// Is there a value, even one that was refused?
-    pub(crate) fn mentions(&self, place: &Place<'_>) -> bool {
-        self.tree.mentions(place)
-    }
-
-    /// Is the list or section there, with nothing in it refused?
-    pub(crate) fn is_whole(&self, place: &Place<'_>) -> bool {
-        self.tree.is_whole(place)
     }
 
     /// How many errors have been found so far.
@@ -300,32 +297,32 @@ impl<'s> Report<'s> {
         self.errors
     }
 
-    /// The line on which a place stands, for messages that point at a second place of the same listener or pool:
-    /// no list goes over several files but those at the top.
-    pub(crate) fn line(&self, place: &Place<'_>) -> usize {
-        self.tree.position(place).line
+    /// The line of a place, for messages that point at a second place of the same listener or pool. Needs no
+    /// file name, because only the lists at the top may span several files.
+    pub(crate) fn line(&self, spot: impl Into<Spot>) -> usize {
+        self.places.position(spot).line
     }
 
-    /// Where `there` stands, in words for a message at `here`: `line 12`, or `line 12 of conf.d/a.yaml`.
-    pub(crate) fn line_from(&self, here: &Place<'_>, there: &Place<'_>) -> String {
-        let (here, there) = (self.tree.position(here), self.tree.position(there));
+    /// The position of `there`, in words for a message at `here`: `line 12`, or `line 12 of conf.d/a.yaml`.
+    pub(crate) fn line_from(&self, here: impl Into<Spot>, there: impl Into<Spot>) -> String {
+        let (here, there) = (self.places.position(here), self.places.position(there));
         match here.file == there.file {
             true => format!("line {}", there.line),
             false => format!("line {} of {}", there.line, self.sources.of(there).name),
         }
     }
 
-    /// The folder that a relative path at this place starts from: that of the file in which it is written.
-    pub(crate) fn folder(&self, place: &Place<'_>) -> &'s Path {
-        &self.sources.of(self.tree.position(place)).folder
+    /// The folder that a relative path at this place starts from: that of its file.
+    pub(crate) fn folder(&self, spot: impl Into<Spot>) -> &'s Path {
+        &self.sources.of(self.places.position(spot)).folder
     }
 
-    /// Keeps the first errors and the first warnings alone.
+    /// Keeps only the first errors and the first warnings.
     fn thin(&mut self) {
         sort(&mut self.found);
         let (mut errors, mut warnings, mut advice) = (0_usize, 0_usize, 0_usize);
         self.found.retain(|one| {
-            // Advice must not take the place of what an operator has to see.
+            // Counted apart, because advice must not displace warnings for an operator.
             let count = match one.severity {
                 Severity::Error => &mut errors,
                 Severity::Warning if one.advice => &mut advice,
@@ -336,7 +333,7 @@ impl<'s> Report<'s> {
         });
     }
 
-    /// What was found: the first of it in the order of the files, and how much more there is.
+    /// The first findings in the order of the files, and the number of the others.
     pub(crate) fn finish(mut self) -> Findings {
         self.thin();
         let mut errors = Vec::new();
@@ -361,26 +358,27 @@ impl<'s> Report<'s> {
     }
 }
 
-/// What a report came to.
+/// The result of a report.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) errors: Vec<Diagnostic>,
-    /// How many more errors there are.
+    /// The number of further errors.
     pub(crate) more: usize,
     pub(crate) warnings: Vec<Diagnostic>,
 }
 
 /// Brings diagnostics into the order of the files.
 pub(crate) fn sort(diagnostics: &mut [Diagnostic]) {
-    // Two findings at one place: an unknown key, which the schema does not have, is the cause of the other.
+    // Of two findings at one place, an unknown key, which the schema does not have, is the cause of the
+    // other.
     let order = |found: &Diagnostic| (found.number, found.line, found.column, !found.key.is_empty());
     diagnostics.sort_by(|a, b| order(a).cmp(&order(b)).then_with(|| a.message.cmp(&b.message)));
 }
 
 /// Characters of a message, and of a hint: enough for a long path twice over, or for a list of words.
 const LONGEST_MESSAGE: usize = 1_000;
-/// Bytes of a message that is held until it is known whether it is one of the first: of a longer one only what is
-/// shown is kept.
+/// Bytes of a message that is held until the first ones are known: a longer one is cut at once to the part
+/// that would be shown.
 const LARGEST_HELD: usize = 64 << 10;
 
 #[cfg(test)]
@@ -393,23 +391,18 @@ mod tests {
     }
 
     #[test]
-    fn of_very_many_errors_the_first_are_kept_and_the_others_counted() {
+    fn very_many_errors_are_counted_and_the_first_are_kept() {
         let text = "a: 1\n".repeat(10_000);
         let main = Source::new("weir.yaml".into(), Path::new("."), text);
-        let (sources, tree) = (Sources { main, included: Vec::new() }, YamlNode::default());
+        let (sources, places) = (Sources { main, included: Vec::new() }, Places::new(Position::default()));
         let (secrets, found) = (Secrets::default(), Found::default());
-        let mut report = Report::new(&sources, &tree, &secrets, &found);
+        let mut report = Report::new(&sources, &places, &secrets, &found);
         for line in (1..=10_000).rev() {
             let message = "x".repeat(if line % 100 == 0 { 100_000 } else { 10 });
-            report.push(Severity::Error, Position { file: 0, line, column: 1 }, &Place::Root, message);
+            report.push(Severity::Error, Position { file: 0, line, column: 1 }, String::new(), message);
             let longest = report.found.iter().map(|one| one.message.len()).max();
             assert!(longest.is_some_and(|bytes| bytes <= LARGEST_HELD), "{longest:?} bytes at line {line}");
-            report.push(
-                Severity::Warning,
-                Position { file: 0, line, column: 1 },
-                &Place::Root,
-                String::new(),
-            );
+            report.warning_at(Position { file: 0, line, column: 1 }, "");
         }
         assert_eq!(report.errors(), 10_000);
         assert!(report.found.len() < 1_000);
@@ -426,7 +419,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_no_screen_holds_is_shown_in_part() {
+    fn lines_wider_than_a_screen_are_shown_in_part() {
         let line = format!("a: [{}, wrong, {}]", "x".repeat(900), "y".repeat(900));
         let source = Source::new("weir.yaml".into(), Path::new("."), line);
         let rendered = at(&source, Position { file: 0, line: 1, column: 907 }).render();
@@ -438,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_can_be_rendered() {
+    fn all_positions_can_be_rendered() {
         let source = Source::new("weir.yaml".into(), Path::new("."), "é: \u{1b}[31m\n\n".into());
         for (line, column) in [(0, 0), (1, 1), (1, 4), (1, 99), (2, 1), (3, 7), (9, 9)] {
             let rendered = at(&source, Position { file: 0, line, column }).hint("yes").render();

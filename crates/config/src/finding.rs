@@ -1,8 +1,9 @@
-//! What `load` and `decode` hand on of a mistake, before `diagnostics` makes it readable; and how many are enough.
+//! A mistake as `load` and `decode` report it, before `diagnostics` makes it readable; and how many are
+//! enough.
 
 use crate::source::Position;
 
-/// Something that does not fit, and where.
+/// A value that does not fit, and its position.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finding {
     pub(crate) at: Position,
@@ -10,11 +11,11 @@ pub(crate) struct Finding {
     pub(crate) hint: Option<String>,
 }
 
-/// Findings, of which only the first are kept. A file may have a mistake in every place, and nobody reads on.
+/// The first findings, and the number of the others, because a file may have a mistake in every place.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) kept: Vec<Finding>,
-    /// How many came after those that are kept.
+    /// The number of findings beyond those kept.
     pub(crate) more: usize,
 }
 
@@ -27,23 +28,23 @@ impl Found {
         }
     }
 
-    /// Is whatever comes now only counted?
+    /// Whether further findings are only counted.
     pub(crate) fn is_full(&self) -> bool {
         self.kept.len() >= MOST_ERRORS
     }
 
-    /// Takes a finding of a room that keeps few enough itself.
+    /// Takes a finding from a module with a bound of its own.
     pub(crate) fn push_kept(&mut self, finding: Finding) {
         self.kept.push(finding);
     }
 
-    /// Takes findings of another room behind its own. Each room's first ones are kept: in the order of the files
-    /// they may come before others.
+    /// Takes another module's findings behind its own. The first of each module are kept, because in the
+    /// order of the files they may come before others.
     pub(crate) fn append(&mut self, other: Self) {
         self.kept.extend(other.kept);
         self.more += other.more;
     }
 }
 
-/// More errors than anybody reads at once; the rest shows after these are mended.
+/// More errors than anyone reads at once; the rest appears after these are mended.
 pub(crate) const MOST_ERRORS: usize = 100;

@@ -1,19 +1,21 @@
-//! weir-config: from weir.yaml to a plan, or to everything that is wrong with it.
+//! weir-config: turns weir.yaml into a plan, or into a list of everything wrong with it.
 //!
-//! `load` reads the files into a tree of values that know where they stand, `decode` reads the tree into the
-//! [`schema`], `compile` turns the schema into the router's plan. No module stops at the first mistake.
+//! `load` reads the files into a tree of values with positions, `decode` reads the tree into the [`schema`],
+//! and `compile` turns the schema into the router's plan. No module stops at the first mistake.
 //!
-//! A module uses only what stands before it here:
-//! - `units`, `place`, `nearest`: values with a unit, places in the configuration, the word that was meant. None knows
-//!   another.
-//! - `schema`, `defaults`: what may be written, and what an absent key means.
-//! - `source`, `secret`: places in the text, and what of it no message may repeat.
+//! A module uses only modules listed before it:
+//! - `units`, `nearest`, `pasted`, `source`: values with a unit, spelling suggestions, pasted keys, positions in the
+//!   text.
+//! - `word`, `key`: words of a closed set; values that carry their position.
+//! - `schema`, `defaults`: the allowed keys, their meaning and defaults; the configuration in force.
+//! - `secret`: the parts of a text that no message may repeat.
 //! - `finding`, `tree`: a mistake, and the values of the file, each with its position.
-//! - `ranges`, `shape`, `words`: how large values may be, what may stand where, and what others call it.
-//! - `decode`, `diagnostics`: the tree into the schema; findings into what people and programs read.
+//! - `ranges`, `shape`, `words`: limits of values, the structure of the schema, and other programs' names for
+//!   its keys.
+//! - `decode`, `diagnostics`: the tree into the schema; findings into output for people and programs.
 //! - `substitute`, `load`: variables; bytes into the tree and the schema.
 //! - `compile`: the schema into the plan.
-//! - `difference`: two configurations into what a reload changes.
+//! - `difference`: two configurations into the changes a reload makes.
 
 pub mod compile;
 pub mod defaults;
@@ -25,20 +27,24 @@ pub mod units;
 
 mod decode;
 mod finding;
+mod key;
 mod nearest;
-mod place;
+mod pasted;
 mod ranges;
 mod secret;
 mod shape;
 mod source;
 mod substitute;
 mod tree;
+mod word;
 mod words;
 
 pub use compile::{CompileInput, check, compile};
-pub use defaults::{admin_address, effective};
+pub use defaults::{admin_address, admin_has_tls, effective};
 pub use diagnostics::{Diagnostic, Rejected, Severity};
 pub use difference::{Change, Difference, KeyChange, difference};
-pub use load::{Fingerprint, Loaded, Pattern, load, load_again, parse};
+pub use key::{Item, Key};
+pub use load::{Loaded, Pattern, load, load_again, parse};
 pub use nearest::nearest;
 pub use substitute::expand;
+pub use word::{Word, Words};

@@ -1,9 +1,9 @@
-//! What a wrong word may have been meant to be: a key, a value, the name of a pool.
+//! Suggestions for a wrong word: a key, a value, the name of a pool.
 //!
-//! In: the wrong word and those that are known here. Out: the nearest of them, or none if none is near enough. Pure.
+//! In: the wrong word and the known ones. Out: the nearest known word, or none if none is near enough. Pure.
 
-/// The known word nearest to a wrong one, if one is near enough to be meant: a few slips of the hand away, or the same
-/// word cut short.
+/// The known word nearest to a wrong one, if it is near enough to be meant: a few typing mistakes away, or
+/// the same word cut short.
 pub fn nearest<'w>(wrong: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     if wrong.len() > LONGEST_WORD {
         return None;
@@ -18,7 +18,7 @@ pub fn nearest<'w>(wrong: &str, known: impl IntoIterator<Item = &'w str>) -> Opt
         .map(|(_, word)| word)
 }
 
-/// How alike two words are, if that is no chance.
+/// How similar two words are; `None` if the similarity may be chance.
 fn likeness(wrong: &str, word: &str) -> Option<f64> {
     let (letters, wanted) = (wrong.chars().count(), word.chars().count());
     if letters < SHORTEST_WORD || wanted > LONGEST_WORD || wrong == word {
@@ -31,11 +31,11 @@ fn likeness(wrong: &str, word: &str) -> Option<f64> {
     (slipped || cut).then(|| strsim::jaro_winkler(wrong, word))
 }
 
-/// Known names compared with a wrong one: bounds the work for a file in which thousands of references are wrong.
+/// Known names to compare with a wrong one; bounds the work for a file with thousands of wrong references.
 const MOST_CANDIDATES: usize = 5_000;
-/// Of two letters one may be anything.
+/// A word of two letters could be meant for anything.
 const SHORTEST_WORD: usize = 3;
-/// Longer words are not typed: the time grows with the product of their lengths.
+/// Longer words are not typing mistakes, and the time grows with the product of the lengths.
 const LONGEST_WORD: usize = 128;
 
 #[cfg(test)]

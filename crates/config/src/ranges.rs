@@ -1,19 +1,19 @@
-//! How large values with a unit may be, key by key: `compile` refuses what is outside, and hints stay inside.
+//! The ranges of values with a unit, key by key: `compile` refuses values outside, and hints stay inside.
 
 use std::time::Duration;
 
 use crate::units::{LONGEST_TIME, Percent, Size, Time};
 
-/// Times that a key takes.
+/// The times that a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Times {
     pub(crate) least: Time,
     pub(crate) most: Time,
-    /// What `0s` means.
+    /// The meaning of `0s`.
     pub(crate) zero: Zero,
 }
 
-/// What no time at all means.
+/// The meaning of a zero time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Zero {
     /// It is refused.
@@ -34,12 +34,14 @@ impl Times {
     }
 }
 
-/// The times that a key of a section takes.
+/// The times that a section's key takes.
 pub(crate) fn times(section: &str, key: &str) -> Times {
     let (least, most, zero) = match (section, key) {
         ("Tcp", "keepalive") => (SECOND, LONGEST_KEEPALIVE, Zero::Never),
         ("Tcp", "user_timeout") => (MILLISECOND, LONGEST_USER_TIMEOUT, Zero::Never),
         ("Sessions", "ticket_lifetime") => (SHORTEST_LIFETIME, LONGEST_LIFETIME, Zero::Refused),
+        ("Sticky" | "StickyCookie", "duration") => (SHORTEST_LIFETIME, LONGEST_LIFETIME, Zero::Refused),
+        ("Profile", "reload") => (SHORTEST_RELOAD, Time(LONGEST_TIME), Zero::Refused),
         (_, "shutdown_delay" | "drain_timeout" | "slow_start") => {
             (MILLISECOND, Time(LONGEST_TIME), Zero::AtOnce)
         }
@@ -48,10 +50,11 @@ pub(crate) fn times(section: &str, key: &str) -> Times {
     Times { least, most, zero }
 }
 
-/// The least and the largest size that a key takes.
+/// The least and the largest size that a section's key takes.
 pub(crate) fn sizes(section: &str, key: &str) -> (Size, Size) {
     match (section, key) {
         ("Limits", "client_hello") => (SMALLEST_HELLO, LARGEST_HELLO),
+        ("Http", "max_header") => (SMALLEST_HEAD, LARGEST_HEAD),
         _ => (Size(0), Size(i64::MAX.unsigned_abs())),
     }
 }
@@ -68,14 +71,21 @@ const MILLISECOND: Time = Time::from_millis(1);
 /// tcp(7): `TCP_KEEPIDLE` counts whole seconds; the kernel takes no more than 32,767.
 const SECOND: Time = Time::from_secs(1);
 const LONGEST_KEEPALIVE: Time = Time::from_secs(32_767);
-/// tcp(7): `TCP_USER_TIMEOUT` is an int of milliseconds, not quite 25 days.
+/// tcp(7): `TCP_USER_TIMEOUT` is an int of milliseconds, so a little under 25 days.
 const LONGEST_USER_TIMEOUT: Time = Time(Duration::from_secs(24 * 60 * 60 * 24));
 
+/// More looks a second would cost more than they find.
+const SHORTEST_RELOAD: Time = Time::from_millis(50);
 const SHORTEST_LIFETIME: Time = Time::from_secs(1);
-/// RFC 8446 §4.6.1: no longer than seven days.
+/// Of tickets by RFC 8446 §4.6.1; of cookies, so that old keys can be forgotten.
 const LONGEST_LIFETIME: Time = Time::from_secs(7 * 86_400);
+
+/// The request line and the fields of a plain request with cookies.
+const SMALLEST_HEAD: Size = Size(1 << 10);
+/// Each connection may take this, and servers behind weir take far less.
+const LARGEST_HEAD: Size = Size(256 << 10);
 
 /// Browsers send 1.5 to 2 KiB today; below half a KiB not even the smallest TLS 1.3 hello fits.
 const SMALLEST_HELLO: Size = Size(512);
-/// What rustls itself takes at most.
+/// The most that rustls itself takes.
 const LARGEST_HELLO: Size = Size(64 << 10);

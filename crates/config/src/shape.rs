@@ -1,7 +1,8 @@
-//! What may stand where, as the JSON Schema says: which keys a section has, and whether a value fits one of them.
+//! The structure of the configuration, from the JSON Schema: the keys of each section, and whether a value
+//! fits a key.
 //!
-//! In: the name of a section, as serde has it (`Listener`), and a key. Out: [`Kind`], and whether a value fits. Keys
-//! that are not supported yet are not known here, so that no message suggests one. Pure.
+//! In: a section's serde name (`Listener`), and a key. Out: [`Kind`], and whether a value fits. Keys that are
+//! not supported yet are left out, so that no message suggests one. Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::LazyLock;
@@ -10,14 +11,16 @@ use serde_json::Value as Json;
 
 use crate::schema::{self, NOT_YET};
 use crate::tree::{Value, YamlNode};
-use crate::units::{Percent, Size, Time};
+use crate::units::{Percent, Rate, Size, Time};
 
-/// What a key takes.
+/// The kind of value that a key takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Time,
     Size,
     Percent,
+    /// How often.
+    Rate,
     Switch,
     /// A whole number.
     Number,
@@ -34,7 +37,7 @@ pub(crate) enum Kind {
     Profile,
     /// A list of sections with this name, or of texts.
     List(Option<&'static str>),
-    /// Status codes, `same` or a list, and whatever else has a form of its own.
+    /// Status codes, `same` or a list, and other special forms.
     Other,
 }
 
@@ -42,39 +45,44 @@ pub(crate) enum Kind {
 pub(crate) const ROOT: &str = "File";
 
 static SCHEMA: LazyLock<Json> = LazyLock::new(schema::with_later_keys);
-/// Where each section stands first: `Timeouts` is `listeners[].timeouts`.
+/// The first path of each section: `Timeouts` is `listeners[].timeouts`.
 static PATHS: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(paths);
 
-/// The keys of a section that may be written, in the schema's order.
+/// The supported keys of a section, in the schema's order.
 pub(crate) fn keys(section: &str) -> Vec<&'static str> {
     let properties = properties(section).into_iter().flatten();
     properties.filter(|(_, own)| own["title"] != NOT_YET).map(|(key, _)| key.as_str()).collect()
 }
 
-/// What a key of a section takes; `None` when the section has no such key, or not yet.
+/// The schema's own text of a key's name, even if the key is not supported yet.
+pub(crate) fn key(section: &str, name: &str) -> Option<&'static str> {
+    properties(section)?.get_key_value(name).map(|(name, _)| name.as_str())
+}
+
+/// The kind of value that a section's key takes; `None` for an unknown or unsupported key.
 pub(crate) fn kind(section: &str, key: &str) -> Option<Kind> {
     property(section, key).map(kind_of)
 }
 
-/// Whether the value could stand behind this key. What it refers to, and how large it may be, is not looked at.
+/// Whether the value fits this key. Ignores references, and ranges of values.
 pub(crate) fn fits(section: &str, key: &str, node: &YamlNode) -> bool {
     property(section, key).is_some_and(|schema| fits_schema(schema, node))
 }
 
-/// Whether the value could be an element of the list behind this key.
+/// Whether the value fits as an element of this key's list.
 pub(crate) fn fits_element(section: &str, key: &str, node: &YamlNode) -> bool {
     property(section, key)
         .and_then(|schema| resolve(schema).get("items"))
         .is_some_and(|items| fits_schema(items, node))
 }
 
-/// The places of the sections that have this key: `listeners[].timeouts`; nothing for the top of the file.
+/// The paths of the sections with this key: `listeners[].timeouts`; empty for the top of the file.
 pub(crate) fn places_of(key: &str) -> Vec<&'static str> {
     let has = |section: &str| property(section, key).is_some();
     PATHS.iter().filter(|(section, _)| has(section)).map(|(_, path)| path.as_str()).collect()
 }
 
-/// Where a section stands first.
+/// The first path of a section.
 #[cfg(test)]
 pub(crate) fn path_of(section: &str) -> Option<&'static str> {
     PATHS.get(section).map(String::as_str)
@@ -93,10 +101,10 @@ fn property(section: &str, key: &str) -> Option<&'static Json> {
     properties(section)?.get(key).filter(|own| own["title"] != NOT_YET)
 }
 
-/// The schema itself, behind references and without `null`.
+/// The schema itself, with references and `null` resolved.
 fn resolve(schema: &'static Json) -> &'static Json {
     let mut schema = schema;
-    // References do not go deeper than this, and never in a circle.
+    // References are not nested deeper than this, and never circular.
     for _ in 0..4 {
         let target = match (reference(schema), schema.get("anyOf").and_then(Json::as_array)) {
             (Some(name), _) => definition(name),
@@ -114,12 +122,12 @@ fn resolve(schema: &'static Json) -> &'static Json {
 }
 
 fn reference(schema: &'static Json) -> Option<&'static str> {
-    // With a description of its own it stands one level further in.
+    // A key with a description of its own has the reference one level deeper.
     let inner = schema.get("allOf").and_then(|all| all.get(0)).unwrap_or(schema);
     inner.get("$ref")?.as_str()?.rsplit('/').next()
 }
 
-/// The name of the section that a schema is, or refers to.
+/// The name of the section that a schema is or refers to.
 fn section_of(schema: &'static Json) -> Option<&'static str> {
     let name = reference(schema).or_else(|| {
         schema.get("anyOf")?.as_array()?.iter().find_map(|one| section_of(one).or_else(|| reference(one)))
@@ -135,7 +143,10 @@ fn kind_of(schema: &'static Json) -> Kind {
     match named {
         Some("Duration") => return Kind::Time,
         Some("Size") => return Kind::Size,
-        Some("Share") => return Kind::Percent,
+        Some("Percent") => return Kind::Percent,
+        Some("Rate") => return Kind::Rate,
+        // Its keys are the names of header fields.
+        Some("Fields") => return Kind::Other,
         Some("Auto") => return Kind::Count,
         Some("Texts") => return Kind::Texts,
         Some("LogLevel") => return Kind::Text,
@@ -170,12 +181,13 @@ fn fits_schema(schema: &'static Json, node: &YamlNode) -> bool {
         return match name {
             "Duration" => text.is_some_and(|text| Time::parse(text).is_ok()),
             "Size" => text.is_some_and(|text| Size::parse(text).is_ok()),
-            "Share" => text.is_some_and(|text| Percent::parse(text).is_ok()),
+            "Percent" => text.is_some_and(|text| Percent::parse(text).is_ok()),
+            "Rate" => text.is_some_and(|text| Rate::parse(text).is_ok()),
             name => definition(name).is_some_and(|target| fits_schema(target, node)),
         };
     }
     for of in ["anyOf", "oneOf"] {
-        // At the top of the file `anyOf` is about what is required, which is no matter here.
+        // At the top of the file `anyOf` is about required keys, which do not matter here.
         if let Some(any) = schema.get(of).and_then(Json::as_array).filter(|_| schema.get("type").is_none()) {
             return any.iter().any(|one| fits_schema(one, node));
         }
@@ -202,7 +214,7 @@ fn fits_type(schema: &'static Json, kind: &str, node: &YamlNode) -> bool {
         }
         (Value::Map(entries), "object") => {
             let properties = schema.get("properties").and_then(Json::as_object);
-            // One slip further in is no reason to think that another key was meant.
+            // A misspelling further in is no reason to think that another key was meant.
             let known =
                 entries.iter().filter(|entry| properties.is_some_and(|all| all.contains_key(&entry.key)));
             known.count() * 2 >= entries.len()
@@ -240,7 +252,7 @@ fn paths() -> BTreeMap<&'static str, String> {
     found
 }
 
-/// Elements of a list that are looked at: enough to see what it is.
+/// Elements of a list to look at: enough to recognise its type.
 const MOST_ELEMENTS: usize = 16;
 
 #[cfg(test)]
@@ -253,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn every_key_has_its_kind() {
+    fn all_keys_have_their_kind() {
         for (section, key, wanted) in [
             ("Timeouts", "idle", Kind::Time),
             ("Limits", "client_hello", Kind::Size),
@@ -272,6 +284,9 @@ mod tests {
             ("Pool", "health_check", Kind::Section("HealthCheck")),
             ("Pool", "passive_check", Kind::Section("PassiveCheck")),
             ("Route", "match", Kind::Section("Match")),
+            ("Match", "header", Kind::Other),
+            ("RouteLimits", "requests", Kind::Rate),
+            ("Route", "redirect", Kind::Section("Redirect")),
             ("Listener", "tls", Kind::Profile),
             (ROOT, "listeners", Kind::List(Some("Listener"))),
             ("Pool", "backends", Kind::List(Some("BackendFields"))),
@@ -280,8 +295,8 @@ mod tests {
         ] {
             assert_eq!(kind(section, key), Some(wanted), "{section}.{key}");
         }
-        assert_eq!(kind("Listener", "http"), None, "not supported yet");
-        assert_eq!(kind(ROOT, "fleet"), None);
+        assert_eq!(kind("Listener", "allow"), None, "not supported yet");
+        assert_eq!(kind("Runtime", "max_memory"), None);
     }
 
     #[test]
@@ -294,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_know_their_places() {
+    fn sections_have_their_paths() {
         assert_eq!(places_of("half_closed"), ["listeners[].timeouts"]);
         assert_eq!(places_of("certificates"), ["tls_profiles[]"]);
         assert_eq!(places_of("max_connections").len(), 3);

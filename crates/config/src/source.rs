@@ -1,31 +1,31 @@
-//! The texts of a configuration's files, and places in them.
+//! The texts of a configuration's files, and positions in them.
 //!
-//! In: the texts. Out: lines, and the piece of a line that a diagnostic shows. Columns count characters from 1, as
-//! the YAML parser and editors count them. A file may be one line of megabytes, and keys may be pasted into it: a
-//! piece is short, costs little wherever it is cut out, and shows nothing of a key.
+//! In: the texts. Out: lines, and the piece of a line that a diagnostic shows. Columns count characters from
+//! 1, like the YAML parser and editors. A file may be one line of megabytes, and may contain pasted keys: so
+//! a piece is short, costs little wherever it is cut out, and shows nothing of a key.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use crate::secret::Pasted;
+use crate::pasted::Pasted;
 
-/// A place in a file; line and column begin at 1. Line 0 means the file as a whole.
+/// A position in a file; line and column begin at 1. Line 0 means the file as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub(crate) struct Position {
-    /// Which of [`Sources`]: 0 is the main file.
+    /// The index in [`Sources`]: 0 is the main file.
     pub(crate) file: usize,
     pub(crate) line: usize,
     pub(crate) column: usize,
 }
 
 impl Position {
-    /// A file as a whole.
+    /// The file as a whole.
     pub(crate) fn whole(file: usize) -> Self {
         Self { file, line: 0, column: 0 }
     }
 }
 
-/// All files of a configuration: the main one, and those it includes in the order in which they were read.
+/// All files of a configuration: the main one, then the included ones in the order of reading.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     pub(crate) main: Source,
@@ -33,32 +33,32 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// The file in which a place is. Positions are made with the number of the file that is being read, so the
-    /// main file is never a stand-in here; it only spares an `Option`.
+    /// The file of a position. Every position has the index of a file that was read, so the fallback to the
+    /// main file is never used; it only spares an `Option`.
     pub(crate) fn of(&self, at: Position) -> &Source {
         at.file.checked_sub(1).and_then(|index| self.included.get(index)).unwrap_or(&self.main)
     }
 }
 
-/// A file's name for messages, the folder it stands in, its text, and where its lines begin.
+/// A file's name for messages, its folder, its text, and the starts of its lines.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Source {
     pub(crate) name: String,
-    /// Where relative paths in the file start.
+    /// Relative paths in the file start here.
     pub(crate) folder: PathBuf,
     pub(crate) text: String,
     line_starts: Vec<usize>,
-    /// Keys and certificates that were pasted in, which no message may repeat.
+    /// Pasted keys and certificates, which no message may repeat.
     pub(crate) pasted: Pasted,
 }
 
-/// The part of a line that is shown, with a marked part in it.
+/// The visible part of a line, with a marked part in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Window {
     pub(crate) text: String,
-    /// Bytes of `text` that are marked.
+    /// The marked bytes of `text`.
     pub(crate) marked: Range<usize>,
-    /// Characters cut off in front.
+    /// Characters cut off at the front.
     pub(crate) shift: usize,
 }
 
@@ -86,7 +86,7 @@ impl Source {
         text.trim_end_matches(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}'])
     }
 
-    /// The piece of a line around a place: all of a short line. `None` for the file as a whole.
+    /// The piece of a line around a position; all of a short line. `None` for the file as a whole.
     pub(crate) fn window(&self, at: Position) -> Option<Window> {
         let line = self.line(at.line);
         let start = *self.line_starts.get(at.line.checked_sub(1)?)?;
@@ -97,7 +97,7 @@ impl Source {
         }
         let (before, after) = line.split_at(line.len() - after.as_str().len());
         let long = line.chars().nth(LONGEST_LINE).is_some();
-        // Characters in front of the place, of which there may be fewer than its column says.
+        // Characters before the position, possibly fewer than its column says.
         let kept = match long {
             true => before.chars().rev().take(LONGEST_LINE / 2).count(),
             false => before.chars().count(),
@@ -113,8 +113,9 @@ impl Source {
     }
 }
 
-/// How many characters the token at the beginning of this text has: a quoted text with its quotes, a key without its
-/// colon, a plain value without a comment behind it. At least 1, and no more than are shown.
+/// The length in characters of the token at the beginning of this text: a quoted text with its quotes, a key
+/// without its colon, a plain value without a comment behind it. At least 1, and at most the number of
+/// visible characters.
 fn token_width(text: &str) -> usize {
     let rest: Vec<char> = text.chars().take(LONGEST_LINE + 1).collect();
     let width = match rest.first() {
@@ -155,9 +156,9 @@ fn plain_width(rest: &[char]) -> usize {
     end - trailing
 }
 
-/// Characters of a line that are shown.
+/// Characters of a line to show.
 const LONGEST_LINE: usize = 200;
-/// What stands in place of a character of a key.
+/// Replaces each character of a key.
 const HIDDEN: char = '*';
 
 #[cfg(test)]
@@ -169,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn lines_end_as_yaml_says() {
+    fn lines_end_at_the_breaks_of_yaml() {
         let source = source("a\nb\r\nc\rd\u{2028}e");
         let lines: Vec<&str> = (0..7).map(|line| source.line(line)).collect();
         assert_eq!(lines, ["", "a", "b", "c", "d", "e", ""]);
     }
 
     #[test]
-    fn tokens_end_where_a_reader_sees_them_end() {
+    fn tokens_end_where_readers_expect() {
         let source = source("name: edge # why\n- {sni: \"a # b\", pool: x}\nempty:\n'it''s': 1");
         let width =
             |line, column: usize| token_width(source.line(line).get(column - 1..).unwrap_or_default());
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_is_shown_around_the_place() {
+    fn long_lines_are_shown_around_the_position() {
         for filler in ["x", "é"] {
             let text = format!("{}wrong{}", filler.repeat(5_000), filler.repeat(5_000));
             let window = source(&text).window(Position { file: 0, line: 1, column: 5_001 }).unwrap();

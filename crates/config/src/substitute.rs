@@ -1,6 +1,6 @@
 //! `${NAME}` and `${NAME:-fallback}` in the texts of the file. Pure: the environment is a function.
 
-/// Why a text cannot be completed.
+/// Why the variables of a text cannot be filled in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum SubstituteError {
     #[error("the environment variable `{0}` is not set")]
@@ -24,7 +24,7 @@ impl SubstituteError {
     }
 }
 
-/// A text with its variables put in.
+/// A text with its variables filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Substituted {
     pub(crate) text: String,
@@ -32,7 +32,7 @@ pub(crate) struct Substituted {
     pub(crate) values: Vec<(String, String)>,
 }
 
-/// Puts variables into a text, which then has at most `room` bytes. What is put in is not looked at again.
+/// Fills variables into a text, which then has at most `room` bytes. Variables in values are not expanded.
 pub(crate) fn substitute(
     text: &str,
     room: usize,
@@ -51,7 +51,7 @@ pub(crate) fn substitute(
         if name.is_empty() || !name.chars().all(letters) {
             return Err(SubstituteError::BadName(name.to_owned()));
         }
-        // As in a shell, `:-` also covers a variable that is set to nothing.
+        // As in a shell, `:-` also covers an empty variable.
         let value = variable(name).filter(|value| fallback.is_none() || !value.is_empty());
         out.push_str(before);
         match (value, fallback) {
@@ -73,14 +73,14 @@ pub(crate) fn substitute(
     Ok(Substituted { text: out, values })
 }
 
-/// A name as the configuration shows it, with the variables of this process put in: what it is called where it is in
-/// use. The name itself where a variable is not set here.
+/// A name from the configuration with this process's variables filled in: the name that a running weir uses.
+/// The name itself if a variable is not set here.
 pub fn expand(name: &str) -> String {
     let variable = |variable: &str| std::env::var(variable).ok();
     substitute(name, LONGEST_NAME, &variable).map_or_else(|_unset| name.to_owned(), |found| found.text)
 }
 
-/// Bytes of a name with its variables: that of a pool and that of a backend, generously.
+/// Bytes of a name with its variables: ample for a pool's name and a backend's.
 const LONGEST_NAME: usize = 4096;
 
 #[cfg(test)]
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::literal_string_with_formatting_args, reason = "the braces are what the user writes")]
-    fn puts_variables_and_fallbacks_in() {
+    fn variables_and_fallbacks_are_filled_in() {
         assert_eq!(with("plain $ text").unwrap(), "plain $ text");
         assert_eq!(with("${HOST}:${PORT:-443}!").unwrap(), "db.example.com:443!");
         assert_eq!(with("${EMPTY}").unwrap(), "");
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::literal_string_with_formatting_args, reason = "the braces are what the user writes")]
-    fn what_came_from_the_environment_is_told() {
+    fn values_from_the_environment_are_reported() {
         let variable = |name: &str| (name == "HOST").then(|| "db".to_owned());
         let found = substitute("${HOST}:${PORT:-443}", 100, &variable).unwrap();
         assert_eq!(found.values, [("db".to_owned(), "HOST".to_owned())], "a fallback is no secret");
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn names_what_is_missing() {
+    fn missing_variables_are_named() {
         assert_eq!(with("${NONE}"), Err(SubstituteError::Unset("NONE".into())));
         assert_eq!(with("a${HOST"), Err(SubstituteError::Open));
         assert_eq!(with("${a b}"), Err(SubstituteError::BadName("a b".into())));

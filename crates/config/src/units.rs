@@ -1,7 +1,7 @@
-//! Values with a unit, as they are written in weir.yaml: `5s`, `16KiB`.
+//! Values with a unit, in the notation of weir.yaml: `5s`, `16KiB`.
 //!
-//! In: a scalar of the file. Out: [`Time`], [`Size`]. A bare number is refused, because nobody can see whether
-//! `timeout: 30` means seconds or milliseconds; the refusal shows how to write it.
+//! In: a scalar of the file. Out: [`Time`], [`Size`], [`Percent`], [`Rate`]. A bare number is refused, because no
+//! reader can tell whether `timeout: 30` means seconds or milliseconds; the refusal shows the right notation.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -23,33 +23,56 @@ pub struct Size(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Percent(pub u32);
 
+/// How often something may happen: a whole number, and `/s`, `/m` or `/h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// This often.
+    pub count: u32,
+    /// Within this time.
+    pub per: Per,
+}
+
+/// The time of a rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Per {
+    /// A second.
+    Second,
+    /// A minute.
+    Minute,
+    /// An hour.
+    Hour,
+}
+
 /// Why a text is not a value with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum UnitError {
     /// No digits at the start.
     #[error("it does not begin with a whole number")]
     NoNumber,
-    /// Less than nothing.
+    /// Below zero.
     #[error("it is below zero")]
     Negative,
-    /// Digits, and nothing behind them.
+    /// Digits without anything behind them.
     #[error("a bare number has no unit")]
     NoUnit,
-    /// A point, and more digits.
+    /// A decimal point, and more digits.
     #[error("it is not a whole number")]
     NotWhole,
     /// Digits, a unit, and digits again.
     #[error("it has more than one unit")]
     Compound,
     /// A blank between the digits and the unit.
-    #[error("a blank stands before its unit")]
+    #[error("it has a blank before its unit")]
     Blank,
-    /// Something behind the digits that is no unit.
+    /// An unknown unit behind the digits.
     #[error("its unit is unknown")]
     UnknownUnit,
-    /// The value does not fit.
+    /// The value is out of range.
     #[error("it is too large")]
     TooLarge,
+    /// A rate of nothing.
+    #[error("it allows nothing")]
+    Nothing,
 }
 
 impl Time {
@@ -115,6 +138,48 @@ impl Percent {
     }
 }
 
+impl Rate {
+    /// Reads `100/s`, `600/m`, `1/h`.
+    ///
+    /// # Errors
+    /// When the text is anything else, or zero.
+    pub fn parse(text: &str) -> Result<Self, UnitError> {
+        let (number, unit) = split(text)?;
+        let per = match unit {
+            "/s" => Per::Second,
+            "/m" => Per::Minute,
+            "/h" => Per::Hour,
+            _ => return Err(UnitError::UnknownUnit),
+        };
+        match u32::try_from(number) {
+            Ok(0) => Err(UnitError::Nothing),
+            Ok(count) => Ok(Self { count, per }),
+            Err(_overflow) => Err(UnitError::TooLarge),
+        }
+    }
+
+    /// The time for one.
+    pub fn interval(self) -> Duration {
+        let whole = match self.per {
+            Per::Second => 1,
+            Per::Minute => 60,
+            Per::Hour => 3_600,
+        };
+        Duration::from_secs(whole) / self.count.max(1)
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = match self.per {
+            Per::Second => "s",
+            Per::Minute => "m",
+            Per::Hour => "h",
+        };
+        write!(f, "{}/{per}", self.count)
+    }
+}
+
 fn split(text: &str) -> Result<(u64, &str), UnitError> {
     let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(end);
@@ -138,7 +203,7 @@ impl fmt::Display for Time {
         let millis = self.0.as_millis();
         let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
         match units.iter().find(|(unit, _)| millis >= *unit && millis.is_multiple_of(*unit)) {
-            // Up to ten minutes the reference writes seconds (300s, 350s), and so does this.
+            // Up to ten minutes the reference writes seconds (300s, 350s), and so does this code.
             Some((_, "m")) if millis <= 600_000 => write!(f, "{}s", millis / 1_000),
             Some((unit, name)) => write!(f, "{}{name}", millis / unit),
             None if millis == 0 => f.write_str("0s"),
@@ -163,7 +228,7 @@ impl fmt::Display for Percent {
     }
 }
 
-/// What all kinds have in common, so that one visitor reads them.
+/// The common part of all kinds, so that one visitor reads them.
 trait Unit: Sized {
     const EXPECTED: &'static str;
     fn read(text: &str) -> Result<Self, UnitError>;
@@ -190,10 +255,17 @@ impl Unit for Percent {
     }
 }
 
+impl Unit for Rate {
+    const EXPECTED: &'static str = "a rate";
+    fn read(text: &str) -> Result<Self, UnitError> {
+        Self::parse(text)
+    }
+}
+
 struct UnitVisitor<T>(std::marker::PhantomData<T>);
 
 impl<T: Unit> UnitVisitor<T> {
-    /// How to write it is said by `decode`, which knows what the key takes.
+    /// Without a hint: `decode` adds one, because it knows the key's range.
     fn refuse<E: Error>(found: &dyn fmt::Display, why: UnitError) -> E {
         E::custom(format!("`{found}` is not {}: {why}", T::EXPECTED))
     }
@@ -251,13 +323,38 @@ impl Serialize for Percent {
 impl JsonSchema for Percent {
     fn schema_name() -> Cow<'static, str> {
         // The name of the definition in the published schema.
-        "Share".into()
+        "Percent".into()
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string", "pattern": "^[0-9]+%$|\\$\\{", "examples": ["50%", "125%"],
             "description": "A share, in whole percent: 50%."
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for Rate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
+    }
+}
+
+impl Serialize for Rate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl JsonSchema for Rate {
+    fn schema_name() -> Cow<'static, str> {
+        "Rate".into()
+    }
+
+    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string", "pattern": "^[0-9]+/(s|m|h)$|\\$\\{", "examples": ["100/s", "600/m"],
+            "description": "How often: a whole number, and `/s`, `/m` or `/h`."
         })
     }
 }
@@ -307,11 +404,11 @@ impl JsonSchema for Size {
     }
 }
 
-/// The longest time accepted: about ten years. Timers take any `Duration` and add it to now; this stays far from
-/// overflow, and a longer one is surely a slip.
+/// The longest time accepted: about ten years. Timers take any `Duration` and add it to the current time;
+/// this limit stays far from overflow, and a longer time is surely a slip.
 pub const LONGEST_TIME: Duration = Duration::from_secs(3_650 * 86_400);
 
-/// Characters of a text that are repeated in a message.
+/// Characters of a text to repeat in a message.
 const LONGEST_SHOWN: usize = 60;
 
 #[cfg(test)]
@@ -319,7 +416,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_each_unit_and_writes_it_back() {
+    fn units_are_read_and_written_back() {
         for (text, millis) in [
             ("500ms", 500),
             ("5s", 5_000),
@@ -332,6 +429,10 @@ mod tests {
             assert_eq!(time, Time::from_millis(millis));
             assert_eq!(time.to_string(), text);
         }
+        for (text, micros) in [("100/s", 10_000), ("600/m", 100_000), ("1/h", 3_600_000_000)] {
+            let rate = Rate::parse(text).unwrap();
+            assert_eq!((rate.interval(), rate.to_string()), (Duration::from_micros(micros), text.to_owned()));
+        }
         assert_eq!(Time::parse("0s").unwrap().to_string(), "0s");
         assert_eq!(Time::parse("300s").unwrap().to_string(), "300s");
         for (text, bytes) in [("12B", 12), ("16KiB", 16_384), ("1MiB", 1 << 20), ("3GiB", 3 << 30)] {
@@ -342,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_has_no_unit_or_no_sense() {
+    fn values_without_a_unit_or_sense_are_refused() {
         assert_eq!(Time::parse("5"), Err(UnitError::NoUnit));
         assert_eq!(Time::parse(""), Err(UnitError::NoNumber));
         assert_eq!(Time::parse("-5s"), Err(UnitError::NoNumber));
@@ -353,6 +454,11 @@ mod tests {
         assert_eq!(Time::parse("5S"), Err(UnitError::UnknownUnit));
         assert_eq!(Time::parse("99999999999999999999s"), Err(UnitError::TooLarge));
         assert_eq!(Time::parse("4000d"), Err(UnitError::TooLarge));
+        assert_eq!(Rate::parse("100"), Err(UnitError::NoUnit));
+        assert_eq!(Rate::parse("0/s"), Err(UnitError::Nothing));
+        assert_eq!(Rate::parse("100/d"), Err(UnitError::UnknownUnit));
+        assert_eq!(Rate::parse("0.5/s"), Err(UnitError::NotWhole));
+        assert_eq!(Rate::parse("4294967296/s"), Err(UnitError::TooLarge));
         assert_eq!(Size::parse("5KB"), Err(UnitError::UnknownUnit));
         assert_eq!(Size::parse("18446744073709551615GiB"), Err(UnitError::TooLarge));
     }

@@ -1,7 +1,7 @@
 //! Work that reads files, on a thread beside the control plane's.
 //!
-//! The runtime's blocking pool does it. weir starts two of its threads at the beginning and keeps them, so that a limit on
-//! threads (`TasksMax`, `ulimit -u`) reached later does no harm: work then waits for one of the two.
+//! The runtime's blocking pool does it. weir starts three of its threads at the beginning and keeps them, so that a limit
+//! on threads (`TasksMax`, `ulimit -u`) reached later does no harm: work then waits for one of the three.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokio::task::{JoinHandle, spawn_blocking};

@@ -1,35 +1,33 @@
-//! Takes what DNS answers.
+//! Passes new answers of the sources to the pools.
 
-use crate::control::{Control, targets};
-use weir_pool::Reason;
-use weir_pool::source::Target;
+use crate::control::{Control, followed};
+use weir_pool::OutOfService;
+use weir_pool::source::Source;
 
 impl Control {
-    /// Follows DNS for ever: what a name does not stand for any more drains.
+    /// Follows the sources for ever: backends that a source no longer gives drain.
     ///
     /// # Cancel safety
     /// Dropping the future may leave an answer out until the next one.
-    pub async fn follow_names(&self) {
-        // Answers that came before: those that an earlier run of this, which panicked, had taken and not passed on.
-        let mut changed: Vec<_> = targets(&self.node.plan()).collect();
+    pub async fn follow_sources(&self) {
+        // Begins with all, because an earlier run may have panicked between taking answers and passing them on.
+        let mut changed: Vec<_> = followed(&self.node.plan()).collect();
         loop {
             self.take_answers(&changed).await;
-            changed = self.names.changed().await;
+            changed = self.sources.changed().await;
         }
     }
 
-    async fn take_answers(&self, changed: &[Target]) {
+    async fn take_answers(&self, changed: &[Source]) {
         let mut checks = self.checks.lock().await;
         let plan = self.node.plan();
         for pool in &plan.pools {
-            for target in changed {
-                let gone = pool.resolved(target, &self.names.found(target));
-                for live in &gone {
-                    self.drain(live, Reason::Retired, pool.settings.drain_timeout).await;
-                }
+            let gone = pool.resolved(changed.iter().map(|source| (source, self.sources.found(source))));
+            for state in &gone {
+                self.drain(state, OutOfService::Retired, pool.settings.drain_timeout).await;
             }
             for member in pool.members().all() {
-                member.live.back(Reason::Retired);
+                member.state.back(OutOfService::Retired);
             }
         }
         checks.reconcile(&plan.pools);

@@ -1,80 +1,81 @@
-//! Asks backends whether they are well, and tells the pools.
+//! Checks the health of backends, and updates the pools.
 //!
-//! Each backend has a task of its own, which outlives plans as the backend does: a reload gives it the new settings,
-//! and no storm of checks. The first result decides, then `rise` successes or `fall` failures in a row change the
-//! state. Intervals are jittered by ±10 %, so that checks do not march in step. Changes are logged, a few lines at a time
-//! for each backend ([`LogThrottle`]); the reason of the last failure is kept for the status API.
+//! Each backend has a task of its own, which outlives plans as the backend does: a reload only gives it new settings,
+//! and causes no storm of checks. The first result decides; later, `rise` successes or `fall` failures in a row change
+//! the state. Intervals are jittered by ±10 %, so that checks do not march in step. Changes are logged, a few lines at
+//! a time for each backend ([`LogThrottle`]); the reason of the last failure is kept for the status API.
 
-use crate::probe::{self, Checked, Failed};
+use crate::probe::{self, Checked, Failed, Verdict};
 use crate::supervise::supervise;
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
+use weir_core::account::failures::Failure;
 use weir_log::throttle::LogThrottle;
-use weir_pool::{Backend, CheckKind, HealthCheck, OnUnhealthy, Pool, Reason};
+use weir_metrics::labels::CheckResult;
+use weir_pool::{Backend, BackendAddr, CheckKind, HealthCheck, OnUnhealthy, OutOfService, Pool};
 use weir_router::data_plane::WorkerCommands;
 use weir_router::worker::CloseScope;
 
 /// The checks of all backends of the plan in force.
 #[derive(Debug)]
 pub struct Checks {
-    tasks: HashMap<Key, watch::Sender<Watched>>,
+    tasks: HashMap<Key, watch::Sender<CheckTarget>>,
     shared: Shared,
     stop: CancellationToken,
 }
 
-/// What all tasks have in common.
+/// What all tasks share.
 #[derive(Clone, Debug)]
 struct Shared {
-    orders: WorkerCommands,
+    commands: WorkerCommands,
     not_made: Arc<NotMade>,
     tracker: TaskTracker,
 }
 
-type Key = (Arc<str>, Arc<str>, SocketAddr);
+type Key = (Arc<str>, Arc<str>, BackendAddr);
 
 /// The backend that a task checks, and its pool; changes with the plan.
 #[derive(Clone, Debug)]
-struct Watched {
+struct CheckTarget {
     pool: Arc<Pool>,
     backend: Arc<Backend>,
 }
 
 impl Checks {
-    /// None yet. Tasks run among `tracker`'s, until `stop` is cancelled.
-    pub fn new(orders: WorkerCommands, tracker: &TaskTracker, stop: &CancellationToken) -> Self {
-        let shared = Shared { orders, not_made: Arc::default(), tracker: tracker.clone() };
+    /// No checks yet. `tracker` runs their tasks until `stop` is cancelled.
+    pub fn new(commands: WorkerCommands, tracker: &TaskTracker, stop: &CancellationToken) -> Self {
+        let shared = Shared { commands, not_made: Arc::default(), tracker: tracker.clone() };
         Self { tasks: HashMap::new(), shared, stop: stop.clone() }
     }
 
-    /// Checks every backend of these pools whose pool has a health check, and no other.
+    /// From now on checks exactly the backends of those of these pools that have a health check.
     pub fn reconcile(&mut self, pools: &[Arc<Pool>]) {
         let mut before = std::mem::take(&mut self.tasks);
         for pool in pools {
             for backend in pool.members().all() {
                 if matches!(pool.settings.health_check.kind, CheckKind::None) {
-                    backend.live.metrics.looks_away(probe::verdicts());
-                    if pronounce(pool, backend, true) {
+                    backend.state.metrics.clear_certificate::<Verdict>();
+                    if set_health(pool, backend, true) {
                         tell(pool, backend, 1, None);
                     }
                     continue;
                 }
-                let key = (Arc::clone(&pool.name), Arc::clone(&backend.name), backend.address);
-                let watched = Watched { pool: Arc::clone(pool), backend: Arc::clone(backend) };
+                let key = (Arc::clone(&pool.name), Arc::clone(&backend.name), backend.address.clone());
+                let watched = CheckTarget { pool: Arc::clone(pool), backend: Arc::clone(backend) };
                 let task = match before.remove(&key) {
                     Some(task) => {
                         task.send_replace(watched);
                         task
                     }
                     None => {
-                        if backend.live.metrics.certificate().is_none() {
-                            // Its name may have been another address's, whose certificate it is not.
-                            backend.live.metrics.looks_away(probe::verdicts());
+                        if backend.state.metrics.certificate().is_none() {
+                            // The name may have belonged to another address, with another certificate.
+                            backend.state.metrics.clear_certificate::<Verdict>();
                         }
                         self.start(watched)
                     }
@@ -82,14 +83,14 @@ impl Checks {
                 self.tasks.insert(key, task);
             }
         }
-        // The tasks that are left lose their senders here, and end.
+        // The remaining tasks lose their senders here, and end.
     }
 
-    fn start(&self, watched: Watched) -> watch::Sender<Watched> {
+    fn start(&self, watched: CheckTarget) -> watch::Sender<CheckTarget> {
         let (sender, receiver) = watch::channel(watched);
         let (stop, shared) = (self.stop.clone(), self.shared.clone());
         self.shared.tracker.spawn(async move {
-            // Cancelled or finished: both are the end of it.
+            // Cancelled or finished: either way it has ended.
             let watch = supervise("health checks", || watch_over(receiver.clone(), shared.clone()));
             let _ended = stop.run_until_cancelled_owned(watch).await;
         });
@@ -97,17 +98,17 @@ impl Checks {
     }
 }
 
-async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
+async fn watch_over(mut watched: watch::Receiver<CheckTarget>, shared: Shared) {
     let interval = watched.borrow().pool.settings.health_check.interval;
     // The first checks are spread a little too, but a dead backend must not serve for long.
     sleep(interval.min(FIRST_WITHIN).mul_f64(fastrand::f64())).await;
     let mut streak = Streak::default();
     let mut log = HealthLog::default();
     loop {
-        // The farewell of the last check. Dropped before the next check, so that a backend has one at most.
+        // The farewell of the last check, dropped before the next one, so that a backend has at most one.
         let _leaving;
         let ended = {
-            let Watched { pool, backend } = watched.borrow_and_update().clone();
+            let CheckTarget { pool, backend } = watched.borrow_and_update().clone();
             let check = &pool.settings.health_check;
             let mut checked = probe::ask(&backend, check, pool.own_addresses()).await;
             _leaving = checked
@@ -115,22 +116,27 @@ async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
                 .take()
                 .map(|open| AbortOnDropHandle::new(shared.tracker.spawn(probe::leave(open))));
             if watched.has_changed().is_err() {
-                // The backend is not checked any more, so this result must not be the last word.
+                // The backend is no longer checked, so this result must not count.
                 log.hurry();
                 tell_news(&mut log, &pool, &backend);
                 return;
             }
+            if let Err(failed @ Failed::Tls(error)) = &checked.result
+                && !failed.is_shortage()
+            {
+                shared.commands.failures().push(Failure::of_a_check(&backend, &pool.name, error));
+            }
             let decided = take_up(&mut streak, &pool, &backend, &checked, &shared.not_made);
             shared.not_made.tell();
             if let Some(decided) = decided
-                && pronounce(&pool, &backend, decided)
+                && set_health(&pool, &backend, decided)
             {
                 log.note(checked.result.err().map(|why| why.text()));
                 tell_news(&mut log, &pool, &backend);
-                // Once: what begins later, in a panic, begins with a backend that is known to be ill.
+                // Once: connections that begin later, in a panic, begin with a backend that is known to be unhealthy.
                 if !decided && pool.settings.on_unhealthy == OnUnhealthy::Close {
-                    let whose = CloseScope::Backend { live: Arc::clone(&backend.live), drain: None };
-                    shared.orders.close(&whose, CLOSED_WITHIN).await;
+                    let whose = CloseScope::Backend { state: Arc::clone(&backend.state), drain: None };
+                    shared.commands.close(&whose, CLOSED_WITHIN).await;
                 }
             }
             Instant::now()
@@ -144,8 +150,8 @@ async fn watch_over(mut watched: watch::Receiver<Watched>, shared: Shared) {
     }
 }
 
-/// Notes a finished check. `Some` if it decides whether the backend is well. A check that this machine could not make, for
-/// want of a descriptor, say, speaks neither for the backend nor against it.
+/// Notes a finished check. `Some` if it decides the backend's health. A check that this machine could not make, for
+/// want of a descriptor, for example, counts neither for the backend nor against it.
 fn take_up(
     streak: &mut Streak,
     pool: &Pool,
@@ -156,7 +162,7 @@ fn take_up(
     if let Err(why) = &checked.result
         && why.is_shortage()
     {
-        backend.live.metrics.health_check(probe::NOT_MADE);
+        backend.state.metrics.health_check(CheckResult::NotMade);
         not_made.note(pool, backend, why);
         return None;
     }
@@ -165,7 +171,7 @@ fn take_up(
     streak.after(checked.result.is_ok(), first, check)
 }
 
-/// Checks that could not be made, of all backends: what this machine lacks concerns each of them.
+/// Checks of all backends that could not be made: a shortage of this machine affects each of them.
 #[derive(Debug, Default)]
 struct NotMade(LogThrottle<CheckNotMade>);
 
@@ -183,7 +189,7 @@ impl NotMade {
         self.0.note(CheckNotMade { pool, backend, why: why.text() });
     }
 
-    /// Logs those since the last line, if a line is due. Called after each check, whatever came of it.
+    /// Logs those since the last line, if a line is due. Called after each check, whatever its result.
     fn tell(&self) {
         if let Some((checks, CheckNotMade { pool, backend, why })) = self.0.take() {
             tracing::warn!(
@@ -194,9 +200,8 @@ impl NotMade {
     }
 }
 
-/// Waits for the next check; a new plan may have it earlier or later. Tells news when it is time. False when there is
-/// no next one.
-async fn wait(watched: &mut watch::Receiver<Watched>, ended: Instant, log: &mut HealthLog) -> bool {
+/// Waits for the next check, which a new plan may move, and logs changes that are due. False if checks have ended.
+async fn wait(watched: &mut watch::Receiver<CheckTarget>, ended: Instant, log: &mut HealthLog) -> bool {
     loop {
         let next = ended + jittered(watched.borrow().pool.settings.health_check.interval);
         tokio::select! {
@@ -209,32 +214,33 @@ async fn wait(watched: &mut watch::Receiver<Watched>, ended: Instant, log: &mut 
     }
 }
 
-/// Notes a finished check. True for the first of a backend.
+/// Notes a finished check. True for the backend's first.
 fn note(backend: &Backend, check: &HealthCheck, checked: &Checked) -> bool {
-    let live = &backend.live;
+    let state = &backend.state;
     let why = checked.result.as_ref().err();
-    live.metrics.health_check(why.map_or("ok", Failed::label));
+    state.metrics.health_check(why.map_or(CheckResult::Ok, Failed::result));
     match checked.certificate {
-        Some(certificate) => live.metrics.saw(certificate, probe::verdicts()),
+        Some(seen) => state.metrics.record_certificate(seen.not_after, seen.verdict),
         // The last certificate seen counts until another is seen, or until checks no longer look at it.
         None if check.kind.speaks_tls() => (),
-        None => live.metrics.looks_away(probe::verdicts()),
+        None => state.metrics.clear_certificate::<Verdict>(),
     }
-    live.note(Instant::now(), why.map(Failed::text))
+    state.note(Instant::now(), why.map(Failed::text))
 }
 
 /// Puts a backend in or out of service. True if that is a change.
-fn pronounce(pool: &Pool, backend: &Backend, up: bool) -> bool {
-    let changed = if up { backend.live.back(Reason::Down) } else { backend.live.out(Reason::Down) };
+fn set_health(pool: &Pool, backend: &Backend, up: bool) -> bool {
+    let changed =
+        if up { backend.state.back(OutOfService::Down) } else { backend.state.out(OutOfService::Down) };
     if changed {
         pool.reassess();
     }
     changed
 }
 
-/// Logs what a backend's health is now, after so many changes; `why` is about the last of them.
+/// Logs a backend's health after `changes` changes; `why` is the reason of the last one.
 fn tell(pool: &Pool, backend: &Backend, changes: u64, why: Option<String>) {
-    let up = !backend.live.is(Reason::Down);
+    let up = !backend.state.is(OutOfService::Down);
     let why = why.filter(|_| !up);
     tracing::info!(
         pool = %pool.name, backend = %backend.name, address = %backend.address, up, changes, why,
@@ -251,8 +257,8 @@ fn tell_news(log: &mut HealthLog, pool: &Pool, backend: &Backend) {
     }
 }
 
-fn tell_of(log: &mut HealthLog, watched: &watch::Receiver<Watched>) {
-    let Watched { pool, backend } = watched.borrow().clone();
+fn tell_of(log: &mut HealthLog, watched: &watch::Receiver<CheckTarget>) {
+    let CheckTarget { pool, backend } = watched.borrow().clone();
     tell_news(log, &pool, &backend);
 }
 
@@ -264,7 +270,7 @@ struct Streak {
 }
 
 impl Streak {
-    /// The state that a result decides, if it decides one. The `first` of a backend always does.
+    /// The state that a result decides, if it decides one. A backend's `first` result always does.
     fn after(&mut self, good: bool, first: bool, check: &HealthCheck) -> Option<bool> {
         self.length = if self.good == Some(good) { self.length.saturating_add(1) } else { 1 };
         self.good = Some(good);

@@ -1,10 +1,10 @@
-//! What an operator asks of a backend: drain, ready, weight. It holds over reloads.
+//! An operator's changes of a backend: drain, ready, weight. They hold over reloads.
 
 use crate::control::Control;
 use std::sync::Arc;
-use weir_pool::{Backend, Pool, Reason};
+use weir_pool::{Backend, OutOfService, Pool};
 
-/// There is no such pool or backend.
+/// The pool or the backend does not exist.
 #[derive(Debug, thiserror::Error)]
 pub enum Unknown {
     /// No pool of that name.
@@ -16,18 +16,18 @@ pub enum Unknown {
 }
 
 impl Control {
-    /// Takes a backend out of service by hand: no new connections, and those that it has drain.
+    /// Takes a backend out of service by hand: it gets no new connections, and its open ones drain.
     ///
     /// # Errors
-    /// When there is no such backend.
+    /// If the pool or the backend does not exist.
     ///
     /// # Cancel safety
-    /// Not cancel safe: to be spawned.
+    /// Not cancel safe: spawn it.
     pub async fn drain_backend(&self, pool: &str, backend: &str) -> Result<String, Unknown> {
         let _alone = self.checks.lock().await;
         let (pool, backend) = self.find(pool, backend)?;
         let timeout = pool.settings.drain_timeout;
-        self.drain(&backend.live, Reason::Drained, timeout).await;
+        self.drain(&backend.state, OutOfService::Drained, timeout).await;
         pool.reassess();
         let active = backend.active();
         tracing::info!(pool = %pool.name, backend = %backend.name, active, "drained by hand");
@@ -37,36 +37,36 @@ impl Control {
         ))
     }
 
-    /// Puts a backend back in service that was drained by hand, and takes back the weight set by hand.
+    /// Puts a backend that was drained by hand back in service, and undoes a weight set by hand.
     ///
     /// # Errors
-    /// When there is no such backend.
+    /// If the pool or the backend does not exist.
     ///
     /// # Cancel safety
-    /// Not cancel safe: to be spawned.
+    /// Not cancel safe: spawn it.
     pub async fn ready_backend(&self, pool: &str, backend: &str) -> Result<String, Unknown> {
         let mut checks = self.checks.lock().await;
         let (pool, backend) = self.find(pool, backend)?;
-        backend.live.back(Reason::Drained);
-        backend.live.set_hand_weight(None);
+        backend.state.back(OutOfService::Drained);
+        backend.state.set_hand_weight(None);
         pool.renew();
         checks.reconcile(&self.node.plan().pools);
         drop(checks);
         tracing::info!(pool = %pool.name, backend = %backend.name, "ready by hand");
-        Ok(format!("{}/{} is {}", pool.name, backend.name, backend.live.state()))
+        Ok(format!("{}/{} is {}", pool.name, backend.name, backend.state.label()))
     }
 
     /// Sets a backend's weight by hand; it holds until `ready`, or until the configuration drops the backend.
     ///
     /// # Errors
-    /// When there is no such backend.
+    /// If the pool or the backend does not exist.
     ///
     /// # Cancel safety
-    /// Not cancel safe: to be spawned.
+    /// Not cancel safe: spawn it.
     pub async fn weigh_backend(&self, pool: &str, backend: &str, weight: u16) -> Result<String, Unknown> {
         let mut checks = self.checks.lock().await;
         let (pool, backend) = self.find(pool, backend)?;
-        backend.live.set_hand_weight(Some(weight));
+        backend.state.set_hand_weight(Some(weight));
         pool.renew();
         checks.reconcile(&self.node.plan().pools);
         drop(checks);

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use weir_log::throttle::LogThrottle;
-use weir_pool::{Pool, Reason};
+use weir_pool::{OutOfService, Pool};
 
 /// The state last logged of each pool, by name. It outlives plans, so that a reload repeats nothing.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ struct Outage {
 }
 
 impl Outages {
-    /// Looks at the pools in force, and logs changes since the last look.
+    /// Checks the pools in force, and logs changes since the last call.
     pub(super) fn look(&mut self, pools: &[Arc<Pool>]) {
         if self.0.len() > pools.len() {
             let names: HashSet<&str> = pools.iter().map(|pool| &*pool.name).collect();
@@ -58,9 +58,9 @@ fn tell(pool: &Pool, out: bool, changes: u64) {
     let members = pool.members();
     let backends = members.all().count();
     if out {
-        // What a check said last is a reason only for those that it has put out of service.
-        let down = members.all().filter(|backend| backend.live.is(Reason::Down));
-        let why = down.filter_map(|backend| backend.live.last().failure).next();
+        // The last failed check is a reason only if checks have put the backend out of service.
+        let down = members.all().filter(|backend| backend.state.is(OutOfService::Down));
+        let why = down.filter_map(|backend| backend.state.last().failure).next();
         tracing::warn!(
             pool = %pool.name, backends, why, changes,
             "the pool has no usable backend: its connections end with no_backend"

@@ -18,12 +18,12 @@ pub async fn supervise<W: Future<Output = ()>>(what: &'static str, mut begin: im
         if let Some((times, ())) = LINES.line(()) {
             tracing::error!(task = what, times, "a task of the control plane panicked, and is begun again");
         }
-        sleep(PAUSE).await;
+        sleep(RESTART_PAUSE).await;
     }
 }
 
 /// The pause before a task is begun again: the cause of its panic may still be there.
-const PAUSE: Duration = Duration::from_secs(1);
+const RESTART_PAUSE: Duration = Duration::from_secs(1);
 /// Shared by all tasks: each backend and each name has one.
 static LINES: LogThrottle = LogThrottle::new(5, Duration::from_secs(10));
 
@@ -47,7 +47,7 @@ mod tests {
     use tokio::time::{Instant, timeout};
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_panics_is_begun_again_after_a_pause_and_one_that_ends_is_not() {
+    async fn panicked_tasks_begin_again_and_ended_ones_do_not() {
         let (begun, began) = (Cell::new(0), Instant::now());
         supervise("test", || {
             begun.set(begun.get() + 1);
@@ -59,7 +59,7 @@ mod tests {
         })
         .await;
         assert_eq!(begun.get(), 3);
-        assert_eq!(began.elapsed(), 2 * PAUSE + Duration::from_millis(30));
+        assert_eq!(began.elapsed(), 2 * RESTART_PAUSE + Duration::from_millis(30));
     }
 
     #[tokio::test(start_paused = true)]

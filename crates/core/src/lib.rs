@@ -1,29 +1,37 @@
-//! weir-core: what the data path of a connection is built of, in its order.
+//! weir-core: the parts of a connection's data path, in its order.
 //!
 //! - [`hello`] pure: bytes → partial, hello, not TLS, or malformed.
-//! - [`memory`] what a worker's connections share: its read buffer, its pipes, and the bound on what they keep.
+//! - [`memory`] shared by a worker's connections: its read buffer, its pipes, and the bound on unwritten
+//!   bytes.
 //! - [`peek`] reads the first bytes of a client and keeps them for replay.
-//! - [`alert`] refuses a client in its own language, before any TLS session exists.
+//! - [`alert`] refuses a client by a TLS alert, before any TLS session exists.
 //! - [`route`] pure: SNI, ALPN, source → route; the most specific wins.
-//! - [`conn`] one connection's body, lent to each stage in turn; [`local`] what it may touch of its worker.
-//! - [`plan`] what a connection may read: listeners, modes, routes, limits; immutable.
-//! - [`connect`] dials, walks the candidates.
+//! - [`conn`] one connection's body, lent to each stage in turn; [`local`] the parts of its worker that it
+//!   may touch.
+//! - [`handshakes`] the turns of a worker's handshakes.
+//! - [`plan`] the compiled configuration for connections: listeners, modes, routes, limits; immutable.
+//! - [`connect`] walks the candidates; [`dial`] opens one connection.
 //! - [`relay`] both directions, half-close, resets, idle.
-//! - [`socket`] what every socket of weir is set to.
-//! - [`stop`] how a connection is told to end.
+//! - [`socket`] a stream socket, TCP or Unix, and its options.
+//! - [`address`] a connection's addresses, each of its own type.
+//! - [`stop`] the handle that cancels a connection.
 //! - [`limits`] permits for connections, and the bound on unfinished hellos.
-//! - [`account`] the record, opened once and closed once, and the closed sets of how a connection ended.
+//! - [`account`] the record, opened once and closed once, and the closed sets of ends.
 
 pub mod account;
+pub mod address;
 pub mod alert;
 pub mod conn;
 pub mod connect;
+pub mod dial;
+pub mod handshakes;
 pub mod hello;
 pub mod limits;
 pub mod local;
 pub mod memory;
 pub mod peek;
 pub mod plan;
+pub mod rates;
 pub mod relay;
 pub mod route;
 pub mod socket;

@@ -8,29 +8,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How many connections may be open at once: of a listener, or of the process. The limit may change while they live.
+/// Bounds the open connections of a listener or of the process. The limit may change while they live.
 #[derive(Clone, Debug)]
-pub struct Permits(Arc<Room>);
+pub struct Permits(Arc<Capacity>);
 
 #[derive(Debug)]
-struct Room {
+struct Capacity {
     free: Arc<Semaphore>,
     limit: AtomicUsize,
-    /// Permits that a lowered limit took away while they were in use: they go when they come back.
+    /// Permits in use when a lower limit took them away: they are discarded on return.
     owed: AtomicUsize,
 }
 
-/// Room for one connection, given back when dropped.
+/// A permit for one connection, returned when dropped.
 #[derive(Debug)]
 pub struct Permit {
-    room: Arc<Room>,
+    capacity: Arc<Capacity>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         let one_less = |owed: usize| owed.checked_sub(1);
-        if self.room.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+        if self.capacity.owed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
             && let Some(permit) = self.permit.take()
         {
             permit.forget();
@@ -39,17 +39,17 @@ impl Drop for Permit {
 }
 
 impl Permits {
-    /// Room for `limit` connections.
+    /// Permits for `limit` connections.
     pub fn new(limit: usize) -> Self {
         let limit = limit.min(Semaphore::MAX_PERMITS);
-        Self(Arc::new(Room {
+        Self(Arc::new(Capacity {
             free: Arc::new(Semaphore::new(limit)),
             limit: AtomicUsize::new(limit),
             owed: AtomicUsize::new(0),
         }))
     }
 
-    /// How many there are in all.
+    /// The number of permits in all.
     pub fn limit(&self) -> usize {
         self.0.limit.load(Ordering::Relaxed)
     }
@@ -71,18 +71,18 @@ impl Permits {
         }
     }
 
-    /// Room for a connection, if there is any now.
+    /// A permit, if one is free now.
     pub fn try_take(&self) -> Option<Permit> {
         Arc::clone(&self.0.free).try_acquire_owned().ok().map(|permit| self.permit(permit))
     }
 
-    /// Waits for room.
+    /// Waits for a permit.
     ///
     /// # Cancel safety
     /// Dropping the future gives up the place in the queue, and nothing else.
     pub async fn take(&self) -> Permit {
         loop {
-            // The semaphore is never closed, so an error cannot come back.
+            // The semaphore is never closed, so there is no error.
             if let Ok(permit) = Arc::clone(&self.0.free).acquire_owned().await {
                 return self.permit(permit);
             }
@@ -90,11 +90,11 @@ impl Permits {
     }
 
     fn permit(&self, permit: OwnedSemaphorePermit) -> Permit {
-        Permit { room: Arc::clone(&self.0), permit: Some(permit) }
+        Permit { capacity: Arc::clone(&self.0), permit: Some(permit) }
     }
 }
 
-/// How many connections of a listener, on all workers together, have no complete hello or handshake yet.
+/// Counts a listener's connections, on all workers together, without a complete hello or handshake.
 #[derive(Clone, Debug)]
 pub struct PendingTotal {
     now: Arc<AtomicUsize>,
@@ -102,26 +102,26 @@ pub struct PendingTotal {
 }
 
 impl PendingTotal {
-    /// None yet, and at most `limit`, at least one.
+    /// None yet. The limit is at least one.
     pub fn new(limit: usize) -> Self {
         Self { now: Arc::default(), limit: Arc::new(AtomicUsize::new(limit.max(1))) }
     }
 
-    /// Changes the limit; those above it go as new ones come.
+    /// Changes the limit; connections above it are closed as new ones come.
     pub fn set_limit(&self, limit: usize) {
         self.limit.store(limit.max(1), Ordering::Relaxed);
     }
 
-    /// How many there are now.
+    /// The current count.
     pub fn now(&self) -> usize {
         self.now.load(Ordering::Relaxed)
     }
 }
 
-/// Those of them that one worker has.
+/// One worker's share of these connections.
 ///
-/// One more than the limit closes the worker's oldest: a flood of silent clients costs a bounded amount, and does
-/// not lock the others out.
+/// A connection above the limit closes the worker's oldest, so that a flood of silent clients costs a bounded
+/// amount, and does not lock others out.
 #[derive(Debug)]
 pub struct Pending {
     waiting: RefCell<BTreeMap<u64, Rc<ConnHandle>>>,
@@ -129,16 +129,18 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// None yet on this worker.
+    /// No connections yet on this worker.
     pub fn new(total: PendingTotal) -> Self {
         Self { waiting: RefCell::default(), total }
     }
 
-    /// Notes a connection. `age` grows from connection to connection. At the limit the oldest is told to end.
+    /// Adds a connection. `age` must grow from connection to connection. At the limit the oldest is
+    /// cancelled.
     pub fn enter(self: &Rc<Self>, age: u64, handle: &Rc<ConnHandle>) -> Unfinished {
         let mut waiting = self.waiting.borrow_mut();
         waiting.insert(age, Rc::clone(handle));
-        // Never the newcomer itself: the silent ones may all be another worker's, which closes them at its next one.
+        // Never cancels the newcomer itself: the silent ones may all be on another worker, which closes one
+        // at its next arrival.
         if self.total.now.fetch_add(1, Ordering::Relaxed) >= self.total.limit.load(Ordering::Relaxed)
             && waiting.len() > 1
             && let Some((_, oldest)) = waiting.pop_first()
@@ -150,7 +152,7 @@ impl Pending {
     }
 }
 
-/// A connection that is still pending; dropped when its hello or handshake is complete.
+/// A pending connection; dropped when its hello or handshake is complete.
 #[derive(Debug)]
 pub struct Unfinished {
     pending: Rc<Pending>,
@@ -159,7 +161,7 @@ pub struct Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        // One that was closed for its age has been taken out already.
+        // A connection that was closed for its age has already been removed.
         if self.pending.waiting.borrow_mut().remove(&self.age).is_some() {
             self.pending.total.now.fetch_sub(1, Ordering::Relaxed);
         }
@@ -171,7 +173,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_oldest_pending_one_goes() {
+    async fn the_oldest_pending_connection_is_closed() {
         let total = PendingTotal::new(2);
         let pending = Rc::new(Pending::new(total.clone()));
         let switches: Vec<Rc<ConnHandle>> = (0..3).map(|_| Rc::default()).collect();
@@ -184,7 +186,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_permit_comes_back() {
+    async fn permits_come_back() {
         let permits = Permits::new(1);
         let one = permits.try_take().unwrap();
         assert!(permits.try_take().is_none());
@@ -194,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_limit_may_change_while_permits_are_out() {
+    async fn limits_may_change_while_permits_are_in_use() {
         let permits = Permits::new(3);
         let mut held: Vec<_> = (0..3).filter_map(|_| permits.try_take()).collect();
         permits.set_limit(1);

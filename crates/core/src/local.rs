@@ -1,17 +1,25 @@
-//! What a connection may touch of its worker: nothing of it is shared with another thread.
+//! The parts of a worker that its connections may touch: only the table of rates is shared with other threads.
 
-use crate::account::queue::Records;
+use crate::account::sinks::Sinks;
+use crate::handshakes::Handshakes;
 use crate::memory::Memory;
+use crate::rates::Rates;
 use std::cell::RefCell;
-use weir_pool::selector::Cursors;
+use std::rc::Rc;
+use std::sync::Arc;
+use weir_pool::selector::Selector;
 
 /// A worker, as its connections see it.
 #[derive(Debug)]
 pub struct Local {
     /// The read buffer and the pipes.
     pub memory: Memory,
+    /// The turns of its TLS handshakes.
+    pub handshakes: Handshakes,
     /// Its place in the rotation of each pool.
-    pub cursors: RefCell<Cursors>,
-    /// Where its records go.
-    pub records: Option<Records>,
+    pub selector: RefCell<Selector>,
+    /// The rates of clients, of the whole process.
+    pub rates: Arc<Rates>,
+    /// Where the accounts of its connections go.
+    pub sinks: Rc<Sinks>,
 }

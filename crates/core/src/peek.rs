@@ -1,44 +1,45 @@
 //! Reads the first bytes of a client, under a byte ceiling and one deadline, and keeps them for replay.
 //!
-//! The bytes are read, not peeked at: a poll with `MSG_PEEK` wakes at once on the same partial hello and spins.
+//! It reads instead of peeking: a poll with `MSG_PEEK` wakes at once for the same partial hello and spins.
 
 use crate::account::error::ConnError;
 use crate::account::outcome::How;
 use crate::hello::{Assembler, Hello, HelloError, Progress};
 use crate::memory::Memory;
-use tokio::net::TcpStream;
+use crate::socket::Socket;
 use tokio::time::{Instant, timeout_at};
 use weir_metrics::ListenerMetrics;
+use weir_metrics::labels::HelloOutcome;
 
-/// The first bytes of a client, and what they say.
+/// The first bytes of a client, and the hello in them.
 #[derive(Debug)]
 pub struct Peeked {
-    /// What the client asks for.
+    /// The parsed hello.
     pub hello: Box<Hello>,
-    /// Everything that was read: the hello as it came, and what came behind it.
+    /// All bytes read: the unchanged hello, and any bytes after it.
     pub bytes: Vec<u8>,
 }
 
-/// The first bytes where they are no hello.
+/// The first bytes of a client that sent no hello.
 #[derive(Debug)]
 pub struct NotAHello {
     /// Why the connection ends here.
     pub error: ConnError,
-    /// Everything that was read.
+    /// All bytes read.
     pub bytes: Vec<u8>,
 }
 
-/// Reads until the hello is complete, or cannot become one.
+/// Reads until the hello is complete, or can no longer become one.
 ///
-/// `ceiling` is the most handshake bytes; `deadline` counts for all of it, not for a read.
+/// `ceiling` is the most handshake bytes; `deadline` covers the whole hello, not each read.
 ///
 /// # Errors
-/// What the bytes are instead, with the bytes: some listeners let them pass.
+/// Why it is no hello, with the bytes, because some listeners accept them.
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping the future loses the bytes that were read.
 pub async fn client_hello(
-    client: &mut TcpStream,
+    client: &mut Socket,
     ceiling: usize,
     deadline: Instant,
     memory: &Memory,
@@ -59,7 +60,7 @@ pub async fn client_hello(
 }
 
 async fn read_hello(
-    client: &mut TcpStream,
+    client: &mut Socket,
     ceiling: usize,
     memory: &Memory,
     bytes: &mut Vec<u8>,
@@ -74,7 +75,7 @@ async fn read_hello(
             Err(_) => return Err(ConnError::ClientGone(How::Rst)),
         }
         match assembler.advance(bytes) {
-            // What a slow hello keeps waits as other bytes do: where that is much, the worker's flows keep less.
+            // The bytes of a slow hello count as kept: if they are many, the worker's flows keep less.
             Progress::Partial => {
                 drop(counted.take());
                 counted = Some(memory.tls.ledger.enter(bytes.len()));
@@ -86,15 +87,15 @@ async fn read_hello(
 }
 
 /// The `outcome` label of `weir_client_hello_total`.
-fn outcome(end: &Result<Box<Hello>, ConnError>) -> &'static str {
+fn outcome(end: &Result<Box<Hello>, ConnError>) -> HelloOutcome {
     match end {
-        Ok(hello) if hello.sni.is_some() => "complete",
-        Ok(_) => "no_sni",
-        Err(ConnError::Hello(HelloError::NotTls)) => "not_tls",
-        Err(ConnError::Hello(HelloError::BadSni)) => "bad_sni",
-        Err(ConnError::Hello(HelloError::Malformed)) => "malformed",
-        Err(ConnError::Hello(HelloError::TooLarge)) => "too_large",
-        Err(ConnError::HelloTimeout) => "timeout",
-        Err(_) => "eof",
+        Ok(hello) if hello.sni.is_some() => HelloOutcome::Complete,
+        Ok(_) => HelloOutcome::NoSni,
+        Err(ConnError::Hello(HelloError::NotTls)) => HelloOutcome::NotTls,
+        Err(ConnError::Hello(HelloError::BadSni)) => HelloOutcome::BadSni,
+        Err(ConnError::Hello(HelloError::Malformed)) => HelloOutcome::Malformed,
+        Err(ConnError::Hello(HelloError::TooLarge)) => HelloOutcome::TooLarge,
+        Err(ConnError::HelloTimeout) => HelloOutcome::Timeout,
+        Err(_) => HelloOutcome::Eof,
     }
 }

@@ -1,6 +1,7 @@
-//! How a connection is told to end: a handle that its worker can cancel, and that its waits watch.
+//! Cancels a connection from outside: a handle that its worker can cancel, and that the connection's waits
+//! watch.
 //!
-//! One task waits for it, on the worker's own thread: no lock, no allocation beyond the handle.
+//! Only one task waits for it, on the worker's own thread: no lock, no allocation beyond the handle.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -8,38 +9,39 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use tokio::time::Instant;
-use weir_pool::Live;
+use weir_pool::BackendState;
 
-/// Why a connection is told to end.
+/// Why a connection is cancelled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {
     /// Too many connections had no complete hello or handshake, and this was the oldest.
     Pending,
-    /// The process, or what the connection belongs to, is going, and the time to finish is over.
+    /// The process, or the connection's listener or backend, is going away, and the time to finish is over.
     Drained,
 }
 
-/// Thrown once; the connection sees it at its next wait.
+/// Cancelled once; the connection notices at its next wait.
 #[derive(Debug, Default)]
 pub struct ConnHandle {
     cancelled: Cell<Option<Stop>>,
     waiting: RefCell<Option<Waker>>,
-    serves: RefCell<Option<Arc<Live>>>,
+    serves: RefCell<Option<Arc<BackendState>>>,
     moved: Cell<Option<Instant>>,
+    leaving: Cell<bool>,
 }
 
 impl ConnHandle {
-    /// Notes the backend whose end would be the connection's end.
-    pub fn served_by(&self, backend: &Arc<Live>) {
+    /// Records the backend whose end is also the connection's end.
+    pub fn served_by(&self, backend: &Arc<BackendState>) {
         *self.serves.borrow_mut() = Some(Arc::clone(backend));
     }
 
-    /// Is the connection with this backend?
-    pub fn is_served_by(&self, backend: &Arc<Live>) -> bool {
-        self.serves.borrow().as_ref().is_some_and(|live| Arc::ptr_eq(live, backend))
+    /// Whether the connection is with this backend.
+    pub fn is_served_by(&self, backend: &Arc<BackendState>) -> bool {
+        self.serves.borrow().as_ref().is_some_and(|state| Arc::ptr_eq(state, backend))
     }
 
-    /// Notes that bytes have moved.
+    /// Records that bytes have moved.
     pub fn moved(&self, now: Instant) {
         self.moved.set(Some(now));
     }
@@ -49,7 +51,7 @@ impl ConnHandle {
         self.moved.get()
     }
 
-    /// Tells the connection to end. The first reason stays.
+    /// Cancels the connection. The first reason stays.
     pub fn cancel(&self, why: Stop) {
         if self.cancelled.get().is_none() {
             self.cancelled.set(Some(why));
@@ -57,6 +59,25 @@ impl ConnHandle {
                 waker.wake();
             }
         }
+    }
+
+    /// Asks a connection that carries requests to take no more of them, because its time is coming to an end. Others go on.
+    pub fn ask_to_leave(&self) {
+        if !self.leaving.replace(true)
+            && let Some(waker) = &*self.waiting.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether the connection should take no more requests.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Whether it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.get().is_some()
     }
 
     /// Ready once cancelled. Keeps one waker, that of the last caller.
@@ -71,13 +92,14 @@ impl ConnHandle {
         Poll::Pending
     }
 
-    /// Runs `work` until it is done or the handle is cancelled. The caller pins it; passed by value it would be stored twice.
+    /// Runs `work` until it is done or the handle is cancelled. The caller pins it; passed by value it would
+    /// be stored twice.
     ///
     /// # Errors
-    /// The reason, when the handle was cancelled first.
+    /// The reason, if the handle was cancelled first.
     ///
     /// # Cancel safety
-    /// As cancel safe as `work`, which is dropped where the handle comes first.
+    /// As cancel safe as `work`, which is dropped if the handle comes first.
     pub async fn run_until_cancelled<F: Future + Unpin>(&self, mut work: F) -> Result<F::Output, Stop> {
         poll_fn(|cx| {
             if let Poll::Ready(why) = self.poll_cancelled(cx) {
@@ -96,7 +118,7 @@ mod tests {
     use std::rc::Rc;
 
     #[tokio::test(flavor = "current_thread")]
-    async fn ends_a_wait_and_keeps_the_first_reason() {
+    async fn cancelled_handles_end_a_wait_and_keep_the_first_reason() {
         let handle = Rc::new(ConnHandle::default());
         let local = tokio::task::LocalSet::new();
         let thrower = Rc::clone(&handle);

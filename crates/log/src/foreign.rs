@@ -1,10 +1,11 @@
 //! Text from elsewhere, made fit for a line of the log, the status and a terminal.
 
-/// As much as anybody reads.
+/// Longer texts help no reader.
 const LONGEST: usize = 300;
 
-/// The text, at most 300 characters of it, with control characters and those that nobody sees or that turn the direction
-/// of writing escaped as `\u{…}`: a certificate, a DNS answer or a backend's error must not forge a line or move a cursor.
+/// The text, at most 300 characters of it, with control characters and those that are invisible or change the direction
+/// of writing escaped as `\u{…}`: a certificate, a DNS answer or a backend's error must not forge a line or move a
+/// cursor.
 pub fn tamed(text: &str) -> String {
     let escaped = |c: char| {
         let plain = !c.is_control() && !is_invisible(c);

@@ -1,8 +1,8 @@
-//! Lines on their way out of the process: a bounded queue, and a thread that writes.
+//! Output of lines: a bounded queue, and a thread that writes them.
 //!
-//! The data path and the control plane never wait for a disk, a pipe or a terminal: a line that finds the queue full is
-//! lost and counted, and so is one that cannot be written. Lines are written whole, many with one call; after a write
-//! that failed within a line the next one begins on a line of its own.
+//! The data path and the control plane never wait for a disk, a pipe or a terminal: lines are dropped and counted if
+//! the queue is full or the write fails. Lines are written whole, many with one call. After a write that failed inside
+//! a line, the next line begins on a new line.
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use weir_metrics::LostLines;
 
-/// The queue's entrance. Clones share it.
+/// The sending half of the queue. Clones share the queue.
 #[derive(Debug)]
 pub struct Lines<T> {
     queue: SyncSender<Message<T>>,
@@ -31,11 +31,11 @@ impl<T> Clone for Lines<T> {
 #[derive(Debug)]
 enum Message<T> {
     Line(T),
-    /// Everything before it is to be written, then its sender dropped.
+    /// A request to write everything queued before it, and then to drop the sender.
     Flush(SyncSender<()>),
 }
 
-/// The writer's thread, which lives as long as the process does.
+/// A handle to the writer's thread, which ends when all handles to its queue are dropped.
 #[derive(Debug)]
 pub struct Writer<T> {
     queue: SyncSender<Message<T>>,
@@ -46,18 +46,19 @@ pub struct Writer<T> {
 type Failure = Arc<Mutex<Option<String>>>;
 
 impl<T: Send + 'static> Lines<T> {
-    /// Starts a thread of this name that writes to `out` what `render` makes of each line; `room` lines may wait for it.
+    /// Starts a thread called `name` that renders each line with `render` and writes it to `out`. The queue holds
+    /// `capacity` lines.
     ///
     /// # Errors
-    /// When the thread cannot be started.
+    /// The thread cannot be started.
     pub fn start(
         name: &str,
-        room: usize,
+        capacity: usize,
         lost: LostLines,
         out: impl Write + Send + 'static,
         render: impl FnMut(T, &mut Vec<u8>) + Send + 'static,
     ) -> io::Result<(Self, Writer<T>)> {
-        let (queue, lines) = sync_channel(room);
+        let (queue, lines) = sync_channel(capacity);
         let failure = Failure::default();
         let work = Work { out, render, lost: lost.clone(), failure: Arc::clone(&failure), torn: false };
         thread::Builder::new().name(name.into()).spawn(move || work.run(&lines))?;
@@ -66,7 +67,7 @@ impl<T: Send + 'static> Lines<T> {
 }
 
 impl<T> Lines<T> {
-    /// Queues a line, or drops and counts it. Never waits.
+    /// Queues a line, or drops and counts it if the queue is full. Never waits.
     pub fn push(&self, line: T) {
         match self.queue.try_send(Message::Line(line)) {
             Ok(()) => {}
@@ -75,15 +76,15 @@ impl<T> Lines<T> {
         }
     }
 
-    /// The counters of lines that were lost.
+    /// The counters of lost lines.
     pub fn lost(&self) -> &LostLines {
         &self.lost
     }
 }
 
 impl<T> Writer<T> {
-    /// Waits until every line that was queued before is written, but at most `within`: the reader may have stopped
-    /// reading. False where that was not enough.
+    /// Waits until all lines queued so far are written, but at most `within`, because the reader may have stopped
+    /// reading. Returns false if the time was not enough.
     pub fn flush(&self, within: Duration) -> bool {
         let until = Instant::now() + within;
         let (done, all_done) = sync_channel(0);
@@ -93,11 +94,11 @@ impl<T> Writer<T> {
                 TrySendError::Full(again) if Instant::now() < until => message = again,
                 TrySendError::Full(_) | TrySendError::Disconnected(_) => return false,
             }
-            #[allow(clippy::disallowed_methods, reason = "at the process's end nothing else is to be done")]
+            #[allow(clippy::disallowed_methods, reason = "at the process's end nothing else is left to do")]
             thread::sleep(RETRY);
         }
         let left = until.saturating_duration_since(Instant::now());
-        // Nothing is ever sent: it ends with the sender.
+        // Nothing is ever sent: the wait ends when the writer drops the sender.
         all_done.recv_timeout(left) == Err(RecvTimeoutError::Disconnected)
     }
 
@@ -107,22 +108,22 @@ impl<T> Writer<T> {
     }
 }
 
-/// How often a flush that finds the queue full tries again.
+/// The interval at which a flush retries while the queue is full.
 const RETRY: Duration = Duration::from_millis(10);
-/// Bytes written with one call; the last line may exceed this.
+/// The bytes to collect for one write; the last line may exceed this.
 const BATCH: usize = 64 * 1024;
 
-/// What the thread works with.
+/// The state of the writer's thread.
 struct Work<O, R> {
     out: O,
     render: R,
     lost: LostLines,
     failure: Failure,
-    /// The last write ended within a line.
+    /// Whether the last write ended inside a line.
     torn: bool,
 }
 
-/// Lines that are written with one call, and where each of them ends.
+/// Lines to be written with one call, and the offset at which each ends.
 #[derive(Default)]
 struct Batch {
     text: Vec<u8>,
@@ -135,7 +136,7 @@ impl<O: Write, R> Work<O, R> {
         R: FnMut(T, &mut Vec<u8>),
     {
         let mut batch = Batch::default();
-        // Ends with the last entrance.
+        // Ends when the last sender is dropped.
         while let Ok(first) = lines.recv() {
             let mut next = Ok(first);
             while let Ok(message) = next {
@@ -158,7 +159,7 @@ impl<O: Write, R> Work<O, R> {
         }
     }
 
-    /// Writes the batch, and counts the lines of it that could not be written whole.
+    /// Writes and clears the batch; counts its lines that could not be written whole.
     fn write(&mut self, batch: &mut Batch) {
         let mut left = &*batch.text;
         let failed = loop {
@@ -187,8 +188,8 @@ impl<O: Write, R> Work<O, R> {
     }
 }
 
-/// Writes to a descriptor without std's lock on stdout and stderr: the thread that holds that lock may be waiting for a
-/// reader that never reads, and then a panic, or the end of the process, would wait for the lock.
+/// Writes to a descriptor without std's lock on stdout and stderr. A thread that holds that lock may wait forever for a
+/// reader, and a panic or the end of the process would then wait for the lock.
 #[derive(Debug)]
 pub struct Unlocked<F> {
     out: F,
@@ -201,22 +202,22 @@ impl<F: AsFd> Unlocked<F> {
         Self { out, turn: None }
     }
 
-    /// Writes to `out` under the lock `turn`, if there is one: each call's bytes stay together, although another writer
-    /// with the same lock writes to the same file.
+    /// Writes to `out` under the lock `turn`, if given, so that the bytes of each call stay together even if another
+    /// writer with the same lock writes to the same file.
     pub fn in_turn(out: F, turn: Option<&'static Mutex<()>>) -> Self {
         Self { out, turn }
     }
 
-    /// Where it writes to.
+    /// The descriptor that it writes to.
     pub fn out(&self) -> &F {
         &self.out
     }
 
-    fn some(&self, bytes: &[u8]) -> io::Result<usize> {
+    fn write_once(&self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match rustix::io::write(&self.out, bytes) {
                 Err(Errno::INTR) => {}
-                // Another process has made the pipe that both share non-blocking.
+                // Another process that shares the pipe has made it non-blocking.
                 Err(Errno::AGAIN) => {
                     poll(&mut [PollFd::new(&self.out, PollFlags::OUT)], None)?;
                 }
@@ -231,10 +232,10 @@ impl<F: AsFd> Write for Unlocked<F> {
         let _turn = self.turn.map(|turn| turn.lock().unwrap_or_else(PoisonError::into_inner));
         let mut left = bytes;
         while !left.is_empty() {
-            match self.some(left) {
+            match self.write_once(left) {
                 Ok(0) => break,
                 Ok(written) => left = left.get(written..).unwrap_or_default(),
-                // The next call meets it again.
+                // Report what was written; the next call meets the error again.
                 Err(_) if left.len() < bytes.len() => break,
                 Err(error) => return Err(error),
             }
@@ -258,12 +259,15 @@ mod tests {
         Metrics::new("0", "r", "c").unwrap().log_dropped()
     }
 
-    fn start(room: usize, out: impl Write + Send + 'static) -> (Lines<&'static str>, Writer<&'static str>) {
+    fn start(
+        capacity: usize,
+        out: impl Write + Send + 'static,
+    ) -> (Lines<&'static str>, Writer<&'static str>) {
         let render = |line: &'static str, text: &mut Vec<u8>| text.extend_from_slice(line.as_bytes());
-        Lines::start("test", room, lost(), out, render).unwrap()
+        Lines::start("test", capacity, lost(), out, render).unwrap()
     }
 
-    /// A pipe that takes nothing any more, as one whose reader has stopped.
+    /// A full pipe, like one whose reader has stopped.
     fn full_pipe() -> (PipeReader, PipeWriter) {
         let (reader, writer) = pipe().unwrap();
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
@@ -275,7 +279,7 @@ mod tests {
     const PUSHED: u64 = 100_000;
 
     #[test]
-    fn lines_that_an_unread_pipe_does_not_take_are_counted_and_nothing_waits() {
+    fn lines_for_an_unread_pipe_are_counted_without_waiting() {
         for blocking in [true, false] {
             let (mut reader, writer) = full_pipe();
             rustix::io::ioctl_fionbio(&writer, !blocking).unwrap();
@@ -284,12 +288,12 @@ mod tests {
             for _ in 0..PUSHED {
                 lines.push("line\n");
             }
-            // The queue holds four, and the thread what it wants to write at once.
+            // The queue holds four lines, and the thread one batch.
             let held = (4 + 1 + BATCH / "line\n".len()) as u64;
             assert!(lines.lost().queue_full.get() >= PUSHED - held, "{:?}", lines.lost());
-            assert!(!thread.flush(SECOND / 20), "there is no room for it");
+            assert!(!thread.flush(SECOND / 20), "the pipe is full");
             assert!(began.elapsed() < 5 * SECOND);
-            // Read again, it goes on.
+            // Once the pipe is read again, writing continues.
             let mut first = vec![0; 1 << 20];
             while !thread.flush(SECOND / 100) {
                 assert!(reader.read(&mut first).unwrap() > 0);
@@ -302,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_cannot_be_written_are_counted_each() {
+    fn unwritable_lines_are_each_counted() {
         let closed = || Unlocked::new(pipe().unwrap().1);
         let full = Unlocked::new(File::options().write(true).open("/dev/full").unwrap());
         for (lines, thread) in [start(100, closed()), start(100, full)] {
@@ -316,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn two_writers_to_one_pipe_tear_no_line_of_each_other() {
+    fn writers_to_one_pipe_tear_no_lines() {
         static TURN: Mutex<()> = Mutex::new(());
         let (mut reader, writer) = pipe().unwrap();
         let other = writer.try_clone().unwrap();
@@ -333,22 +337,22 @@ mod tests {
         assert_eq!(text.lines().count() as u64 + lost, 2000);
     }
 
-    /// Takes so many bytes, then fails, then takes all.
+    /// Accepts as many bytes as each entry of `space` says, fails after each, and then accepts all.
     struct Disk {
-        room: Vec<usize>,
+        space: Vec<usize>,
         text: Arc<Mutex<Vec<u8>>>,
     }
 
     impl Write for Disk {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let taken = match self.room.first_mut() {
+            let taken = match self.space.first_mut() {
                 Some(0) => {
-                    self.room.remove(0);
+                    self.space.remove(0);
                     return Err(io::ErrorKind::StorageFull.into());
                 }
-                Some(room) => {
-                    let taken = bytes.len().min(*room);
-                    *room -= taken;
+                Some(space) => {
+                    let taken = bytes.len().min(*space);
+                    *space -= taken;
                     taken
                 }
                 None => bytes.len(),
@@ -362,9 +366,9 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_line_is_counted_and_spoils_no_other() {
+    fn torn_lines_are_counted_and_spoil_no_others() {
         let text = Arc::new(Mutex::new(Vec::new()));
-        let disk = Disk { room: vec![7, 0, 0], text: Arc::clone(&text) };
+        let disk = Disk { space: vec![7, 0, 0], text: Arc::clone(&text) };
         let (lines, thread) = start(100, disk);
         for line in ["one\n", "two\n", "three\n", "four\n", "five\n"] {
             lines.push(line);
@@ -375,9 +379,9 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_that_fails_in_its_middle_loses_only_the_rest() {
+    fn batches_that_fail_in_the_middle_lose_only_the_rest() {
         let text = Arc::new(Mutex::new(Vec::new()));
-        let disk = Disk { room: vec![6], text: Arc::clone(&text) };
+        let disk = Disk { space: vec![6], text: Arc::clone(&text) };
         let lost = lost();
         let mut work =
             Work { out: disk, render: (), lost: lost.clone(), failure: Failure::default(), torn: false };

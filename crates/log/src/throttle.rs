@@ -1,11 +1,12 @@
-//! Holds back lines of the log that may repeat: a few at once, then none for a while, and those held back together later.
+//! Throttles log lines that may repeat: a few pass at once, then none for a while, and later one line sums up the
+//! others.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
-/// Changes of one thing, or of things of one kind, on their way to the log. Those that are held back are counted, and told
-/// together: by the owner's next tick after the window, whether or not anything happens then. Threads may share it.
+/// Throttles the log lines about changes of one thing, or of one kind of thing. Held-back changes are counted and
+/// logged together at the owner's next tick after the window, even if no further change happens. Threads may share it.
 #[derive(Debug)]
 pub struct LogThrottle<T = ()> {
     lines: u32,
@@ -17,29 +18,29 @@ pub struct LogThrottle<T = ()> {
 struct State<T> {
     /// Changes since the last line.
     changes: u64,
-    /// The last of them.
+    /// The description of the last of them.
     last: Option<T>,
-    /// When the first of the last lines was let through.
+    /// When the first line of the current window was written.
     since: Option<Instant>,
-    /// Lines since then.
+    /// The number of lines in the current window.
     told: u32,
 }
 
 impl<T> LogThrottle<T> {
-    /// At most `lines` lines in any stretch of time that begins with a line and is `within` long.
+    /// Allows at most `lines` lines in a window, which begins with a line and lasts for `within`.
     pub const fn new(lines: u32, within: Duration) -> Self {
         Self { lines, within, state: Mutex::new(State { changes: 0, last: None, since: None, told: 0 }) }
     }
 
-    /// Notes a change, which `what` describes.
+    /// Notes a change, described by `what`.
     pub fn note(&self, what: T) {
         let mut state = self.state();
         state.changes = state.changes.saturating_add(1);
         state.last = Some(what);
     }
 
-    /// The number of changes since the last line, and the description of the last one; `None` without any, or as long as
-    /// no line may be written.
+    /// The number of changes since the last line, and the description of the last change; `None` without changes, or
+    /// while no line may be written.
     pub fn take(&self) -> Option<(u64, T)> {
         let mut state = self.state();
         state.last.as_ref()?;
@@ -54,24 +55,24 @@ impl<T> LogThrottle<T> {
         Some((std::mem::take(&mut state.changes), state.last.take()?))
     }
 
-    /// Notes a change, and takes the line if it may be written.
+    /// Notes a change, and takes the line if one may be written now.
     pub fn line(&self, what: T) -> Option<(u64, T)> {
         self.note(what);
         self.take()
     }
 
-    /// Makes changes that are held back due at once, because there is no later.
+    /// Makes held-back changes due at once, for an owner that is about to end.
     pub fn hurry(&self) {
         self.state().told = 0;
     }
 
-    /// When the changes that are held back are due, which may be in the past; `None` without any.
+    /// When the held-back changes are due, which may be in the past; `None` without any.
     pub fn due(&self) -> Option<Instant> {
         let state = self.state();
         state.last.as_ref().map(|_| self.quiet_until(&state).unwrap_or_else(Instant::now))
     }
 
-    /// Waits until changes that are held back by now are due; without any for ever.
+    /// Waits until the changes held back now are due; waits forever if there are none.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -91,7 +92,7 @@ impl<T> LogThrottle<T> {
     }
 }
 
-/// For one thing that flaps: a restart and its end in ten seconds.
+/// Four lines in ten seconds: for one thing that flaps, this shows a restart and its end.
 impl<T> Default for LogThrottle<T> {
     fn default() -> Self {
         Self::new(4, Duration::from_secs(10))
@@ -106,7 +107,7 @@ mod tests {
     const WHILE: Duration = Duration::from_secs(10);
 
     #[tokio::test(start_paused = true)]
-    async fn a_flood_gives_a_few_lines_in_a_while_and_every_change_is_counted() {
+    async fn floods_give_few_lines_and_every_change_is_counted() {
         let throttle = LogThrottle::new(2, WHILE);
         let mut told = Vec::new();
         for number in 0..45 {
@@ -120,7 +121,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn changes_that_are_held_back_are_due_though_nothing_more_happens() {
+    async fn held_back_changes_are_due_without_further_changes() {
         let throttle = LogThrottle::default();
         assert!(timeout(10 * WHILE, throttle.time()).await.is_err(), "nothing to tell");
         let begun = Instant::now();
@@ -139,7 +140,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_end_is_told_at_once() {
+    async fn held_back_changes_are_logged_at_once_at_the_end() {
         let throttle = LogThrottle::default();
         (0..6).for_each(|number| throttle.note(number));
         throttle.hurry();

@@ -3,7 +3,8 @@
 //! Bytes count as they move, so that a scrape sees a long transfer grow. Losses are known only when the connection has
 //! ended. A counter must not fall, so a value that was shown stays, and the losses are set off against later bytes.
 
-use crate::forget::forget;
+use crate::forget::{Labels, forget};
+use crate::labels::Direction;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounter, IntCounterVec, Opts};
@@ -53,15 +54,15 @@ impl Bytes {
     }
 
     /// The counters of a listener's direction.
-    pub(crate) fn of(&self, listener: &str, direction: &str) -> Moved {
-        let labels = [listener, direction];
+    pub(crate) fn of(&self, listener: &str, direction: Direction) -> Moved {
+        let labels = [listener, direction.label()];
         Moved { moved: self.moved.with_label_values(&labels), lost: self.lost.with_label_values(&labels) }
     }
 
-    /// Takes away the series that have all these labels.
-    pub(crate) fn forget(&self, labels: &[(&str, &str)]) {
+    /// Removes the series for which `gone` is true.
+    pub(crate) fn forget(&self, gone: &dyn Fn(&Labels<'_>) -> bool) {
         for family in [&self.moved, &self.lost, &self.shown] {
-            forget(family, labels);
+            forget(family, gone);
         }
     }
 }
@@ -74,13 +75,12 @@ impl Collector for Bytes {
     fn collect(&self) -> Vec<MetricFamily> {
         let _held = self.showing.lock().unwrap_or_else(PoisonError::into_inner);
         for metric in self.moved.collect().iter().flat_map(|family| family.get_metric()) {
-            let label = |name: &str| {
-                metric.get_label().iter().find(|l| l.name() == name).map_or("", |l| l.value()).to_owned()
-            };
-            let (listener, direction) = (label("listener"), label("direction"));
-            let shown = self.shown.with_label_values(&[&listener, &direction]);
-            let more = self.of(&listener, &direction).get().saturating_sub(shown.get());
-            shown.inc_by(more);
+            let label =
+                |name: &str| metric.get_label().iter().find(|l| l.name() == name).map_or("", |l| l.value());
+            let labels = [label("listener"), label("direction")];
+            let (moved, lost) = (self.moved.with_label_values(&labels), self.lost.with_label_values(&labels));
+            let shown = self.shown.with_label_values(&labels);
+            shown.inc_by(Moved { moved, lost }.get().saturating_sub(shown.get()));
         }
         self.shown.collect()
     }
@@ -91,7 +91,7 @@ mod tests {
     use crate::Metrics;
 
     #[test]
-    fn what_was_lost_is_not_shown_and_a_counter_never_falls() {
+    fn lost_bytes_are_not_shown_and_counters_never_fall() {
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let shows = |bytes: u64| {
             let line = format!("weir_bytes_total{{direction=\"down\",listener=\"edge\"}} {bytes}\n");
@@ -107,7 +107,7 @@ mod tests {
         shows(70);
         edge.down.inc_by(25);
         shows(75);
-        metrics.forget_listener("edge");
+        metrics.forget_listeners(&["edge"].into());
         assert!(!metrics.scrape().unwrap().contains("weir_bytes_total{"));
     }
 }

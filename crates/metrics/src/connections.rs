@@ -1,6 +1,6 @@
 //! Opened, closed and active connections, collected together so that they agree within one scrape.
 
-use crate::forget::forget;
+use crate::forget::{Labels, forget};
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
@@ -32,11 +32,11 @@ impl Connections {
         })
     }
 
-    /// Takes away the series that have all these labels.
-    pub(crate) fn forget(&self, labels: &[(&str, &str)]) {
-        forget(&self.opened, labels);
-        forget(&self.closed, labels);
-        forget(&self.active, labels);
+    /// Removes the series for which `gone` is true.
+    pub(crate) fn forget(&self, gone: &dyn Fn(&Labels<'_>) -> bool) {
+        forget(&self.opened, gone);
+        forget(&self.closed, gone);
+        forget(&self.active, gone);
     }
 
     /// Opened and active of one listener.

@@ -1,6 +1,6 @@
-//! What a family of metrics is: how it is made from its row, registered, and rid of the series of something that is gone.
+//! A family of metrics: how it is made from its row, registered, and rid of series that are gone.
 
-use crate::forget::forget;
+use crate::forget::{Labels, forget};
 use prometheus::core::Collector;
 use prometheus::{
     Error, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
@@ -28,8 +28,8 @@ pub(crate) trait Family: Collector + Clone + Sized + 'static {
     /// The family of a row.
     fn make(row: Row) -> Result<Self, Error>;
 
-    /// Takes away the series that have all these labels.
-    fn forget(&self, labels: &[(&str, &str)]);
+    /// Removes the series for which `gone` is true.
+    fn forget(&self, gone: &dyn Fn(&Labels<'_>) -> bool);
 }
 
 /// Families with labels.
@@ -41,8 +41,8 @@ macro_rules! with_labels {
                 Self::new(opts(&row), row.labels)
             }
 
-            fn forget(&self, labels: &[(&str, &str)]) {
-                forget(self, labels);
+            fn forget(&self, gone: &dyn Fn(&Labels<'_>) -> bool) {
+                forget(self, gone);
             }
         })*
     };
@@ -55,7 +55,7 @@ with_labels! {
     HistogramVec, |row| HistogramOpts::from(row.opts()).buckets(row.buckets.to_vec());
 }
 
-/// Families of one series, which stay.
+/// Families of one series, which is never removed.
 macro_rules! without_labels {
     ($($kind:ty;)*) => {
         $(impl Family for $kind {
@@ -63,7 +63,7 @@ macro_rules! without_labels {
                 Self::with_opts(row.opts())
             }
 
-            fn forget(&self, _: &[(&str, &str)]) {}
+            fn forget(&self, _: &dyn Fn(&Labels<'_>) -> bool) {}
         })*
     };
 }

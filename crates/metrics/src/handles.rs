@@ -4,9 +4,15 @@
 //! once in a connection's life are looked up by their labels.
 
 use crate::bytes::Moved;
+use crate::exemplars::{self, Exemplar, Slots};
 use crate::families::Families;
+use crate::labels::{
+    AcceptError, CertificateSource, CheckResult, DialResult, Direction, HandshakeResult, HandshakeSide,
+    HelloOutcome, Label, Limit, Loss,
+};
+use crate::requests::{HttpMetrics, Sticky, StickyResult};
 use prometheus::{Histogram, IntCounter, IntCounterVec, IntGauge};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The counters of one listener.
 #[derive(Clone, Debug)]
@@ -22,6 +28,8 @@ pub struct ListenerMetrics {
     hello_bytes: Histogram,
     hello_records: Histogram,
     hello_segments: Histogram,
+    exemplars: Arc<Slots>,
+    own_requests: OnceLock<Arc<HttpMetrics>>,
 }
 
 impl ListenerMetrics {
@@ -36,11 +44,13 @@ impl ListenerMetrics {
             name: Arc::from(listener),
             opened: all.connections.opened.with_label_values(&[listener]),
             duration: all.duration.with_label_values(&[listener]),
-            up: all.bytes.of(listener, "up"),
-            down: all.bytes.of(listener, "down"),
+            up: all.bytes.of(listener, Direction::Up),
+            down: all.bytes.of(listener, Direction::Down),
             hello_bytes: all.hello_bytes.with_label_values(&[listener]),
             hello_records: all.hello_records.with_label_values(&[listener]),
             hello_segments: all.hello_segments.with_label_values(&[listener]),
+            exemplars: all.exemplars.of(exemplars::CONNECTIONS, &[listener]),
+            own_requests: OnceLock::new(),
         }
     }
 
@@ -50,9 +60,25 @@ impl ListenerMetrics {
     }
 
     /// Counts an ended connection that lasted `seconds`.
-    pub fn closed(&self, mode: &str, outcome: &str, side: &str, seconds: f64) {
+    pub fn closed(&self, mode: impl Label, outcome: impl Label, side: impl Label, seconds: f64) {
         self.duration.observe(seconds);
-        self.all.connections.closed.with_label_values(&[&self.name, mode, outcome, side]).inc();
+        let labels = [&*self.name, mode.label(), outcome.label(), side.label()];
+        self.all.connections.closed.with_label_values(&labels).inc();
+    }
+
+    /// Shows the record of a connection that lasted `seconds` as an example.
+    pub fn example(&self, seconds: f64, exemplar: Exemplar) {
+        self.exemplars.note(seconds, exemplar);
+    }
+
+    /// The counters of its requests to a pool. To be resolved once a plan, not once a request.
+    pub fn requests(&self, pool: &str) -> Arc<HttpMetrics> {
+        Arc::new(HttpMetrics::new(&self.all, &self.all.exemplars, &self.name, pool))
+    }
+
+    /// The counters of its requests that weir answers itself: their pool is empty.
+    pub fn own_requests(&self) -> &Arc<HttpMetrics> {
+        self.own_requests.get_or_init(|| self.requests(""))
     }
 
     /// Connections accepted so far, and those open now.
@@ -61,8 +87,8 @@ impl ListenerMetrics {
     }
 
     /// Counts what the first bytes of a connection were.
-    pub fn hello(&self, outcome: &str) {
-        self.all.hello.with_label_values(&[&self.name, outcome]).inc();
+    pub fn hello(&self, outcome: HelloOutcome) {
+        self.all.hello.with_label_values(&[&*self.name, outcome.label()]).inc();
     }
 
     /// Notes the shape of a complete hello: its handshake bytes, TLS records, and reads.
@@ -73,28 +99,31 @@ impl ListenerMetrics {
         self.hello_segments.observe(f64::from(segments));
     }
 
-    /// Counts a finished handshake of `side` (client or backend) that took `seconds`.
-    pub fn handshake(&self, side: &str, version: &str, resumed: &str, seconds: f64) {
-        self.all.handshakes.with_label_values(&[&self.name, side, version, resumed, "ok"]).inc();
-        self.all.handshake_duration.with_label_values(&[&self.name, side]).observe(seconds);
+    /// Counts a finished handshake with `side` that took `seconds`.
+    pub fn handshake(&self, side: HandshakeSide, version: impl Label, resumed: impl Label, seconds: f64) {
+        let result = HandshakeResult::Ok.label();
+        let labels = [&*self.name, side.label(), version.label(), resumed.label(), result];
+        self.all.handshakes.with_label_values(&labels).inc();
+        self.all.handshake_duration.with_label_values(&[&*self.name, side.label()]).observe(seconds);
     }
 
-    /// Counts a failed handshake of `side`. The version stays empty: it was not agreed on.
-    /// `alert` is the name of the alert by which that side refused.
-    pub fn handshake_failed(&self, side: &str, reason: &str, alert: Option<&str>) {
-        self.all.handshakes.with_label_values(&[&self.name, side, "", "no", "failed"]).inc();
-        let alert = alert.unwrap_or_default();
-        self.all.handshake_failures.with_label_values(&[&self.name, side, reason, alert]).inc();
+    /// Counts a failed handshake with `side`. The version stays empty: it was not agreed on. `alert` is the registered
+    /// name of the alert by which that side refused.
+    pub fn handshake_failed(&self, side: HandshakeSide, reason: impl Label, alert: Option<&'static str>) {
+        let failed = HandshakeResult::Failed.label();
+        self.all.handshakes.with_label_values(&[&*self.name, side.label(), "", "no", failed]).inc();
+        let labels = [&*self.name, side.label(), reason.label(), alert.unwrap_or_default()];
+        self.all.handshake_failures.with_label_values(&labels).inc();
     }
 
-    /// Counts a connection that a limit turned away or made wait.
-    pub fn limited(&self, reason: &str) {
-        self.all.limited.with_label_values(&[&self.name, reason]).inc();
+    /// Counts a connection or request that a limit turned away or made wait.
+    pub fn limited(&self, limit: Limit) {
+        self.all.limited.with_label_values(&[&*self.name, limit.label()]).inc();
     }
 
     /// Counts an error of accept(2).
-    pub fn accept_error(&self, error: &str) {
-        self.all.accept_errors.with_label_values(&[&self.name, error]).inc();
+    pub fn accept_error(&self, error: AcceptError) {
+        self.all.accept_errors.with_label_values(&[&*self.name, error.label()]).inc();
     }
 }
 
@@ -111,12 +140,15 @@ pub struct PoolMetrics {
     pub retries: IntCounter,
     /// Seconds until a backend accepted.
     pub connect_duration: Histogram,
-    /// 1 where backend certificates are not verified.
+    /// 1 if backend certificates are not verified.
     pub verify_disabled: IntGauge,
+    all: Arc<Families>,
+    name: Arc<str>,
+    sticky: Sticky,
 }
 
 impl PoolMetrics {
-    pub(crate) fn new(all: &Families, pool: &str) -> Self {
+    pub(crate) fn new(all: &Arc<Families>, pool: &str) -> Self {
         Self {
             usable: all.usable.with_label_values(&[pool]),
             panic: all.panic.with_label_values(&[pool]),
@@ -124,11 +156,19 @@ impl PoolMetrics {
             retries: all.retries.with_label_values(&[pool]),
             connect_duration: all.connect_duration.with_label_values(&[pool]),
             verify_disabled: all.verify_disabled.with_label_values(&[pool]),
+            all: Arc::clone(all),
+            name: Arc::from(pool),
+            sticky: Sticky::default(),
         }
+    }
+
+    /// Counts a request of a sticky pool.
+    pub fn stuck(&self, result: StickyResult) {
+        self.sticky.count(&self.all, &self.name, result);
     }
 }
 
-/// What a check saw of a backend's certificate.
+/// A backend's certificate, as a check saw it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Certificate {
     /// When it ends, in seconds since 1970; `None` where that could not be read.
@@ -153,6 +193,8 @@ pub struct BackendMetrics {
     not_after: prometheus::GaugeVec,
     verdict: prometheus::IntGaugeVec,
     certificate: Arc<Mutex<Option<Certificate>>>,
+    kept: prometheus::IntGaugeVec,
+    kept_here: OnceLock<IntGauge>,
     pool: Arc<str>,
     backend: Arc<str>,
 }
@@ -164,25 +206,33 @@ impl BackendMetrics {
             up: all.up.with_label_values(labels),
             active: all.active.with_label_values(labels),
             weight: all.weight.with_label_values(labels),
-            reached: all.backend_connections.with_label_values(&[pool, backend, "ok"]),
+            reached: all.backend_connections.with_label_values(&[pool, backend, DialResult::Ok.label()]),
             connections: all.backend_connections.clone(),
             health_checks: all.health_checks.clone(),
             ejections: all.ejections.clone(),
             not_after: all.not_after.clone(),
             verdict: all.verdict.clone(),
             certificate: Arc::default(),
+            kept: all.kept.clone(),
+            kept_here: OnceLock::new(),
             pool: Arc::from(pool),
             backend: Arc::from(backend),
         }
     }
 
-    /// Counts an attempt to reach the backend, by its result; `ok` is the one that worked.
-    pub fn connection(&self, result: &str) {
-        if result == "ok" {
-            self.reached.inc();
-        } else {
-            self.connections.with_label_values(&[&self.pool, &self.backend, result]).inc();
+    /// Counts an attempt to reach the backend, by its result.
+    pub fn connection(&self, result: DialResult) {
+        match result {
+            DialResult::Ok => self.reached.inc(),
+            failed => {
+                self.connections.with_label_values(&[&*self.pool, &*self.backend, failed.label()]).inc()
+            }
         }
+    }
+
+    /// Idle connections to it that are kept for further requests. The series begins with the first use.
+    pub fn kept(&self) -> &IntGauge {
+        self.kept_here.get_or_init(|| self.kept.with_label_values(&[&*self.pool, &*self.backend]))
     }
 
     /// Connections that reached the backend so far.
@@ -190,40 +240,41 @@ impl BackendMetrics {
         self.reached.get()
     }
 
-    /// Counts an ejection, by what made it.
-    pub fn ejected(&self, reason: &str) {
-        self.ejections.with_label_values(&[&self.pool, &self.backend, reason]).inc();
+    /// Counts an ejection, by what became of the last attempt to reach the backend.
+    pub fn ejected(&self, reason: DialResult) {
+        self.ejections.with_label_values(&[&*self.pool, &*self.backend, reason.label()]).inc();
     }
 
     /// Counts a health check, by its result.
-    pub fn health_check(&self, result: &str) {
-        self.health_checks.with_label_values(&[&self.pool, &self.backend, result]).inc();
+    pub fn health_check(&self, result: CheckResult) {
+        self.health_checks.with_label_values(&[&*self.pool, &*self.backend, result.label()]).inc();
     }
 
-    /// Notes the certificate that a check saw. `verdicts` is the full set: the series of all other verdicts are removed,
-    /// even those of a namesake at another address.
-    pub fn saw(&self, certificate: Certificate, verdicts: impl IntoIterator<Item = &'static str>) {
-        self.note(Some(certificate), verdicts);
+    /// Notes the certificate that a check saw: when it ends, in seconds since 1970, and what was said of it. The series
+    /// of all other verdicts are removed, even those of a namesake at another address.
+    pub fn record_certificate<V: Label>(&self, not_after: Option<i64>, verdict: Option<V>) {
+        self.note::<V>(Some(Certificate { not_after, verdict: verdict.map(V::label) }));
     }
 
-    /// The certificate is not known, or not any more: removes its series, even those of a namesake at another address.
-    pub fn looks_away(&self, verdicts: impl IntoIterator<Item = &'static str>) {
-        self.note(None, verdicts);
+    /// The certificate is not known, or no longer known: removes its series, even those of a namesake at another
+    /// address.
+    pub fn clear_certificate<V: Label>(&self) {
+        self.note::<V>(None);
     }
 
-    fn note(&self, seen: Option<Certificate>, verdicts: impl IntoIterator<Item = &'static str>) {
+    fn note<V: Label>(&self, seen: Option<Certificate>) {
         let mut last = self.last_certificate();
         *last = seen;
         let certificate = seen.unwrap_or_default();
         let name = format!("{}/{}", self.pool, self.backend);
-        let labels = ["", &name, "backend"];
+        let labels = ["", &name, CertificateSource::Backend.label()];
         match certificate.not_after {
             #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double for ages")]
             Some(end) => self.not_after.with_label_values(&labels).set(end as f64),
-            // An error says that there is none.
+            // An error means that the series does not exist.
             None => drop(self.not_after.remove_label_values(&labels)),
         }
-        for verdict in verdicts {
+        for verdict in V::ALL.iter().map(|verdict| verdict.label()) {
             let labels = [&*self.pool, &*self.backend, verdict];
             if certificate.verdict == Some(verdict) {
                 self.verdict.with_label_values(&labels).set(1);
@@ -233,7 +284,7 @@ impl BackendMetrics {
         }
     }
 
-    /// What the last check that saw its certificate saw of it.
+    /// The certificate as the last check saw it.
     pub fn certificate(&self) -> Option<Certificate> {
         *self.last_certificate()
     }
@@ -252,6 +303,8 @@ pub struct WorkerMetrics {
     pub relay_buffer: IntGauge,
     /// Pipes that it holds.
     pub pipes: IntGauge,
+    /// Handshakes with clients that wait for their turn.
+    pub handshakes_waiting: IntGauge,
 }
 
 impl WorkerMetrics {
@@ -261,7 +314,23 @@ impl WorkerMetrics {
             connections: all.worker_connections.with_label_values(&[&worker]),
             relay_buffer: all.relay_buffer.with_label_values(&[&worker]),
             pipes: all.pipes.with_label_values(&[&worker]),
+            handshakes_waiting: all.handshakes_waiting.with_label_values(&[&worker]),
         }
+    }
+}
+
+/// The counters of the table of clients whose rates are limited.
+#[derive(Clone, Debug)]
+pub struct RateMetrics {
+    /// Clients in the table.
+    pub clients: IntGauge,
+    /// Clients that were forgotten because the table was full.
+    pub forgotten: IntCounter,
+}
+
+impl RateMetrics {
+    pub(crate) fn new(all: &Families) -> Self {
+        Self { clients: all.rate_clients.clone(), forgotten: all.rate_forgotten.clone() }
     }
 }
 
@@ -276,8 +345,8 @@ pub struct LostLines {
 
 impl LostLines {
     pub(crate) fn new(family: &IntCounterVec) -> Self {
-        let of = |reason| family.with_label_values(&[reason]);
-        Self { queue_full: of("queue_full"), write_failed: of("write_failed") }
+        let of = |loss: Loss| family.with_label_values(&[loss.label()]);
+        Self { queue_full: of(Loss::QueueFull), write_failed: of(Loss::WriteFailed) }
     }
 
     /// All of them.
@@ -288,17 +357,19 @@ impl LostLines {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::Metrics;
 
-    const ALL: [&str; 3] = ["ok", "expired", "unknown_ca"];
-
-    fn saw(backend: &BackendMetrics, not_after: Option<i64>, verdict: Option<&'static str>) {
-        backend.saw(Certificate { not_after, verdict }, ALL);
+    crate::closed_set! {
+        /// A test's own.
+        Verdict {
+            Good = "ok",
+            Expired = "expired",
+            UnknownCa = "unknown_ca",
+        }
     }
 
     #[test]
-    fn the_last_verdict_alone_has_a_series_whoever_noted_it() {
+    fn only_the_last_verdict_has_a_series() {
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let series = || {
             let text = metrics.scrape().unwrap();
@@ -307,22 +378,22 @@ mod tests {
             seen.map(str::to_owned).collect::<Vec<_>>()
         };
         let (backend, namesake) = (metrics.backend("p", "b1"), metrics.backend("p", "b1"));
-        saw(&backend, Some(1), Some("expired"));
+        backend.record_certificate(Some(1), Some(Verdict::Expired));
         assert_eq!(series().len(), 2);
-        saw(&namesake, Some(1), Some("ok"));
+        namesake.record_certificate(Some(1), Some(Verdict::Good));
         assert_eq!(series().len(), 2);
         assert!(series().iter().any(|line| line.ends_with("verdict=\"ok\"} 1")), "{:?}", series());
         assert_eq!(backend.certificate().unwrap().verdict, Some("expired"), "each its own");
-        saw(&backend, None, None);
+        backend.record_certificate::<Verdict>(None, None);
         assert!(series().is_empty());
-        saw(&backend, Some(1), Some("ok"));
-        backend.looks_away(ALL);
+        backend.record_certificate(Some(1), Some(Verdict::Good));
+        backend.clear_certificate::<Verdict>();
         assert!(series().is_empty() && backend.certificate().is_none());
-        saw(&backend, Some(1), Some("ok"));
-        metrics.backend("p", "b1").looks_away(ALL);
+        backend.record_certificate(Some(1), Some(Verdict::Good));
+        metrics.backend("p", "b1").clear_certificate::<Verdict>();
         assert!(series().is_empty(), "also what it saw at its former address");
-        saw(&backend, Some(1), Some("ok"));
-        metrics.forget_backend("p", "b1");
+        backend.record_certificate(Some(1), Some(Verdict::Good));
+        metrics.forget_backends(&[("p", "b1")].into());
         assert!(series().is_empty());
     }
 }

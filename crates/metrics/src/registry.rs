@@ -4,10 +4,12 @@
 //! handles when the plan is compiled.
 
 use crate::families::Families;
-use crate::forget::forget;
-use crate::handles::{BackendMetrics, ListenerMetrics, LostLines, PoolMetrics, WorkerMetrics};
+use crate::handles::{BackendMetrics, ListenerMetrics, LostLines, PoolMetrics, RateMetrics, WorkerMetrics};
+use crate::labels::{CertificateReload, CertificateSource, ResolutionResult};
+use crate::openmetrics;
+use crate::served::{self, ServedCertificate};
 use prometheus::{Encoder, IntCounter, Registry, TextEncoder};
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -29,6 +31,9 @@ impl Metrics {
         let registry = Registry::new();
         let families = Arc::new(Families::new(&registry)?);
         families.build_info.with_label_values(&[version, rustc, crypto]).set(1);
+        for result in CertificateReload::ALL {
+            families.certificate_reloads.with_label_values(&[result.label()]);
+        }
         Ok(Arc::new(Self { registry, families }))
     }
 
@@ -52,20 +57,45 @@ impl Metrics {
         WorkerMetrics::new(&self.families, worker)
     }
 
-    /// Takes away the series of a backend that is gone.
-    pub fn forget_backend(&self, pool: &str, backend: &str) {
-        self.families.forget(&[("pool", pool), ("backend", backend)]);
-        self.families.forget(&[("certificate", &format!("{pool}/{backend}")), ("source", "backend")]);
+    /// Removes the series of backends that are gone, each a pool's name and its own. All of them in one call: it goes
+    /// through every series of the process once.
+    pub fn forget_backends(&self, gone: &HashSet<(&str, &str)>) {
+        if gone.is_empty() {
+            return;
+        }
+        let certificates: HashSet<String> =
+            gone.iter().map(|(pool, backend)| format!("{pool}/{backend}")).collect();
+        self.families.forget(&|labels| {
+            let of = |label: &str| labels.get(label).copied();
+            match (of("pool"), of("backend")) {
+                (Some(pool), Some(backend)) => gone.contains(&(pool, backend)),
+                _ => {
+                    of("source") == Some(CertificateSource::Backend.label())
+                        && of("certificate").is_some_and(|c| certificates.contains(c))
+                }
+            }
+        });
     }
 
-    /// Takes away the series of a pool that is gone.
-    pub fn forget_pool(&self, pool: &str) {
-        self.families.forget(&[("pool", pool)]);
+    /// Removes the series of pools that are gone; see [`Self::forget_backends`].
+    pub fn forget_pools(&self, gone: &HashSet<&str>) {
+        self.forget("pool", gone);
     }
 
-    /// Takes away the series of a listener that is gone.
-    pub fn forget_listener(&self, listener: &str) {
-        self.families.forget(&[("listener", listener)]);
+    /// Removes the series of listeners that are gone; see [`Self::forget_backends`].
+    pub fn forget_listeners(&self, gone: &HashSet<&str>) {
+        self.forget("listener", gone);
+    }
+
+    /// Removes the series of names that are no longer asked for; see [`Self::forget_backends`].
+    pub fn forget_names(&self, gone: &HashSet<&str>) {
+        self.forget("name", gone);
+    }
+
+    fn forget(&self, label: &str, gone: &HashSet<&str>) {
+        if !gone.is_empty() {
+            self.families.forget(&|labels| labels.get(label).is_some_and(|value| gone.contains(value)));
+        }
     }
 
     /// Sets the open connections of each generation that has any; others lose their series.
@@ -77,19 +107,29 @@ impl Metrics {
         }
     }
 
-    /// Notes all certificates that a listener serves: the name of each one's file, and when it ends, in seconds since
-    /// 1970. Of several files of one name, the earliest end counts. Certificates that the listener served before lose
-    /// their series. [`BackendMetrics::saw`] notes those of backends.
-    pub fn served(&self, listener: &str, certificates: &[(&str, i64)]) {
-        forget(&self.families.not_after, &[("listener", listener), ("source", "served")]);
-        let mut first: BTreeMap<&str, i64> = BTreeMap::new();
-        for (file, not_after) in certificates {
-            first.entry(file).and_modify(|end| *end = (*end).min(*not_after)).or_insert(*not_after);
-        }
-        for (file, not_after) in first {
-            #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit a double for ages")]
-            self.families.not_after.with_label_values(&[listener, file, "served"]).set(not_after as f64);
-        }
+    /// Notes all lists of revoked clients of a listener, each with its file's name and the time in seconds since 1970 at
+    /// which the next one is due. Of several lists of one name, the earliest counts; others of the listener lose their
+    /// series.
+    pub fn revocation_lists(&self, listener: &str, lists: &[(&str, i64)]) {
+        served::note_lists(&self.families, listener, lists);
+    }
+
+    /// Notes all certificates that a listener serves. Of several files of one name, the earliest ends count, and the lack
+    /// of a staple that one of them demands. Certificates that the listener served before lose their series.
+    /// [`BackendMetrics::record_certificate`] notes those of backends.
+    pub fn served(&self, listener: &str, certificates: &[ServedCertificate<'_>]) {
+        served::note(&self.families, listener, certificates);
+    }
+
+    /// Notes the certificates that weir shows to backends, and the lists of revoked backends, of all pools: each `(pool, name of
+    /// the file, time)`, in seconds since 1970 at which it ends or the next list is due. Others lose their series.
+    pub fn towards_backends(&self, certificates: &[(&str, &str, i64)], lists: &[(&str, &str, i64)]) {
+        served::note_of_pools(&self.families, certificates, lists);
+    }
+
+    /// Counts a change of a certificate's files, by what became of it.
+    pub fn certificate_reload(&self, result: CertificateReload) {
+        self.families.certificate_reloads.with_label_values(&[result.label()]).inc();
     }
 
     /// Notes a load of the configuration that has just ended: whether it worked, and the generation in force.
@@ -103,13 +143,8 @@ impl Metrics {
     }
 
     /// Counts an attempt to find the addresses of a name of the configuration, by its result.
-    pub fn resolution(&self, name: &str, result: &str) {
-        self.families.resolutions.with_label_values(&[name, result]).inc();
-    }
-
-    /// Takes away the series of a name that is asked for no more.
-    pub fn forget_name(&self, name: &str) {
-        self.families.forget(&[("name", name)]);
+    pub fn resolution(&self, name: &str, result: ResolutionResult) {
+        self.families.resolutions.with_label_values(&[name, result.label()]).inc();
     }
 
     /// The counters of log lines that were lost.
@@ -120,6 +155,21 @@ impl Metrics {
     /// The counters of access records that were lost.
     pub fn access_dropped(&self) -> LostLines {
         LostLines::new(&self.families.access_dropped)
+    }
+
+    /// The counters of lines of the key log that were lost.
+    pub fn key_log_dropped(&self) -> LostLines {
+        LostLines::new(&self.families.key_log_dropped)
+    }
+
+    /// Notes that the process writes a key log.
+    pub fn writes_key_log(&self) {
+        self.families.key_log.set(1);
+    }
+
+    /// The counters of the table of rate limits.
+    pub fn rates(&self) -> RateMetrics {
+        RateMetrics::new(&self.families)
     }
 
     /// The counter of connection tasks that panicked.
@@ -137,6 +187,25 @@ impl Metrics {
         Ok(String::from_utf8_lossy(&out).into_owned())
     }
 
+    /// The text of a scrape, in OpenMetrics 1.0.0: the same samples, and exemplars.
+    ///
+    /// # Errors
+    /// Never: writing to a String does not fail.
+    pub fn scrape_openmetrics(&self) -> Result<String, std::fmt::Error> {
+        openmetrics::write(&self.registry.gather(), &self.families.exemplars)
+    }
+
+    /// The text of a scrape and its content type, in the format that the scraper's Accept field prefers.
+    ///
+    /// # Errors
+    /// When a family cannot be encoded.
+    pub fn scrape_as(&self, accept: &str) -> Result<(&'static str, String), Box<dyn std::error::Error>> {
+        if openmetrics::is_preferred(accept) {
+            return Ok((openmetrics::CONTENT_TYPE, self.scrape_openmetrics()?));
+        }
+        Ok((CONTENT_TYPE, self.scrape()?))
+    }
+
     /// Names of all families, with or without a series.
     pub fn family_names(&self) -> &[String] {
         self.families.names()
@@ -149,6 +218,15 @@ pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labels::HandshakeSide;
+
+    crate::closed_set! {
+        /// A test's own.
+        Any {
+            Any = "any",
+            Other = "other",
+        }
+    }
 
     #[test]
     fn active_is_opened_less_closed() {
@@ -157,47 +235,10 @@ mod tests {
         for _ in 0..3 {
             l.opened();
         }
-        l.closed("offload", "ok", "backend", 0.1);
+        l.closed(Any::Any, Any::Any, HandshakeSide::Backend, 0.1);
         assert!(m.scrape().unwrap().contains("weir_connections_active{listener=\"edge\"} 2"));
-        l.closed("offload", "ok", "client", 0.1);
-        l.closed("passthrough", "client_reset", "client", 0.1);
+        l.closed(Any::Any, Any::Any, HandshakeSide::Client, 0.1);
+        l.closed(Any::Any, Any::Other, HandshakeSide::Client, 0.1);
         assert!(m.scrape().unwrap().contains("weir_connections_active{listener=\"edge\"} 0"));
-    }
-
-    #[test]
-    fn of_files_of_one_name_the_first_to_end_is_told() {
-        let m = Metrics::new("0", "r", "c").unwrap();
-        m.served(
-            "edge",
-            &[("fullchain.pem", 20), ("fullchain.pem", 10), ("fullchain.pem", 30), ("old.pem", 5)],
-        );
-        let text = m.scrape().unwrap();
-        let of = |file: &str| format!("certificate=\"{file}\",listener=\"edge\",source=\"served\"}} ");
-        assert!(text.contains(&(of("fullchain.pem") + "10\n")), "{text}");
-        assert!(text.contains(&(of("old.pem") + "5\n")), "{text}");
-    }
-
-    #[test]
-    fn a_certificate_that_is_served_no_more_has_no_series() {
-        let m = Metrics::new("0", "r", "c").unwrap();
-        let series = || {
-            let text = m.scrape().unwrap();
-            let lines =
-                text.lines().filter(|l| l.starts_with("weir_certificate_not_after_timestamp_seconds"));
-            // `certificate` is the first label, `listener` the second.
-            let words = lines.filter_map(|l| Some((l.split('"').nth(3)?, l.split('"').nth(1)?)));
-            let mut all: Vec<_> = words.map(|(l, certificate)| format!("{l} {certificate}")).collect();
-            all.sort();
-            all
-        };
-        m.served("edge", &[("2024.pem", 1), ("both.pem", 2)]);
-        m.served("other", &[("2024.pem", 1)]);
-        let seen = crate::Certificate { not_after: Some(1), verdict: None };
-        m.backend("p", "b").saw(seen, []);
-        assert_eq!(series(), [" p/b", "edge 2024.pem", "edge both.pem", "other 2024.pem"]);
-        m.served("edge", &[("2025.pem", 3), ("both.pem", 2)]);
-        assert_eq!(series(), [" p/b", "edge 2025.pem", "edge both.pem", "other 2024.pem"]);
-        m.served("edge", &[]);
-        assert_eq!(series(), [" p/b", "other 2024.pem"]);
     }
 }

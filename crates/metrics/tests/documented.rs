@@ -4,7 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-use weir_metrics::{Certificate, Metrics};
+use weir_metrics::labels::{
+    AcceptError, CheckResult, DialResult, HandshakeSide, HelloOutcome, Limit, OcspResult, ResolutionResult,
+};
+use weir_metrics::{HttpMethod, Metrics, ServedCertificate, StickyResult};
+
+weir_metrics::closed_set! {
+    /// For sets that other crates have.
+    Zero {
+        /// Any value.
+        Zero = "0",
+    }
+}
 
 /// What is said of a metric: its type and its labels.
 type Facts = (String, BTreeSet<String>);
@@ -54,7 +65,7 @@ fn is_label(word: &str) -> bool {
     word != "le" && !word.is_empty() && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// A scrape in which every family has a series. The values are of no interest, and no label's value may be a word.
+/// A scrape in which every family has a series. The values are of no interest.
 fn scrape_with_everything() -> String {
     with_everything().scrape().unwrap()
 }
@@ -63,39 +74,53 @@ fn with_everything() -> Arc<Metrics> {
     let metrics = Metrics::new("0", "0", "0").unwrap();
     let listener = metrics.listener("0");
     listener.opened();
-    listener.closed("0", "0", "0", 0.1);
-    listener.hello("0");
+    listener.closed(Zero::Zero, Zero::Zero, Zero::Zero, 0.1);
+    listener.hello(HelloOutcome::Complete);
     listener.hello_shape(1, 1, 1);
-    listener.handshake("0", "0", "0", 0.1);
-    listener.handshake_failed("0", "0", Some("0"));
-    listener.limited("0");
-    listener.accept_error("0");
-    metrics.served("0", &[("0", 1)]);
+    listener.handshake(HandshakeSide::Client, Zero::Zero, Zero::Zero, 0.1);
+    listener.handshake_failed(HandshakeSide::Client, Zero::Zero, Some("0"));
+    listener.limited(Limit::Pending);
+    listener.accept_error(AcceptError::Emfile);
+    metrics.served(
+        "0",
+        &[ServedCertificate {
+            file: "0",
+            not_after: 1,
+            ocsp: Some(OcspResult::Stapled),
+            next_update: Some(1),
+            must_staple_unmet: Some(false),
+        }],
+    );
+    metrics.revocation_lists("0", &[("0", 1)]);
     let pool = metrics.pool("0");
     pool.usable.set(1);
     pool.retries.inc();
     pool.connect_duration.observe(0.1);
     pool.verify_disabled.set(0);
+    pool.stuck(StickyResult::Hit);
+    listener.requests("0").ended(HttpMethod::Get, Some(200), 0.1, None);
     let backend = metrics.backend("0", "0");
-    backend.connection("0");
-    backend.health_check("0");
-    backend.ejected("0");
-    backend.saw(Certificate { not_after: Some(1), verdict: Some("0") }, ["0"]);
+    backend.kept().set(1);
+    backend.connection(DialResult::Local);
+    backend.health_check(CheckResult::Ok);
+    backend.ejected(DialResult::Failed);
+    backend.record_certificate(Some(1), Some(Zero::Zero));
     metrics.generations(&[("0".to_owned(), 1)]);
-    metrics.resolution("0", "0");
+    metrics.resolution("0", ResolutionResult::Ok);
     metrics.worker(0).connections.inc();
-    assert_eq!(metrics.log_dropped().total() + metrics.access_dropped().total(), 0);
+    let dropped = [metrics.log_dropped(), metrics.access_dropped(), metrics.key_log_dropped()];
+    assert!(dropped.iter().all(|lost| lost.total() == 0));
     metrics.reloaded(true, 1);
     metrics
 }
 
 #[test]
-fn a_thing_that_is_gone_leaves_no_series() {
+fn forgotten_parts_leave_no_series() {
     let metrics = with_everything();
-    metrics.forget_listener("0");
-    metrics.forget_backend("0", "0");
-    metrics.forget_pool("0");
-    metrics.forget_name("0");
+    metrics.forget_listeners(&["0"].into());
+    metrics.forget_backends(&[("0", "0")].into());
+    metrics.forget_pools(&["0"].into());
+    metrics.forget_names(&["0"].into());
     let text = metrics.scrape().unwrap();
     let left: Vec<&str> = text
         .lines()

@@ -1,8 +1,9 @@
 //! One backend as a plan has it, and a place at it.
 
+use crate::endpoint::BackendAddr;
+use crate::identity::BackendIdentity;
 use crate::pick::Share;
-use crate::state::Live;
-use std::net::SocketAddr;
+use crate::state::BackendState;
 use std::sync::Arc;
 use std::time::Duration;
 use weir_tls::BackendClient;
@@ -10,20 +11,26 @@ use weir_tls::BackendClient;
 /// One address in a pool.
 #[derive(Debug)]
 pub struct Backend {
-    /// Its name in the configuration; its address where it has none.
+    /// Its name in the configuration; its address where it has none. One of several addresses of a DNS name has its
+    /// address in its name.
     pub name: Arc<str>,
+    /// The name of the element of `backends` that it comes from; where that has none, the address as it is written
+    /// there.
+    pub entry: Arc<str>,
+    /// Its name for clients, the same on every node.
+    pub identity: BackendIdentity,
     /// Where it listens.
-    pub address: SocketAddr,
-    /// The name that its certificate is checked against where the client's is not: its host name, or its address.
+    pub address: BackendAddr,
+    /// The name that its certificate is checked against unless the client's name is: its host name, or its address.
     pub host: Arc<str>,
-    /// Its share, the one set by hand where there is one; 0 takes no new connections.
+    /// Its weight, or the one set by hand; with 0 it takes no new connections.
     pub weight: u16,
-    /// More connections than this it does not get.
+    /// The most connections that it gets.
     pub max_connections: Option<u32>,
     /// How to speak TLS to it; only in pools with a `tls` section.
     pub tls: Option<BackendClient>,
     /// Its connections, its health.
-    pub live: Arc<Live>,
+    pub state: Arc<BackendState>,
 }
 
 impl Backend {
@@ -34,27 +41,27 @@ impl Backend {
 
     /// In service. In a panic its health is ignored.
     pub(crate) fn serves(&self, panic: bool) -> bool {
-        if panic { self.live.is_in_service_but_for_health() } else { self.live.is_in_service() }
+        if panic { self.state.is_in_service_but_for_health() } else { self.state.is_in_service() }
     }
 
     /// In service and with a weight, whether or not it is at its cap.
     pub fn is_healthy(&self) -> bool {
-        self.weight > 0 && self.live.is_in_service()
+        self.weight > 0 && self.state.is_in_service()
     }
 
     /// Connections that it serves now.
     pub fn active(&self) -> u32 {
-        self.live.active()
+        self.state.active()
     }
 
-    /// Its part of its weight: the whole, but for a while after it has become healthy again.
+    /// The part of its weight that it gets now: all of it, except in slow start.
     pub fn share(&self, slow_start: Duration) -> Share {
-        self.live.share(slow_start)
+        self.state.share(slow_start)
     }
 
     /// Takes a place at the backend, or `None` when it is at its cap.
     pub fn reserve(self: &Arc<Self>) -> Option<Reserved> {
-        self.live.enter(self.cap()).then(|| Reserved(Arc::clone(self)))
+        self.state.enter(self.cap()).then(|| Reserved(Arc::clone(self)))
     }
 
     fn cap(&self) -> u32 {
@@ -75,6 +82,6 @@ impl Reserved {
 
 impl Drop for Reserved {
     fn drop(&mut self) {
-        self.0.live.leave();
+        self.0.state.leave();
     }
 }

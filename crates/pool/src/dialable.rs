@@ -1,7 +1,7 @@
-//! Which addresses weir never connects to, whatever names them: addresses that belong to no single machine, and its own.
+//! Addresses that weir never connects to, wherever they come from: those that belong to no single machine, and its own.
 //!
-//! A connection to an own listener would be accepted, routed and dialled again, until the limits are full; one to the
-//! admin server would give it to strangers.
+//! A connection to an own listener would be accepted, routed and dialled again, until the limits are full; a connection
+//! to the admin server would open it to strangers.
 
 use arc_swap::ArcSwap;
 use rustc_hash::FxBuildHasher;
@@ -31,9 +31,12 @@ pub enum Forbidden {
     /// The admin server of this weir is there.
     #[error("weir's own admin server")]
     Admin,
+    /// The metrics server of this weir is there.
+    #[error("weir's own metrics server")]
+    Metrics,
 }
 
-/// Why no backend can be at this address, an IPv4-mapped one included. `None` where one can.
+/// Why no backend can be at this address, IPv4-mapped or not; `None` if one can.
 pub fn forbidden(ip: IpAddr) -> Option<Forbidden> {
     match ip.to_canonical() {
         // The whole of 0.0.0.0/8 is "this network" (RFC 1122 §3.2.1.3).
@@ -48,9 +51,9 @@ pub fn forbidden(ip: IpAddr) -> Option<Forbidden> {
 /// The addresses on which this process listens. Swapped as a whole with each plan.
 #[derive(Debug)]
 pub struct OwnAddresses {
-    listeners: ArcSwap<Listening>,
+    listening: ArcSwap<Listening>,
     /// Bound once in a process's life.
-    admin: OnceLock<SocketAddr>,
+    admin: OnceLock<Vec<(u16, IpAddr, Forbidden)>>,
     /// Whether the last dial to an address found a listening socket. The kernel assigns no outgoing connection a port
     /// that has a listener, so a dial there cannot connect to itself and need not ask for its local address. The first
     /// failure clears the entry.
@@ -59,8 +62,8 @@ pub struct OwnAddresses {
 
 #[derive(Debug, Default)]
 struct Listening {
-    /// Sorted by port.
-    sockets: Vec<(u16, IpAddr)>,
+    /// Sorted by port, each with what is there.
+    sockets: Vec<(u16, IpAddr, Forbidden)>,
     system: System,
 }
 
@@ -78,24 +81,32 @@ struct System {
 pub struct Doubt {
     /// It may have been connected to itself (RFC 9293 §3.5, simultaneous open).
     pub itself: bool,
-    /// It may have reached an own listener.
-    pub own: bool,
+    /// It may have reached this own socket.
+    pub own: Option<Forbidden>,
 }
 
 impl OwnAddresses {
-    /// Takes the addresses of the listeners of a plan, wildcards as such; a dual-stack one stands for both families.
-    pub fn listen(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
-        let mut sockets: Vec<_> = addresses.into_iter().map(|a| (a.port(), a.ip().to_canonical())).collect();
+    /// Takes the addresses of a plan's listeners and of its metrics server, wildcards included; a dual-stack wildcard
+    /// stands for both families.
+    pub fn listen(
+        &self,
+        listeners: impl IntoIterator<Item = SocketAddr>,
+        metrics: impl IntoIterator<Item = SocketAddr>,
+    ) {
+        let mut sockets = at(listeners, Forbidden::Listener);
+        sockets.extend(at(metrics, Forbidden::Metrics));
+        sockets.extend(self.admin.get().into_iter().flatten());
         sockets.sort_unstable();
-        self.listeners.store(Listening { sockets, system: System::read() }.into());
+        self.listening.store(Listening { sockets, system: System::read() }.into());
     }
 
-    /// Takes the address of the admin server. Only the first one counts: it is bound once.
-    pub fn admin(&self, address: SocketAddr) {
-        let _first = self.admin.get_or_init(|| address);
+    /// Takes the addresses of the admin server, before those of the first plan. Only the first ones count: it is bound
+    /// once.
+    pub fn admin(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
+        let _first = self.admin.get_or_init(|| at(addresses, Forbidden::Admin));
     }
 
-    /// Notes how a dial ended: in a connection with another socket, or not.
+    /// Notes whether a dial ended in a connection with another socket.
     pub fn dialled(&self, address: SocketAddr, answered: bool) {
         if let Some(known) = self.answering_at(address) {
             known.store(answered, Ordering::Relaxed);
@@ -118,23 +129,20 @@ impl OwnAddresses {
             return Err(why);
         }
         let at = (address.port(), address.ip().to_canonical());
-        if let Some(admin) = self.admin.get()
-            && (admin.port(), admin.ip().to_canonical()) == at
-        {
-            return Err(Forbidden::Admin);
-        }
-        let listening = self.listeners.load();
+        let listening = self.listening.load();
         let answers = self.answering_at(address).is_some_and(|known| known.load(Ordering::Relaxed));
         let itself = listening.system.ephemeral.contains(&address.port()) && !answers;
         let own = match listening.has(at) {
-            Has::No => false,
-            Has::Yes => return Err(Forbidden::Listener),
-            // Another machine had it lately: if it has come to this one since, the connection's own address tells, which
-            // costs one system call instead of three.
-            Has::IfOfThisMachine if answers || (at.1.is_ipv6() && listening.system.binds_foreign) => true,
-            Has::IfOfThisMachine => match is_of_this_machine(address) {
-                Ok(true) => return Err(Forbidden::Listener),
-                Ok(false) => true,
+            Has::No => None,
+            Has::Yes(what) => return Err(what),
+            // Another machine had the address lately. If it has moved to this one since, the connection's local address
+            // shows it, for one system call instead of three.
+            Has::IfOfThisMachine(what) if answers || (at.1.is_ipv6() && listening.system.binds_foreign) => {
+                Some(what)
+            }
+            Has::IfOfThisMachine(what) => match is_of_this_machine(address) {
+                Ok(true) => return Err(what),
+                Ok(false) => Some(what),
                 Err(error) => return Ok(Err(error)),
             },
         };
@@ -145,40 +153,45 @@ impl OwnAddresses {
 impl Default for OwnAddresses {
     fn default() -> Self {
         let answering = (0..PLACES).map(|_| AtomicBool::new(false)).collect();
-        Self { listeners: ArcSwap::default(), admin: OnceLock::new(), answering }
+        Self { listening: ArcSwap::default(), admin: OnceLock::new(), answering }
     }
 }
 
 /// Places for backends that answer, a byte each: many more than there are backends with such a port.
 const PLACES: usize = 1 << 12;
 
-/// Whether an own listener is at an address.
+/// Addresses as they are compared, with what is there.
+fn at(addresses: impl IntoIterator<Item = SocketAddr>, what: Forbidden) -> Vec<(u16, IpAddr, Forbidden)> {
+    addresses.into_iter().map(|address| (address.port(), address.ip().to_canonical(), what)).collect()
+}
+
+/// Whether an own socket listens at an address, and what it is.
 enum Has {
     No,
-    Yes,
-    /// A wildcard listener has the port.
-    IfOfThisMachine,
+    Yes(Forbidden),
+    /// A wildcard has the port.
+    IfOfThisMachine(Forbidden),
 }
 
 impl Listening {
     fn has(&self, (port, ip): (u16, IpAddr)) -> Has {
-        let first = self.sockets.partition_point(|(other, _)| *other < port);
+        let first = self.sockets.partition_point(|(other, _, _)| *other < port);
         let mut has = Has::No;
-        for (_, own) in self.sockets.iter().skip(first).take_while(|(other, _)| *other == port) {
+        for (_, own, what) in self.sockets.iter().skip(first).take_while(|(other, _, _)| *other == port) {
             let wildcard = own.is_unspecified() && own.is_ipv4() == ip.is_ipv4();
             if *own == ip || (wildcard && ip.is_loopback()) {
-                return Has::Yes;
+                return Has::Yes(*what);
             }
             if wildcard {
-                has = Has::IfOfThisMachine;
+                has = Has::IfOfThisMachine(*what);
             }
         }
         has
     }
 }
 
-/// Whether this machine has the address: only then can a socket be bound to it and, where `ip_nonlocal_bind` permits any
-/// bind, be connected from it. For IPv6 the kernel does not check the address that a socket connects from. Sends
+/// Whether this machine has the address: only then can a socket be bound to it and, where `ip_nonlocal_bind` permits
+/// any bind, be connected from it. For IPv6 the kernel does not check the address that a socket connects from. Sends
 /// nothing.
 fn is_of_this_machine(address: SocketAddr) -> io::Result<bool> {
     let (mut own, ip) = (address, address.ip().to_canonical());
@@ -220,8 +233,8 @@ mod tests {
 
     fn own(listeners: &[&str]) -> OwnAddresses {
         let own = OwnAddresses::default();
-        own.listen(listeners.iter().map(|a| a.parse().unwrap()));
-        own.admin("127.0.0.1:9901".parse().unwrap());
+        own.admin(["127.0.0.1:9901".parse().unwrap()]);
+        own.listen(listeners.iter().map(|a| a.parse().unwrap()), ["[::1]:9902".parse().unwrap()]);
         own
     }
 
@@ -230,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_of_no_one_machine_are_forbidden_mapped_or_not() {
+    fn non_unicast_addresses_are_forbidden_mapped_or_not() {
         let cases = [
             ("0.0.0.0", Some(Forbidden::Unspecified)),
             ("0.1.2.3", Some(Forbidden::Unspecified)),
@@ -263,6 +276,7 @@ mod tests {
         assert_eq!(why(&own, "10.9.8.7:8445"), listener);
         assert_eq!(why(&own, "127.0.0.1:9901"), Some(Forbidden::Admin));
         assert_eq!(why(&own, "[::ffff:127.0.0.1]:9901"), Some(Forbidden::Admin));
+        assert_eq!(why(&own, "[::1]:9902"), Some(Forbidden::Metrics));
         for other in ["127.0.0.2:8443", "127.0.0.1:8444", "10.9.8.7:8443", "127.0.0.2:9901"] {
             assert_eq!(why(&own, other), None, "{other}");
         }
@@ -286,12 +300,26 @@ mod tests {
     #[test]
     fn a_later_plan_replaces_the_listeners_and_not_the_admin_server() {
         let own = own(&["127.0.0.1:8443"]);
-        own.listen(["127.0.0.1:9443".parse().unwrap()]);
-        own.admin("127.0.0.1:9902".parse().unwrap());
+        own.admin(["127.0.0.1:9902".parse().unwrap()]);
+        own.listen(["127.0.0.1:9443".parse().unwrap()], ["127.0.0.1:9903".parse().unwrap()]);
         assert_eq!(why(&own, "127.0.0.1:8443"), None);
         assert_eq!(why(&own, "127.0.0.1:9443"), Some(Forbidden::Listener));
         assert_eq!(why(&own, "127.0.0.1:9901"), Some(Forbidden::Admin));
         assert_eq!(why(&own, "127.0.0.1:9902"), None);
+        assert_eq!(why(&own, "[::1]:9902"), None, "the metrics server follows the plan");
+        assert_eq!(why(&own, "127.0.0.1:9903"), Some(Forbidden::Metrics));
+    }
+
+    #[test]
+    fn servers_beyond_loopback_are_never_dialled_either() {
+        let own = OwnAddresses::default();
+        own.admin(["[::]:9901".parse().unwrap(), "0.0.0.0:9901".parse().unwrap()]);
+        own.listen([], ["0.0.0.0:9902".parse().unwrap()]);
+        for address in ["127.0.0.1:9901", "127.1.2.3:9901", "[::1]:9901"] {
+            assert_eq!(why(&own, address), Some(Forbidden::Admin), "{address}");
+        }
+        assert_eq!(why(&own, "127.1.2.3:9902"), Some(Forbidden::Metrics));
+        assert_eq!(why(&own, "198.51.100.77:9901"), None);
     }
 
     #[test]
@@ -301,16 +329,16 @@ mod tests {
             sockets: Vec::new(),
             system: System { ephemeral: 32768..=60999, binds_foreign: false },
         };
-        own.listeners.store(listening.into());
+        own.listening.store(listening.into());
         let doubt = |address: &str| own.look(address.parse().unwrap()).unwrap().unwrap();
-        assert_eq!(doubt("10.0.0.1:443"), Doubt { itself: false, own: false });
-        assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: true, own: false });
+        assert_eq!(doubt("10.0.0.1:443"), Doubt { itself: false, own: None });
+        assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: true, own: None });
         // While something answers there nothing has to be looked at, and again from the first failure on.
         let address = "10.0.0.1:40000".parse().unwrap();
         own.dialled(address, true);
-        assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: false, own: false });
-        assert_eq!(doubt("10.0.0.2:40000"), Doubt { itself: true, own: false });
+        assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: false, own: None });
+        assert_eq!(doubt("10.0.0.2:40000"), Doubt { itself: true, own: None });
         own.dialled(address, false);
-        assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: true, own: false });
+        assert_eq!(doubt("10.0.0.1:40000"), Doubt { itself: true, own: None });
     }
 }

@@ -1,16 +1,16 @@
 //! Health from real traffic: failures within a window eject a backend, for longer each time while it goes on.
 //!
-//! Only what a backend does counts, never what a client can cause: the caller decides that. Ejections end on the control
-//! plane, which looks often; nothing on the data path waits for it.
+//! The caller passes failures of the backend only, never what a client can cause. The control plane polls for the end
+//! of ejections; nothing on the data path waits for it.
 
 use crate::settings::PassiveCheck;
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// Failures of one backend in its window, and its ejections.
+/// The failures of one backend in its window, and its ejections.
 #[derive(Debug, Default)]
-pub(crate) struct Failures {
+pub(crate) struct EjectionTracker {
     recent: VecDeque<Instant>,
     /// How often in a row it was ejected.
     streak: u32,
@@ -20,8 +20,8 @@ pub(crate) struct Failures {
 /// Longest ejection, as a multiple of the first.
 const LONGEST: u32 = 16;
 
-impl Failures {
-    /// Notes a failure. True when there are enough of them to eject.
+impl EjectionTracker {
+    /// Notes a failure. True when the failures suffice to eject.
     pub(crate) fn failed(&mut self, now: Instant, check: &PassiveCheck) -> bool {
         while self.recent.front().is_some_and(|at| now.duration_since(*at) > check.window) {
             self.recent.pop_front();
@@ -34,7 +34,7 @@ impl Failures {
         self.recent.len() >= most
     }
 
-    /// Begins an ejection: how long it lasts. One that comes soon after the last lasts twice as long.
+    /// Begins an ejection and gives its length. An ejection soon after the last one lasts twice as long.
     pub(crate) fn eject(&mut self, now: Instant, check: &PassiveCheck) -> Duration {
         self.recent.clear();
         let last = self.length(check);
@@ -45,7 +45,7 @@ impl Failures {
         length
     }
 
-    /// Is an ejection's time over?
+    /// Whether the ejection's time is over.
     pub(crate) fn is_over(&self, now: Instant) -> bool {
         self.until.is_none_or(|until| now >= until)
     }
@@ -68,20 +68,20 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn failures_within_the_window_eject_for_longer_each_time() {
-        let mut failures = Failures::default();
+        let mut tracker = EjectionTracker::default();
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        assert!(!failures.failed(start, &CHECK) && !failures.failed(start + 6 * second, &CHECK));
-        assert!(!failures.failed(start + 11 * second, &CHECK), "the first has left the window");
-        assert!(failures.failed(start + 12 * second, &CHECK));
-        assert_eq!(failures.eject(start, &CHECK), CHECK.eject);
-        assert_eq!(failures.eject(start + 31 * second, &CHECK), CHECK.eject * 2);
+        assert!(!tracker.failed(start, &CHECK) && !tracker.failed(start + 6 * second, &CHECK));
+        assert!(!tracker.failed(start + 11 * second, &CHECK), "the first has left the window");
+        assert!(tracker.failed(start + 12 * second, &CHECK));
+        assert_eq!(tracker.eject(start, &CHECK), CHECK.eject);
+        assert_eq!(tracker.eject(start + 31 * second, &CHECK), CHECK.eject * 2);
         let much_later = start + 10_000 * second;
-        assert_eq!(failures.eject(much_later, &CHECK), CHECK.eject, "after a good time it begins anew");
+        assert_eq!(tracker.eject(much_later, &CHECK), CHECK.eject, "after a good time it begins anew");
         let mut at = much_later;
         for _ in 0..40 {
-            at += failures.eject(at, &CHECK);
+            at += tracker.eject(at, &CHECK);
         }
-        assert_eq!(failures.length(&CHECK), CHECK.eject * LONGEST);
+        assert_eq!(tracker.length(&CHECK), CHECK.eject * LONGEST);
     }
 }

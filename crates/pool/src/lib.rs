@@ -1,20 +1,24 @@
-//! weir-pool: backends, what is known of them while they live, and which one gets the next connection.
+//! weir-pool: backends, their state, and which one gets the next connection.
 //!
 //! - [`pool`] a pool: a named set of backends, and which of them are in service.
 //! - [`settings`] the keys of a pool, with their defaults filled in.
-//! - [`source`] where members come from: names that DNS answers.
+//! - [`endpoint`] where a backend listens: an address and port, or a Unix socket.
+//! - [`identity`] names of pools and backends that every node agrees on.
+//! - [`source`] where members come from.
 //! - [`backend`] one backend as a plan has it.
-//! - [`state`], [`registry`] what outlives a plan: connections, health, what was set by hand.
+//! - [`state`], [`registry`] backend states, which outlive plans: connections, health, what was set by hand.
 //! - `load` the counts of connections, close together.
 //! - `ejection` health from real traffic.
-//! - [`pick`] pure: which backend next; one file a policy.
-//! - [`selector`] a worker's picks, by the pool's policy.
+//! - [`pick`] the policies, pure functions, one file each.
+//! - [`selector`] a worker's picks by the pool's policy.
 //! - [`dialable`] which addresses weir never connects to.
-//! - [`shortage`] errors that speak of this machine and not of the other end.
+//! - [`shortage`] errors of this machine, which say nothing about the other end.
 
 pub mod backend;
 pub mod dialable;
 mod ejection;
+pub mod endpoint;
+pub mod identity;
 mod load;
 pub mod pick;
 pub mod pool;
@@ -26,8 +30,13 @@ pub mod source;
 pub mod state;
 
 pub use backend::{Backend, Reserved};
+pub use endpoint::{BackendAddr, Endpoint};
+pub use identity::{BackendIdentity, PoolIdentity};
 pub use pick::Balance;
 pub use pool::*;
-pub use registry::Lives;
-pub use settings::{CheckKind, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
-pub use state::{DialFailures, LastCheck, Live, Reason};
+pub use registry::BackendRegistry;
+pub use settings::{
+    CheckKind, HealthCheck, HelloReplay, HttpSettings, HttpVersion, OnUnhealthy, PassiveCheck, Settings,
+    Sticky, StickyCookie,
+};
+pub use state::{BackendState, DialFailures, LastCheck, OutOfService};

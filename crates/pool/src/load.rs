@@ -1,10 +1,10 @@
-//! How many connections a backend serves. The counts of many backends lie close together, since there is a policy that
-//! looks at all of them: 1,000 are 4 KB, where a cache line each would be more than fits the nearest cache.
+//! How many connections a backend serves. The counts of many backends lie close together, because one policy reads all
+//! of them: 1,000 counts take 4 KB, and with a cache line each they would not fit the nearest cache.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// The connections of one backend, counted by whoever has a clone.
+/// The number of connections of one backend. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Load {
     // Freed with the last load in it.
@@ -19,7 +19,7 @@ pub(crate) struct Loads {
     next: u8,
 }
 
-/// As many as a place can say.
+/// As many counts as a `u8` can number.
 type Row = [AtomicU32; 256];
 
 impl Default for Loads {
@@ -29,8 +29,8 @@ impl Default for Loads {
 }
 
 impl Loads {
-    /// A load of nothing. The next one is in the next cache line, of sixteen: workers that count connections of a few
-    /// backends do not hinder each other.
+    /// A count of 0. Consecutive counts are in different ones of sixteen cache lines, so that workers which count
+    /// connections of a few backends do not hinder each other.
     pub(crate) fn take(&mut self) -> Load {
         let load = Load { row: Arc::clone(&self.row), place: self.next.rotate_left(4) };
         match self.next.checked_add(1) {
@@ -47,22 +47,22 @@ impl Load {
         self.count().map_or(0, |count| count.load(Ordering::Relaxed))
     }
 
-    /// Adds one, unless there are as many as `cap`. In one step: two workers that race for the last place must not
-    /// both go without.
+    /// Adds one, unless there are as many as `cap`. In one step, otherwise two workers that race for the last place
+    /// could both fail.
     pub(crate) fn add(&self, cap: u32) -> bool {
         let more = |count: u32| (count < cap).then(|| count + 1);
         self.count()
             .is_some_and(|count| count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok())
     }
 
-    /// Takes away one that was added.
+    /// Takes away one.
     pub(crate) fn remove(&self) {
         if let Some(count) = self.count() {
             count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    /// Always there: a row has every place.
+    /// Always `Some`: a row has every place.
     fn count(&self) -> Option<&AtomicU32> {
         self.row.get(usize::from(self.place))
     }
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn none_beyond_the_cap() {
+    fn connections_stay_within_the_cap() {
         let load = Loads::default().take();
         assert!(load.add(1) && !load.add(1));
         load.remove();

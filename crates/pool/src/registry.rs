@@ -1,18 +1,19 @@
-//! Every live state of the process, by pool, backend and address: where a new plan finds what it keeps.
+//! Every backend state of the process, by pool, backend and address: a new plan finds here what it keeps of the old
+//! one.
 
 use crate::dialable::OwnAddresses;
+use crate::endpoint::BackendAddr;
 use crate::load::Loads;
-use crate::state::Live;
+use crate::state::BackendState;
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use weir_metrics::Metrics;
 
-/// Live states, held weakly: one that no plan and no connection has any more goes at the next [`Lives::sweep`], and
-/// its series with it.
+/// Backend states, held weakly: a state that no plan and no connection uses goes at the next
+/// [`BackendRegistry::sweep`], with its series.
 #[derive(Debug)]
-pub struct Lives {
+pub struct BackendRegistry {
     /// The addresses on which the process listens.
     pub own_addresses: OwnAddresses,
     metrics: Arc<Metrics>,
@@ -22,15 +23,15 @@ pub struct Lives {
 
 #[derive(Debug, Default)]
 struct Inner {
-    backends: HashMap<Key, Weak<Live>>,
+    backends: HashMap<Key, Weak<BackendState>>,
     pools: HashMap<Arc<str>, u64>,
     loads: Loads,
 }
 
-type Key = (Arc<str>, Arc<str>, SocketAddr);
+type Key = (Arc<str>, Arc<str>, BackendAddr);
 
-impl Lives {
-    /// None yet. Backends get their counters from `metrics`.
+impl BackendRegistry {
+    /// An empty registry. Backends get their counters from `metrics`.
     pub fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             own_addresses: OwnAddresses::default(),
@@ -40,18 +41,19 @@ impl Lives {
         })
     }
 
-    /// The live state of a backend: the one that there is, or a new one.
-    pub fn backend(&self, pool: &Arc<str>, backend: &Arc<str>, address: SocketAddr) -> Arc<Live> {
+    /// The state of a backend: the known one, or a new one.
+    pub fn backend(&self, pool: &Arc<str>, backend: &Arc<str>, address: BackendAddr) -> Arc<BackendState> {
         let mut inner = self.inner();
-        let key = (Arc::clone(pool), Arc::clone(backend), address);
-        if let Some(live) = inner.backends.get(&key).and_then(Weak::upgrade) {
-            return live;
+        let key = (Arc::clone(pool), Arc::clone(backend), address.clone());
+        if let Some(state) = inner.backends.get(&key).and_then(Weak::upgrade) {
+            return state;
         }
         let metrics = self.metrics.backend(pool, backend);
         let load = inner.loads.take();
-        let live = Arc::new(Live::new(Arc::clone(pool), Arc::clone(backend), address, metrics, load));
-        inner.backends.insert(key, Arc::downgrade(&live));
-        live
+        let state =
+            Arc::new(BackendState::new(Arc::clone(pool), Arc::clone(backend), address, metrics, load));
+        inner.backends.insert(key, Arc::downgrade(&state));
+        state
     }
 
     /// The number of a pool's name: the same for as long as the process lives.
@@ -61,12 +63,12 @@ impl Lives {
         *inner.pools.entry(Arc::clone(pool)).or_insert(next)
     }
 
-    /// A number that has not been given before.
+    /// A number that was never given before.
     pub fn version(&self) -> u64 {
         self.versions.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// Forgets what nobody has any more, with its series. `pools` are the names in force.
+    /// Forgets backends and pools that are no longer in use, with their series. `pools` are the names in force.
     pub fn sweep(&self, pools: &HashSet<&str>) {
         let mut inner = self.inner();
         let gone: Vec<Key> =
@@ -74,24 +76,24 @@ impl Lives {
         for key in &gone {
             inner.backends.remove(key);
         }
-        let stays: HashSet<(&str, &str)> = match gone.is_empty() {
-            true => HashSet::new(),
-            false => inner.backends.keys().map(|(pool, backend, _)| (&**pool, &**backend)).collect(),
-        };
-        for (pool, backend, _) in &gone {
-            // A namesake at another address goes on with the same series.
-            if !stays.contains(&(&**pool, &**backend)) {
-                self.metrics.forget_backend(pool, backend);
-            }
-        }
         let Inner { backends, pools: known, .. } = &mut *inner;
-        known.retain(|name, _| {
-            let stays = pools.contains(&**name) || backends.keys().any(|(p, ..)| p == name);
-            if !stays {
-                self.metrics.forget_pool(name);
-            }
-            stays
-        });
+        if !gone.is_empty() {
+            let stay: HashSet<(&str, &str)> =
+                backends.keys().map(|(pool, name, _)| (&**pool, &**name)).collect();
+            // A namesake at another address keeps the series.
+            let gone: HashSet<_> = gone.iter().map(|(pool, name, _)| (&**pool, &**name)).collect();
+            self.metrics.forget_backends(&gone.difference(&stay).copied().collect());
+        }
+        if known.keys().all(|name| pools.contains(&**name)) {
+            return;
+        }
+        // Found by hash: a reload may remove many pools whose backends still have connections.
+        let used: HashSet<&str> = backends.keys().map(|(pool, ..)| &**pool).collect();
+        let gone: HashSet<Arc<str>> = known
+            .extract_if(|name, _| !pools.contains(&**name) && !used.contains(&**name))
+            .map(|(n, _)| n)
+            .collect();
+        self.metrics.forget_pools(&gone.iter().map(|name| &**name).collect());
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

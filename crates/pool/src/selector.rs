@@ -1,76 +1,72 @@
 //! Picks a backend of a pool: the tier that serves, the pool's policy, and a place at the one picked.
 //!
-//! A worker's [`Cursors`] are its place in the rotation of each pool. Each worker has its own, so that workers do not wait
-//! for each other; shares hold per worker, and so over all of them. Only the share of a backend in slow start is behind a
+//! Each worker has a [`Selector`] of its own with its place in each pool's rotation, so that workers do not wait for
+//! each other; shares hold per worker, and therefore overall. Only the share of a backend in slow start is behind a
 //! lock.
 
 use crate::backend::{Backend, Reserved};
 use crate::load::Load;
+pub use crate::pick::ClientKey;
 use crate::pick::{Candidates, Policy, Share};
 use crate::pool::{Members, Pool, Tier};
-use crate::state::Live;
+use crate::state::BackendState;
 use fastrand::Rng;
 use rustc_hash::{FxHashMap, FxHashSet};
-use std::net::IpAddr;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Who asks: what keyed policies go by.
-#[derive(Clone, Copy, Debug)]
-pub struct Asker<'a> {
-    /// The client's address.
-    pub source: IpAddr,
-    /// The name that it asked for.
-    pub sni: Option<&'a str>,
-}
-
-/// A worker's place in the rotation of each pool.
+/// A worker's picks: its place in the rotation of each pool.
 #[derive(Debug, Default)]
-pub struct Cursors {
-    // Keyed by the pool's number, which no client chooses.
-    by_pool: FxHashMap<u64, Cursor>,
+pub struct Selector {
+    // By the pool's number, which no client chooses.
+    rotations: FxHashMap<u64, PoolRotation>,
     random: Rng,
 }
 
-/// The place in the rotation of one pool, for one set of members.
+/// A worker's place in the rotation of one pool, for one set of members.
 #[derive(Debug)]
-struct Cursor {
+struct PoolRotation {
     version: u64,
     primaries: Policy,
     backups: Policy,
 }
 
-/// Times that all candidates are gone through in one pick: a place that was lost may be free again by then.
+/// Passes over all candidates in one pick: a place that was lost may be free again by the next pass.
 const ROUNDS: usize = 3;
 
-impl Cursors {
-    /// Cursors with this source of chance, for whoever wants to see the same again.
+impl Selector {
+    /// A selector whose chance begins at `seed`, so that its picks can be repeated.
     pub fn seeded(seed: u64) -> Self {
-        Self { by_pool: FxHashMap::default(), random: Rng::with_seed(seed) }
+        Self { rotations: FxHashMap::default(), random: Rng::with_seed(seed) }
     }
 
     /// Picks a backend that may take a connection and is not in `tried`, and takes a place at it.
-    pub fn pick(&mut self, pool: &Pool, asker: &Asker<'_>, tried: &[Arc<Live>]) -> Option<Reserved> {
+    pub fn pick(
+        &mut self,
+        pool: &Pool,
+        client: &ClientKey<'_>,
+        tried: &[Arc<BackendState>],
+    ) -> Option<Reserved> {
         let members = pool.members();
         let mut next = |lost: &[&Arc<Backend>]| {
-            self.next(pool, &members, asker, &|live| {
+            self.next(pool, &members, client, &|state| {
                 tried
                     .iter()
-                    .chain(lost.iter().map(|backend| &backend.live))
-                    .any(|other| Arc::ptr_eq(other, live))
+                    .chain(lost.iter().map(|backend| &backend.state))
+                    .any(|other| Arc::ptr_eq(other, state))
             })
         };
         first_free(&mut next, |backend| backend.reserve())
     }
 
-    /// Every backend in the order in which they would be tried: each is left out once it has been picked.
-    pub fn order(&mut self, pool: &Pool, asker: &Asker<'_>) -> Vec<Arc<Backend>> {
+    /// Every backend, in the order in which they would be tried.
+    pub fn order(&mut self, pool: &Pool, client: &ClientKey<'_>) -> Vec<Arc<Backend>> {
         let members = pool.members();
         let mut order: Vec<Arc<Backend>> = Vec::new();
         let mut ordered = FxHashSet::default();
-        let at = |live: &Arc<Live>| Arc::as_ptr(live).addr();
-        while let Some(backend) = self.next(pool, &members, asker, &|live| ordered.contains(&at(live))) {
-            ordered.insert(at(&backend.live));
+        let at = |state: &Arc<BackendState>| Arc::as_ptr(state).addr();
+        while let Some(backend) = self.next(pool, &members, client, &|state| ordered.contains(&at(state))) {
+            ordered.insert(at(&backend.state));
             order.push(Arc::clone(backend));
         }
         order
@@ -78,40 +74,41 @@ impl Cursors {
 
     /// Forgets the pools that are gone.
     pub fn retain(&mut self, stays: impl Fn(u64) -> bool) {
-        self.by_pool.retain(|id, _| stays(*id));
+        self.rotations.retain(|id, _| stays(*id));
     }
 
-    /// The next backend: a primary, or where none is usable a backup. A panic is for primaries: it is none while a
-    /// backup is well.
+    /// The next backend: a primary, or a backup if no primary is usable. Only primaries panic, and only while no backup
+    /// is healthy.
     fn next<'m>(
         &mut self,
         pool: &Pool,
         members: &'m Members,
-        asker: &Asker<'_>,
-        left_out: &dyn Fn(&Arc<Live>) -> bool,
+        client: &ClientKey<'_>,
+        left_out: &dyn Fn(&Arc<BackendState>) -> bool,
     ) -> Option<&'m Arc<Backend>> {
         let random = &mut self.random;
-        let cursor = match self.by_pool.entry(pool.id) {
+        let rotation = match self.rotations.entry(pool.id) {
             std::collections::hash_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::hash_map::Entry::Vacant(new) => new.insert(Cursor::new(pool, members, random)),
+            std::collections::hash_map::Entry::Vacant(new) => {
+                new.insert(PoolRotation::new(pool, members, random))
+            }
         };
-        if cursor.version != members.version {
-            *cursor = Cursor::new(pool, members, random);
+        if rotation.version != members.version {
+            *rotation = PoolRotation::new(pool, members, random);
         }
         let panic = pool.is_in_panic();
-        let tiers = [(&members.primaries, &mut cursor.primaries), (&members.backups, &mut cursor.backups)];
+        let tiers =
+            [(&members.primaries, &mut rotation.primaries), (&members.backups, &mut rotation.backups)];
         tiers.into_iter().find_map(|(tier, policy)| {
             let view = View { tier, pool, panic, left_out };
-            let client = (asker.source, asker.sni);
             let number = policy.pick(&view, client, tier.maglev.as_ref(), random);
             tier.backends.get(number?)
         })
     }
 }
 
-/// The first place to be had at one of the candidates that `next` gives, which leaves those out where a place has just
-/// been lost to another worker. However many are lost, the next candidate is tried, and where none is left all of them are
-/// once more: their connections come and go.
+/// Takes a place at the first of the candidates from `next` that has one. `next` leaves out candidates whose last place
+/// has just gone to another worker. When all candidates have been lost, another pass begins, because connections end.
 fn first_free<B: Copy, P>(
     next: &mut dyn FnMut(&[B]) -> Option<B>,
     mut reserve: impl FnMut(B) -> Option<P>,
@@ -131,7 +128,7 @@ fn first_free<B: Copy, P>(
     None
 }
 
-impl Cursor {
+impl PoolRotation {
     fn new(pool: &Pool, members: &Members, random: &mut Rng) -> Self {
         Self {
             version: members.version,
@@ -151,7 +148,7 @@ struct View<'a> {
     tier: &'a Tier,
     pool: &'a Pool,
     panic: bool,
-    left_out: &'a dyn Fn(&Arc<Live>) -> bool,
+    left_out: &'a dyn Fn(&Arc<BackendState>) -> bool,
 }
 
 impl View<'_> {
@@ -170,7 +167,7 @@ impl Candidates for View<'_> {
     }
 
     fn usable(&self, number: usize) -> bool {
-        self.backend(number).is_some_and(|b| b.is_usable(self.panic) && !(self.left_out)(&b.live))
+        self.backend(number).is_some_and(|b| b.is_usable(self.panic) && !(self.left_out)(&b.state))
     }
 
     fn load(&self, number: usize) -> u32 {
@@ -196,12 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn however_many_places_are_lost_the_last_candidate_is_tried() {
+    fn the_last_candidate_is_tried_after_many_lost_places() {
         assert_eq!(first_free(&mut lowest(40), |n| (n == 39).then_some(n)), Some(39));
     }
 
     #[test]
-    fn a_place_that_is_free_again_is_found() {
+    fn freed_places_are_found() {
         let mut tries = 0;
         let reserve = |n| {
             tries += 1;
@@ -211,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_where_all_are_lost_again_and_again() {
+    fn picking_ends_when_every_place_is_lost_each_time() {
         let mut tries = 0;
         let reserve = |_| {
             tries += 1;

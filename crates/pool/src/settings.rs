@@ -3,7 +3,7 @@
 use crate::pick::Balance;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use weir_tls::Probe;
+use weir_tls::{CookieKeys, Probe};
 
 /// How a pool treats its backends.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Settings {
     pub health_check: HealthCheck,
     /// Health from real traffic; `None` = off.
     pub passive_check: Option<PassiveCheck>,
-    /// What becomes of the connections of a backend that fails its checks.
+    /// What happens to the connections of a backend that fails its checks.
     pub on_unhealthy: OnUnhealthy,
     /// A backend that has become healthy again gets its share over this time; zero = at once.
     pub slow_start: Duration,
@@ -30,6 +30,87 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// False where `tls.verify: false` turned verification off.
     pub verifies: bool,
+    /// How requests are spoken to its backends.
+    pub http: HttpSettings,
+    /// How a client stays with its backend; `None` = it does not.
+    pub sticky: Option<Sticky>,
+}
+
+/// How requests are spoken to the backends of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// The version.
+    pub version: HttpVersion,
+    /// The most connections to a backend that each worker keeps without a request on them.
+    pub max_idle: usize,
+    /// How long a connection without a request is kept.
+    pub idle_timeout: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self { version: HttpVersion::Auto, max_idle: 64, idle_timeout: Duration::from_secs(60) }
+    }
+}
+
+/// The version of HTTP spoken to a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, without TLS by prior knowledge (RFC 9113 §3.3).
+    Http2,
+    /// Over TLS what the backend chooses by ALPN, HTTP/2 first; without TLS HTTP/1.1.
+    Auto,
+}
+
+impl HttpVersion {
+    /// The protocols that a backend is offered over TLS, the most wanted first.
+    pub fn offered(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Auto => &[b"h2", b"http/1.1"],
+        }
+    }
+}
+
+/// How a client stays with its backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sticky {
+    /// By a cookie of weir's own.
+    Cookie(StickyCookie),
+    /// As long as the client has a cookie of the application: weir's own one, which names the backend, is issued when an
+    /// answer sets that.
+    AppCookie {
+        /// The name of the application's cookie.
+        app: Box<str>,
+        /// The cookie of weir's own.
+        cookie: StickyCookie,
+    },
+    /// By the value of this header field, its name in lower case.
+    Header(Box<str>),
+}
+
+impl Sticky {
+    /// Its cookie of weir's own, if it has one.
+    pub fn cookie(&self) -> Option<&StickyCookie> {
+        match self {
+            Self::Cookie(cookie) | Self::AppCookie { cookie, .. } => Some(cookie),
+            Self::Header(_) => None,
+        }
+    }
+}
+
+/// A cookie of weir's own, which names a backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StickyCookie {
+    /// Its name, a token (RFC 6265 §4.1.1).
+    pub name: Box<str>,
+    /// How long it holds, from its issue; 1 s to 7 d.
+    pub duration: Duration,
+    /// Its keys.
+    pub keys: CookieKeys,
 }
 
 /// Whether a hello may go to another backend when the first one ends without a byte.
@@ -43,7 +124,7 @@ pub enum HelloReplay {
     OnAnyEnd,
 }
 
-/// What becomes of the connections of a backend that fails its checks.
+/// What happens to the connections of a backend that fails its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnUnhealthy {
     /// They go on.
@@ -55,7 +136,7 @@ pub enum OnUnhealthy {
 /// When failures of real traffic take a backend out of service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PassiveCheck {
-    /// So many failures …
+    /// This many failures …
     pub failures: u32,
     /// … within this time …
     pub window: Duration,
@@ -70,7 +151,7 @@ pub struct PassiveCheck {
 pub struct HealthCheck {
     /// What is asked of them.
     pub kind: CheckKind,
-    /// Another port than the backend's own.
+    /// A port other than the backend's own.
     pub port: Option<u16>,
     /// From the end of one check to the start of the next, ±10 %.
     pub interval: Duration,
@@ -91,7 +172,7 @@ pub enum CheckKind {
     Tcp,
     /// A finished TLS handshake.
     Tls {
-        /// The name asked for, where it is not the pool's or the backend's own.
+        /// The name asked for, unless it is the pool's or the backend's own.
         server_name: Option<String>,
         /// Its verdict counts in pools that verify; elsewhere any certificate will do.
         probe: Probe,
@@ -100,11 +181,22 @@ pub enum CheckKind {
     Http {
         /// The request's target, from its first slash.
         path: String,
-        /// The Host field; the backend's address where there is none.
+        /// The Host field; without it, the backend's address.
         host: Option<String>,
         /// Statuses that count as healthy.
         status: Vec<RangeInclusive<u16>>,
-        /// The name asked for over TLS, where it is not the pool's or the backend's own.
+        /// The name asked for over TLS, unless it is the pool's or the backend's own.
+        server_name: Option<String>,
+        /// Over TLS, in pools with a `tls` section.
+        probe: Option<Probe>,
+        /// The pool's version of HTTP.
+        version: HttpVersion,
+    },
+    /// `SERVING` by gRPC's health protocol (grpc.health.v1), for the whole server, over HTTP/2.
+    Grpc {
+        /// The authority; without it, the backend's address.
+        host: Option<String>,
+        /// The name asked for over TLS, unless it is the pool's or the backend's own.
         server_name: Option<String>,
         /// Over TLS, in pools with a `tls` section.
         probe: Option<Probe>,
@@ -119,6 +211,7 @@ impl CheckKind {
             Self::Tcp => "tcp",
             Self::Tls { .. } => "tls",
             Self::Http { .. } => "http",
+            Self::Grpc { .. } => "grpc",
         }
     }
 

@@ -1,10 +1,10 @@
-//! Errors that speak of this machine and not of the other end.
+//! Errors of this machine, which say nothing about the other end.
 
 use rustix::io::Errno;
 use std::io;
 
-/// Whether this machine lacks something for a connection: a port, a descriptor, memory, a place in epoll. That says
-/// nothing about the other end.
+/// Whether this machine lacks something for a connection: a port, a descriptor, memory, a place in epoll. Such an error
+/// does not count against the other end.
 pub fn is_shortage(error: &io::Error) -> bool {
     let local = [
         Errno::ADDRNOTAVAIL,

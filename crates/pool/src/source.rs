@@ -1,14 +1,17 @@
-//! Backends that are DNS names: what is asked for, and what was found.
+//! Where members come from: an address in the configuration, or a name that DNS answers.
 
+use crate::endpoint::BackendAddr;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What is asked of DNS.
+/// Where an element of a pool's `backends` gets its addresses from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Target {
+pub enum Source {
+    /// One address, which never changes.
+    Static(BackendAddr),
     /// Every address of a host name, IPv4 and IPv6.
-    Host {
+    Dns {
         /// The name.
         host: Arc<str>,
         /// The port of each address.
@@ -21,23 +24,31 @@ pub enum Target {
     },
 }
 
-impl fmt::Display for Target {
+impl Source {
+    /// Whether its addresses must be asked for, and may change.
+    pub fn is_followed(&self) -> bool {
+        !matches!(self, Self::Static(_))
+    }
+}
+
+impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Host { host, port } => write!(f, "{host}:{port}"),
+            Self::Static(address) => address.fmt(f),
+            Self::Dns { host, port } => write!(f, "{host}:{port}"),
             Self::Srv { name } => write!(f, "srv:{name}"),
         }
     }
 }
 
-/// One address that a name stands for.
+/// One address that DNS gives.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Found {
     /// The address and port.
     pub address: SocketAddr,
     /// The host that has it: certificates are checked against this name.
     pub host: Arc<str>,
-    /// Of an SRV record; 1 for a host.
+    /// Of an SRV record; 1 of a host.
     pub weight: u16,
     /// An SRV record that is not of the lowest priority.
     pub backup: bool,

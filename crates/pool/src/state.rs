@@ -1,14 +1,14 @@
-//! What changes about a backend while plans come and go: its connections, and whether it is in service.
+//! What outlives the plans about a backend: its connections, its health, and what an operator set.
 //!
-//! A [`Live`] belongs to a pool's name, a backend's name and its address, and outlives plans: a reload that keeps the
-//! backend keeps this. All of it is atomics, or locks that are held for a few instructions.
+//! A [`BackendState`] belongs to a pool's name, a backend's name and its address, and outlives plans: a reload that
+//! keeps the backend keeps its state. All of it is atomics, or locks that are held for a few instructions.
 
-use crate::ejection::Failures;
+use crate::ejection::EjectionTracker;
+use crate::endpoint::BackendAddr;
 use crate::load::Load;
 use crate::pick::Share;
 use crate::settings::PassiveCheck;
 use std::fmt::Display;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,59 +16,61 @@ use tokio::time::Instant;
 use weir_log::foreign::tamed;
 use weir_metrics::BackendMetrics;
 
-/// The live state of one backend.
+/// The backend state of one backend.
 #[derive(Debug)]
-pub struct Live {
+pub struct BackendState {
     /// Its pool's name.
     pub pool: Arc<str>,
     /// Its name in the pool.
     pub backend: Arc<str>,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub address: BackendAddr,
     /// Its counters.
     pub metrics: BackendMetrics,
     active: Load,
     reasons: AtomicU8,
-    /// The weight set by hand; `NO_WEIGHT` where there is none.
+    /// The weight set by hand, or `NO_WEIGHT`.
     hand_weight: AtomicU32,
-    /// Changes whenever a drain begins or ends, so that the end of an old drain closes nothing of a new life.
+    /// Changes whenever a drain begins or ends, so that the end of an old drain closes no connections made after it.
     drains: AtomicU32,
     notes: Mutex<Notes>,
 }
 
-/// What only the control plane and failures touch.
+/// What only the control plane and failed connections touch.
 #[derive(Debug, Default)]
 struct Notes {
     last: LastCheck,
     checked: bool,
     recovered: Option<Instant>,
-    failures: Failures,
+    ejections: EjectionTracker,
     dials: Option<DialFailures>,
+    /// When the present drain by hand began.
+    drained: Option<Instant>,
 }
 
-/// Why a backend is out of service; each is a bit.
+/// Why a backend is out of service. Each reason is a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Reason {
+pub enum OutOfService {
     /// It fails its checks.
     Down = 1,
     /// Real traffic failed too often.
     Ejected = 2,
     /// Drained by hand.
     Drained = 4,
-    /// The configuration or DNS does not have it any more.
+    /// The configuration or DNS no longer has it.
     Retired = 8,
 }
 
-/// Not a reason: it has become healthy again a short while ago.
+/// Not a reason, but a bit beside them: the backend has recovered and is in slow start.
 const WARMING: u8 = 16;
 /// Reasons that a panic ignores.
-const HEALTH: u8 = Reason::Down as u8 | Reason::Ejected as u8;
-/// Reasons that keep new connections away. Not that it is retired: no new plan has it then, and a connection that began
-/// with an older one, and is still in its handshake, may have no other backend.
-const ALL: u8 = HEALTH | Reason::Drained as u8;
-/// Reasons that end its connections.
-const DRAINS: u8 = Reason::Drained as u8 | Reason::Retired as u8;
+const HEALTH: u8 = OutOfService::Down as u8 | OutOfService::Ejected as u8;
+/// Reasons that keep new connections away. Being retired does not: no new plan has the backend then, and a connection
+/// that began with an older plan and is still in its handshake may have no other backend.
+const ALL: u8 = HEALTH | OutOfService::Drained as u8;
+/// Reasons that end a backend's connections.
+const DRAINS: u8 = OutOfService::Drained as u8 | OutOfService::Retired as u8;
 const NO_WEIGHT: u32 = u32::MAX;
 
 /// The last result of a check, for the status API.
@@ -76,33 +78,33 @@ const NO_WEIGHT: u32 = u32::MAX;
 pub struct LastCheck {
     /// When it ended; `None` before the first.
     pub at: Option<Instant>,
-    /// Why the last failed one failed. Kept after recovery, for whoever asks what was wrong.
+    /// Why the last failed check failed. Kept after recovery, so that operators can see what was wrong.
     pub failure: Option<String>,
 }
 
-/// The latest run of dials that failed, with at most [`APART`] between one and the next. Only the status API reads it; a
-/// dial that succeeds writes nothing.
+/// The latest run of failed dials, with at most [`APART`] between one and the next. Only the status API reads it; a
+/// successful dial writes nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DialFailures {
-    /// When the first of them failed.
+    /// When the first dial failed.
     pub since: Instant,
     /// When the last one did.
     pub at: Instant,
-    /// How many they are.
+    /// How many failed.
     pub count: u64,
     /// Why the last one failed.
     pub why: String,
 }
 
-/// Failures with more time than this between them have nothing to do with each other.
+/// Failed dials with more time between them belong to different runs.
 const APART: Duration = Duration::from_secs(300);
 
-impl Live {
-    /// In service, until something says otherwise.
+impl BackendState {
+    /// In service until something takes it out.
     pub(crate) fn new(
         pool: Arc<str>,
         backend: Arc<str>,
-        address: SocketAddr,
+        address: BackendAddr,
         metrics: BackendMetrics,
         active: Load,
     ) -> Self {
@@ -143,7 +145,7 @@ impl Live {
         self.metrics.active.dec();
     }
 
-    /// True where nothing keeps it from new connections.
+    /// Whether it may take new connections.
     pub fn is_in_service(&self) -> bool {
         self.reasons.load(Ordering::Relaxed) & ALL == 0
     }
@@ -153,32 +155,46 @@ impl Live {
         self.reasons.load(Ordering::Relaxed) & ALL & !HEALTH == 0
     }
 
-    /// Is it out of service for this reason?
-    pub fn is(&self, reason: Reason) -> bool {
+    /// Whether clients that stay with this backend may still come: until a drain by hand has lasted for `drain`. In a
+    /// `panic` its health is ignored.
+    pub(crate) fn keeps_clients(&self, panic: bool, drain: Duration) -> bool {
+        let reasons = self.reasons.load(Ordering::Relaxed) & ALL;
+        if reasons & HEALTH != 0 && !panic {
+            return false;
+        }
+        // The lock is taken only while it drains.
+        reasons & OutOfService::Drained as u8 == 0
+            || self.notes().drained.is_none_or(|since| since.elapsed() < drain)
+    }
+
+    /// Whether it is out of service for this reason.
+    pub fn is(&self, reason: OutOfService) -> bool {
         self.reasons.load(Ordering::Relaxed) & reason as u8 != 0
     }
 
     /// The word for its state: `up`, `down`, `ejected`, `drained` or `retired`.
-    pub fn state(&self) -> &'static str {
-        [Reason::Retired, Reason::Drained, Reason::Down, Reason::Ejected]
+    pub fn label(&self) -> &'static str {
+        [OutOfService::Retired, OutOfService::Drained, OutOfService::Down, OutOfService::Ejected]
             .into_iter()
             .find(|r| self.is(*r))
-            .map_or("up", Reason::label)
+            .map_or("up", OutOfService::label)
     }
 
-    /// Takes it out of service; true if that is a change.
-    pub fn out(&self, reason: Reason) -> bool {
-        let _held = self.notes();
+    /// Takes it out of service; true if the reason is new.
+    pub fn out(&self, reason: OutOfService) -> bool {
+        let mut notes = self.notes();
         let before = self.reasons.fetch_or(reason as u8, Ordering::Relaxed);
+        if reason == OutOfService::Drained && before & reason as u8 == 0 {
+            notes.drained = Some(Instant::now());
+        }
         if reason.is_of_health() {
             self.reasons.fetch_and(!WARMING, Ordering::Relaxed);
         }
         self.changed(reason, before & reason as u8 == 0)
     }
 
-    /// Takes the reason away; true if that is a change. Where it was the last one that speaks of its health, the
-    /// slow start begins.
-    pub fn back(&self, reason: Reason) -> bool {
+    /// Takes the reason away; true if it was there. Slow start begins when the last reason of health goes.
+    pub fn back(&self, reason: OutOfService) -> bool {
         let mut notes = self.notes();
         let before = self.reasons.fetch_and(!(reason as u8), Ordering::Relaxed);
         let changed = before & reason as u8 != 0;
@@ -189,10 +205,10 @@ impl Live {
         self.changed(reason, changed)
     }
 
-    /// With the notes held: changes go one by one, so that what follows from one is never older than it is.
-    fn changed(&self, reason: Reason, changed: bool) -> bool {
+    /// Called with the notes locked, so that the gauge and the drain's number follow each change in its order.
+    fn changed(&self, reason: OutOfService, changed: bool) -> bool {
         let others = self.reasons.load(Ordering::Relaxed) & DRAINS & !(reason as u8);
-        // One that drains for two reasons goes on with its drain when one of them goes.
+        // A backend that drains for two reasons continues to drain when one of them goes.
         if changed && !reason.is_of_health() && others == 0 {
             self.drains.fetch_add(1, Ordering::Relaxed);
         }
@@ -200,26 +216,26 @@ impl Live {
         changed
     }
 
-    /// Sets the gauge. One that is retired leaves it to its namesake, which may be at another address by now.
+    /// Sets the gauge. A retired backend leaves it to its namesake, which may be at another address by now.
     fn show_health(&self) {
-        if !self.is(Reason::Retired) {
+        if !self.is(OutOfService::Retired) {
             self.metrics.up.set(i64::from(self.reasons.load(Ordering::Relaxed) & HEALTH == 0));
         }
     }
 
-    /// Sets the gauges to what this is, with this weight: another plan, or a namesake, may have set them.
+    /// Sets the gauges to this state and this weight: another plan or a namesake may have set them.
     pub(crate) fn show(&self, weight: u16) {
         let _held = self.notes();
         self.show_health();
         self.metrics.weight.set(i64::from(weight));
     }
 
-    /// Which drain this is: differs from drain to drain.
+    /// The number of the present drain: it differs from drain to drain.
     pub fn drain_number(&self) -> u32 {
         self.drains.load(Ordering::Relaxed)
     }
 
-    /// Its part of its weight `now`: the whole, but for a while after it has become healthy again.
+    /// The part of its weight that it gets now: all of it, except in slow start.
     pub fn share(&self, slow_start: Duration) -> Share {
         if slow_start.is_zero() || self.reasons.load(Ordering::Relaxed) & WARMING == 0 {
             return Share::WHOLE;
@@ -243,7 +259,7 @@ impl Live {
         self.hand_weight.store(weight.map_or(NO_WEIGHT, u32::from), Ordering::Relaxed);
     }
 
-    /// Notes a finished check and, if it failed, why. True if it is the first of all.
+    /// Notes a finished check and why it failed, if it did. True for the first check.
     pub fn note(&self, at: Instant, failure: Option<String>) -> bool {
         let mut notes = self.notes();
         notes.last.at = Some(at);
@@ -281,21 +297,21 @@ impl Live {
         may_eject: impl FnOnce() -> bool,
     ) -> Option<Duration> {
         let mut notes = self.notes();
-        if self.is(Reason::Ejected) || !notes.failures.failed(now, check) || !may_eject() {
+        if self.is(OutOfService::Ejected) || !notes.ejections.failed(now, check) || !may_eject() {
             return None;
         }
-        let length = notes.failures.eject(now, check);
+        let length = notes.ejections.eject(now, check);
         drop(notes);
-        self.out(Reason::Ejected).then_some(length)
+        self.out(OutOfService::Ejected).then_some(length)
     }
 
     /// Ends an ejection whose time is over. True if it ended one.
     pub fn end_ejection(&self, now: Instant) -> bool {
-        if !self.is(Reason::Ejected) {
+        if !self.is(OutOfService::Ejected) {
             return false;
         }
-        let over = self.notes().failures.is_over(now);
-        over && self.back(Reason::Ejected)
+        let over = self.notes().ejections.is_over(now);
+        over && self.back(OutOfService::Ejected)
     }
 
     /// The last result.
@@ -308,7 +324,7 @@ impl Live {
     }
 }
 
-impl Reason {
+impl OutOfService {
     fn is_of_health(self) -> bool {
         HEALTH & self as u8 != 0
     }

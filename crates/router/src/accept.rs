@@ -1,13 +1,13 @@
 //! The accept loop of one listening socket on one worker: permits, back-off, spawn.
 //!
-//! An error of accept(2) never ends it: ECONNABORTED goes on at once; where descriptors or memory are short it
-//! pauses, counts, and warns once a second. At a limit nothing is accepted, and connections wait in the
-//! kernel's backlog.
+//! No error of accept(2) ends the loop. After ECONNABORTED it goes on at once; if descriptors or memory are short, it
+//! pauses, counts, and warns once a second. At a limit nothing is accepted, and connections wait in the kernel's
+//! backlog.
 
-use crate::bind::Socket;
 use crate::conn;
 use crate::handoff::{HandOff, LoadGuard};
 use crate::node::{ListenerState, Phase};
+use crate::sockets::{LentSocket, ListeningSocket};
 use crate::worker::Worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -29,29 +29,32 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 use tracing::level_filters::LevelFilter;
 use weir_core::account::queue::{ConnectionId, Opening};
+use weir_core::address::{LocalAddr, PeerAddr};
 use weir_core::conn::{Admitted, Conn};
 use weir_core::limits::{Pending, Permit, Permits};
-use weir_core::plan::{Address, Listener};
-use weir_core::socket::{canonical, configure_listening};
+use weir_core::plan::{Address, Kind, Listener};
+use weir_core::socket::configure_listening;
+use weir_metrics::labels::{AcceptError, Limit};
 
-/// Accepts on `socket` until the node drains or `stop` is cancelled; those that wait in the backlog then are accepted
+/// Accepts on the socket until the node drains or `stop` is cancelled; those that wait in the backlog then are accepted
 /// still.
 ///
 /// # Cancel safety
-/// Dropping the future closes the socket; a connection is either spawned or still in the backlog.
+/// Dropping the future gives the socket back; a connection is either spawned or still in the backlog.
 pub(crate) async fn accept(
-    socket: Socket,
+    lent: LentSocket,
     worker: Rc<Worker>,
     mut phase: watch::Receiver<Phase>,
     stop: CancellationToken,
 ) {
-    let plans = worker.node.plans();
-    let Some(state) = worker.node.in_force().lane(&socket.address).cloned() else { return };
+    let LentSocket { id: _, socket, others, mut handed } = lent;
+    let (plans, address) = (worker.node.plans(), socket.address);
+    let Some(state) = worker.node.in_force().acceptor(&address).cloned() else { return };
     #[allow(
         deprecated,
-        reason = "its successor is `unsafe`; a socket2::Socket keeps its descriptor open, which is all it asks"
+        reason = "its successor is `unsafe`; a socket that is lent keeps its descriptor open, which is all it asks"
     )]
-    let fd = match AsyncFd::new(socket.socket) {
+    let fd = match AsyncFd::new(socket) {
         Ok(fd) => fd,
         Err(error) => {
             tracing::error!(listener = %state.listener.name, %error, "cannot watch a listening socket");
@@ -59,35 +62,35 @@ pub(crate) async fn accept(
         }
     };
     let pending = Rc::new(Pending::new(state.limits.pending.clone()));
-    let (others, mut handed) = (socket.table.others(), socket.table.mine);
     let held = RefCell::new(Held { state, pending });
-    let lane = Acceptor { worker, held, others, accepted: Cell::new(0), address: socket.address };
+    let acceptor = Acceptor { worker, held, others, accepted: Cell::new(0), address };
+    let socket = &fd.get_ref().socket;
     tokio::select! {
-        () = lane.accept_on(&fd) => {}
-        () = lane.serve_handed_off(fd.get_ref(), &mut handed) => {}
-        () = lane.let_go(fd.get_ref(), plans) => {}
-        _ = phase.wait_for(|p| matches!(p, Phase::Draining { .. })) => lane.last_ones(fd.get_ref()),
-        () = stop.cancelled() => lane.last_ones(fd.get_ref()),
+        () = acceptor.accept_on(&fd) => {}
+        () = acceptor.serve_handed_off(socket, &mut handed), if handed.is_some() => {}
+        () = acceptor.let_go(socket, plans) => {}
+        _ = phase.wait_for(|p| matches!(p, Phase::Draining { .. })) => acceptor.last_ones(socket),
+        () = stop.cancelled() => acceptor.last_ones(socket),
     }
     // From now on the others keep what they accept; what is on its way is served still.
-    handed.close();
-    lane.serve_handed_off(fd.get_ref(), &mut handed).await;
+    handed.iter_mut().for_each(Receiver::close);
+    acceptor.serve_handed_off(socket, &mut handed).await;
 }
 
-/// Connections accepted before the worker's others have their turn.
+/// Connections accepted in a row before other tasks of the worker run.
 const BATCH: usize = 32;
 
 /// Where one socket's connections go.
 struct Acceptor {
     worker: Rc<Worker>,
     held: RefCell<Held>,
-    /// The lanes of the address, by their workers.
+    /// The acceptors of the address, by worker.
     others: Arc<[Sender<HandOff>]>,
     accepted: Cell<u64>,
     address: Address,
 }
 
-/// What the plan in force says of the address, as this lane saw it last.
+/// What the plan in force says of the address, as this acceptor last read it.
 #[derive(Clone)]
 struct Held {
     state: ListenerState,
@@ -95,30 +98,30 @@ struct Held {
 }
 
 impl Acceptor {
-    async fn accept_on(&self, fd: &AsyncFd<socket2::Socket>) {
+    async fn accept_on(&self, fd: &AsyncFd<Arc<ListeningSocket>>) {
+        let socket = &fd.get_ref().socket;
         'queue: loop {
-            // The runtime's own descriptor is all that can fail here.
+            // Only the runtime's own descriptor can fail here.
             let Ok(mut ready) = fd.readable().await else { return };
-            self.follow(fd.get_ref());
+            self.follow(socket);
             for _ in 0..BATCH {
                 let permits = match self.permits_now() {
                     Some(permits) => permits,
                     // The readiness flag may be stale: a permit must not be waited for when no connection is queued.
-                    None if !one_is_queued(fd.get_ref()) => {
+                    None if !one_is_queued(socket) => {
                         ready.clear_ready();
                         continue 'queue;
                     }
                     None => self.permits().await,
                 };
-                let taken = match ready.try_io(|fd| take(fd.get_ref())) {
+                let taken = match ready.try_io(|_| take(socket)) {
                     Ok(taken) => taken,
                     Err(_would_block) => continue 'queue,
                 };
-                if let Err(error) = taken.and_then(|(stream, client)| self.hand_off(stream, client, permits))
-                {
+                if let Err(error) = taken.and_then(|(stream, peer)| self.hand_off(stream, peer, permits)) {
                     wait_out(error, self).await;
                 }
-                if !one_is_queued(fd.get_ref()) {
+                if !one_is_queued(socket) {
                     ready.clear_ready();
                     continue 'queue;
                 }
@@ -136,22 +139,22 @@ impl Acceptor {
         }
     }
 
-    /// Closing the socket would reset what waits in its backlog: that is accepted first, as far as there are permits.
+    /// Accepts what waits in the backlog, as far as permits allow: closing the socket would reset it.
     fn last_ones(&self, socket: &socket2::Socket) {
         while let Some(permits) = self.permits_now() {
-            match take(socket).and_then(|(stream, client)| self.serve_here(stream, client, permits)) {
+            match take(socket).and_then(|(stream, peer)| self.serve_here(stream, peer, permits)) {
                 Ok(()) => {}
-                // One that went away while it waited says nothing of those behind it.
+                // A client that went away while it waited says nothing about those behind it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(_) => return,
             }
         }
     }
 
-    /// Goes by the plan in force. Where that has dropped the address, by the last one that had it.
+    /// Takes up the plan in force; if that has dropped the address, the last plan that had it stays.
     fn follow(&self, socket: &socket2::Socket) {
         let in_force = self.worker.node.in_force();
-        let Some(now) = in_force.lane(&self.address) else { return };
+        let Some(now) = in_force.acceptor(&self.address) else { return };
         let mut held = self.held.borrow_mut();
         if Arc::ptr_eq(&held.state.generation, &now.generation) {
             return;
@@ -160,10 +163,10 @@ impl Acceptor {
             held.pending = Rc::new(Pending::new(now.limits.pending.clone()));
         }
         held.state = now.clone();
-        let listener = &now.listener;
-        let backlog = i32::try_from(listener.backlog).unwrap_or(i32::MAX);
-        // Accepted sockets inherit these; a second listen(2) changes the backlog alone.
-        if let Err(error) = configure_listening(SockRef::from(socket), &listener.settings.options)
+        let Kind::Stream(stream) = &now.listener.kind;
+        let backlog = i32::try_from(stream.backlog).unwrap_or(i32::MAX);
+        // Accepted sockets inherit these options; a second listen(2) changes only the backlog.
+        if let Err(error) = configure_listening(SockRef::from(socket), &stream.settings.options)
             .and_then(|()| socket.listen(backlog))
         {
             tracing::warn!(listener = %now.listener.name, %error, "cannot change the options of a listening socket");
@@ -174,147 +177,158 @@ impl Acceptor {
         Arc::clone(&self.held.borrow().state.listener)
     }
 
-    /// Permits within the limits of the listener and of the process, where there is any.
+    /// Permits within the limits of the listener and of the process, if both have one now.
     fn permits_now(&self) -> Option<[Permit; 2]> {
         let mine = self.held.borrow().state.limits.permits.try_take()?;
         Some([mine, self.worker.node.permits.try_take()?])
     }
 
-    /// Permits within the limits of the listener and of the process; waits for it.
+    /// Permits within the limits of the listener and of the process; waits for both.
     async fn permits(&self) -> [Permit; 2] {
-        // The listener's first: one at its limit must not hold permits of others.
+        // The listener's first: a listener at its limit must not hold permits of the process.
         let permits = self.held.borrow().state.limits.permits.clone();
-        let mine = self.permit(&permits, "max_connections").await;
-        [mine, self.permit(&self.worker.node.permits, "process_connections").await]
+        let mine = self.permit(&permits, Limit::MaxConnections).await;
+        [mine, self.permit(&self.worker.node.permits, Limit::ProcessConnections).await]
     }
 
-    async fn permit(&self, permits: &Permits, limit: &str) -> Permit {
+    async fn permit(&self, permits: &Permits, limit: Limit) -> Permit {
         if let Some(permit) = permits.try_take() {
             return permit;
         }
-        self.listener().settings.metrics.limited(limit);
+        self.listener().metrics.limited(limit);
         permits.take().await
     }
 
-    /// Serves the connection here, or hands it to a worker that has clearly fewer.
-    fn hand_off(&self, stream: Stream, client: SocketAddr, permits: [Permit; 2]) -> io::Result<()> {
+    /// Serves the connection here, or hands it off to a worker that has clearly fewer.
+    fn hand_off(&self, stream: Stream, peer: PeerAddr, permits: [Permit; 2]) -> io::Result<()> {
         let (loads, turn) = (&self.worker.node.loads, self.accepted.get());
         self.accepted.set(turn.wrapping_add(1));
         let lighter = loads.lighter_than(self.worker.number, turn);
         let Some((other, to)) = lighter.and_then(|other| Some((other, self.others.get(other)?))) else {
-            return self.serve_here(stream, client, permits);
+            return self.serve_here(stream, peer, permits);
         };
-        // A place in the queue first: a guard that is given back would still count among those that the other has had.
-        let Ok(place) = to.try_reserve() else { return self.serve_here(stream, client, permits) };
-        place.send(HandOff { stream, client, permits, guard: loads.count(other) });
+        // The place in the queue first: a guard that is returned would still count towards the other worker's past load.
+        let Ok(place) = to.try_reserve() else { return self.serve_here(stream, peer, permits) };
+        place.send(HandOff { stream, peer, permits, guard: loads.count(other) });
         Ok(())
     }
 
     /// Serves what other workers hand over, until no more can come.
-    async fn serve_handed_off(&self, socket: &socket2::Socket, handed: &mut Receiver<HandOff>) {
-        while let Some(HandOff { stream, client, permits, guard }) = handed.recv().await {
+    async fn serve_handed_off(&self, socket: &socket2::Socket, handed: &mut Option<Receiver<HandOff>>) {
+        let Some(handed) = handed else { return };
+        while let Some(HandOff { stream, peer, permits, guard }) = handed.recv().await {
             self.follow(socket);
             match TcpStream::from_std(stream) {
-                Ok(stream) => self.spawn(stream, client, permits, guard),
+                Ok(stream) => self.spawn(stream, peer, permits, guard),
                 Err(error) => wait_out(error, self).await,
             }
         }
     }
 
-    fn serve_here(&self, stream: Stream, client: SocketAddr, permits: [Permit; 2]) -> io::Result<()> {
+    fn serve_here(&self, stream: Stream, peer: PeerAddr, permits: [Permit; 2]) -> io::Result<()> {
         let guard = self.worker.node.loads.count(self.worker.number);
-        self.spawn(TcpStream::from_std(stream)?, client, permits, guard);
+        self.spawn(TcpStream::from_std(stream)?, peer, permits, guard);
         Ok(())
     }
 
-    fn spawn(&self, stream: TcpStream, client: SocketAddr, permits: [Permit; 2], guard: LoadGuard) {
+    fn spawn(&self, stream: TcpStream, peer: PeerAddr, permits: [Permit; 2], guard: LoadGuard) {
         let worker = &self.worker;
         let held = self.held.borrow();
         let state = &held.state;
-        let (number, handle, live) = worker.enter(state, guard);
+        let (number, handle, guard) = worker.enter(state, guard);
         let opening = Opening {
             id: worker.node.connection_id(worker.number, number),
-            client,
+            client: peer.into(),
             local: self.local(&stream),
             generation: state.generation.number,
         };
         let pending = held.pending.enter(number, &handle);
-        let admitted = Admitted { stream, opening, handle, pending, permits };
+        let admitted = Admitted { stream: stream.into(), opening, handle, pending, permits };
         let listener = Arc::clone(&state.listener);
-        let records = worker.local.records.clone().filter(|_| state.recorded);
-        let conn = Conn::admit(admitted, &listener, records);
-        let local = Rc::clone(&worker.local);
+        let plain = listener.is_plain(&self.address);
+        let conn = Conn::admit(admitted, &listener, (Rc::clone(&worker.local.sinks), state.recorded));
+        let serves = Rc::clone(&worker.http);
         let tasks = worker.tasks.clone();
         let serving = async move {
-            conn::serve(conn, listener, local).await;
-            // A variable of its own would be kept beside what the block has captured.
-            drop(live);
+            match plain {
+                true => Box::pin(conn::redirect(conn, listener, serves)).await,
+                false => conn::serve(conn, listener, serves).await,
+            }
+            // A variable would be stored a second time, beside what the block captures.
+            drop(guard);
         };
-        // A span costs memory for each connection and time at each poll: it is made only where debug lines can show it.
+        // A span costs memory per connection and time per poll, so it is made only if debug lines can show it.
         if LevelFilter::current() < LevelFilter::DEBUG {
             tasks.spawn_local(serving);
         } else {
-            // At the highest level, so that a filter for any single module leaves it enabled.
+            // An error-level span stays enabled under a filter for any single module.
             let span = tracing::error_span!("connection", id = %ConnectionId(opening.id));
             tasks.spawn_local(serving.instrument(span));
         }
     }
 
-    /// The address that the client reached; asked of the kernel only where the plan does not say it.
-    fn local(&self, stream: &TcpStream) -> SocketAddr {
+    /// The address that the client reached. The kernel is asked only if the plan does not say it.
+    fn local(&self, stream: &TcpStream) -> LocalAddr {
         let bound = self.address.socket;
-        if bound.ip().is_unspecified() { stream.local_addr().map_or(bound, canonical) } else { bound }
+        let asked = if bound.ip().is_unspecified() { stream.local_addr().ok() } else { None };
+        asked.map_or(LocalAddr::of_listener(bound), LocalAddr::of_socket)
     }
 }
 
-/// Is there a connection in the backlog? An accept(2) that finds none has made a socket and a file before it looks, and
-/// costs nearly as much as one that does.
+/// Is there a connection in the backlog? accept(2) makes a socket and a file before it looks, so finding none costs
+/// nearly as much as a connection.
 fn one_is_queued(socket: &socket2::Socket) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&Timespec::default())), Ok(n) if n > 0)
 }
 
-/// Not yet with any worker's runtime.
+/// Not yet registered with a worker's runtime.
 type Stream = std::net::TcpStream;
 
-/// One connection, in one system call: not blocking, and closed on exec.
-fn take(socket: &socket2::Socket) -> io::Result<(Stream, SocketAddr)> {
+/// Accepts one connection in one system call: non-blocking, and closed on exec.
+fn take(socket: &socket2::Socket) -> io::Result<(Stream, PeerAddr)> {
     let (fd, address) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    // No address means that the client reset while queued: it is treated as ECONNABORTED.
+    // No address means that the client reset while queued: treat it as ECONNABORTED.
     let Some(Ok(address)) = address.map(SocketAddr::try_from) else { return Err(Errno::CONNABORTED.into()) };
-    Ok((fd.into(), canonical(address)))
+    Ok((fd.into(), address.into()))
 }
 
-/// Counts an error of accept(2), and pauses where going on at once would only meet it again.
-async fn wait_out(error: io::Error, lane: &Acceptor) {
+/// Counts an error of accept(2), and pauses if the next call would meet it again.
+async fn wait_out(error: io::Error, acceptor: &Acceptor) {
     let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
     let (label, pause) = match errno {
-        Errno::MFILE => ("EMFILE", true),
-        Errno::NFILE => ("ENFILE", true),
-        Errno::NOBUFS => ("ENOBUFS", true),
-        Errno::NOMEM => ("ENOMEM", true),
-        Errno::CONNABORTED => ("ECONNABORTED", false),
-        // Errors of the new connection's own network come out here too (accept(2)).
+        Errno::MFILE => (AcceptError::Emfile, true),
+        Errno::NFILE => (AcceptError::Enfile, true),
+        Errno::NOBUFS => (AcceptError::Enobufs, true),
+        Errno::NOMEM => (AcceptError::Enomem, true),
+        Errno::CONNABORTED => (AcceptError::Econnaborted, false),
+        // accept(2) also reports errors of the new connection's own network.
         Errno::NETDOWN | Errno::PROTO | Errno::NOPROTOOPT | Errno::HOSTDOWN | Errno::NONET => {
-            ("network", false)
+            (AcceptError::Network, false)
         }
-        Errno::HOSTUNREACH | Errno::OPNOTSUPP | Errno::NETUNREACH | Errno::INTR => ("network", false),
-        // Whatever else it is, it may stay: a firewall's EPERM, say.
-        _ => ("other", true),
+        Errno::HOSTUNREACH | Errno::OPNOTSUPP | Errno::NETUNREACH | Errno::INTR => {
+            (AcceptError::Network, false)
+        }
+        // Any other error may persist: a firewall's EPERM, for example.
+        _ => (AcceptError::Other, true),
     };
-    let listener = lane.listener();
-    listener.settings.metrics.accept_error(label);
+    let listener = acceptor.listener();
+    listener.metrics.accept_error(label);
     if !pause {
         return;
     }
-    if let Some((times, ())) = lane.worker.node.cannot_accept.line(()) {
+    if let Some((times, ())) = acceptor.worker.node.cannot_accept.line(()) {
         tracing::warn!(
-            listener = %listener.name, error = label, times,
+            listener = %listener.name, error = label.label(), times,
             "cannot accept: raise the limit on open files, or lower runtime.max_connections"
         );
     }
-    sleep(PAUSE).await;
+    sleep(ACCEPT_PAUSE).await;
 }
 
 /// Without a pause the loop would spin on the same connection some million times a second.
-const PAUSE: Duration = Duration::from_millis(50);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+#[cfg(test)]
+#[path = "tests/accept.rs"]
+mod tests;

@@ -1,30 +1,18 @@
-//! Binds and listens: one socket per address and worker.
+//! Binds and listens: one socket per address and worker, and those of weir's own servers.
 
-use crate::handoff::HandOffQueues;
+use crate::sockets::ListeningSocket;
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use weir_core::plan::{Address, Listener, Plan};
-use weir_core::socket::configure_listening;
-
-/// A listening socket, and where it listens.
-#[derive(Debug)]
-pub struct Socket {
-    /// The bound and listening socket, not blocking.
-    pub socket: socket2::Socket,
-    /// Its address in the plan.
-    pub address: Address,
-    /// How connections go to the other workers' sockets of the address, and come from them.
-    pub(crate) table: HandOffQueues,
-}
+use std::net::Ipv4Addr;
+use weir_core::plan::{Address, Kind, Listener, Plan};
+use weir_core::socket::{Options, configure_listening};
 
 /// A listening address that cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("listener {listener:?}: cannot listen on {address}: {source}{hint}")]
+#[error("{whose}: cannot listen on {address}: {source}{hint}")]
 pub struct BindError {
-    /// The listener's name.
-    pub listener: Arc<str>,
+    /// The listener, or the server of weir's own.
+    pub whose: String,
     /// The address.
     pub address: std::net::SocketAddr,
     /// Why.
@@ -33,79 +21,145 @@ pub struct BindError {
     hint: &'static str,
 }
 
+impl BindError {
+    /// The address of this listener or server cannot be had.
+    pub fn new(whose: impl Into<String>, address: Address, source: io::Error) -> Self {
+        Self { whose: whose.into(), address: address.socket, hint: hint(&source), source }
+    }
+}
+
+/// Binds and listens on an address of one of weir's own servers, `admin` or `metrics`. With `held`, the addresses that
+/// this process has already, it may share a port with them until they close, and another one with it later.
+///
+/// # Errors
+/// The address cannot be had.
+pub fn server(
+    whose: &'static str,
+    address: Address,
+    held: Option<&[Address]>,
+) -> Result<std::net::TcpListener, BindError> {
+    let open = || {
+        let mut at = address;
+        // It closes at once: it only shows whether the address is free.
+        if let Some(held) = held
+            && !shares_a_port(address, held)
+        {
+            at = bind(at, false, None)?.0;
+        }
+        let (bound, socket) = bind(at, held.is_some(), None)?;
+        socket.listen(SERVER_BACKLOG)?;
+        if bound.socket != address.socket {
+            tracing::warn!(server = whose, address = %bound.socket, "this machine has no IPv6: listening on IPv4 alone");
+        }
+        Ok(socket.into())
+    };
+    open().map_err(|source| BindError::new(whose, address, source))
+}
+
+/// Callers of a server that wait to be accepted.
+const SERVER_BACKLOG: i32 = 1024;
+
+/// Whether one of these addresses has the port: binding without `SO_REUSEPORT` would then fail because of this process.
+fn shares_a_port(address: Address, held: &[Address]) -> bool {
+    held.iter().any(|own| own.socket.port() == address.socket.port())
+}
+
 /// Binds and listens on every address of the plan that is not `held` by this process already, once per worker.
 ///
 /// Each address is first bound without `SO_REUSEPORT`: with it, a second weir would silently share the
-/// traffic of the first. Where an own socket stands in the way (of `:443`, say, when the plan now has
-/// `10.0.0.1:443`), that cannot be asked.
+/// traffic of the first. This check is left out if a socket of this process is in the way (`:443`, for example, when the
+/// plan now has `10.0.0.1:443`), also if it is the metrics server's (`metrics`), which may give its port to a listener.
 ///
 /// # Errors
 /// Every address that cannot be had.
-pub fn sockets(plan: &Plan, workers: usize, held: &[Address]) -> Result<Vec<Vec<Socket>>, Vec<BindError>> {
-    let mut lanes: Vec<Vec<Socket>> = (0..workers).map(|_| Vec::new()).collect();
+pub fn sockets(
+    plan: &Plan,
+    workers: usize,
+    held: &[Address],
+    metrics: Option<Address>,
+) -> Result<Vec<ListeningSocket>, Vec<BindError>> {
+    let own: Vec<Address> = held.iter().copied().chain(metrics).collect();
+    let mut opened = Vec::new();
     let mut failed = Vec::new();
     for listener in &plan.listeners {
-        for address in listener.addresses.iter().filter(|a| !held.contains(a)) {
-            if let Err(source) = open(*address, listener, held, &mut lanes) {
-                let hint = hint(&source);
-                failed.push(BindError {
-                    listener: Arc::clone(&listener.name),
-                    address: address.socket,
-                    source,
-                    hint,
-                });
+        for address in listener.all_addresses().filter(|a| !held.contains(a)) {
+            match open(*address, listener, workers, &own) {
+                Ok(sockets) => opened.extend(sockets),
+                Err(source) => {
+                    let whose = format!("listener {:?}", listener.name);
+                    failed.push(BindError::new(whose, *address, source));
+                }
             }
         }
     }
-    if failed.is_empty() { Ok(lanes) } else { Err(failed) }
+    if failed.is_empty() { Ok(opened) } else { Err(failed) }
 }
 
 /// A listening socket of the address for each worker.
 fn open(
     address: Address,
     listener: &Listener,
+    workers: usize,
     held: &[Address],
-    lanes: &mut [Vec<Socket>],
-) -> io::Result<()> {
+) -> io::Result<Vec<ListeningSocket>> {
     let mut at = address;
-    if !held.iter().any(|own| own.socket.port() == address.socket.port()) {
-        let (probed, socket) = bind(at, false, listener)?;
+    let Kind::Stream(stream) = &listener.kind;
+    let options = Some(&stream.settings.options);
+    if !shares_a_port(address, held) {
+        let (probed, socket) = bind(at, false, options)?;
         at = probed;
         drop(socket);
     }
-    let tables = HandOffQueues::all(lanes.len());
-    for (lane, table) in lanes.iter_mut().zip(tables) {
-        let (bound, socket) = bind(at, true, listener)?;
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        let (bound, socket) = bind(at, true, options)?;
         at = bound;
-        socket.listen(i32::try_from(listener.backlog).unwrap_or(i32::MAX))?;
-        lane.push(Socket { socket, address, table });
+        socket.listen(i32::try_from(stream.backlog).unwrap_or(i32::MAX))?;
+        sockets.push(ListeningSocket { socket, address });
     }
-    if at != address {
+    if at.socket != address.socket {
         tracing::warn!(listener = %listener.name, address = %at.socket, "this machine has no IPv6: listening on IPv4 alone");
     }
-    Ok(())
+    if at.mptcp != address.mptcp {
+        tracing::warn!(listener = %listener.name, address = %at.socket, "this kernel has no MPTCP: clients speak TCP alone");
+    }
+    Ok(sockets)
 }
 
 /// A bound socket, and where it is bound.
-fn bind(address: Address, shared: bool, listener: &Listener) -> io::Result<(Address, socket2::Socket)> {
-    with_what_there_is(address, |address| bind_to(address, shared, listener))
+fn bind(address: Address, shared: bool, options: Option<&Options>) -> io::Result<(Address, socket2::Socket)> {
+    with_what_there_is(address, |address| bind_to(address, shared, options))
 }
 
 /// Binds an address, and says which it was: `":443"` means every address there is, and a machine without IPv6 has
-/// those of IPv4.
+/// those of IPv4; a kernel without MPTCP has TCP.
 fn with_what_there_is<S>(
     address: Address,
     mut bind: impl FnMut(Address) -> io::Result<S>,
 ) -> io::Result<(Address, S)> {
-    match bind(address) {
-        Err(error) if address.dual_stack && is_without_family(&error) => {
-            let socket = SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.socket.port()));
-            let address = Address { socket, dual_stack: false };
-            Ok((address, bind(address)?))
+    let mut address = address;
+    // Each turn gives up one of two wishes.
+    loop {
+        match bind(address) {
+            Err(error) if address.mptcp && is_without_mptcp(&error) => address.mptcp = false,
+            Err(error) if address.dual_stack && is_without_family(&error) => {
+                address.socket = (Ipv4Addr::UNSPECIFIED, address.socket.port()).into();
+                address.dual_stack = false;
+            }
+            bound => return bound.map(|bound| (address, bound)),
         }
-        bound => Ok((address, bound?)),
     }
 }
+
+/// Whether the kernel lacks MPTCP, or has it switched off (`net.mptcp.enabled`).
+fn is_without_mptcp(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(NO_PROTOCOL | NO_OPTION | INVALID))
+}
+
+/// socket(2): `EPROTONOSUPPORT`; `ENOPROTOOPT`, where it is switched off; `EINVAL` of kernels before 5.6.
+const NO_PROTOCOL: i32 = 93;
+const NO_OPTION: i32 = 92;
+const INVALID: i32 = 22;
 
 /// Whether the machine lacks IPv6. A kernel without IPv6 refuses the socket; where IPv6 is switched off, bind(2) fails.
 fn is_without_family(error: &io::Error) -> bool {
@@ -115,18 +169,21 @@ fn is_without_family(error: &io::Error) -> bool {
 /// socket(2): `EAFNOSUPPORT`.
 const NO_FAMILY: i32 = 97;
 
-fn bind_to(address: Address, shared: bool, listener: &Listener) -> io::Result<socket2::Socket> {
+fn bind_to(address: Address, shared: bool, options: Option<&Options>) -> io::Result<socket2::Socket> {
     let domain = Domain::for_address(address.socket);
-    let socket = socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    let protocol = if address.mptcp { Protocol::MPTCP } else { Protocol::TCP };
+    let socket = socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(protocol))?;
     if domain == Domain::IPV6 {
         socket.set_only_v6(!address.dual_stack)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
-    configure_listening(SockRef::from(&socket), &listener.settings.options)?;
+    if let Some(options) = options {
+        configure_listening(SockRef::from(&socket), options)?;
+    }
     socket.bind(&address.socket.into())?;
     if !shared {
-        // Binding alone does not meet a listening socket of a process that set SO_REUSEADDR; listening does.
+        // bind(2) succeeds beside a listening socket with SO_REUSEADDR; listen(2) fails.
         socket.listen(1)?;
     }
     Ok(socket)
@@ -151,9 +208,9 @@ mod tests {
     const NOT_AVAILABLE: i32 = 99;
     const IN_USE: i32 = 98;
 
-    /// Where an address ends up on a machine on which IPv6 fails like this, and IPv4 works.
+    /// The address that is bound if IPv6 fails like this and IPv4 works.
     fn bound(text: &str, dual_stack: bool, code: i32) -> io::Result<String> {
-        let address = Address { socket: text.parse().unwrap(), dual_stack };
+        let address = Address { socket: text.parse().unwrap(), dual_stack, mptcp: false };
         let bind = |address: Address| match address.socket.is_ipv6() {
             true => Err(io::Error::from_raw_os_error(code)),
             false => Ok(()),
@@ -162,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn every_address_is_that_of_ipv4_where_there_is_no_ipv6() {
+    fn ipv4_serves_every_address_without_ipv6() {
         for code in [NO_FAMILY, NOT_AVAILABLE] {
             assert_eq!(bound(EVERY, true, code).unwrap(), "0.0.0.0:443");
             assert!(bound(EVERY, false, code).is_err(), "`[::]:443` was asked for by that name");
@@ -170,5 +227,22 @@ mod tests {
         }
         assert!(bound(EVERY, true, IN_USE).is_err(), "another listener is no lack of IPv6");
         assert!(hint(&io::Error::from_raw_os_error(NO_FAMILY)).contains("no IPv6"));
+    }
+
+    #[test]
+    fn mptcp_is_tcp_where_the_kernel_has_none() {
+        for code in [NO_PROTOCOL, NO_OPTION, INVALID] {
+            let address = Address { socket: EVERY.parse().unwrap(), dual_stack: true, mptcp: true };
+            let bind = |address: Address| match (address.mptcp, address.socket.is_ipv6()) {
+                (true, _) => Err(io::Error::from_raw_os_error(code)),
+                (false, true) => Err(io::Error::from_raw_os_error(NO_FAMILY)),
+                (false, false) => Ok(()),
+            };
+            let (bound, ()) = with_what_there_is(address, bind).unwrap();
+            assert!(!bound.mptcp && bound.socket.is_ipv4(), "it may lack IPv6 too");
+            let plain = Address { mptcp: false, ..address };
+            let refused = |_: Address| -> io::Result<()> { Err(io::Error::from_raw_os_error(code)) };
+            assert_eq!(with_what_there_is(plain, refused).unwrap_err().raw_os_error(), Some(code));
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! All workers: a thread and a runtime each, and how they end.
 
 use crate::accept;
-use crate::bind::Socket;
 use crate::node::{Node, Phase};
 use crate::pin::Pins;
+use crate::sockets::{LentSocket, ListeningSocket, SocketId};
 pub use crate::worker::closing_after;
 use crate::worker::{CloseScope, Worker};
 use std::collections::HashMap;
@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task;
 use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
+use weir_core::account::failures::Failures;
 use weir_core::account::queue::Records;
 use weir_core::memory::Budget;
 use weir_core::plan::Address;
@@ -30,8 +31,8 @@ use weir_core::plan::Address;
 pub struct DataPlane {
     node: Arc<Node>,
     threads: Vec<JoinHandle<()>>,
-    orders: WorkerCommands,
-    /// Cancelled by the first worker that ends.
+    commands: WorkerCommands,
+    /// Cancelled when the first worker ends.
     lost: CancellationToken,
     /// Each worker has a sender; nothing is ever sent.
     ended: Receiver<Infallible>,
@@ -39,32 +40,41 @@ pub struct DataPlane {
 
 /// What the control plane tells all workers to do.
 #[derive(Clone, Debug)]
-pub struct WorkerCommands(Vec<Sender<WorkerCommand>>);
+pub struct WorkerCommands {
+    node: Arc<Node>,
+    workers: Vec<Sender<WorkerCommand>>,
+}
 
 /// What a worker is told to do.
 #[derive(Debug)]
 enum WorkerCommand {
     /// Accept on these too.
-    Listen(Vec<Socket>),
-    /// Accept on these addresses no more. The sender goes when their sockets are closed.
-    Leave { addresses: Vec<Address>, closed: Sender<Infallible> },
+    Listen(Vec<LentSocket>),
+    /// Accept on these no more. The sender goes when they have been given back.
+    Leave { sockets: Vec<SocketId>, given_back: Sender<Infallible> },
     /// Close the connections of something that is gone, at the end of this time.
     Close { whose: CloseScope, since: Instant, over: Instant },
 }
 
 impl WorkerCommands {
-    /// Accepts on further sockets: a list for each worker.
+    /// The last failures of the process.
+    pub fn failures(&self) -> &Failures {
+        &self.node.failures
+    }
+
+    /// Accepts on further sockets, which the node's registry takes.
     ///
     /// # Cancel safety
     /// Not cancel safe: some workers may have theirs, others not.
-    pub async fn listen(&self, lanes: Vec<Vec<Socket>>) {
-        for (worker, sockets) in self.0.iter().zip(lanes) {
+    pub async fn listen(&self, sockets: Vec<ListeningSocket>) {
+        let lent = self.node.sockets.lend(sockets, self.workers.len());
+        for (worker, sockets) in self.workers.iter().zip(lent) {
             tell(worker, WorkerCommand::Listen(sockets)).await;
         }
     }
 
-    /// Accepts on these addresses no more; what waits in their backlogs is accepted still. Returns when every socket is
-    /// closed: the next plan may have the address again.
+    /// Stops accepting on these addresses, once their backlogs are empty. Returns when every socket is closed, because the
+    /// next plan may have the address again.
     ///
     /// # Cancel safety
     /// Not cancel safe: some workers may have left, others not.
@@ -72,78 +82,87 @@ impl WorkerCommands {
         if addresses.is_empty() {
             return;
         }
-        let (closed, mut all_closed) = channel(1);
-        for worker in &self.0 {
-            let (addresses, closed) = (addresses.to_vec(), closed.clone());
-            tell(worker, WorkerCommand::Leave { addresses, closed }).await;
+        // First: a socket closes with the worker that gives it back, as soon as that has emptied its backlog.
+        let sockets = self.node.sockets.let_go(addresses);
+        let (given_back, mut all_closed) = channel(1);
+        for worker in &self.workers {
+            let (sockets, given_back) = (sockets.clone(), given_back.clone());
+            tell(worker, WorkerCommand::Leave { sockets, given_back }).await;
         }
-        drop(closed);
+        drop(given_back);
         // Nothing is ever sent: it ends with the last sender.
         let _none = all_closed.recv().await;
     }
 
-    /// Closes the connections of something that is gone, once `timeout` is over, spread over its last part.
+    /// Closes the connections in `scope` when `timeout` is over, spread over its last tenth.
     ///
     /// # Cancel safety
     /// Not cancel safe: some workers may have heard of it, others not.
     pub async fn close(&self, whose: &CloseScope, timeout: Duration) {
         let since = Instant::now();
-        for worker in &self.0 {
+        for worker in &self.workers {
             tell(worker, WorkerCommand::Close { whose: whose.clone(), since, over: since + timeout }).await;
         }
     }
 }
 
-/// A worker that has ended needs no orders.
+/// A worker that has ended needs no commands.
 async fn tell(worker: &Sender<WorkerCommand>, order: WorkerCommand) {
     if worker.send(order).await.is_err() {
         tracing::debug!("a worker has ended already");
     }
 }
 
-/// WorkerCommands that wait for a worker; more make the control plane wait.
-const ORDERS: usize = 64;
+/// Commands that may wait for a worker; with more, the control plane waits.
+const COMMANDS: usize = 64;
 
 impl DataPlane {
-    /// Starts a thread for each worker's sockets, pinned to a CPU where the plan wants that.
+    /// Lends the sockets to the node's workers and starts a thread for each of them, pinned to a CPU where the plan wants that.
     ///
     /// # Errors
     /// When a thread or its runtime cannot be had.
-    pub fn start(node: Arc<Node>, lanes: Vec<Vec<Socket>>, access: Option<&Records>) -> io::Result<Self> {
-        let budget = Budget { pipes: (PIPES / lanes.len().max(1)).max(1) };
+    pub fn start(
+        node: Arc<Node>,
+        sockets: Vec<ListeningSocket>,
+        access: Option<&Records>,
+    ) -> io::Result<Self> {
+        let lent = node.sockets.lend(sockets, node.workers);
+        let budget = Budget { pipes: (PIPES / lent.len().max(1)).max(1) };
         let pins = node.plan().runtime.affinity.then(|| Arc::new(Pins::of_the_process()));
-        let mut threads = Vec::with_capacity(lanes.len());
-        let mut senders = Vec::with_capacity(lanes.len());
-        let (started, running) = sync_channel(lanes.len());
+        let mut threads = Vec::with_capacity(lent.len());
+        let mut senders = Vec::with_capacity(lent.len());
+        let (started, running) = sync_channel(lent.len());
         let lost = CancellationToken::new();
         let (end, ended) = channel(1);
-        for (number, sockets) in lanes.into_iter().enumerate() {
-            let (sender, orders) = channel(ORDERS);
+        for (number, sockets) in lent.into_iter().enumerate() {
+            let (sender, commands) = channel(COMMANDS);
             senders.push(sender);
             let (node, access, pins) = (Arc::clone(&node), access.cloned(), pins.clone());
             let (started, lost, end) = (started.clone(), lost.clone(), end.clone());
-            let seed = WorkerArgs { number, node, pins, budget, access, sockets, orders, lost: lost.clone() };
+            let seed =
+                WorkerArgs { number, node, pins, budget, access, sockets, commands, lost: lost.clone() };
             let thread = thread::Builder::new().name(format!("weir-worker-{number}"));
             threads.push(thread.spawn(move || {
-                // By a panic too.
+                // Also after a panic.
                 let _told = (lost.drop_guard(), end);
                 work(seed, started);
             })?);
         }
         drop(started);
-        // Ends when every thread has said how it went.
+        // Ends when every thread has reported.
         running.iter().collect::<io::Result<()>>()?;
         drop(end);
-        Ok(Self { node, threads, orders: WorkerCommands(senders), lost, ended })
+        let commands = WorkerCommands { node: Arc::clone(&node), workers: senders };
+        Ok(Self { node, threads, commands, lost, ended })
     }
 
-    /// How to tell the workers what to do.
-    pub fn orders(&self) -> WorkerCommands {
-        self.orders.clone()
+    /// The sender of commands to the workers.
+    pub fn commands(&self) -> WorkerCommands {
+        self.commands.clone()
     }
 
-    /// Stops listening, gives open connections until `timeout` from now, and waits for the last one. Needs no thread of
-    /// its own: at the end of a process there may be none to be had.
+    /// Stops listening, lets open connections go on for `timeout`, and waits for the last one. Starts no thread, because the
+    /// system may have none left.
     ///
     /// # Errors
     /// When a worker's thread panicked.
@@ -157,7 +176,7 @@ impl DataPlane {
         self.join()
     }
 
-    /// As [`Self::drained`]; the thread waits.
+    /// As [`Self::drained`], but blocks the thread.
     ///
     /// # Errors
     /// When a worker's thread panicked.
@@ -176,7 +195,7 @@ impl DataPlane {
         if ends.iter().all(Result::is_ok) { Ok(()) } else { Err(WorkerPanicked) }
     }
 
-    /// Ready once a worker has ended, which before a drain none should.
+    /// Ready once a worker has ended; before a drain none should.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -190,10 +209,10 @@ impl DataPlane {
 #[error("a worker panicked")]
 pub struct WorkerPanicked;
 
-/// Pipes of all workers together: 1 MiB each, below the 64 MiB that the kernel gives an unprivileged user.
+/// Pipes of all workers together, 1 MiB each: below the 64 MiB that the kernel grants an unprivileged user.
 const PIPES: usize = 56;
 
-/// Tasks that may run between two looks at sockets and timers: as many handshakes take some milliseconds.
+/// Tasks that may run before sockets and timers are polled again: as many handshakes take some milliseconds.
 const TASKS_BETWEEN_LOOKS: u32 = 16;
 
 /// What a worker is made from, on its own thread.
@@ -203,12 +222,12 @@ struct WorkerArgs {
     pins: Option<Arc<Pins>>,
     budget: Budget,
     access: Option<Records>,
-    sockets: Vec<Socket>,
-    orders: Receiver<WorkerCommand>,
+    sockets: Vec<LentSocket>,
+    commands: Receiver<WorkerCommand>,
     lost: CancellationToken,
 }
 
-/// Held by a task that must not end by a panic: that would go unnoticed, with one worker fewer accepting.
+/// Held by a task that must not panic: its end would go unnoticed, with one worker fewer accepting.
 struct Loud(CancellationToken);
 
 impl Drop for Loud {
@@ -220,7 +239,7 @@ impl Drop for Loud {
 }
 
 fn work(seed: WorkerArgs, started: SyncSender<io::Result<()>>) {
-    // First of all: what is allocated from here on lies near that CPU.
+    // Before any allocation, so that memory lies near that CPU.
     if let Some(pins) = &seed.pins {
         pins.pin(seed.number);
     }
@@ -232,7 +251,7 @@ fn work(seed: WorkerArgs, started: SyncSender<io::Result<()>>) {
         Ok(runtime) => (Some(runtime), Ok(())),
         Err(error) => (None, Err(error)),
     };
-    // The receiver waits for every thread's word, and for the end of its sender.
+    // The receiver waits for every thread's report, and for the end of its sender.
     drop(started.send(word));
     drop(started);
     if let Some(runtime) = runtime {
@@ -242,7 +261,7 @@ fn work(seed: WorkerArgs, started: SyncSender<io::Result<()>>) {
 
 /// Accepts and serves until the node drains, and until the last connection has ended.
 async fn live(seed: WorkerArgs) {
-    let WorkerArgs { number, node, pins: _, budget, access, sockets, mut orders, lost } = seed;
+    let WorkerArgs { number, node, pins: _, budget, access, sockets, mut commands, lost } = seed;
     let mut phase = node.subscribe();
     let worker = Rc::new(Worker::new(number, node, budget, access));
     let open = HashMap::new();
@@ -250,29 +269,38 @@ async fn live(seed: WorkerArgs) {
     doors.listen(sockets);
     let keeper = task::spawn_local(loudly(lost.clone(), housekeeping(Rc::clone(&worker))));
     let turns = Rc::clone(&worker);
-    let conductor = task::spawn_local(loudly(lost, async move { turns.local.memory.turns.conduct().await }));
+    let conductor =
+        task::spawn_local(loudly(lost.clone(), async move { turns.local.memory.turns.conduct().await }));
+    let turns = Rc::clone(&worker);
+    let usher =
+        task::spawn_local(loudly(lost.clone(), async move { turns.local.handshakes.conduct().await }));
+    let clock = Rc::clone(&worker);
+    let clock = task::spawn_local(loudly(lost, async move { clock.http.conduct().await }));
     let (since, over) = {
         let mut drain = pin!(drained(&mut phase));
         loop {
             tokio::select! {
                 ended = &mut drain => break ended,
-                Some(order) = orders.recv() => doors.obey(order),
+                Some(order) = commands.recv() => doors.obey(order),
             }
         }
     };
-    // With what is still in it: somebody may wait for a `Leave`, and a `Listen` has open sockets.
-    drop(orders);
+    // Drops queued commands too: a `Leave` has a waiter, and a `Listen` holds open sockets.
+    drop(commands);
     for (_, task) in std::mem::take(&mut doors.open).into_values() {
-        // Ends by itself, and closes its socket; a panic there has been logged.
+        // Ends by itself, and gives its socket back; a panic there has been logged.
         drop(task.await);
     }
     worker.tasks.close();
+    worker.http.close();
     tokio::select! {
         () = worker.tasks.wait() => {}
         () = worker.close_spread(CloseScope::All, since, over) => worker.tasks.wait().await,
     }
     keeper.abort();
     conductor.abort();
+    usher.abort();
+    clock.abort();
 }
 
 async fn loudly(lost: CancellationToken, work: impl Future<Output = ()>) {
@@ -285,43 +313,43 @@ struct Acceptors {
     lost: CancellationToken,
     worker: Rc<Worker>,
     phase: watch::Receiver<Phase>,
-    open: HashMap<Address, (CancellationToken, task::JoinHandle<()>)>,
+    open: HashMap<SocketId, (CancellationToken, task::JoinHandle<()>)>,
 }
 
 impl Acceptors {
     fn obey(&mut self, order: WorkerCommand) {
         match order {
             WorkerCommand::Listen(sockets) => self.listen(sockets),
-            WorkerCommand::Leave { addresses, closed } => {
-                for address in addresses {
-                    let Some((stop, task)) = self.open.remove(&address) else { continue };
+            WorkerCommand::Leave { sockets, given_back } => {
+                for socket in sockets {
+                    let Some((stop, task)) = self.open.remove(&socket) else { continue };
                     stop.cancel();
-                    let closed = closed.clone();
+                    let given_back = given_back.clone();
                     task::spawn_local(async move {
-                        // A panic there has been logged; the socket is closed all the same.
+                        // A panic there has been logged; the socket is given back all the same.
                         drop(task.await);
-                        drop(closed);
+                        drop(given_back);
                     });
                 }
             }
             WorkerCommand::Close { whose, since, over } => {
                 let worker = Rc::clone(&self.worker);
-                // Not among the worker's tasks: a drain of the process is not to wait for it.
+                // Not among the worker's tasks, because a drain of the process must not wait for it.
                 task::spawn_local(async move { worker.close_spread(whose, since, over).await });
             }
         }
     }
 
-    fn listen(&mut self, sockets: Vec<Socket>) {
+    fn listen(&mut self, sockets: Vec<LentSocket>) {
         for socket in sockets {
-            let (address, stop) = (socket.address, CancellationToken::new());
+            let (id, stop) = (socket.id, CancellationToken::new());
             let accepting = accept::accept(socket, Rc::clone(&self.worker), self.phase.clone(), stop.clone());
-            self.open.insert(address, (stop, task::spawn_local(loudly(self.lost.clone(), accepting))));
+            self.open.insert(id, (stop, task::spawn_local(loudly(self.lost.clone(), accepting))));
         }
     }
 }
 
-/// Waits for a drain, and gives when it began and when it is to be over.
+/// Waits for a drain; gives its beginning and its end.
 async fn drained(phase: &mut watch::Receiver<Phase>) -> (Instant, Instant) {
     loop {
         if let Phase::Draining { since, over } = *phase.borrow_and_update() {
@@ -333,22 +361,22 @@ async fn drained(phase: &mut watch::Receiver<Phase>) -> (Instant, Instant) {
     }
 }
 
-/// How often a worker's clock ticks when nothing happens. A timer that is set to run out before all others wakes the
-/// runtime, a system call to itself and one more turn; with this one before them, those of connections do not: the shortest that
-/// most have is half a second.
+/// How often an idle worker's clock ticks. Setting a timer that expires before all others wakes the runtime: a system
+/// call to itself and one more turn. With this tick before them, timers of connections do not: most are half a second or
+/// longer.
 const TICK: Duration = Duration::from_millis(400);
-/// Every so many beats a worker looks what it holds and does not need.
+/// After this many ticks a worker frees what it holds and does not need.
 const HOUSEKEEPING: u64 = 12;
 
 async fn housekeeping(worker: Rc<Worker>) {
-    let mut beat = interval(TICK);
+    let mut tick = interval(TICK);
     let mut generation = 0;
     let runtime = Handle::current().metrics();
     let busy = || (Instant::now(), runtime.worker_total_busy_duration(0));
-    beat.tick().await; // The first comes at once.
+    tick.tick().await; // The first tick comes at once.
     let mut before = busy();
     for beats in 1u64.. {
-        beat.tick().await;
+        tick.tick().await;
         let now = busy();
         let (time, worked) = (now.0 - before.0, now.1 - before.1);
         worker.node.loads.was_busy(worker.number, worked.as_secs_f64() / time.as_secs_f64());
@@ -360,7 +388,7 @@ async fn housekeeping(worker: Rc<Worker>) {
         let plan = worker.node.plan();
         if plan.generation != generation {
             generation = plan.generation;
-            worker.local.cursors.borrow_mut().retain(|id| plan.pools.iter().any(|p| p.id == id));
+            worker.local.selector.borrow_mut().retain(|id| plan.pools.iter().any(|p| p.id == id));
         }
     }
 }
@@ -369,11 +397,15 @@ async fn housekeeping(worker: Rc<Worker>) {
 mod tests {
     use super::*;
     use crate::node::tests::plan;
+    use socket2::{Domain, Type};
+    use std::net::{Ipv4Addr, SocketAddr};
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpStream;
     use tokio::time::timeout;
     use weir_metrics::Metrics;
 
     #[tokio::test]
-    async fn a_task_that_panics_is_not_overlooked() {
+    async fn panicked_tasks_are_noticed() {
         let lost = CancellationToken::new();
         loudly(lost.clone(), async {}).await;
         assert!(!lost.is_cancelled());
@@ -386,11 +418,40 @@ mod tests {
     async fn tells_of_a_worker_that_has_ended() {
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let node = Node::new(plan(&metrics, 1, &[]), metrics, 1);
-        let plane = DataPlane::start(Arc::clone(&node), vec![Vec::new(), Vec::new()], None).unwrap();
+        let plane = DataPlane::start(Arc::clone(&node), Vec::new(), None).unwrap();
         assert!(timeout(Duration::from_millis(50), plane.a_worker_is_lost()).await.is_err());
         let now = Instant::now();
         node.enter(Phase::Draining { since: now, over: now });
         timeout(Duration::from_secs(10), plane.a_worker_is_lost()).await.unwrap();
+        plane.drained(Duration::ZERO).await.unwrap();
+    }
+
+    /// A listening socket on a port of its own, said to be of this address, and where it is.
+    fn listening(address: Address) -> (ListeningSocket, SocketAddr) {
+        let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(4).unwrap();
+        let at = socket.local_addr().unwrap().as_socket().unwrap();
+        (ListeningSocket { socket, address }, at)
+    }
+
+    #[tokio::test]
+    async fn a_worker_accepts_on_each_of_its_sockets_of_an_address_and_leaves_all() {
+        let metrics = Metrics::new("0", "r", "c").unwrap();
+        let node = Node::new(plan(&metrics, 1, &["edge"]), metrics, 10);
+        let address = node.plan().listeners[0].addresses[0];
+        let ((first, its), (second, others)) = (listening(address), listening(address));
+        let plane = DataPlane::start(Arc::clone(&node), vec![first, second], None).unwrap();
+        for at in [its, others] {
+            let mut client = TcpStream::connect(at).await.unwrap();
+            assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "it was accepted, and has no route");
+        }
+        assert_eq!(node.sockets.addresses(), [address]);
+        timeout(Duration::from_secs(10), plane.commands().leave(&[address])).await.unwrap();
+        for at in [its, others] {
+            assert!(TcpStream::connect(at).await.is_err(), "closed when the leaving is over");
+        }
+        assert_eq!(node.sockets.addresses(), []);
         plane.drained(Duration::ZERO).await.unwrap();
     }
 }

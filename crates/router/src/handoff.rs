@@ -1,24 +1,24 @@
-//! How accepted connections are spread over the workers: what each has, and which worker gets the next one.
+//! Spreads accepted connections over the workers: the load of each, and which worker gets the next connection.
 //!
-//! The kernel spreads connections over the sockets of the workers by a hash: over many that is even, over few it is
-//! not, and long ones stay where they fell. So a worker that has accepted a connection looks whether another has
-//! clearly fewer, and then hands it over, once, before anything is read. What is within the slack stays: handing over
-//! wakes another thread. The queue of a worker is bounded; where it is full, or the worker leaves the address, the
-//! connection stays with the worker that accepted it.
+//! The kernel spreads connections over the workers' sockets by a hash. Many connections spread evenly that way, few do
+//! not, and long ones stay where they fell. So a worker that has accepted a connection hands it off, once and before
+//! anything is read, if another worker has clearly fewer. Small differences are left alone, because a hand-off wakes
+//! another thread. A worker's queue is bounded; if it is full, or the worker leaves the address, the connection stays
+//! with the worker that accepted it.
 
-use std::net::SocketAddr;
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use weir_core::address::PeerAddr;
 use weir_core::limits::Permit;
 
-/// What each worker has.
+/// The load of each worker.
 #[derive(Debug)]
 pub(crate) struct WorkerLoads(Box<[Arc<WorkerLoad>]>);
 
-/// Written by its worker, and by the workers that hand off to it: so each has a cache line of its own, or two, which are
-/// fetched together.
+/// Its worker and the workers that hand off to it write here, so it is aligned to two cache lines, which are fetched
+/// together.
 #[derive(Debug, Default)]
 #[repr(align(128))]
 struct WorkerLoad {
@@ -26,11 +26,11 @@ struct WorkerLoad {
     open: AtomicUsize,
     /// Connections so far.
     so_far: AtomicU64,
-    /// It has hardly slept of late: its connections, however few, use all of its time.
+    /// It has hardly slept lately: its connections, however few, use all of its time.
     saturated: AtomicBool,
 }
 
-/// A connection's place at a worker, left when dropped.
+/// A connection's place at a worker, given up when dropped.
 #[derive(Debug)]
 pub(crate) struct LoadGuard(Arc<WorkerLoad>);
 
@@ -46,7 +46,7 @@ impl WorkerLoads {
         Self((0..workers).map(|_| Arc::default()).collect())
     }
 
-    /// A place at this worker, counted at once: the next worker that hands off must not find it empty still.
+    /// A place at this worker. It counts at once, so that the next worker that hands off sees it.
     pub(crate) fn count(&self, worker: usize) -> LoadGuard {
         // An unknown worker gets a counter that is never read.
         let load = self.0.get(worker).cloned().unwrap_or_default();
@@ -55,16 +55,16 @@ impl WorkerLoads {
         LoadGuard(load)
     }
 
-    /// Says of a worker that it was busy for this share of its time, from 0 to 1. Called now and then, by the worker itself.
+    /// Notes that a worker was busy for this share of its time, from 0 to 1. The worker itself calls it periodically.
     pub(crate) fn was_busy(&self, worker: usize, share: f64) {
         if let Some(load) = self.0.get(worker) {
             load.saturated.store(share >= SATURATED, Ordering::Relaxed);
         }
     }
 
-    /// Which worker gets the connection that worker `own` has accepted as its `turn`-th: another that has clearly fewer
-    /// open ones, or one that has had clearly fewer so far and not clearly more open ones. Else `None`: it stays. A saturated
-    /// worker gets nothing, however few it has, unless `own` is saturated too. Not all are asked where there are many;
+    /// The worker that gets the connection which worker `own` has accepted as its `turn`-th: one with clearly fewer open
+    /// connections, or with clearly fewer so far and not clearly more open ones. `None`: it stays. A saturated worker gets
+    /// nothing, however few connections it has, unless `own` is saturated too. Of many workers only some are compared;
     /// `turn` rotates which.
     pub(crate) fn lighter_than(&self, own: usize, turn: u64) -> Option<usize> {
         let mine = self.0.get(own)?;
@@ -91,17 +91,17 @@ impl WorkerLoads {
     }
 }
 
-/// Others that a worker looks at for one connection. Reading each may fetch a cache line from another CPU.
+/// How many other workers are compared for one connection. Reading each may fetch a cache line from another CPU.
 const ASKED: usize = 4;
-/// A worker that is busy for this share of its time has none left for another connection.
+/// A worker that is busy for this share of its time is saturated.
 const SATURATED: f64 = 0.95;
-/// A part of what another has had: so much more is even enough, well within the tenth that is promised.
+/// The divisor of past connections: a difference of a 32nd is even enough, well within the promised tenth.
 const PART: u64 = 32;
-/// How many more where there have been few.
+/// The smallest difference in past connections that counts.
 const FEW: u64 = 2;
 
-/// How many more open ones chance alone may make where short connections come and go: to hand over for less would wake
-/// another thread, and even nothing out.
+/// The difference in open connections that chance alone may make while short ones come and go: a hand-off for less
+/// would wake another thread and even nothing out.
 fn noise(open: usize) -> usize {
     1 + (2 * open).isqrt()
 }
@@ -110,35 +110,30 @@ fn noise(open: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct HandOff {
     pub(crate) stream: TcpStream,
-    pub(crate) client: SocketAddr,
+    pub(crate) peer: PeerAddr,
     pub(crate) permits: [Permit; 2],
     pub(crate) guard: LoadGuard,
 }
 
-/// What the lanes of one address, one a worker, give each other.
+/// The queues of one address, one a worker.
 #[derive(Debug)]
 pub(crate) struct HandOffQueues {
-    /// By the worker's number.
-    to: Arc<[Sender<HandOff>]>,
-    pub(crate) mine: Receiver<HandOff>,
+    /// How to hand off to each worker, by its number.
+    pub(crate) others: Arc<[Sender<HandOff>]>,
+    /// What each worker is handed. A worker that does not listen at the address drops its own, and is handed nothing.
+    pub(crate) handed: Vec<Receiver<HandOff>>,
 }
 
 impl HandOffQueues {
-    /// One for each worker.
-    pub(crate) fn all(workers: usize) -> Vec<Self> {
-        let (to, mine): (Vec<_>, Vec<_>) = (0..workers).map(|_| channel(QUEUE)).unzip();
-        let to: Arc<[_]> = to.into();
-        mine.into_iter().map(|mine| Self { to: Arc::clone(&to), mine }).collect()
-    }
-
-    /// How to hand over to the others.
-    pub(crate) fn others(&self) -> Arc<[Sender<HandOff>]> {
-        Arc::clone(&self.to)
+    /// Queues for so many workers.
+    pub(crate) fn new(workers: usize) -> Self {
+        let (others, handed): (Vec<_>, _) = (0..workers).map(|_| channel(QUEUE)).unzip();
+        Self { others: others.into(), handed }
     }
 }
 
-/// Connections on their way to one worker at one address; more stay where they are.
-const QUEUE: usize = 64;
+/// Connections on their way to one worker at one address; further ones stay where they are.
+pub(crate) const QUEUE: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -154,22 +149,22 @@ mod tests {
     }
 
     #[test]
-    fn one_that_has_clearly_fewer_gets_it() {
+    fn a_worker_with_clearly_fewer_gets_the_connection() {
         assert_eq!(of(&[(2, 2), (0, 0)]).lighter_than(0, 0), Some(1));
         assert_eq!(of(&[(1, 1), (0, 0)]).lighter_than(0, 0), None, "even enough");
         assert_eq!(of(&[(2, 2), (0, 0)]).lighter_than(1, 0), None);
-        // The lightest of several, whoever is asked first.
+        // The lightest of several, whichever is compared first.
         for turn in 0..4 {
             assert_eq!(of(&[(9, 9), (5, 5), (1, 1), (3, 3)]).lighter_than(0, turn), Some(2));
         }
-        // Where there are many, one more or less says nothing.
+        // Among many connections, one more or less means nothing.
         assert_eq!(of(&[(1040, 1025), (1000, 1000)]).lighter_than(0, 0), None);
         assert_eq!(of(&[(1063, 1063), (1000, 1000)]).lighter_than(0, 0), Some(1));
     }
 
     #[test]
-    fn what_is_open_counts_more_than_what_has_been() {
-        // Where both have about as many open, who has had fewer gets it; never one that has clearly more open.
+    fn open_connections_outweigh_past_ones() {
+        // With about as many open, the worker with fewer past connections gets it, but never one with clearly more open.
         assert_eq!(of(&[(4, 100), (4, 90)]).lighter_than(0, 0), Some(1));
         assert_eq!(of(&[(4, 100), (6, 90)]).lighter_than(0, 0), Some(1));
         assert_eq!(of(&[(4, 100), (8, 90)]).lighter_than(0, 0), None);
@@ -193,13 +188,13 @@ mod tests {
     }
 
     #[test]
-    fn alone_or_unknown_there_is_nobody_to_hand_to() {
+    fn a_lone_or_unknown_worker_hands_nothing_over() {
         assert_eq!(of(&[(9, 9)]).lighter_than(0, 7), None);
         assert_eq!(of(&[(9, 9), (0, 0)]).lighter_than(2, 0), None);
     }
 
     #[test]
-    fn of_many_all_have_their_turn() {
+    fn all_of_many_workers_have_their_turn() {
         let mut counts = vec![(100, 100); 16];
         for light in 1..16 {
             counts[light] = (0, 0);
@@ -210,7 +205,7 @@ mod tests {
         }
     }
 
-    /// Whoever the kernel gives a connection to, all workers end up with a like number.
+    /// Whichever worker the kernel chooses, all workers end up with similar numbers.
     #[test]
     fn a_lopsided_kernel_is_made_up_for() {
         for (workers, stay) in [(2, true), (2, false), (4, true), (4, false), (16, true)] {

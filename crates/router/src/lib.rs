@@ -1,13 +1,14 @@
 //! weir-router: the mode router, from a compiled plan to an ended connection.
 //!
 //! - [`bind`] the listening sockets, one per address and worker.
+//! - [`sockets`] the registry that owns them, and lends them to workers.
 //! - [`node`] what all workers share: the plan in force, counters, limits, and the phase of the process's life.
 //! - `handoff` chooses the worker that serves an accepted connection.
-//! - `pin` which CPU a worker is pinned to, where that is wanted.
+//! - `pin` pins a worker to a CPU.
 //! - [`data_plane`] all workers: a thread and a runtime each, and how they end.
 //! - [`worker`] what the connections of one worker share.
 //! - [`accept`] the accept loop: permits, back-off, spawn.
-//! - [`conn`] MAIN STREET: one screen, from accept to account.
+//! - [`conn`] main street: one screen, from accept to account.
 //! - [`mode`] passthrough, offload, bridging: only what differs.
 
 pub mod accept;
@@ -18,7 +19,10 @@ pub(crate) mod handoff;
 pub mod mode;
 pub mod node;
 pub(crate) mod pin;
+pub mod sockets;
 pub mod worker;
 
 #[cfg(test)]
 mod sizes;
+#[cfg(test)]
+mod tests;

@@ -2,15 +2,18 @@
 //! where the process is in its life.
 
 use crate::handoff::WorkerLoads;
+use crate::sockets::SocketRegistry;
 use arc_swap::{ArcSwap, Guard};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use weir_core::account::failures::Failures;
 use weir_core::limits::{PendingTotal, Permits};
 use weir_core::plan::{Address, Listener, Plan};
+use weir_core::rates::Rates;
 use weir_log::throttle::LogThrottle;
 use weir_metrics::Metrics;
 
@@ -23,6 +26,12 @@ pub struct Node {
     pub permits: Permits,
     /// How many workers there are.
     pub workers: usize,
+    /// Where the process listens.
+    pub sockets: SocketRegistry,
+    /// The last early ends of connections.
+    pub failures: Arc<Failures>,
+    /// The rates of clients.
+    pub rates: Arc<Rates>,
     /// When the process started.
     pub started: Instant,
     /// When to warn that nothing can be accepted.
@@ -31,33 +40,33 @@ pub struct Node {
     pub(crate) loads: WorkerLoads,
     in_force: ArcSwap<InForce>,
     past: Mutex<Past>,
-    /// Tells of every plan.
+    /// Announces every plan.
     generation: watch::Sender<u64>,
     phase: watch::Sender<Phase>,
     /// When the first phase after [`Phase::Serving`] began.
     leaving: OnceLock<Instant>,
-    /// What the identifiers of its connections begin with: 64 bits, at their place.
+    /// The first 64 bits of its connections' identifiers, in place.
     boot: u128,
 }
 
-/// The plan in force, and what its sockets share: swapped as one.
+/// The plan in force and what its sockets share, swapped together.
 #[derive(Debug)]
 pub(crate) struct InForce {
     pub(crate) plan: Arc<Plan>,
-    lanes: HashMap<Address, ListenerState>,
+    acceptors: HashMap<Address, ListenerState>,
 }
 
 impl InForce {
     /// What the sockets of an address share.
-    pub(crate) fn lane(&self, address: &Address) -> Option<&ListenerState> {
-        self.lanes.get(address)
+    pub(crate) fn acceptor(&self, address: &Address) -> Option<&ListenerState> {
+        self.acceptors.get(address)
     }
 }
 
-/// What is not in force any more, for as long as connections have it.
+/// Past plans and listeners that connections still have.
 #[derive(Debug, Default)]
 struct Past {
-    /// The current one is the last.
+    /// The current generation is the last.
     generations: Vec<Arc<Generation>>,
     listeners: Vec<(Arc<str>, Weak<ListenerLimits>)>,
 }
@@ -65,21 +74,21 @@ struct Past {
 /// One plan's connections.
 #[derive(Debug)]
 pub struct Generation {
-    /// Which plan, counted from 1.
+    /// The plan's number, from 1.
     pub number: u64,
     pub(crate) open: AtomicUsize,
-    /// Its connections have been told to end.
+    /// Whether its connections have been told to end.
     outdated: AtomicBool,
 }
 
-/// Past generations that may have connections. Each keeps the pools that its connections go to: their backends, and up to
-/// half a MiB of a hash table for each pool that balances by a hash.
+/// How many past generations may have connections. Each keeps the pools that its connections use: their backends, and
+/// up to half a MiB of hash table for each pool that balances by a hash.
 pub const PAST_GENERATIONS: usize = 64;
 
 /// What a new plan has left out.
 #[derive(Debug, Default)]
 pub struct Dropped {
-    /// Addresses that are not listened on any more.
+    /// Addresses that are no longer listened on.
     pub addresses: Vec<Address>,
     /// Listeners whose connections drain.
     pub listeners: Vec<Arc<ListenerLimits>>,
@@ -88,7 +97,7 @@ pub struct Dropped {
 /// How often weir warns that it cannot accept connections.
 const WARN_EVERY: Duration = Duration::from_secs(1);
 
-/// A listener's limits on connections: they outlive plans, so that they hold over a reload.
+/// A listener's limits on connections. They outlive plans, so that they hold over a reload.
 #[derive(Debug)]
 pub struct ListenerLimits {
     /// The listener's name.
@@ -99,7 +108,7 @@ pub struct ListenerLimits {
 }
 
 impl ListenerLimits {
-    /// Which drain of the listener one that begins now is: another one after each time that it came back.
+    /// The number of a drain of the listener that begins now: higher after each return of the listener.
     pub fn drain_number(&self) -> u32 {
         self.returns.load(Ordering::Relaxed)
     }
@@ -120,28 +129,31 @@ pub(crate) struct ListenerState {
 pub enum Phase {
     /// Listening.
     Serving,
-    /// Listening still, but not ready any more: those in front are to notice first.
+    /// Still listening but no longer ready, so that load balancers in front notice first.
     Leaving,
-    /// Not listening any more; open connections may go on until `over`.
+    /// No longer listening; open connections may go on until `over`.
     Draining {
         /// When it began.
         since: Instant,
-        /// When what is left has been closed.
+        /// When the last connections will have been closed.
         over: Instant,
     },
 }
 
 impl Node {
-    /// A node that goes by `plan`, with permits for `max_connections` clients.
+    /// A node with `plan` in force, and permits for `max_connections` clients.
     pub fn new(plan: Arc<Plan>, metrics: Arc<Metrics>, max_connections: usize) -> Arc<Self> {
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let (workers, generation) = (plan.runtime.workers, watch::Sender::new(plan.generation));
         let mut past = Past::default();
         let in_force = force(plan, &HashMap::new(), &mut past);
         Arc::new(Self {
+            rates: Arc::new(Rates::new(metrics.rates())),
             metrics,
             permits: Permits::new(max_connections),
             workers,
+            sockets: SocketRegistry::default(),
+            failures: Arc::default(),
             started: Instant::now(),
             cannot_accept: LogThrottle::new(1, WARN_EVERY),
             loads: WorkerLoads::new(workers),
@@ -163,14 +175,14 @@ impl Node {
     pub fn install(&self, plan: Arc<Plan>) -> Dropped {
         let mut past = self.past();
         let before = self.in_force.load_full();
-        let after = force(plan, &before.lanes, &mut past);
+        let after = force(plan, &before.acceptors, &mut past);
         let mut dropped = Dropped::default();
-        for (address, shared) in &before.lanes {
-            if !after.lanes.contains_key(address) {
+        for (address, shared) in &before.acceptors {
+            if !after.acceptors.contains_key(address) {
                 dropped.addresses.push(*address);
             }
             let limits = &shared.limits;
-            let stays = after.lanes.values().any(|s| Arc::ptr_eq(&s.limits, limits));
+            let stays = after.acceptors.values().any(|s| Arc::ptr_eq(&s.limits, limits));
             if !stays && !dropped.listeners.iter().any(|l| Arc::ptr_eq(l, limits)) {
                 dropped.listeners.push(Arc::clone(limits));
                 past.listeners.push((Arc::clone(&limits.name), Arc::downgrade(limits)));
@@ -182,18 +194,18 @@ impl Node {
         dropped
     }
 
-    /// A plan that came to nothing: what its listeners counted goes at the next [`Node::sweep`], but for those that
+    /// Gives up a plan that was never in force: the series of its listeners go at the next [`Node::sweep`], unless they
     /// are in force or have connections.
     pub fn abandon(&self, plan: &Plan) {
         self.past().listeners.extend(plan.listeners.iter().map(|l| (Arc::clone(&l.name), Weak::new())));
     }
 
-    /// Tells of every plan that is put in force.
+    /// Announces every plan that is put in force.
     pub fn plans(&self) -> watch::Receiver<u64> {
         self.generation.subscribe()
     }
 
-    /// What the workers read for each connection.
+    /// The state that workers read for each connection.
     pub(crate) fn in_force(&self) -> Guard<Arc<InForce>> {
         self.in_force.load()
     }
@@ -219,15 +231,13 @@ impl Node {
         let mut past = self.past();
         let open = |g: &Arc<Generation>| g.number == plan.generation || g.open.load(Ordering::Relaxed) > 0;
         past.generations.retain(open);
-        // A listener that came back and went again has several rooms of its name.
+        // A listener that came back and went again has several limits under its name.
         let all = past.listeners.drain(..);
         let (alive, gone): (Vec<_>, Vec<_>) = all.partition(|(_, limits)| limits.strong_count() > 0);
-        for (name, _) in gone {
-            let has_name = |other: &Arc<str>| *other == name;
-            if !plan.listeners.iter().any(|l| has_name(&l.name)) && !alive.iter().any(|(n, _)| has_name(n)) {
-                self.metrics.forget_listener(&name);
-            }
-        }
+        let stay: HashSet<&str> =
+            plan.listeners.iter().map(|l| &*l.name).chain(alive.iter().map(|(name, _)| &**name)).collect();
+        let gone: HashSet<&str> = gone.iter().map(|(name, _)| &**name).collect();
+        self.metrics.forget_listeners(&gone.difference(&stay).copied().collect());
         past.listeners = alive;
     }
 
@@ -240,25 +250,29 @@ impl Node {
         *self.phase.borrow()
     }
 
-    /// Tells of every change of phase.
+    /// Announces every change of phase.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Phase> {
         self.phase.subscribe()
     }
 
-    /// When the process was told to end, once it was.
+    /// When the process was told to end; `None` before that.
     pub fn leaving_since(&self) -> Option<Instant> {
         self.leaving.get().copied()
     }
 
-    /// Client connections that are open now.
+    /// Client connections open now.
     pub fn open(&self) -> usize {
         self.generations().iter().map(|(_, open)| open).sum()
     }
 
-    /// Moves on in the process's life.
+    /// Enters the next phase of the process's life.
     pub fn enter(&self, phase: Phase) {
         if phase != Phase::Serving {
             self.leaving.get_or_init(Instant::now);
+        }
+        if matches!(phase, Phase::Draining { .. }) {
+            // First: a worker that has given its sockets back has closed them.
+            self.sockets.close();
         }
         self.phase.send_replace(phase);
     }
@@ -275,8 +289,8 @@ fn boot(since_1970: Duration, random: u16) -> u128 {
     (since_1970.as_millis() & 0xffff_ffff_ffff) << 80 | u128::from(random) << 64
 }
 
-/// Makes a plan ready to be in force: listeners keep the rooms that they have by their names, and one that comes back
-/// while connections of it live finds the limits that hold them.
+/// Prepares a plan for its use: listeners keep their limits, found by name, and a listener that comes back while it still
+/// has connections finds the limits that count them.
 fn force(plan: Arc<Plan>, before: &HashMap<Address, ListenerState>, past: &mut Past) -> InForce {
     let generation = Arc::new(Generation {
         number: plan.generation,
@@ -286,7 +300,7 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, ListenerState>, past: &mut P
     past.generations.push(Arc::clone(&generation));
     let known: HashMap<&str, &Arc<ListenerLimits>> =
         before.values().map(|s| (&*s.limits.name, &s.limits)).collect();
-    let mut lanes = HashMap::new();
+    let mut acceptors = HashMap::new();
     for listener in &plan.listeners {
         let living = || {
             let mut of_its_name = past.listeners.iter().rev().filter(|(name, _)| *name == listener.name);
@@ -313,17 +327,18 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, ListenerState>, past: &mut P
             generation: Arc::clone(&generation),
             recorded: plan.log.access,
         };
-        lanes.extend(listener.addresses.iter().map(|a| (*a, shared.clone())));
+        acceptors.extend(listener.all_addresses().map(|a| (*a, shared.clone())));
     }
-    InForce { plan, lanes }
+    InForce { plan, acceptors }
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use weir_core::plan::{ListenerSettings, Log, LogFormat, PASSTHROUGH, Runtime, Timeouts};
+    use weir_core::plan::{Kind, Log, LogFormat, ModeName, Runtime, Stream, StreamSettings, Timeouts};
     use weir_core::route::Table;
     use weir_core::socket::Options;
+    use weir_tls::FleetSecrets;
 
     const NONE: Duration = Duration::ZERO;
 
@@ -331,19 +346,28 @@ pub(crate) mod tests {
         let (client_hello, handshake, connect, idle, half_closed) = (NONE, NONE, NONE, NONE, NONE);
         let listeners = (1..).zip(names).map(|(port, name)| Listener {
             name: Arc::from(*name),
-            addresses: vec![Address { socket: ([127, 0, 0, 1], port).into(), dual_stack: false }],
-            mode: PASSTHROUGH,
+            addresses: vec![Address {
+                socket: ([127, 0, 0, 1], port).into(),
+                dual_stack: false,
+                mptcp: false,
+            }],
+            mode: ModeName::Passthrough,
             peek: None,
             routes: Table::build(Vec::new()).unwrap(),
             default: None,
-            settings: Arc::new(ListenerSettings {
-                timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },
-                options: Options { nodelay: true, keepalive: NONE, user_timeout: NONE },
-                metrics: Arc::new(metrics.listener(name)),
+            kind: Kind::Stream(Stream {
+                backlog: 1,
+                settings: Arc::new(StreamSettings {
+                    timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },
+                    handshakes: None,
+                    options: Options { nodelay: true, keepalive: NONE, user_timeout: NONE },
+                    metrics: Arc::new(metrics.listener(name)),
+                }),
+                http: None,
             }),
+            metrics: Arc::new(metrics.listener(name)),
             max_connections: 1,
             pending: 1,
-            backlog: 1,
         });
         let runtime = Runtime {
             workers: 1,
@@ -356,14 +380,23 @@ pub(crate) mod tests {
         };
         let log = Log { level: String::new(), format: LogFormat::Auto, access: false };
         let listeners = listeners.map(Arc::new).collect();
-        Arc::new(Plan { generation, listeners, pools: Vec::new(), runtime, log, admin: None })
+        Arc::new(Plan {
+            generation,
+            listeners,
+            pools: Vec::new(),
+            runtime,
+            log,
+            admin: None,
+            metrics: None,
+            fleet: FleetSecrets::default(),
+        })
     }
 
     #[tokio::test]
     async fn connection_ids_differ_between_all_workers_and_starts() {
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let node = || Node::new(plan(&metrics, 1, &[]), Arc::clone(&metrics), 1);
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         let nodes = [node(), node(), node(), node()];
         for node in &nodes {
             for worker in [0, 1, 255, 256, 257, 511, 512, 1023, 65_535] {
@@ -385,12 +418,12 @@ pub(crate) mod tests {
         assert_eq!(boot, 0x0123_4567_89ab_cdef_0000_0000_0000_0000);
     }
 
-    /// Or it would have its limits twice: for those that it had, and for those that come.
+    /// Otherwise it would have its limits twice: for old connections, and for new ones.
     #[tokio::test]
-    async fn a_listener_that_is_put_back_has_the_room_that_holds_its_connections() {
+    async fn restored_listeners_keep_the_limits_of_their_connections() {
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let node = Node::new(plan(&metrics, 1, &["edge"]), Arc::clone(&metrics), 1);
-        let limits = |node: &Node| Arc::clone(&node.in_force().lanes.values().next().unwrap().limits);
+        let limits = |node: &Node| Arc::clone(&node.in_force().acceptors.values().next().unwrap().limits);
         let connection = limits(&node);
         let permit = connection.permits.try_take().unwrap();
         let dropped = node.install(plan(&metrics, 2, &[]));
@@ -402,7 +435,7 @@ pub(crate) mod tests {
         assert_ne!(connection.drain_number(), drain, "its drain is over");
         drop(permit);
         assert!(limits(&node).permits.try_take().is_some());
-        // Without a connection it begins anew.
+        // Without connections it starts with new limits.
         drop((connection, dropped));
         drop(node.install(plan(&metrics, 4, &[])));
         node.install(plan(&metrics, 5, &["edge"]));
@@ -424,7 +457,7 @@ pub(crate) mod tests {
             node.install(plan(&metrics, generation, &[]));
             assert!(node.outdated().is_empty(), "{generation}");
         }
-        // One without connections does not count.
+        // A generation without connections does not count.
         node.install(plan(&metrics, most + 2, &[]));
         assert!(node.outdated().is_empty());
         open(&node, most + 2);

@@ -1,7 +1,7 @@
-//! Pins workers to CPUs: which of those that the process may use, and the call.
+//! Pins workers to the CPUs that the process may use.
 //!
-//! In: the process's CPUs as they are at the start, and a worker's number. Out: a pinned thread, or a warning: a worker
-//! that is not pinned serves as well.
+//! In: the process's CPUs at the start, and a worker's number. Out: a pinned thread, or a warning, since an unpinned
+//! worker serves as well.
 
 use rustix::io::Errno;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -11,14 +11,14 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 pub(crate) struct Pins(Vec<usize>);
 
 impl Pins {
-    /// The CPUs that this process may use, lowest first; none, with a warning, where the system does not tell. To be
-    /// asked before any worker is pinned.
+    /// The CPUs that this process may use, lowest first; none, with a warning, if the system does not say. Must be called
+    /// before any worker is pinned.
     pub(crate) fn of_the_process() -> Self {
         let allowed =
             sched_getaffinity(None).map(|set| (0..CpuSet::MAX_CPU).filter(move |cpu| set.is_set(*cpu)));
         match allowed {
             Ok(cpus) => Self(cpus.collect()),
-            // More CPUs than the set has room for, or a sandbox.
+            // More CPUs than the set holds, or a sandbox.
             Err(error) => {
                 tracing::warn!(%error, "runtime.affinity: cannot ask which CPUs may be used; no worker is pinned");
                 Self(Vec::new())
@@ -26,12 +26,12 @@ impl Pins {
         }
     }
 
-    /// The CPU of a worker: one each, and from the first again where there are more workers than CPUs.
+    /// The CPU of a worker: one each, starting over if there are more workers than CPUs.
     fn cpu(&self, worker: usize) -> Option<usize> {
         self.0.get(worker.checked_rem(self.0.len())?).copied()
     }
 
-    /// Pins the calling thread, which is that of this worker. Where that fails, it says so and goes on.
+    /// Pins the calling thread, which is this worker's. A failure is logged, and the thread goes on.
     pub(crate) fn pin(&self, worker: usize) {
         let Some(cpu) = self.cpu(worker) else { return };
         match to(cpu) {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_cpu_each_and_then_from_the_first_again() {
+    fn workers_get_one_cpu_each_and_then_from_the_first_again() {
         let pins = Pins(vec![2, 3, 7]);
         let cpus: Vec<_> = (0..5).map(|worker| pins.cpu(worker)).collect();
         assert_eq!(cpus, [2, 3, 7, 2, 3].map(Some));

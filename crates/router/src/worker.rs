@@ -1,7 +1,7 @@
-//! What the connections of one data-plane thread share: its scratch memory, its cursors, and the list of them.
+//! What the connections of one data-plane thread share: its scratch memory, its selector, and the list of them.
 //!
-//! A connection is served by one worker, from its first byte to its last; nothing on its way is shared with another
-//! thread but the plan, the counters and the limits of the process.
+//! One worker serves a connection from its first byte to its last. Of what it uses, only the plan, the counters and the
+//! limits of the process are shared with other threads.
 
 use crate::handoff::LoadGuard;
 use crate::node::{Generation, ListenerLimits, ListenerState, Node};
@@ -14,11 +14,15 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::task::TaskTracker;
 use weir_core::account::queue::Records;
+use weir_core::account::sinks::Sinks;
+use weir_core::handshakes::Handshakes;
 use weir_core::local::Local;
 use weir_core::memory::{Budget, Memory};
 use weir_core::stop::{ConnHandle, Stop};
+use weir_http::HttpWorker;
+use weir_http::exchange::Exchange;
 use weir_metrics::WorkerMetrics;
-use weir_pool::{Live as BackendLive, Reason};
+use weir_pool::{BackendState, OutOfService};
 
 /// What the connections of one worker share.
 #[derive(Debug)]
@@ -27,66 +31,81 @@ pub struct Worker {
     pub number: usize,
     /// The process.
     pub node: Arc<Node>,
-    /// What its connections touch of it.
+    /// The parts that its connections use.
     pub local: Rc<Local>,
+    /// The part of it that serves requests.
+    pub http: Rc<HttpWorker>,
     /// Its counters.
     pub metrics: WorkerMetrics,
-    /// Its connections: every task is known here, so that the end waits for all of them.
+    /// Its connections. Every task is tracked here, so that the worker's end waits for all of them.
     pub(crate) tasks: TaskTracker,
-    live: RefCell<BTreeMap<u64, Entry>>,
+    connections: RefCell<BTreeMap<u64, Listed>>,
     accepted: Cell<u64>,
 }
 
-/// A connection in its worker's list: how to end it, and whose it is.
+/// A connection in its worker's list: its handle, and what it belongs to.
 #[derive(Clone, Debug)]
-struct Entry {
+struct Listed {
     handle: Rc<ConnHandle>,
     listener: Arc<ListenerLimits>,
-    /// Of the plan that it began with.
+    /// The generation of the plan that it began with.
     generation: u64,
 }
 
-/// Whose connections are to end.
+/// What the end of a drain ends.
+enum End {
+    /// A connection.
+    Connection(Listed),
+    /// A request; its client's connection stays.
+    Request(Rc<Exchange>),
+}
+
+/// Which connections must end.
 #[derive(Clone, Debug)]
 pub enum CloseScope {
-    /// All that there are.
+    /// All of them.
     All,
-    /// Those of a listener that is gone, for as long as it does not come back.
+    /// Those of a removed listener, until it comes back.
     Listener {
         /// Its limits.
         limits: Arc<ListenerLimits>,
-        /// [`ListenerLimits::drain_number`] as the drain began.
+        /// [`ListenerLimits::drain_number`] when the drain began.
         drain: u32,
     },
-    /// Those of a plan that is long past.
+    /// Those of a plan in excess of `PAST_GENERATIONS`.
     Generation(Arc<Generation>),
-    /// Those of a backend, for as long as this drain of it goes on, or it fails its checks.
+    /// Those of a backend, while this drain of it lasts or while it fails its checks.
     Backend {
         /// The backend.
-        live: Arc<BackendLive>,
-        /// [`weir_pool::Live::drain_number`] as the drain began; `None` = it fails its checks. One that is well
-        /// again when the time has come keeps its connections: by then it has new ones too.
+        state: Arc<BackendState>,
+        /// [`weir_pool::BackendState::drain_number`] when the drain began; `None` = it fails its checks. A backend that
+        /// is healthy again by then keeps its connections, because it has new ones too.
         drain: Option<u32>,
     },
 }
 
 impl CloseScope {
-    fn has(&self, entry: &Entry) -> bool {
+    fn has(&self, entry: &Listed) -> bool {
         match self {
             Self::All => true,
             Self::Listener { limits, drain } => {
                 limits.drain_number() == *drain && Arc::ptr_eq(limits, &entry.listener)
             }
             Self::Generation(generation) => generation.number == entry.generation,
-            Self::Backend { live, drain } => {
-                let goes_on =
-                    drain.map_or_else(|| live.is(Reason::Down), |number| live.drain_number() == number);
-                goes_on && entry.handle.is_served_by(live)
-            }
+            Self::Backend { state, .. } => self.goes_on() && entry.handle.is_served_by(state),
         }
     }
 
-    /// Says how many connections of a worker the end of a drain closes. Of all of them the process itself tells.
+    /// Whether a backend still drains, or fails its checks.
+    fn goes_on(&self) -> bool {
+        match self {
+            Self::Backend { state, drain: Some(number) } => state.drain_number() == *number,
+            Self::Backend { state, drain: None } => state.is(OutOfService::Down),
+            Self::All | Self::Listener { .. } | Self::Generation(_) => true,
+        }
+    }
+
+    /// Logs how many connections of a worker the end of a drain closes. The process itself logs a drain of everything.
     fn announce(&self, worker: usize, connections: usize) {
         match self {
             _ if connections == 0 => {}
@@ -103,8 +122,8 @@ impl CloseScope {
                     "too many past generations: closing what is left"
                 );
             }
-            Self::Backend { live, drain: Some(_) } => {
-                let (pool, backend) = (&live.pool, &live.backend);
+            Self::Backend { state, drain: Some(_) } => {
+                let (pool, backend) = (&state.pool, &state.backend);
                 tracing::info!(
                     %pool, %backend, worker, connections,
                     "the backend's drain takes too long: closing what is left"
@@ -114,8 +133,8 @@ impl CloseScope {
         }
     }
 
-    /// Waits until `when`; `None` as soon as there is nobody left. Only a weak reference is held while waiting, so that the
-    /// thing and its series can go with its last connection, however long the drain might take.
+    /// Waits until `when`; `None` as soon as the listener or backend is gone. The wait holds only a weak reference, so that
+    /// it and its series can go with its last connection, however long the drain might take.
     async fn at(self, when: Instant) -> Option<Self> {
         match self {
             Self::All => {
@@ -130,15 +149,16 @@ impl CloseScope {
                 let has_any = |generation: &Generation| generation.open.load(Ordering::Relaxed) > 0;
                 held_until(generation, when, has_any).await.map(Self::Generation)
             }
-            Self::Backend { live, drain } => {
-                let goes_on = |live: &BackendLive| drain.is_none_or(|number| live.drain_number() == number);
-                held_until(live, when, goes_on).await.map(|live| Self::Backend { live, drain })
+            Self::Backend { state, drain } => {
+                let goes_on =
+                    |state: &BackendState| drain.is_none_or(|number| state.drain_number() == number);
+                held_until(state, when, goes_on).await.map(|state| Self::Backend { state, drain })
             }
         }
     }
 }
 
-/// Waits until `when`, without keeping what is given; `None` once the last other owner drops it or `goes_on` is false.
+/// Waits until `when` with a weak reference alone; `None` once the last other owner drops `kept` or `goes_on` is false.
 async fn held_until<T>(kept: Arc<T>, when: Instant, goes_on: impl Fn(&T) -> bool) -> Option<Arc<T>> {
     let waiting = Arc::downgrade(&kept);
     drop(kept);
@@ -146,26 +166,26 @@ async fn held_until<T>(kept: Arc<T>, when: Instant, goes_on: impl Fn(&T) -> bool
         if !waiting.upgrade().is_some_and(|kept| goes_on(&kept)) {
             return None;
         }
-        sleep_until(when.min(Instant::now() + LOOK)).await;
+        sleep_until(when.min(Instant::now() + OWNER_POLL)).await;
     }
     waiting.upgrade()
 }
 
-/// How often the end of a drain looks whether there is anybody left to wait for: many drains may be under way at once.
-const LOOK: Duration = Duration::from_secs(1);
+/// How often the end of a drain checks that it is still needed: many drains may be under way at once.
+const OWNER_POLL: Duration = Duration::from_secs(1);
 
-/// A connection's place in its worker's list, left when dropped.
+/// A connection's place in its worker's list, given up when dropped.
 #[derive(Debug)]
-pub(crate) struct Live {
+pub(crate) struct ConnGuard {
     worker: Rc<Worker>,
     number: u64,
     generation: Arc<Generation>,
-    _seat: LoadGuard,
+    _load: LoadGuard,
 }
 
-impl Drop for Live {
+impl Drop for ConnGuard {
     fn drop(&mut self) {
-        self.worker.live.borrow_mut().remove(&self.number);
+        self.worker.connections.borrow_mut().remove(&self.number);
         self.generation.open.fetch_sub(1, Ordering::Relaxed);
         if std::thread::panicking() {
             self.worker.node.metrics.panics().inc();
@@ -177,16 +197,21 @@ impl Worker {
     /// A worker without connections: its number, the pipes that it may hold, and where its records go.
     pub(crate) fn new(number: usize, node: Arc<Node>, budget: Budget, records: Option<Records>) -> Self {
         let metrics = node.metrics.worker(number);
+        let local = Rc::new(Local {
+            memory: Memory::new(budget, metrics.clone()),
+            handshakes: Handshakes::new(metrics.clone()),
+            selector: RefCell::default(),
+            rates: Arc::clone(&node.rates),
+            sinks: Rc::new(Sinks { records, failures: Arc::clone(&node.failures) }),
+        });
+        let tasks = TaskTracker::new();
         Self {
             number,
-            local: Rc::new(Local {
-                memory: Memory::new(budget, metrics.clone()),
-                cursors: RefCell::default(),
-                records,
-            }),
+            http: HttpWorker::new(Rc::clone(&local), tasks.clone()),
+            local,
             metrics,
-            tasks: TaskTracker::new(),
-            live: RefCell::default(),
+            tasks,
+            connections: RefCell::default(),
             accepted: Cell::new(0),
             node,
         }
@@ -197,54 +222,69 @@ impl Worker {
         self: &Rc<Self>,
         shared: &ListenerState,
         guard: LoadGuard,
-    ) -> (u64, Rc<ConnHandle>, Live) {
+    ) -> (u64, Rc<ConnHandle>, ConnGuard) {
         let number = self.accepted.get();
         self.accepted.set(number + 1);
         self.metrics.connections.inc();
         let handle = Rc::new(ConnHandle::default());
         let listener = Arc::clone(&shared.limits);
-        let entry = Entry { handle: Rc::clone(&handle), listener, generation: shared.generation.number };
-        self.live.borrow_mut().insert(number, entry);
+        let entry = Listed { handle: Rc::clone(&handle), listener, generation: shared.generation.number };
+        self.connections.borrow_mut().insert(number, entry);
         let generation = Arc::clone(&shared.generation);
         generation.open.fetch_add(1, Ordering::Relaxed);
-        (number, handle, Live { worker: Rc::clone(self), number, generation, _seat: guard })
+        (number, handle, ConnGuard { worker: Rc::clone(self), number, generation, _load: guard })
     }
 
-    /// Closes what is left at the end of a drain, spread over its last tenth, idle ones first: never all in one
-    /// instant.
+    /// Closes what is left at the end of a drain, spread over its last tenth, idle connections first: never all at once.
     pub(crate) async fn close_spread(&self, whose: CloseScope, since: Instant, over: Instant) {
-        let spread = (over - since) / LAST_PART;
+        self.of(&whose).iter().for_each(|entry| entry.handle.ask_to_leave());
+        let spread = (over - since) / SPREAD_DIVISOR;
         let Some(whose) = whose.at(since + closing_after(over - since)).await else { return };
         let left = self.of(&whose);
-        whose.announce(self.number, left.len());
-        let pause = spread / u32::try_from(left.len().max(1)).unwrap_or(u32::MAX);
-        // Steps are counted from the start: a timer is never finer than a millisecond, and lags would add up.
+        // A client's connection outlives the backend of one of its requests.
+        let requests = match &whose {
+            CloseScope::Backend { state, .. } => self.http.served_by(state),
+            CloseScope::All | CloseScope::Listener { .. } | CloseScope::Generation(_) => Vec::new(),
+        };
+        let all = left.len() + requests.len();
+        whose.announce(self.number, all);
+        let pause = spread / u32::try_from(all.max(1)).unwrap_or(u32::MAX);
+        // Steps are counted from the start: timers are no finer than a millisecond, so delays would add up.
         let begun = Instant::now();
-        for (number, entry) in (1u32..).zip(left) {
-            if whose.has(&entry) {
-                entry.handle.cancel(Stop::Drained);
+        let ends = left.into_iter().map(End::Connection).chain(requests.into_iter().map(End::Request));
+        for (number, end) in (1u32..).zip(ends) {
+            match end {
+                End::Connection(entry) if whose.has(&entry) => entry.handle.cancel(Stop::Drained),
+                End::Request(request) if whose.goes_on() => request.cut(),
+                End::Connection(_) | End::Request(_) => {}
             }
             let next = begun + pause * number;
             if next > Instant::now() {
                 sleep_until(next).await;
             }
         }
-        // Those that were accepted in the last moment and are not in the list.
+        // Connections accepted since the list was read.
         self.of(&whose).iter().for_each(|e| e.handle.cancel(Stop::Drained));
+        if let CloseScope::Backend { state, .. } = &whose
+            && whose.goes_on()
+        {
+            self.http.served_by(state).iter().for_each(|request| request.cut());
+        }
     }
 
-    /// Its connections that are to end, those first that have been idle for the longest time.
-    fn of(&self, whose: &CloseScope) -> Vec<Entry> {
-        let mut left: Vec<Entry> = self.live.borrow().values().filter(|e| whose.has(e)).cloned().collect();
+    /// Its connections that must end, longest idle first.
+    fn of(&self, whose: &CloseScope) -> Vec<Listed> {
+        let mut left: Vec<Listed> =
+            self.connections.borrow().values().filter(|e| whose.has(e)).cloned().collect();
         left.sort_by_key(|e| e.handle.last_moved());
         left
     }
 }
 
-/// The part of a drain in which what is left is closed: a tenth.
-const LAST_PART: u32 = 10;
+/// What is left is closed in the last tenth of a drain.
+const SPREAD_DIVISOR: u32 = 10;
 
-/// After how much of a drain's `whole` time what is left begins to be closed.
+/// How long a drain of `whole` length waits before it begins to close what is left.
 pub fn closing_after(whole: Duration) -> Duration {
-    whole - whole / LAST_PART
+    whole - whole / SPREAD_DIVISOR
 }

@@ -1,75 +1,81 @@
-//! What a finished handshake agreed on, in words that logs, records and metrics share.
+//! The parameters that a finished handshake agreed on, in the words of logs, records and metrics.
 //!
-//! All texts are from closed sets or from the registries of IANA; the ALPN name alone is the peers'
-//! own bytes, and came from our offer.
+//! All texts come from closed sets or from IANA's registries, except the ALPN name: it is bytes of the
+//! peer, limited to the protocols that weir supports or offers.
+
+use std::sync::Arc;
 
 use rustls::{CipherSuite, CommonState, HandshakeKind, NamedGroup, ProtocolVersion};
 
-/// What a finished handshake agreed on.
+use crate::client_certificate::ClientCertificate;
+
+/// The parameters that a finished handshake agreed on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Session {
-    /// `"1.2"` or `"1.3"`.
-    pub version: &'static str,
+    /// The TLS version.
+    pub version: Version,
     /// IANA's name of the cipher suite, for instance `TLS_AES_128_GCM_SHA256`.
     pub cipher: &'static str,
-    /// The key exchange group as RFC 8446 and its successors spell it; empty where there was no key
-    /// exchange (a resumed TLS 1.2 session).
+    /// The key exchange group as RFC 8446 and its successors spell it; empty without a key
+    /// exchange (in a resumed TLS 1.2 session).
     pub group: &'static str,
     /// Whether an earlier session was resumed, and how.
     pub resumed: Resumed,
-    /// The protocol that ALPN chose, if one was.
+    /// The protocol that ALPN chose, if any.
     pub alpn: Option<Box<[u8]>>,
+    /// The client's verified certificate, also in a resumed session; `None` if it has none, and with backends.
+    pub client: Option<Arc<ClientCertificate>>,
 }
 
-/// How a session came about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Resumed {
-    /// By a full handshake.
-    #[default]
-    No,
-    /// By a ticket that the client kept (RFC 5077, RFC 8446 §4.6.1).
-    Ticket,
-    /// By an entry in the server's session cache (TLS 1.2). Towards backends every resumed TLS 1.2
-    /// session is counted here, with or without a ticket: both echo a session ID, and rustls' client
-    /// does not say which of the two the server went by.
-    SessionId,
+weir_metrics::closed_set! {
+    /// The version of TLS that both sides agreed on.
+    pub Version {
+        /// Unknown; a finished handshake always has a version.
+        Unknown = "",
+        /// RFC 5246.
+        Tls12 = "1.2",
+        /// RFC 8446.
+        Tls13 = "1.3",
+    }
 }
 
-impl Resumed {
-    /// The value of the metric label `resumed`: `no`, `ticket` or `session_id`.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::No => "no",
-            Self::Ticket => "ticket",
-            Self::SessionId => "session_id",
-        }
+weir_metrics::closed_set! {
+    /// Whether and how a session was resumed.
+    pub Resumed {
+        /// Not resumed: a full handshake.
+        No = "no",
+        /// Resumed from a ticket that the client kept (RFC 5077, RFC 8446 §4.6.1).
+        Ticket = "ticket",
+        /// Resumed from the server's session cache (TLS 1.2). Every resumed TLS 1.2 session with a backend counts here,
+        /// with or without a ticket: both echo a session ID, and rustls' client does not say which one the server used.
+        SessionId = "session_id",
     }
 }
 
 impl Session {
-    /// Reads the agreement from a connection whose handshake is done. `kind` is how a session was
-    /// resumed, if it was.
+    /// Reads the parameters of a connection whose handshake is done. `kind` is the kind of resumption, if the
+    /// session was resumed.
     pub(crate) fn of(connection: &CommonState, kind: Resumed) -> Self {
         let resumed = match connection.handshake_kind() {
             Some(HandshakeKind::Resumed) => kind,
             _ => Resumed::No,
         };
         Self {
-            version: connection.protocol_version().map_or("", version),
+            version: connection.protocol_version().map_or(Version::Unknown, version),
             cipher: connection.negotiated_cipher_suite().map_or("", |suite| cipher(suite.suite())),
             group: connection.negotiated_key_exchange_group().map_or("", |group| group_name(group.name())),
             resumed,
             alpn: connection.alpn_protocol().map(Box::from),
+            client: None,
         }
     }
 }
 
-const fn version(version: ProtocolVersion) -> &'static str {
+pub(crate) const fn version(version: ProtocolVersion) -> Version {
     match version {
-        ProtocolVersion::TLSv1_2 => "1.2",
-        ProtocolVersion::TLSv1_3 => "1.3",
-        _ => "",
+        ProtocolVersion::TLSv1_2 => Version::Tls12,
+        ProtocolVersion::TLSv1_3 => Version::Tls13,
+        _ => Version::Unknown,
     }
 }
 

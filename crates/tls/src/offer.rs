@@ -1,22 +1,25 @@
 //! The parts of a ClientHello that say which certificates its sender accepts.
 //!
-//! rustls shows a resolver a part of it: neither the version that will be spoken, nor `signature_algorithms_cert`. So
-//! where there is a choice between certificates the hello is read here, too, and lies in a thread-local cell while the
-//! handshake is polled: handshakes interleave on a worker, but a poll does not.
+//! rustls shows a resolver neither the version to be negotiated nor `signature_algorithms_cert`. If a name has several
+//! certificates, the hello is therefore read here too, and kept in a thread-local cell while the handshake is polled:
+//! handshakes interleave on a worker, but polls do not.
 
 use std::cell::{Cell, RefCell};
 
 use rustls::{CipherSuite, NamedGroup, SignatureScheme};
 
-/// The parts of a hello by which a certificate is chosen.
+use crate::failure::HandshakeFailure;
+use crate::provider::provider;
+
+/// The parts of a hello that decide which certificate is chosen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Offer {
-    /// `supported_versions` has TLS 1.3.
+    /// Whether `supported_versions` contains TLS 1.3.
     pub(crate) tls13: bool,
     pub(crate) suites: Vec<CipherSuite>,
-    /// `supported_groups`; `None` where the client leaves it to the server.
+    /// `supported_groups`; `None` if the hello lacks the extension.
     pub(crate) groups: Option<Vec<NamedGroup>>,
-    /// `signature_algorithms`: for the handshake, and for certificates where they have no list of their own.
+    /// `signature_algorithms`: for the handshake, and for certificates if they have no list of their own.
     pub(crate) schemes: Vec<SignatureScheme>,
     /// `signature_algorithms_cert`.
     pub(crate) of_certificates: Option<Vec<SignatureScheme>>,
@@ -24,33 +27,40 @@ pub(crate) struct Offer {
 
 thread_local! {
     static CURRENT: RefCell<Option<Offer>> = const { RefCell::new(None) };
-    static NAMED_GROUPS: Cell<bool> = const { Cell::new(true) };
+    static LACKS: Cell<Option<HandshakeFailure>> = const { Cell::new(None) };
 }
 
-/// Notes whether the hello that is looked at on this thread has `supported_groups`.
-pub(crate) fn note_groups(named: bool) {
-    NAMED_GROUPS.set(named);
+/// Notes what the hello being processed on this thread lacks, if it has no `supported_groups`. rustls gives the same
+/// error for such a client as for one that names only unsupported groups: but without the extension it may offer none
+/// of the suites that need a group, such as RSA key exchange alone.
+pub(crate) fn note_groups(named: bool, suites: &[CipherSuite]) {
+    let is_ours = |suite: &CipherSuite| provider().cipher_suites.iter().any(|ours| ours.suite() == *suite);
+    LACKS.set(match named {
+        true => None,
+        false if suites.iter().any(is_ours) => Some(HandshakeFailure::MissingExtension),
+        false => Some(HandshakeFailure::NoSharedCipher),
+    });
 }
 
-/// Whether the last hello on this thread lacked `supported_groups`. rustls gives the same error for such a client as for
-/// a client that names only other groups.
-pub(crate) fn names_no_groups() -> bool {
-    !NAMED_GROUPS.get()
+/// Why the last hello on this thread shares no group with weir, if that has another cause than the groups that it
+/// names.
+pub(crate) fn lacks() -> Option<HandshakeFailure> {
+    LACKS.get()
 }
 
-/// Exchanges the offer of the handshake that is being polled on this thread for another one.
+/// Swaps the offer of the handshake being polled on this thread with `offer`.
 pub(crate) fn swap(offer: &mut Option<Offer>) {
     CURRENT.with_borrow_mut(|current| std::mem::swap(current, offer));
 }
 
-/// Calls `use_it` with the offer of the handshake that is being polled on this thread, if it is known.
+/// Calls `use_it` with the offer of the handshake being polled on this thread, if it is known.
 pub(crate) fn with_current<T>(use_it: impl FnOnce(Option<&Offer>) -> T) -> T {
     CURRENT.with_borrow(|current| use_it(current.as_ref()))
 }
 
 impl Offer {
-    /// Reads a hello from the records that it came in. `None` where they hold none, or only a part; the caller has
-    /// looked at every length before.
+    /// Reads a hello from its TLS records. `None` if they contain no complete hello; the caller has already checked
+    /// every length.
     pub(crate) fn read(mut records: &[u8]) -> Option<Self> {
         let mut joined = Vec::new();
         while let [HANDSHAKE, _, _, high, low, rest @ ..] = records {
@@ -95,7 +105,7 @@ fn numbers<T: From<u16>>(list: &[u8]) -> Vec<T> {
     list.as_chunks().0.iter().map(|pair| u16::from_be_bytes(*pair).into()).collect()
 }
 
-/// Takes length-prefixed vectors off the front of a slice.
+/// Reads length-prefixed vectors from the front of a slice.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -126,7 +136,7 @@ impl<'a> Reader<'a> {
 mod tests {
     use super::*;
 
-    /// A TLS 1.2 hello with one suite, one group, one scheme and one for certificates, as a message.
+    /// A TLS 1.2 hello message with one suite, one group, one scheme, and one scheme for certificates.
     fn message() -> Vec<u8> {
         let extensions: &[&[u8]] = &[
             &[0, 10, 0, 4, 0, 2, 0, 29],
@@ -142,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hello_is_read_from_any_records() {
+    fn hellos_are_read_however_they_are_split_into_records() {
         let message = message();
         let expected = Offer {
             tls13: false,

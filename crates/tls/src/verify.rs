@@ -1,11 +1,11 @@
-//! Is this backend the one we mean? Chain, name and dates, with one exception for certificates that
-//! the operator has listed by hand.
+//! Verifies a backend's certificate: chain, name and dates, with one exception for certificates that
+//! the operator has listed; or its public key alone, where keys are pinned.
 //!
-//! webpki alone refuses a self-signed `CA:TRUE` certificate as a server's own, even when it is the
-//! only thing in the `ca` file; and that is what `openssl req -x509` makes. A listed certificate that
-//! a backend presents itself, byte for byte, is therefore trusted as it stands. Its dates and its name
-//! still count, and in every case, `verify: false` included, the handshake's signature must be the
-//! certificate's: it proves that the other side holds the key.
+//! webpki alone refuses a self-signed `CA:TRUE` certificate as a server's own, even if the `ca` file
+//! contains nothing else, and `openssl req -x509` makes such certificates. A listed certificate that a
+//! backend presents as its own, byte for byte, is therefore trusted without a chain. Its dates and name
+//! are still checked, and in every case, even with `verify: false`, the certificate's key must have signed
+//! the handshake: this proves that the other side holds the key.
 
 use std::sync::Arc;
 
@@ -15,42 +15,136 @@ use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_t
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
+use crate::failure::Refused;
+use crate::pin::Pin;
 use crate::provider::provider;
+use crate::uri::UriName;
 
-/// How a pool's backends are judged; shared by all of them.
+/// Verifies the backends of a pool, which share it.
 #[derive(Debug)]
 pub(crate) struct Verifier {
-    judge: Judge,
+    policy: Policy,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 #[derive(Debug)]
-enum Judge {
-    /// Chain and name, or listed and name.
-    Chain { webpki: Arc<WebPkiServerVerifier>, listed: Vec<Listed> },
-    /// Nothing but the signature.
-    Nobody,
+enum Policy {
+    /// The chain and the name.
+    Chain(Chain),
+    /// The public key is one of these.
+    Pinned(Vec<Pin>),
+    /// Only the handshake's signature.
+    SignatureOnly,
+}
+
+/// Verifies chain, name and dates; a listed certificate needs no chain.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) webpki: Arc<WebPkiServerVerifier>,
+    pub(crate) listed: Vec<Listed>,
+    /// The certificate must have this URI, in place of the name that was asked for.
+    pub(crate) uri: Option<UriName>,
 }
 
 impl Verifier {
-    pub(crate) fn chain(webpki: Arc<WebPkiServerVerifier>, listed: Vec<Listed>) -> Arc<Self> {
-        Self::with(Judge::Chain { webpki, listed })
+    pub(crate) fn chain(chain: Chain) -> Arc<Self> {
+        Self::with(Policy::Chain(chain))
     }
 
-    pub(crate) fn nobody() -> Arc<Self> {
-        Self::with(Judge::Nobody)
+    pub(crate) fn pinned(pins: Vec<Pin>) -> Arc<Self> {
+        Self::with(Policy::Pinned(pins))
     }
 
-    /// Does it judge more than the signature?
-    pub(crate) fn judges(&self) -> bool {
-        matches!(self.judge, Judge::Chain { .. })
+    pub(crate) fn signature_only() -> Arc<Self> {
+        Self::with(Policy::SignatureOnly)
     }
 
-    fn with(judge: Judge) -> Arc<Self> {
-        Arc::new(Self { judge, algorithms: provider().signature_verification_algorithms })
+    /// Whether it verifies more than the handshake's signature.
+    pub(crate) fn verifies(&self) -> bool {
+        !matches!(self.policy, Policy::SignatureOnly)
     }
+
+    fn with(policy: Policy) -> Arc<Self> {
+        Arc::new(Self { policy, algorithms: provider().signature_verification_algorithms })
+    }
+}
+
+impl Chain {
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let listed = self.listed.iter().find(|one| one.is(end_entity));
+        let Some(uri) = &self.uri else {
+            return match listed {
+                Some(one) => {
+                    one.is_current(now)?;
+                    verify_server_name(&ParsedCertificate::try_from(end_entity)?, name)
+                }
+                None => self.verify_by_webpki(end_entity, intermediates, name, now),
+            };
+        };
+        match listed {
+            Some(one) => one.is_current(now)?,
+            // webpki looks at the name last, so only the name was wrong, which does not matter here.
+            None => match self.verify_by_webpki(end_entity, intermediates, name, now) {
+                Ok(())
+                | Err(Error::InvalidCertificate(
+                    CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+                )) => {}
+                Err(error) => return Err(error),
+            },
+        }
+        verify_uri(end_entity, uri)
+    }
+
+    fn verify_by_webpki(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        now: UnixTime,
+    ) -> Result<(), Error> {
+        let verified = self.webpki.verify_server_cert(end_entity, intermediates, name, &[], now);
+        verified.map(|_verified| ()).map_err(|error| unknown_issuer(end_entity, error))
+    }
+}
+
+/// Checks that the certificate has this URI.
+fn verify_uri(certificate: &CertificateDer<'_>, uri: &UriName) -> Result<(), Error> {
+    let (_, parsed) =
+        X509Certificate::from_der(certificate).map_err(|_detail| CertificateError::BadEncoding)?;
+    let names = parsed.subject_alternative_name().map_err(|_detail| CertificateError::BadEncoding)?;
+    let names = names.map(|names| names.value.general_names.as_slice()).unwrap_or_default();
+    let uris: Vec<&str> = names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::URI(uri) => Some(*uri),
+            _ => None,
+        })
+        .collect();
+    if uri.is_among(&uris) {
+        return Ok(());
+    }
+    let presented = match uris.as_slice() {
+        [] => "no URI".to_owned(),
+        [first] => (*first).to_owned(),
+        [first, others @ ..] => format!("{first} and {} more", others.len()),
+    };
+    Err(Refused::OtherUri { expected: uri.to_string(), presented }.into())
+}
+
+/// Checks that the certificate's public key is pinned. webpki reads the key, as it does for the handshake's signature:
+/// a second parser could find another key in the same bytes.
+fn verify_pin(certificate: &CertificateDer<'_>, pins: &[Pin]) -> Result<(), Error> {
+    let pin = Pin::of(&ParsedCertificate::try_from(certificate)?.subject_public_key_info());
+    if pins.contains(&pin) { Ok(()) } else { Err(Refused::NotPinned(pin.to_string()).into()) }
 }
 
 impl ServerCertVerifier for Verifier {
@@ -59,18 +153,15 @@ impl ServerCertVerifier for Verifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
+        _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let Judge::Chain { webpki, listed } = &self.judge else {
-            return Ok(ServerCertVerified::assertion());
-        };
-        match listed.iter().find(|one| one.der == *end_entity) {
-            Some(one) => one.verify(server_name, now),
-            None => webpki
-                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-                .map_err(|error| nobody_we_trust(end_entity, error)),
+        match &self.policy {
+            Policy::Chain(chain) => chain.verify(end_entity, intermediates, server_name, now)?,
+            Policy::Pinned(pins) => verify_pin(end_entity, pins)?,
+            Policy::SignatureOnly => {}
         }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -96,11 +187,11 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Two causes that webpki names after the step at which it stumbled, and the operator after what is
-/// missing in the `ca` file: an authority made anew under its old name looks like a forged signature,
-/// and a self-signed `CA:TRUE` certificate that is not listed like a misused one. Only the chain is
-/// judged here; a forged signature of the handshake keeps its name.
-fn nobody_we_trust(end_entity: &CertificateDer<'_>, error: Error) -> Error {
+/// Turns two errors of webpki into `UnknownIssuer`, because the operator's remedy is in the `ca` file: a
+/// renewed authority with its old name gives a bad signature, and an unlisted self-signed `CA:TRUE`
+/// certificate gives a wrong use. Only errors of the chain come here; a bad signature of the handshake
+/// stays one.
+pub(crate) fn unknown_issuer(end_entity: &CertificateDer<'_>, error: Error) -> Error {
     match error {
         Error::InvalidCertificate(CertificateError::BadSignature) => CertificateError::UnknownIssuer.into(),
         Error::InvalidCertificate(CertificateError::Other(_)) if self_issued(end_entity) => {
@@ -114,31 +205,43 @@ fn self_issued(certificate: &CertificateDer<'_>) -> bool {
     X509Certificate::from_der(certificate).is_ok_and(|(_, parsed)| parsed.subject() == parsed.issuer())
 }
 
-/// A certificate from a `ca` file, which a backend may present as its own.
+/// A certificate from a `ca` file, which a backend or a client may present as its own.
 #[derive(Debug)]
 pub(crate) struct Listed {
     der: CertificateDer<'static>,
     not_before: u64,
     not_after: u64,
+    revoked: bool,
 }
 
 impl Listed {
-    /// `None` if it is not X.509.
+    /// `None` if `der` is not an X.509 certificate.
     pub(crate) fn new(der: CertificateDer<'static>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(&der).ok()?;
-        // A date before 1970 is as good as 1970: no clock of ours is before it.
+        // Dates before 1970 count as 1970, because the clock is never before that.
         let seconds = |timestamp: i64| u64::try_from(timestamp).unwrap_or(0);
         let not_before = seconds(parsed.validity().not_before.timestamp());
         let not_after = seconds(parsed.validity().not_after.timestamp());
-        Some(Self { der, not_before, not_after })
+        Some(Self { der, not_before, not_after, revoked: false })
     }
 
-    /// When it ended, if it has by `now`; both in seconds since 1970.
+    /// When it expired, if it has expired by `now`; both in seconds since 1970.
     pub(crate) fn ended(&self, now: u64) -> Option<i64> {
         (now > self.not_after).then(|| i64::try_from(self.not_after).unwrap_or(i64::MAX))
     }
 
-    fn verify(&self, name: &ServerName<'_>, now: UnixTime) -> Result<ServerCertVerified, Error> {
+    /// The same, refused as revoked if it `is` so.
+    pub(crate) fn revoked(self, is: bool) -> Self {
+        Self { revoked: is, ..self }
+    }
+
+    /// Whether it is this certificate, byte for byte.
+    pub(crate) fn is(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.der == *certificate
+    }
+
+    /// Whether it is valid at this time, and not revoked.
+    pub(crate) fn is_current(&self, now: UnixTime) -> Result<(), Error> {
         if now.as_secs() < self.not_before {
             let not_before = unix(self.not_before);
             return Err(CertificateError::NotValidYetContext { time: now, not_before }.into());
@@ -147,9 +250,14 @@ impl Listed {
             let not_after = unix(self.not_after);
             return Err(CertificateError::ExpiredContext { time: now, not_after }.into());
         }
-        verify_server_name(&ParsedCertificate::try_from(&self.der)?, name)?;
-        Ok(ServerCertVerified::assertion())
+        if self.revoked { Err(CertificateError::Revoked.into()) } else { Ok(()) }
     }
+}
+
+/// When a certificate ends, in seconds since 1970; `None` if that cannot be read.
+pub(crate) fn not_after(certificate: &CertificateDer<'_>) -> Option<i64> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    Some(parsed.validity().not_after.timestamp())
 }
 
 fn unix(seconds: u64) -> UnixTime {

@@ -7,6 +7,7 @@
 
 mod cli;
 mod demo;
+mod key_log;
 mod logging;
 mod resources;
 mod run;

@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_descriptors_a_connection_and_a_reserve() {
+    fn a_connection_needs_two_descriptors_and_a_reserve_is_kept() {
         assert_eq!(connections_for(20_000, 8), (20_000 - 520) / 2);
         assert_eq!(connections_for(64, 0), 24);
         assert_eq!(connections_for(0, 4), 1);

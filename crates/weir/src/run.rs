@@ -1,5 +1,6 @@
 //! load → bind → run → drain: the life of the process.
 
+use crate::key_log::{self, KeyLogWriter};
 use crate::logging::{self, Logging};
 use crate::resources;
 use crate::signals::{Signals, Taken};
@@ -20,31 +21,34 @@ use weir_config::Rejected;
 use weir_control::access::{self, FormatSwitch};
 use weir_control::aside::aside;
 use weir_control::control::{Apply, Parts, resolve};
-use weir_control::discovery::{Names, Resolver};
+use weir_control::discovery::{DnsResolver, Sources};
 use weir_control::health::Checks;
+use weir_control::servers::Servers;
 use weir_control::supervise::supervise;
-use weir_control::{Compiled, Control, Look, Workshop};
-use weir_core::plan::Plan;
+use weir_control::{Compiled, ConfigSnapshot, Control, PlanBuilder, certificates};
+use weir_core::plan::{AdminServer, Plan};
 use weir_metrics::Metrics;
-use weir_pool::{CheckKind, Lives, Pool};
-use weir_router::bind::{self, Socket};
+use weir_pool::{BackendRegistry, CheckKind, Pool};
+use weir_router::bind;
 use weir_router::data_plane::{self, DataPlane};
 use weir_router::node::{Node, Phase};
+use weir_router::sockets::ListeningSocket;
 use weir_tls::Sessions;
 
 /// A sound configuration, and the parts that later ones are made with.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     path: PathBuf,
-    workshop: Workshop,
-    look: Look,
+    builder: PlanBuilder,
+    snapshot: ConfigSnapshot,
     pub(crate) compiled: Compiled,
+    key_log: Option<KeyLogWriter>,
 }
 
 impl Prepared {
     /// Every metric.
     pub(crate) fn metrics(&self) -> &Metrics {
-        &self.workshop.metrics
+        &self.builder.metrics
     }
 }
 
@@ -53,12 +57,23 @@ impl Prepared {
 /// # Errors
 /// When this process cannot even begin; a wrong configuration is the inner error.
 pub(crate) fn prepare(path: &Path) -> Result<Result<Prepared, Rejected>> {
+    prepare_logged(path, None)
+}
+
+/// As [`prepare`], for a process that writes a key log to this file.
+///
+/// # Errors
+/// As [`prepare`]; and if the key log cannot be written.
+fn prepare_logged(path: &Path, key_log: Option<&Path>) -> Result<Result<Prepared, Rejected>> {
     let metrics = Metrics::new(VERSION, RUSTC, CRYPTO).context("cannot register the metrics")?;
     let sessions = Sessions::random().context("cannot make a secret for TLS tickets")?;
-    let lives = Lives::new(Arc::clone(&metrics));
-    let workshop = Workshop { metrics, lives, sessions, cpus: resources::cpus() };
-    let (look, compiled) = workshop.compile(path, 1, &Look::default(), &|_unasked| Vec::new());
-    Ok(compiled.map(|compiled| Prepared { path: path.to_owned(), workshop, look, compiled }))
+    let (key_log, writer) = key_log.map(|path| key_log::start(path, &metrics)).transpose()?.unzip();
+    let sessions = sessions.logged(key_log);
+    let registry = BackendRegistry::new(Arc::clone(&metrics));
+    let builder = PlanBuilder { metrics, registry, sessions, cpus: resources::cpus() };
+    let (snapshot, compiled) = builder.compile(path, 1, &ConfigSnapshot::default(), &|_unasked| Vec::new());
+    let path = path.to_owned();
+    Ok(compiled.map(|compiled| Prepared { path, builder, snapshot, compiled, key_log: writer }))
 }
 
 /// Loads and compiles a configuration that is not to be run.
@@ -73,12 +88,12 @@ pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
 ///
 /// # Errors
 /// Everything that keeps it from starting; then nothing has been started.
-pub(crate) fn run(path: PathBuf, taken: Taken) -> Result<ExitCode> {
+pub(crate) fn run(path: PathBuf, key_log: Option<PathBuf>, taken: Taken) -> Result<ExitCode> {
     let Taken { runtime, mut signals } = taken;
     let ended = runtime.block_on(async {
         let reload = Arc::new(Notify::new());
         let started = tokio::select! {
-            started = start(path, Arc::clone(&reload)) => started?,
+            started = start(path, key_log, Arc::clone(&reload)) => started?,
             signal = signals.end(&reload) => {
                 tracing::info!(signal, "ended before it had started");
                 return Ok(ExitCode::SUCCESS);
@@ -99,11 +114,11 @@ pub(crate) fn run(path: PathBuf, taken: Taken) -> Result<ExitCode> {
 ///
 /// # Cancel safety
 /// If cancelled, it may leave a thread that reads files. The sockets are closed, with connections in their backlogs.
-async fn start(path: PathBuf, reload: Arc<Notify>) -> Result<Running> {
+async fn start(path: PathBuf, key_log: Option<PathBuf>, reload: Arc<Notify>) -> Result<Running> {
     let loading = path.clone();
-    let loaded = aside(move || prepare(&loading))?;
-    // Starts a second thread, which is kept like the first: a reload and a watch may read files at the same time.
-    drop(aside(|| ()));
+    let loaded = aside(move || prepare_logged(&loading, key_log.as_deref()))?;
+    // Starts two further threads, which are kept like the first: a reload and two watches may read files at the same time.
+    drop([aside(|| ()), aside(|| ())]);
     let prepared = loaded.await.context("cannot load the configuration")??;
     let prepared = prepared
         .map_err(|rejected| anyhow!("{rejected}\n\n{}: refused, nothing was started", path.display()))?;
@@ -118,7 +133,8 @@ pub(crate) struct Running {
     pub(crate) node: Arc<Node>,
     data_plane: DataPlane,
     access: Arc<access::Writer>,
-    /// Told when the configuration is to be read anew.
+    key_log: Option<Arc<KeyLogWriter>>,
+    /// Notified when the configuration must be read anew.
     pub(crate) reload: Arc<Notify>,
     /// Told when the admin server is asked to drain the process.
     leave: Arc<Notify>,
@@ -131,43 +147,59 @@ impl Running {
     /// plane's runtime.
     ///
     /// # Errors
-    /// Every address that cannot be had, and whatever else keeps it from starting.
+    /// Every address that cannot be bound, or another reason why weir cannot start.
     pub(crate) async fn start(prepared: Prepared, log: Logging, reload: Arc<Notify>) -> Result<Self> {
-        let Prepared { path, workshop, look, compiled } = prepared;
+        let Prepared { path, builder, snapshot, compiled, key_log } = prepared;
         let Compiled { plan, config, warnings: _ } = compiled;
-        let metrics = Arc::clone(&workshop.metrics);
+        let metrics = Arc::clone(&builder.metrics);
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
-        let (lanes, admin) = bind(&plan).await?;
-        workshop.listens_on(&plan);
-        workshop.admin_listens_on(&plan);
+        let (sockets, admin, servers) = bind(&plan).await?;
+        builder.admin_listens_on(&plan);
+        builder.listens_on(&plan);
+        builder.serves(&plan, None);
         let allowed = resources::connections_for(open_files, taken(&plan));
         let max_connections = room(&plan, allowed);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        let names = names(&plan, &metrics, &tasks, &stop).await?;
+        let sources = sources(&plan, &metrics, &tasks, &stop).await?;
         let plan = Arc::new(plan);
         let node = Node::new(Arc::clone(&plan), Arc::clone(&metrics), max_connections);
-        note_certificates(&plan, &metrics);
+        certificates::note(&plan, &metrics);
         metrics.reloaded(true, plan.generation);
 
         let (records, access, format) = logging::start_access(&plan.log, &metrics)?;
         let data_plane =
-            DataPlane::start(Arc::clone(&node), lanes, Some(&records)).context("cannot start a worker")?;
+            DataPlane::start(Arc::clone(&node), sockets, Some(&records)).context("cannot start a worker")?;
 
-        let orders = data_plane.orders();
-        let checks = Checks::new(orders.clone(), &tasks, &stop);
+        let commands = data_plane.commands();
+        let checks = Checks::new(commands.clone(), &tasks, &stop);
         let apply = apply(log, format, allowed);
         let its_node = Arc::clone(&node);
-        let parts = Parts { node: its_node, path, workshop, names, orders, config, look, checks, apply };
+        let logged = builder.sessions.key_log().map(|log| log.name().to_owned());
+        let parts = Parts {
+            node: its_node,
+            path,
+            builder,
+            sources,
+            commands,
+            config,
+            snapshot,
+            checks,
+            servers,
+            apply,
+        };
         let control = Control::begin(parts).await;
         let (access, leave) = (Arc::new(access), Arc::new(Notify::new()));
         let staff = Staff { control, reload: Arc::clone(&reload), tasks: tasks.clone(), stop: stop.clone() };
         staff.begin(metrics, Arc::clone(&access));
+        staff.serve_metrics();
         if let Some(bound) = admin {
             staff.serve_admin(bound, Arc::clone(&leave));
         }
         announce(&plan, max_connections, open_files);
-        Ok(Self { node, data_plane, access, reload, leave, tasks, stop })
+        warn_of_key_log(logged.as_deref());
+        let key_log = key_log.map(Arc::new);
+        Ok(Self { node, data_plane, access, key_log, reload, leave, tasks, stop })
     }
 
     /// Waits for a signal, then drains. A second signal ends it at once, and so does the loss of a worker: but the records
@@ -184,6 +216,7 @@ impl Running {
         };
         let drain_timeout = self.node.plan().runtime.drain_timeout;
         let (node, access) = (Arc::clone(&self.node), Arc::clone(&self.access));
+        let key_log = self.key_log.clone();
         tracing::info!(
             signal,
             ?drain_timeout,
@@ -195,6 +228,7 @@ impl Running {
             signal = signals.end(&reload) => {
                 tracing::warn!(signal, connections = node.open(), "ended at once, these connections were cut");
                 access.finish();
+                key_log.iter().for_each(|log| log.finish());
                 Ok(ExitCode::FAILURE)
             }
         }
@@ -215,6 +249,7 @@ impl Running {
             tracing::debug!("an admin connection was still open");
         }
         self.access.finish();
+        self.key_log.iter().for_each(|log| log.finish());
         drained?;
         tracing::info!("ended");
         Ok(ExitCode::SUCCESS)
@@ -267,12 +302,12 @@ impl Staff {
         let (control, _) = of();
         self.spawn("DNS answers", move || {
             let control = Arc::clone(&control);
-            async move { control.follow_names().await }
+            async move { control.follow_sources().await }
         });
         let (control, _) = of();
         self.spawn("ejections", move || {
             let control = Arc::clone(&control);
-            async move { control.keep().await }
+            async move { control.maintain().await }
         });
         let (control, told) = of();
         self.spawn("reloads", move || {
@@ -284,9 +319,22 @@ impl Staff {
             let (control, tell) = (Arc::clone(&control), Arc::clone(&tell));
             async move { control.watch_files(&tell).await }
         });
+        let (control, _) = of();
+        self.spawn("certificates", move || {
+            let control = Arc::clone(&control);
+            async move { control.watch_tls().await }
+        });
         self.spawn("losses", move || {
             let (metrics, records) = (Arc::clone(&metrics), Arc::clone(&records));
             async move { logging::losses::tell(&metrics, &records).await }
+        });
+    }
+
+    fn serve_metrics(&self) {
+        let (control, tasks) = (Arc::clone(&self.control), self.tasks.clone());
+        self.spawn("metrics", move || {
+            let (control, tasks) = (Arc::clone(&control), tasks.clone());
+            async move { weir_admin::serve_metrics(&control, &tasks).await }
         });
     }
 
@@ -313,42 +361,42 @@ impl Staff {
     }
 }
 
-/// What a reload changes of the process itself: its log, its records, its room for connections.
+/// Applies a reload to the process itself: its log, its records, its limit on connections.
 fn apply(log: Logging, records: FormatSwitch, allowed: usize) -> Box<Apply> {
     Box::new(move |plan, node| {
         log.change(&plan.log);
         records.set(logging::access_format(&plan.log));
         node.permits.set_limit(room(plan, allowed));
-        note_certificates(plan, &node.metrics);
+        certificates::note(plan, &node.metrics);
         warn_of_unverified(plan);
     })
 }
 
-/// Asks for the names of the plan, and waits a moment for the answers: backends that are names serve from the start.
-async fn names(
+/// Asks for the sources of the plan, and waits a moment for the answers, so that their backends serve from the start.
+async fn sources(
     plan: &Plan,
     metrics: &Arc<Metrics>,
     tasks: &TaskTracker,
     stop: &CancellationToken,
-) -> Result<Arc<Names>> {
-    let resolver = Resolver::new(&plan.runtime.resolvers).context("cannot resolve names")?;
-    let names = Arc::new(Names::new(resolver, metrics, tasks, stop));
-    resolve(plan, &names).await;
-    Ok(names)
+) -> Result<Arc<Sources>> {
+    let resolver = DnsResolver::new(&plan.runtime.resolvers).context("cannot resolve names")?;
+    let sources = Arc::new(Sources::new(resolver, metrics, tasks, stop));
+    resolve(plan, &sources).await;
+    Ok(sources)
 }
 
 /// How long the control plane's own connections may hold up the end.
 const CONTROL_ENDS: Duration = Duration::from_millis(500);
 
 /// Every socket of the plan, or every address that cannot be had.
-async fn bind(plan: &Plan) -> Result<(Vec<Vec<Socket>>, Option<weir_admin::Bound>)> {
+async fn bind(plan: &Plan) -> Result<(Vec<ListeningSocket>, Option<weir_admin::Bound>, Servers)> {
     let mut failed = Vec::new();
-    let lanes = bind::sockets(plan, plan.runtime.workers, &[]).unwrap_or_else(|errors| {
+    let sockets = bind::sockets(plan, plan.runtime.workers, &[], None).unwrap_or_else(|errors| {
         failed.extend(errors.iter().map(|e| format!("error: {e}")));
         Vec::new()
     });
     let admin = match &plan.admin {
-        Some(address) => match weir_admin::bind(address).await {
+        Some(AdminServer { address, .. }) => match weir_admin::bind(address).await {
             Ok(bound) => Some(bound),
             Err(error) => {
                 failed.push(format!("error: admin: cannot listen on {address}: {error}"));
@@ -357,7 +405,13 @@ async fn bind(plan: &Plan) -> Result<(Vec<Vec<Socket>>, Option<weir_admin::Bound
         },
         None => None,
     };
-    if failed.is_empty() { Ok((lanes, admin)) } else { Err(anyhow!(failed.join("\n"))) }
+    match Servers::begin(plan) {
+        Ok(servers) if failed.is_empty() => Ok((sockets, admin, servers)),
+        begun => {
+            failed.extend(begun.err().map(|error| format!("error: {error}")));
+            Err(anyhow!(failed.join("\n")))
+        }
+    }
 }
 
 /// Descriptors that the process itself takes, with all sockets bound: those open now, the runtimes of the workers,
@@ -385,8 +439,8 @@ fn room(plan: &Plan, allowed: usize) -> usize {
 
 fn announce(plan: &Plan, max_connections: usize, open_files: u64) {
     for listener in &plan.listeners {
-        let addresses: Vec<String> = listener.addresses.iter().map(|a| a.socket.to_string()).collect();
-        tracing::info!(listener = %listener.name, mode = listener.mode, addresses = addresses.join(", "), "listening");
+        let addresses: Vec<String> = listener.all_addresses().map(|a| a.socket.to_string()).collect();
+        tracing::info!(listener = %listener.name, mode = listener.mode.label(), addresses = addresses.join(", "), "listening");
     }
     warn_of_unverified(plan);
     tracing::info!(
@@ -394,22 +448,24 @@ fn announce(plan: &Plan, max_connections: usize, open_files: u64) {
         workers = plan.runtime.workers,
         max_connections,
         open_files,
-        admin = plan.admin.as_ref().map(ToString::to_string),
+        admin = plan.admin.as_ref().map(|admin| admin.address.to_string()),
+        metrics = plan.metrics.as_ref().map(|metrics| metrics.address.socket.to_string()),
         "weir runs"
     );
+}
+
+fn warn_of_key_log(file: Option<&str>) {
+    if let Some(file) = file {
+        tracing::warn!(
+            file,
+            "the secrets of ALL TLS sessions are written to a file (--key-log): its readers can decrypt the traffic. Use it for \
+             debugging only, and delete the file afterwards"
+        );
+    }
 }
 
 fn warn_of_unverified(plan: &Plan) {
     for pool in plan.pools.iter().filter(|p| !p.settings.verifies) {
         tracing::warn!(pool = %pool.name, "backend certificates are NOT verified (tls.verify: false)");
-    }
-}
-
-fn note_certificates(plan: &Plan, metrics: &Metrics) {
-    for listener in &plan.listeners {
-        let profiles = listener.profiles();
-        let served =
-            profiles.iter().flat_map(|p| p.certificates()).map(|facts| (&*facts.file, facts.not_after));
-        metrics.served(&listener.name, &served.collect::<Vec<_>>());
     }
 }

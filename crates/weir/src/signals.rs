@@ -27,7 +27,7 @@ pub(crate) struct Taken {
 }
 
 impl Taken {
-    /// Takes them over if the verb runs until it is told to stop; signals end other verbs by their defaults.
+    /// Takes them over if the verb runs until told to stop; other verbs end by the signals' defaults.
     pub(crate) fn for_verb(verb: Option<&OsStr>) -> Option<Result<Self>> {
         (verb == Some(OsStr::new("run"))).then(Self::now)
     }
@@ -47,7 +47,7 @@ impl Taken {
     }
 }
 
-/// A hundred years.
+/// A wait without end: a hundred years.
 const FOR_GOOD: std::time::Duration = std::time::Duration::from_secs(100 * 365 * 86_400);
 
 impl Signals {

@@ -11,7 +11,7 @@ use weir_log::lines::Unlocked;
 /// Writes to stdout. A reader that is gone (`weir … | head`) is no failure.
 ///
 /// # Errors
-/// If stdout cannot be written, as on a full disk. Then the command has failed, whatever it has found.
+/// If stdout cannot be written, for example on a full disk. Then the command has failed, whatever its result.
 pub(crate) fn say(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     let written =
@@ -57,7 +57,7 @@ pub(crate) fn last_words(text: &str) {
     let mut out = Unlocked::new(io::stderr());
     let text = format!("{text}\n");
     for part in text.as_bytes().chunks(AT_ONCE) {
-        if !takes(out.out(), PATIENCE) || out.write_all(part).is_err() {
+        if !takes(out.out(), READER_TIMEOUT) || out.write_all(part).is_err() {
             return;
         }
     }
@@ -72,4 +72,4 @@ pub(crate) fn takes(out: &impl AsFd, within: Duration) -> bool {
 /// A pipe that is ready takes so many bytes without waiting (PIPE_BUF of Linux, pipe(7)).
 const AT_ONCE: usize = 4096;
 /// How long a reader may take for each part.
-const PATIENCE: Duration = Duration::from_secs(1);
+const READER_TIMEOUT: Duration = Duration::from_secs(1);

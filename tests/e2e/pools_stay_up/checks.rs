@@ -1,18 +1,28 @@
-//! What checks cost, and what they tell: of health, and of certificates.
+//! What checks cost, and what they report: about health, and about certificates.
 
 use super::*;
 
-/// Connections that stand between weir and a port of a backend, as the kernel has it: seen from the side that dialled.
-fn open_to(port: u16) -> usize {
+/// How many connections to a backend are open at once. A reading of the kernel's table takes time, and may show one
+/// connection that has ended since and one that began since; two readings in a row show only those open between them.
+fn open_to(backend: SocketAddr) -> usize {
+    let before = established(backend);
+    established(backend).intersection(&before).count()
+}
+
+/// The near ends of established connections to a backend, from the kernel's table: seen from the dialling side. Other
+/// tests may have backends on the same port of another address.
+fn established(backend: SocketAddr) -> HashSet<String> {
     const ESTABLISHED: &str = "01";
+    let SocketAddr::V4(backend) = backend else { panic!("the table is that of IPv4") };
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
-    let remote = format!(":{port:04X}");
+    let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(backend.ip().octets()), backend.port());
     let lines = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    lines.filter(|fields| fields[2].ends_with(&remote) && fields[3] == ESTABLISHED).count()
+    let open = lines.filter(|fields| fields[2] == remote && fields[3] == ESTABLISHED);
+    open.map(|fields| fields[1].to_owned()).collect()
 }
 
 #[tokio::test]
-async fn a_backend_that_says_nothing_is_down_and_has_one_check_at_a_time() {
+async fn a_silent_backend_is_down_and_has_one_check_at_a_time() {
     for kind in ["tls", "http"] {
         let mute = Backend::plain(Role::Silent).await;
         let check =
@@ -22,12 +32,13 @@ async fn a_backend_that_says_nothing_is_down_and_has_one_check_at_a_time() {
         assert_eq!(why_down(&world.weir, mute.addr).await, "no answer within 300ms", "{kind}");
         let (until, mut most) = (mute.count() + 8, 0);
         eventually_true(PATIENCE, "eight more checks", || {
-            most = most.max(open_to(mute.addr.port()));
+            most = most.max(open_to(mute.addr));
             mute.count() >= until
         })
         .await;
-        assert_eq!(most, 1, "{kind}: open at once");
-        // A check and a pause each, the pause by a tenth shorter; the first is early, the last is open.
+        assert!(most <= 1, "{kind}: {most} open at once");
+        // A check and a pause each, the pause shortened by up to a tenth; the first check is early, the last
+        // one still open.
         let bound = 2 + (began.elapsed().as_millis() / (300 + 90)) as usize;
         assert!(mute.count() <= bound, "{kind}: {} checks, at most {bound}", mute.count());
         let metrics = world.weir.metrics().await;
@@ -37,7 +48,7 @@ async fn a_backend_that_says_nothing_is_down_and_has_one_check_at_a_time() {
     }
 }
 
-/// Fields of the log's lines from `info` up, without those of weir's own start.
+/// Fields of the log's lines at `info` and above, except weir's own startup lines.
 fn told(weir: &Weir) -> Vec<Value> {
     let lines = weir.program.stderr.all();
     let lines = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap_or_default());
@@ -53,10 +64,10 @@ async fn a_flapping_backend_costs_few_lines_no_storm_of_checks_and_no_client() {
     let began = Instant::now();
     let world = over(&[a.entry(""), b.entry("")]).pool(check).start().await;
     let runs = || told(&world.weir).iter().position(|line| line["message"] == "weir runs");
-    // It serves before all that it has said of its start has been read.
+    // weir serves before the test has read all its startup lines.
     eventually_true(PATIENCE, "the start is told", || runs().is_some()).await;
     let before = 1 + runs().unwrap();
-    // It ends well.
+    // The last flip leaves the backend healthy.
     for flip in 0..FLIPS {
         b.be(flip % 2 == 1);
         let until = Instant::now() + Duration::from_millis(100);
@@ -78,7 +89,7 @@ async fn a_flapping_backend_costs_few_lines_no_storm_of_checks_and_no_client() {
         "{} lines in {took:?}: {told:#?}",
         told.len()
     );
-    // Two results that agree make one change, and what was held back is counted.
+    // Two results that agree make one change, and suppressed lines are counted.
     let changes: u64 = told.iter().map(|line| line["changes"].as_u64().unwrap()).sum();
     assert!(
         (4..=checks as u64 / 2 + 1).contains(&changes),
@@ -89,13 +100,13 @@ async fn a_flapping_backend_costs_few_lines_no_storm_of_checks_and_no_client() {
     assert_eq!(metrics.count("weir_backend_ejections_total", &[]), 0);
 }
 
-/// How the certificate of a pool's only backend is looked at.
+/// How weir sees the certificate of a pool's only backend.
 struct Look<'a> {
     mode: Mode,
-    /// In the pool's `tls` section, which passthrough has not.
+    /// Content of the pool's `tls` section, which passthrough does not have.
     tls: &'a str,
     check: &'a str,
-    /// Whom the system trusts: a file of the folder.
+    /// The authorities that the system trusts: a file in the folder.
     system: &'a str,
 }
 
@@ -105,11 +116,12 @@ impl Look<'_> {
             Mode::Passthrough => ("", String::new()),
             _ => (", tls: public", format!(", tls: {{{}}}", self.tls)),
         };
+        let edge = Port::free();
         let body = format!(
             "{PROFILE}listeners:\n  - {{name: edge, address: \"{}\", mode: {}{listener}, default_pool: main}}\n\
              pools:\n  - {{name: main, backends: [\"{}\"]{pool}, \
              health_check: {{{}, interval: 100ms, timeout: 5s, rise: 1, fall: 1}}}}\n",
-            Port::free().addr(),
+            edge.addr(),
             self.mode.name(),
             backend.addr,
             self.check
@@ -120,7 +132,7 @@ impl Look<'_> {
     }
 }
 
-/// Waits until a check has seen the certificate. Gives when it ends, and what is said of it.
+/// Waits until a check has seen the certificate. Gives its expiry, and the verdict on it.
 async fn seen(weir: &Weir, backend: &Backend) -> (f64, Vec<String>) {
     let certificate = format!("main/{}", backend.addr);
     let labels = [("certificate", &*certificate), ("source", "backend"), ("listener", "")];
@@ -134,7 +146,7 @@ async fn seen(weir: &Weir, backend: &Backend) -> (f64, Vec<String>) {
     .await
 }
 
-/// What the status API says of the certificate.
+/// The certificate in the status API.
 async fn status_of_certificate(weir: &Weir) -> Value {
     let status: Value = serde_json::from_str(&weir.ask("/api/v1/status").await.body).unwrap();
     status["pools"][0]["backends"][0]["certificate"].clone()
@@ -144,24 +156,24 @@ async fn failed_by_tls(weir: &Weir) -> u64 {
     weir.metrics().await.count("weir_backend_health_checks_total", &[("result", "tls_failed")])
 }
 
-/// Certificates, each with what is said of it by who trusts the inner authority.
+/// Certificates, each with its verdict where the inner authority is trusted.
 fn leaves(identities: &Identities) -> [(Leaf, &'static str); 4] {
     [
         (identities.inner.issue(&[NAME]), "ok"),
         (identities.inner.issue_as(&[NAME], Kind::Ecdsa, Dates::Expired), "expired"),
-        (Authority::new("nobody knows me").issue(&[NAME]), "unknown_ca"),
+        (Authority::new("stranger").issue(&[NAME]), "unknown_ca"),
         (identities.inner.issue(&["other.example.org"]), "name_mismatch"),
     ]
 }
 
 #[tokio::test]
-async fn checks_tell_of_certificates_also_where_nothing_is_decrypted() {
+async fn checks_report_certificates_even_where_nothing_is_verified() {
     const IN_2020: f64 = 1_577_836_800.0;
     let identities = Identities::default();
     let check = format!("type: tls, server_name: {NAME}");
     for (leaf, verdict) in leaves(&identities) {
         let backend = Backend::tls(Role::Echo, &leaf).await;
-        // It does not count where weir sends no TLS, nor where it is told not to verify.
+        // The verdict has no effect where weir sends no TLS, or must not verify.
         for (mode, tls) in [(Mode::Passthrough, ""), (Mode::Bridging, "verify: false")] {
             let look = Look { mode, tls, check: &check, system: "inner-ca.pem" };
             let weir = look.at(&backend, &identities).await;
@@ -185,7 +197,7 @@ async fn checks_tell_of_certificates_also_where_nothing_is_decrypted() {
 }
 
 #[tokio::test]
-async fn a_system_without_authorities_says_nothing_of_a_certificate() {
+async fn a_system_without_authorities_gives_no_verdict() {
     let identities = Identities::default();
     let backend = Backend::tls(Role::Echo, &identities.backend).await;
     let look = Look { mode: Mode::Passthrough, tls: "", check: "type: tls", system: "no-such-file.pem" };
@@ -200,7 +212,7 @@ async fn a_system_without_authorities_says_nothing_of_a_certificate() {
 async fn checks_judge_certificates_where_they_count() {
     let identities = Identities::default();
     for kind in ["tls", "http"] {
-        // Whom the system trusts is of no interest where the pool says whom it trusts.
+        // The system's authorities do not matter when the pool names its own.
         let check = &*format!("type: {kind}, server_name: {NAME}");
         let look = Look { mode: Mode::Bridging, tls: "ca: inner-ca.pem", check, system: "weir.pem" };
         for (leaf, verdict) in leaves(&identities) {

@@ -1,4 +1,4 @@
-//! What an operator does by hand.
+//! An operator's commands.
 
 use super::*;
 
@@ -9,7 +9,7 @@ async fn tell(weir: &Weir, words: &[&str]) -> Finished {
     run(verb, b"", PATIENCE).await
 }
 
-/// Runs a verb that is to work, and gives what it printed.
+/// Runs a verb that must succeed, and gives its output.
 async fn done(weir: &Weir, words: &[&str]) -> String {
     let said = tell(weir, words).await;
     assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{words:?}: {}", said.both());
@@ -17,7 +17,7 @@ async fn done(weir: &Weir, words: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn the_status_says_who_is_down_and_why() {
+async fn the_status_says_which_backends_are_down_and_why() {
     let [a, b] = Patient::several(["a", "b"]).await;
     let world = over(&[a.entry(""), b.entry("")]).pool(CHECK).start().await;
     b.be(false);
@@ -38,21 +38,22 @@ async fn the_status_says_who_is_down_and_why() {
     let json = done(&world.weir, &["status", "--format", "json"]).await;
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["pools"][0]["backends"][1]["state"], "down", "{json}");
-    // The configuration leads to it as well; where nobody answers, it says so.
+    // The configuration leads to it as well; without an answer, the command says so.
     let file = world.weir.folder().join("weir.yaml");
     let said = run(command(&["status", "-c", &file.display().to_string()]), b"", PATIENCE).await;
     assert_eq!(said.code, Some(0), "{}", said.both());
-    let nobody = format!("http://{}", Port::free().addr());
-    let said = run(command(&["status", "--admin", &nobody]), b"", PATIENCE).await;
+    let unused = Port::free();
+    let nowhere = format!("http://{}", unused.addr());
+    let said = run(command(&["status", "--admin", &nowhere]), b"", PATIENCE).await;
     assert_eq!((said.code, &*said.stdout), (Some(1), ""));
-    assert!(said.stderr.contains(&nobody) && said.stderr.contains("is weir running"), "{}", said.stderr);
+    assert!(said.stderr.contains(&nowhere) && said.stderr.contains("is weir running"), "{}", said.stderr);
 }
 
 #[tokio::test]
-async fn the_status_says_why_traffic_fails_and_leaves_out_what_is_well() {
+async fn the_status_says_why_traffic_fails_and_leaves_out_healthy_parts() {
     let [a] = Patient::several(["a"]).await;
-    let dead = Port::free().addr();
-    let world = over(&[a.entry(""), format!("{{address: \"{dead}\"}}")])
+    let dead = Port::free();
+    let world = over(&[a.entry(""), format!("{{address: \"{}\"}}", dead.addr())])
         .pool("health_check: {type: none}")
         .pool("passive_check: null")
         .start()
@@ -74,14 +75,14 @@ async fn the_status_says_why_traffic_fails_and_leaves_out_what_is_well() {
     let address = a.backend.addr.to_string();
     done(&world.weir, &["backend", "drain", "main", &address]).await;
     let down = done(&world.weir, &["status", "--down", "--pool", "main"]).await;
-    assert!(down.contains(&address) && !down.contains(&dead.to_string()), "{down}");
+    assert!(down.contains(&address) && !down.contains(&dead.addr().to_string()), "{down}");
     let unknown = tell(&world.weir, &["status", "--pool", "mian"]).await;
     assert_eq!(unknown.code, Some(1));
     assert!(unknown.stderr.contains("did you mean `main`?"), "{}", unknown.stderr);
 }
 
 #[tokio::test]
-async fn the_status_says_how_long_certificates_are_good() {
+async fn the_status_says_how_long_certificates_are_valid() {
     let world = World::of(Mode::Offload).start().await;
     let status = done(&world.weir, &["status"]).await;
     let line = status.lines().find(|line| line.contains("weir.pem")).unwrap_or_else(|| panic!("{status}"));

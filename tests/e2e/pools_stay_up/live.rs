@@ -1,9 +1,9 @@
-//! What becomes of the live connections of a backend that turns ill.
+//! What happens to the live connections of a backend that becomes unhealthy.
 
 use super::*;
 
 #[tokio::test]
-async fn connections_of_one_that_turns_ill_go_on_unless_they_are_to_be_closed() {
+async fn connections_of_a_failed_backend_go_on_unless_they_must_be_closed() {
     for (on_unhealthy, closes) in [("on_unhealthy: keep", false), ("on_unhealthy: close", true)] {
         let [a, b] = Patient::several(["a", "b"]).await;
         let world = over(&[a.entry(""), b.entry("")]).pool(CHECK).pool(on_unhealthy).start().await;
@@ -48,7 +48,7 @@ async fn echoes(streams: &mut [(String, Stream)], why: &str) {
 }
 
 #[tokio::test]
-async fn one_that_is_well_again_keeps_its_new_connections() {
+async fn a_recovered_backend_keeps_its_new_connections() {
     let [a] = Patient::several(["a"]).await;
     let world = over(&[a.entry("")]).pool(CHECK).pool("on_unhealthy: close").start().await;
     a.be(false);
@@ -64,13 +64,13 @@ async fn one_that_is_well_again_keeps_its_new_connections() {
 }
 
 #[tokio::test]
-async fn what_begins_in_a_panic_is_not_closed_for_the_health_that_is_ignored() {
+async fn connections_that_begin_in_a_panic_are_not_closed_for_ignored_health() {
     let [a] = Patient::several(["a"]).await;
     let policy = "on_unhealthy: close";
     let world = over(&[a.entry("")]).pool(CHECK).pool(policy).pool("panic_threshold: 50%").start().await;
     a.be(false);
     gauge(&world.weir, "weir_pool_panic", &[], 1).await;
-    // Longer than the second within which those are closed that it had when it turned ill.
+    // Longer than the second within which connections from before the failure are closed.
     checks(&a, 15).await;
     let mut streams = hold(world.edge, 3).await;
     checks(&a, 15).await;

@@ -1,5 +1,5 @@
-//! A pool serves for as long as it can: who is well gets the traffic, in the shares asked for, and who is ill costs
-//! neither clients nor logs nor a storm of checks.
+//! A pool serves for as long as it can: healthy backends get the traffic, in the shares asked for, and sick
+//! ones cost neither clients nor floods of log lines nor a storm of checks.
 
 mod checks;
 mod commands;
@@ -8,7 +8,7 @@ mod policies;
 mod recovery;
 
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,19 +23,19 @@ use weir_tests::stream::{End, Stream};
 use weir_tests::weir::{Launch, Weir, command};
 use weir_tests::world::{Builder, Identities, Mode, NAME, PROFILE, World};
 
-/// Longer than anything takes that happens at all.
+/// Longer than anything takes if it happens at all.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Follows [`Patient`]s closely; one result decides.
 const CHECK: &str = "health_check: {type: http, interval: 100ms, timeout: 2s, rise: 1, fall: 1}";
 
-/// A backend that serves in any case, and whose checks pass or fail as the scenario wants.
+/// A backend that always serves, and whose checks pass or fail as the scenario wants.
 struct Patient {
     backend: Backend,
     well: Arc<AtomicBool>,
 }
 
 impl Patient {
-    /// A well one; its name is one letter.
+    /// A healthy backend; its name is one letter.
     async fn new(name: &str) -> Self {
         let well = Arc::new(AtomicBool::new(true));
         let role = Role::Checked { name: name.to_owned(), well: Arc::clone(&well) };
@@ -58,7 +58,7 @@ impl Patient {
         self.well.store(well, Ordering::Relaxed);
     }
 
-    /// Checks that it has seen.
+    /// The number of checks it has seen.
     fn checks(&self) -> usize {
         self.backend.visits().iter().filter(|visit| visit.head.starts_with(b"GET ")).count()
     }
@@ -73,7 +73,7 @@ fn entries(patients: &[Patient]) -> Vec<String> {
     patients.iter().map(|patient| patient.entry("")).collect()
 }
 
-/// Asks who serves over a connection, which stays open.
+/// Asks which backend serves a connection, and keeps the connection open.
 async fn held(mut stream: Stream) -> (String, Stream) {
     stream.send(b"x").await.unwrap();
     let name = stream.exactly(2).await.unwrap();
@@ -88,7 +88,7 @@ async fn hold(edge: SocketAddr, count: usize) -> Vec<(String, Stream)> {
     streams
 }
 
-/// Who serves over a connection, which ends.
+/// The backend that serves a connection, which then ends.
 async fn asks(stream: Stream) -> String {
     let (name, mut stream) = held(stream).await;
     stream.finish().await;
@@ -96,7 +96,7 @@ async fn asks(stream: Stream) -> String {
     name
 }
 
-/// How often each serves.
+/// How often each backend serves.
 async fn shares(world: &World, connections: usize) -> BTreeMap<String, usize> {
     let mut shares = BTreeMap::new();
     for _ in 0..connections {
@@ -105,7 +105,7 @@ async fn shares(world: &World, connections: usize) -> BTreeMap<String, usize> {
     shares
 }
 
-/// Who serves, in the order of their names.
+/// The backends that serve, in the order of their names.
 async fn served_by(world: &World, connections: usize) -> String {
     shares(world, connections).await.into_keys().collect()
 }
@@ -129,7 +129,7 @@ async fn gauge(weir: &Weir, name: &str, labels: &[(&str, &str)], value: u64) {
     .await;
 }
 
-/// Waits until so many pass their checks.
+/// Waits until so many backends pass their checks.
 async fn up(weir: &Weir, count: u64) {
     gauge(weir, "weir_backend_up", &[], count).await;
 }

@@ -1,4 +1,4 @@
-//! Every policy, and the caps.
+//! Every policy, and the connection caps.
 
 use super::*;
 
@@ -23,7 +23,7 @@ async fn the_better_of_two_random_ones_keeps_loads_close() {
     let world = over(&entries(&patients)).pool("balance: random_two").start().await;
     let streams = hold(world.edge, 200).await;
     let counts = counted(&streams);
-    // By chance alone they would differ by some 12 to 20; with two choices by a few.
+    // By chance alone they would differ by some 12 to 20; with two choices, by a few.
     assert!(counts.len() == 4 && counts.values().all(|count| (42..=58).contains(count)), "{counts:?}");
     let orders: String = streams.iter().map(|(name, _)| name.as_str()).collect();
     assert!(!orders.contains("abcdabcdabcdabcd"), "that is no chance: {orders}");
@@ -31,7 +31,7 @@ async fn the_better_of_two_random_ones_keeps_loads_close() {
     world.weir.settle().await;
 }
 
-/// Who serves each of these clients, by a weir over `backends` in this order.
+/// The backends that serve each of these clients, by a weir over `backends` in this order.
 async fn by_source(backends: &[Patient], balance: &str) -> (World, Vec<String>) {
     let world = over(&entries(backends)).pool(balance).start().await;
     let mut names = Vec::new();
@@ -49,7 +49,7 @@ async fn a_client_address_has_its_backend_on_every_node_and_over_restarts() {
     for name in ["a", "b", "c", "d"] {
         assert!(first.iter().any(|n| n == name), "{name} has no client: {first:?}");
     }
-    // Backwards: a rotation would come by as well in the same order.
+    // Backwards, because a rotation would repeat itself in the same order as well.
     for last in (1..=40).rev() {
         let stream = tcp_from(Ipv4Addr::new(127, 0, 7, last), one.edge).await;
         assert_eq!(asks(stream).await, first[usize::from(last) - 1], "the second time");
@@ -64,7 +64,7 @@ async fn a_client_address_has_its_backend_on_every_node_and_over_restarts() {
 }
 
 #[tokio::test]
-async fn a_name_has_its_backend_whoever_asks() {
+async fn a_name_has_its_backend_for_every_client() {
     let identities = Identities::default();
     let mut backends = Vec::new();
     for name in ["a", "b", "c"] {
@@ -111,7 +111,7 @@ async fn a_bounded_load_overflows() {
         let world = over(&entries(&patients)).pool("balance: source_ip").pool(bound).start().await;
         let streams = hold(world.edge, 8).await;
         let counts = counted(&streams);
-        // A ceiling of 125 % of 8 / 4, rounded up.
+        // A bound of 125 % of 8 / 4, rounded up.
         assert_eq!(counts.values().max(), Some(&most), "{bound}: {counts:?}");
         drop(streams);
         world.weir.settle().await;
@@ -119,7 +119,7 @@ async fn a_bounded_load_overflows() {
 }
 
 #[tokio::test]
-async fn a_backend_at_its_cap_overflows_and_when_all_are_there_is_none() {
+async fn backends_at_their_cap_overflow_until_none_is_left() {
     let [a, b] = Patient::several(["a", "b"]).await;
     let cap = ", max_connections: 2";
     let world = over(&[a.entry(cap), b.entry(cap)]).pool("balance: source_ip").start().await;
@@ -130,7 +130,7 @@ async fn a_backend_at_its_cap_overflows_and_when_all_are_there_is_none() {
     assert_eq!(fate(world.edge).await, (Vec::new(), End::Reset));
     let record = world.weir.only_record().await;
     record.ended("no_backend", "backend");
-    assert_eq!(record.number("tries"), 0, "nobody is dialled above a cap: {record:#?}");
+    assert_eq!(record.number("tries"), 0, "no backend is dialled above its cap: {record:#?}");
     assert_eq!(world.weir.ask("/readyz").await.status, 200, "full is not ill");
     gauge(&world.weir, "weir_pool_usable_backends", &[], 0).await;
     drop(streams.remove(0));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn who_has_recovered_gets_a_growing_share() {
+async fn a_recovered_backend_gets_a_growing_share() {
     let [a, b] = Patient::several(["a", "b"]).await;
     let world = over(&[a.entry(""), b.entry("")]).pool(CHECK).pool("slow_start: 8s").start().await;
     assert_eq!(served_by(&world, 6).await, "ab", "no slow start at the start");
@@ -13,7 +13,7 @@ async fn who_has_recovered_gets_a_growing_share() {
     b.be(true);
     up(&world.weir, 2).await;
     let first = shares(&world, 40).await.get("b").copied().unwrap_or(0);
-    // A tenth at first; on a slow machine more, as by then more of the time is over.
+    // A tenth at first; more on a slow machine, because more of the time has passed by then.
     let part = (began.elapsed().as_secs_f64() / 8.0).clamp(0.1, 1.0);
     let most = 3.0 + 40.0 * part / (1.0 + part);
     assert!(first as f64 <= most, "{first} of 40, at most {most:.0}, went to one that has just recovered");
@@ -30,7 +30,7 @@ async fn who_has_recovered_gets_a_growing_share() {
 }
 
 #[tokio::test]
-async fn too_few_well_ones_make_a_panic_and_all_serve_until_they_recover() {
+async fn too_few_healthy_backends_make_a_panic_and_all_serve_until_they_recover() {
     let patients = Patient::several(["a", "b", "c", "d", "e"]).await;
     let mut list = entries(&patients);
     list[4] = patients[4].entry(", weight: 0");

@@ -1,4 +1,5 @@
-//! Another configuration for the running weir: what has changed is taken, what has not does not notice.
+//! A new configuration for the running weir: changed parts take effect, and connections of unchanged parts do
+//! not notice.
 
 mod of_files;
 mod of_listeners_and_backends;
@@ -23,7 +24,7 @@ use weir_tests::stream::{End, Stream};
 use weir_tests::weir::{Launch, Weir};
 use weir_tests::world::{MODES, Mode, World};
 
-/// The configuration of the running weir, changed and taken.
+/// Changes the configuration of the running weir and reloads.
 async fn reload_with(weir: &Weir, change: impl FnOnce(String) -> String) {
     let file = weir.folder().join("weir.yaml");
     let text = change(std::fs::read_to_string(&file).unwrap());
@@ -36,7 +37,7 @@ async fn post_reload(weir: &Weir) -> Answer {
     request(weir.admin(), "POST", "/api/v1/reload").await.unwrap()
 }
 
-/// Open connections by generation, as the status has them.
+/// Open connections by generation, from the status.
 async fn generations(weir: &Weir) -> Vec<(u64, u64)> {
     let status: serde_json::Value = serde_json::from_str(&weir.ask("/api/v1/status").await.body).unwrap();
     let list = status["generations"].as_array().unwrap();
@@ -81,7 +82,7 @@ async fn refuses(addr: SocketAddr) {
     .await;
 }
 
-/// Lines of the log that say that a reload failed.
+/// Lines of the log that report a failed reload.
 fn complaints(weir: &Weir) -> Vec<String> {
     let lines = weir.program.stderr.all();
     lines.into_iter().filter(|line| line.contains("reload failed")).collect()

@@ -1,4 +1,4 @@
-//! Files that change, are wrong, or go.
+//! Files that change, are wrong, or vanish.
 
 use super::*;
 
@@ -54,7 +54,7 @@ async fn a_watched_file_is_taken_without_a_command() {
     std::fs::write(file(weir), &second).unwrap();
     takes(weir, 2).await;
     assert_eq!(tcp(edge).await.exactly(6).await.unwrap(), b"other\n");
-    // Exchanged in one step, as editors and deployments do.
+    // Replaced in one step, as editors and deployments do.
     let aside = weir.folder().join("weir.yaml.new");
     std::fs::write(&aside, &first).unwrap();
     std::fs::rename(&aside, file(weir)).unwrap();
@@ -71,14 +71,14 @@ async fn a_watched_file_is_taken_without_a_command() {
     assert_eq!(metrics.count("weir_config_last_reload_successful", &[]), 0);
     assert_eq!(metrics.count("weir_config_generation", &[]), 3);
     echoes(&mut tcp(edge).await).await;
-    // It is looked at twice a second, and nothing more is to be said of a file that stays as it is.
+    // weir looks at the file twice a second, and must say nothing more about a file that stays as it is.
     tokio::time::sleep(Duration::from_millis(2500)).await;
     std::fs::write(file(weir), &second).unwrap();
     takes(weir, 4).await;
     assert_eq!(complaints(weir).len(), 1, "{:#?}", complaints(weir));
     assert_eq!(weir.metrics().await.count("weir_config_last_reload_successful", &[]), 1);
     assert_eq!(tcp(edge).await.exactly(6).await.unwrap(), b"other\n");
-    // A change that turns watching off is the last one that is taken by itself.
+    // A change that turns watching off is the last one to be taken automatically.
     std::fs::write(file(weir), first.replace(", watch: true", "")).unwrap();
     takes(weir, 5).await;
     std::fs::write(file(weir), &second).unwrap();
@@ -163,13 +163,13 @@ async fn a_lost_folder_takes_nothing_out_of_service() {
     })
     .await;
     assert_eq!(tcp(edge.addr()).await.exactly(4).await.unwrap(), b"one\n");
-    // Not by an operator's word either, however often.
+    // An operator's command does not take it either, however often it is repeated.
     assert_eq!(post_reload(&weir).await.status, 422);
     assert_eq!(post_reload(&weir).await.status, 422);
     assert_eq!(tcp(edge.addr()).await.exactly(4).await.unwrap(), b"one\n");
     std::fs::rename(&away, &parts).unwrap();
     takes(&weir, 2).await;
-    // Emptied, it is what somebody wanted.
+    // A file removed from a folder that exists is a change that the operator wanted.
     std::fs::remove_file(parts.join("late.yaml")).unwrap();
     takes(&weir, 3).await;
     refuses(edge.addr()).await;
@@ -191,7 +191,7 @@ async fn a_second_reload_at_once_is_told_to_wait() {
     std::fs::write(file(weir), &slow).unwrap();
     let first = async { post_reload(weir).await };
     let second = async {
-        // The first one is under way once it asks.
+        // The first reload is under way once it asks the DNS server.
         silent.recv_from(&mut [0; 512]).await.unwrap();
         let busy = post_reload(weir).await;
         echoes(&mut world.connect().await).await;
@@ -202,7 +202,7 @@ async fn a_second_reload_at_once_is_told_to_wait() {
     assert_eq!(first.status, 200, "{}", first.body);
     assert_eq!(second.status, 409, "{}", second.body);
     assert!(second.body.contains("another reload is under way; try again"), "{}", second.body);
-    // The one that was refused has changed nothing; the SIGHUP has waited, and nothing of it is lost.
+    // The refused reload has changed nothing; the SIGHUP has waited and is not lost.
     takes(weir, 3).await;
     assert!(complaints(weir).is_empty(), "{:#?}", complaints(weir));
     echoes(&mut world.connect().await).await;
@@ -234,7 +234,7 @@ async fn a_file_that_is_gone_or_no_file_changes_nothing() {
     std::fs::remove_file(&path).unwrap();
     std::fs::write(&path, "").unwrap();
     refused(&["weir.yaml", "empty"]).await;
-    // The main file is there, what it names is not.
+    // The main file exists, but a file that it names does not.
     std::fs::write(&path, format!("include: [gone.yaml]\n{text}")).unwrap();
     refused(&["gone.yaml"]).await;
     std::fs::create_dir(weir.folder().join("gone.yaml")).unwrap();
@@ -248,7 +248,7 @@ async fn a_file_that_is_gone_or_no_file_changes_nothing() {
     echoes(&mut held).await;
 }
 
-/// The file vanishes, is cut short, and is there again, at any moment.
+/// The file vanishes, is cut short, and is back again, at any moment.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_file_that_vanishes_midway_is_taken_whole_or_not_at_all() {
     let world = World::of(Mode::Offload).start().await;

@@ -44,10 +44,10 @@ async fn a_removed_listener_drains_and_the_others_do_not_notice() {
     .await;
 }
 
-/// The end of a drain is not waited for where there is nobody to wait for; nor is the next connection, on which the
-/// workers would notice the new plan.
+/// A drain without connections must end at once: it waits neither for its timeout nor for the next
+/// connection, on which the workers would notice the new plan.
 #[tokio::test]
-async fn what_is_gone_is_forgotten_with_its_last_connection() {
+async fn removed_parts_are_forgotten_with_their_last_connection() {
     let world = World::of(Mode::Passthrough).plain().pool("drain_timeout: 3600s");
     let world = world.runtime("workers: 2, drain_timeout: 3600s").start().await;
     let (weir, port, before) = (&world.weir, Port::free(), read(&world.weir));
@@ -80,7 +80,7 @@ async fn what_is_gone_is_forgotten_with_its_last_connection() {
     .await;
 }
 
-/// Many times, because it is a race between the workers that close the old sockets and the next reload.
+/// Repeated many times, because the workers that close the old sockets race with the next reload.
 #[tokio::test]
 async fn a_listener_that_was_removed_can_come_back_at_once() {
     let world = World::of(Mode::Passthrough).plain().runtime("workers: 4, drain_timeout: 60s").start().await;
@@ -139,7 +139,7 @@ async fn a_removed_backend_drains() {
     next.rest().await;
 }
 
-/// Past configurations that may have connections (docs/operations.md).
+/// The number of past configurations that may have connections (docs/operations.md).
 const PAST_GENERATIONS: usize = 64;
 
 #[tokio::test]
@@ -162,4 +162,35 @@ async fn connections_of_the_oldest_of_too_many_configurations_drain() {
         echoes(stream).await;
     }
     drop(held);
+}
+
+/// A listening socket speaks TCP or Multipath TCP from its start, so a reload opens others beside the old ones.
+#[tokio::test]
+async fn a_listener_takes_up_mptcp_and_gives_it_up_without_losing_a_connection() {
+    let world = World::of(Mode::Passthrough).plain().runtime("workers: 2").start().await;
+    let (weir, plain) = (&world.weir, read(&world.weir));
+    let with = plain.replacen("mode: passthrough", "mode: passthrough\n    tcp: {mptcp: true}", 1);
+    assert_ne!(with, plain);
+    let mut held = world.connect().await;
+    echoes(&mut held).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let (flag, edge) = (Arc::clone(&stop), world.edge);
+    let visitors = tokio::spawn(async move {
+        let mut served = 0;
+        while !flag.load(Ordering::Relaxed) {
+            echoes(&mut tcp(edge).await).await;
+            served += 1;
+        }
+        served
+    });
+    for text in [&with, &plain, &with, &plain] {
+        std::fs::write(file(weir), text).unwrap();
+        let answer = post_reload(weir).await;
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        assert!(answer.body.contains("tcp.mptcp"), "{}", answer.body);
+        echoes(&mut world.connect().await).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    assert!(visitors.await.unwrap() > 10);
+    echoes(&mut held).await;
 }

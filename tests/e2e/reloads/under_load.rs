@@ -1,4 +1,5 @@
-//! Reloads under traffic: clients that are connected, that connect, and that are in between do not notice them.
+//! Reloads under traffic: clients that are connected, that connect, or that are in between do not notice
+//! them.
 
 use super::*;
 
@@ -7,11 +8,12 @@ fn reloads() -> usize {
     std::env::var("WEIR_RELOADS").map_or(200, |text| text.parse().unwrap())
 }
 
-/// Connections that live through all reloads, a third on each listener.
+/// Connections that live through all reloads, a third of them on each listener.
 const LIVE: usize = 300;
 /// New connections every [`TICK`], one on each listener: 300 a second.
 const TICK: Duration = Duration::from_millis(10);
-/// New connections that have not ended; no more are opened then, so that a slow machine has a lower rate.
+/// The most new connections that have not ended: no more are opened then, so that a slow machine has a lower
+/// rate.
 const AT_ONCE: usize = 200;
 /// New connections between two reloads. So the number of connections that meet each reload does not depend on the
 /// machine's speed; at 300 a second there are five reloads a second.
@@ -19,21 +21,21 @@ const BETWEEN: usize = 60;
 /// Most bytes of a new connection's body, each way.
 const BODY: u32 = 128 << 10;
 
-/// A weir whose configuration is the scene's, and all that its clients say.
+/// A weir with the scene's configuration, and all results of its clients.
 struct Traffic {
     scene: Scene,
     weir: Weir,
     /// `runtime`, `log` and `admin` of its configuration.
     head: String,
-    /// The last generation that was asked for, and the last one that was in force when the answer had come.
+    /// The last generation asked for, and the last one in force when the answer had come.
     asked: AtomicUsize,
     in_force: AtomicUsize,
     begun: AtomicUsize,
     served: AtomicUsize,
-    /// By what weir did with TLS.
+    /// Connections by what weir did with TLS.
     modes: [AtomicUsize; 3],
     resumed: AtomicUsize,
-    /// Connections to the extra listener that came as it went.
+    /// Connections to the extra listener that came while it went away.
     turned_away: AtomicUsize,
     /// Exchanges over the connections that live through all.
     exchanges: AtomicUsize,
@@ -85,7 +87,7 @@ impl Traffic {
         self.failures.lock().unwrap().push(why);
     }
 
-    /// No client and no backend has anything to complain of.
+    /// Asserts that no client and no backend has seen an error.
     fn check(&self) {
         let failures = self.failures.lock().unwrap();
         let faults: Vec<_> = self.scene.keepers().flat_map(|keeper| keeper.faults()).collect();
@@ -111,8 +113,8 @@ impl Traffic {
         generation
     }
 
-    /// One connection to a listener; it is served by a plan that was in force while it was opened. `None` when it went
-    /// wrong.
+    /// Makes one connection to a listener; a plan that was in force while it was opened must serve it. `None`
+    /// when it failed.
     async fn open(&self, listener: usize, seed: usize, ask: Ask) -> Option<Served> {
         let name = NAMES[seed % NAMES.len()];
         let client = if seed.is_multiple_of(2) { &self.remembering } else { &self.forgetful };
@@ -133,7 +135,7 @@ impl Traffic {
                 self.resumed.fetch_add(usize::from(served.certificate.is_none()), Ordering::Relaxed);
                 Some(served)
             }
-            // It came as the listener went.
+            // The connection came while the listener went away.
             Err(failure)
                 if listener == 3
                     && failure.stage != "exchange"
@@ -184,7 +186,7 @@ impl Traffic {
         running.join_all().await;
     }
 
-    /// A connection that lives until it is over, and is used all the time.
+    /// A connection that lives until the traffic is over, and is used all the time.
     async fn live(self: Arc<Self>, mut stream: Stream, mut seed: u64) {
         loop {
             let over = self.over.load(Ordering::Relaxed);
@@ -206,8 +208,8 @@ impl Traffic {
         }
     }
 
-    /// Reloads under new connections until this generation is in force; then waits until those have ended. Gives how
-    /// many came in a second.
+    /// Reloads under new connections until this generation is in force; then waits until those have ended.
+    /// Gives how many came in a second.
     async fn reload_until(self: &Arc<Self>, generation: usize, lives: &mut JoinSet<()>) -> f64 {
         let (start, before) = (Instant::now(), self.begun.load(Ordering::Relaxed));
         let stop = Arc::new(AtomicBool::new(false));
@@ -220,7 +222,7 @@ impl Traffic {
             .await;
             let now = self.reload().await;
             self.check();
-            // The listener that is to go has connections that go on. Not many: each keeps its whole plan.
+            // The listener that goes next has lasting connections. Only a few: each keeps its whole plan.
             if [4, 8, 12].contains(&now) {
                 self.stay(3, now, lives).await;
             }
@@ -232,7 +234,7 @@ impl Traffic {
         rate
     }
 
-    /// Opens a connection that lives until it is over.
+    /// Opens a connection that lives until the traffic is over.
     async fn stay(self: &Arc<Self>, listener: usize, seed: usize, lives: &mut JoinSet<()>) {
         let ask = Ask { seed: seed as u64, up: 1000, down: 1000, pause: Duration::ZERO };
         let served = self.open(listener, seed, ask).await;
@@ -279,9 +281,10 @@ async fn no_connection_is_lost_and_nothing_is_left_behind() {
         traffic.stay(seed % 3, seed, &mut lives).await;
     }
     let opened = start.elapsed();
-    // As it has a connection all the time, its series stay, and the books can be checked at the end.
+    // The extra listener has a connection all the time, so its series stay and the books can be checked at
+    // the end.
     traffic.stay(3, LIVE, &mut lives).await;
-    // So that the last generation has the listeners of the first.
+    // The last generation must have the listeners of the first.
     let last = reloads().next_multiple_of(4) + 1;
     let start = Instant::now();
     let first_rate = traffic.reload_until(last / 5, &mut lives).await;

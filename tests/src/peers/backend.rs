@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// How many bytes of a connection are kept as they came; all are hashed.
+/// How many bytes of a connection are kept verbatim; all are hashed.
 const KEPT: usize = 256 * 1024;
 
 /// What a TLS backend saw in a handshake.
@@ -61,7 +61,7 @@ impl Notes {
     }
 }
 
-/// A running backend. Dropping it closes its listener and resets or closes what is open.
+/// A running backend. Dropping it closes its listener and resets or closes open connections.
 #[derive(Debug)]
 pub struct Backend {
     /// Where it listens.

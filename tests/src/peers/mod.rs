@@ -1,16 +1,18 @@
 //! Backends: each plays one role for every connection it gets, and keeps a diary of what it saw.
 
 mod backend;
+mod recorder;
 mod role;
 mod unreachable;
 
 pub use backend::{Backend, TlsSeen, Visit, acceptor};
+pub use recorder::{Received, Recorder, Reply, strictly};
 pub use role::Role;
 pub use unreachable::{Overflowing, refused};
 
 #[cfg(test)]
 mod tests {
-    //! The peers without weir in between: what they show here, weir must keep.
+    //! The peers without weir in between: weir must keep what they show here.
     use super::*;
     use crate::client::tcp;
     use crate::stream::{End, Stream};
@@ -72,7 +74,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_is_reached() {
+    async fn unreachable_addresses_accept_no_connection() {
         let port = refused();
         assert!(crate::client::try_tcp(port.addr()).await.is_err());
         let hole = Overflowing::new();

@@ -23,30 +23,30 @@ pub enum Role {
     EndFirst(Vec<u8>),
     /// Sends so many bytes of [`Noise`] with seed 2 while it reads to the end.
     Bulk(usize),
-    /// Sends so many bytes as fast as it can, and takes what comes without a look at it: a peer that is faster than
-    /// weir, where what counts is the way of the bytes.
+    /// Sends so many bytes as fast as it can, and does not look at the bytes it reads: a peer that is faster
+    /// than weir, for scenarios about how bytes move.
     Torrent(usize),
     /// Answers one HTTP request with 200 and this body.
     Http(&'static str),
-    /// Answers an HTTP request with 200 while it is well, else with 503. Whoever says anything else gets its name and
-    /// a newline, then an echo, well or not: what a check finds and what a client finds are told apart.
+    /// Answers an HTTP request with 200 while it is well, else with 503. Any other client gets its name and a
+    /// newline, then an echo, well or not: so checks and clients may find different things.
     Checked {
-        /// What clients are told.
+        /// The name for clients.
         name: String,
-        /// What checks are told.
+        /// The answer for checks.
         well: Arc<AtomicBool>,
     },
-    /// Resets as soon as it has so many bytes; 0: soon after the connection stands.
+    /// Resets as soon as it has so many bytes; 0: soon after the connection is made.
     ResetAfter(usize),
     /// Echoes so many bytes, then resets without a word.
     EchoThenReset(usize),
-    /// Sends until nobody takes any more for a second, then resets.
+    /// Sends until the peer has read nothing for a second, then resets.
     FillThenReset,
     /// Ends at once, cleanly, without a byte, and reads on.
     CloseAtOnce,
     /// Sends this, then FIN without close_notify (TLS) and closes.
     Truncate(Vec<u8>),
-    /// Takes the connection, does nothing with it, not even a TLS handshake.
+    /// Accepts the connection and does nothing with it, not even a TLS handshake.
     Silent,
 }
 
@@ -83,7 +83,7 @@ impl Role {
             Self::Http(body) => http(stream, "200 OK", body, notes).await,
             Self::Checked { name, well } => checked(stream, &name, &well, notes).await,
             Self::ResetAfter(count) => {
-                // Not at once, or it could still be the connecting that fails.
+                // Not at once, otherwise connecting itself could fail.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 take(&mut stream, count, notes).await?;
                 stream.reset();
@@ -92,7 +92,8 @@ impl Role {
             Self::EchoThenReset(count) => {
                 let bytes = take(&mut stream, count, notes).await?;
                 stream.send(&bytes).await?;
-                // Let the bytes leave: a reset drops what is still queued here, and that is not what is tested.
+                // Let the bytes leave: a reset drops bytes still queued here, and the scenarios do not test
+                // that.
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 stream.reset();
                 Ok(End::Clean)
@@ -119,7 +120,7 @@ impl Role {
     }
 }
 
-/// How long a write waits until it is clear that nobody reads.
+/// How long a write waits before the peer counts as not reading.
 const STUCK: Duration = Duration::from_secs(1);
 
 async fn take_all(stream: &mut Stream, notes: &Notes) -> End {
@@ -217,7 +218,7 @@ async fn torrent(stream: Stream, count: usize) -> std::io::Result<End> {
     sent.map(|()| end)
 }
 
-/// What a torrent gives to one write, and takes by one read.
+/// The size of a torrent's writes and reads.
 const AT_ONCE: usize = 1 << 20;
 
 async fn checked(mut stream: Stream, name: &str, well: &AtomicBool, notes: &Notes) -> std::io::Result<End> {

@@ -4,7 +4,7 @@ use crate::ports::Port;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::Duration;
 
-/// An address that refuses: nobody listens there while the port is held.
+/// An address that refuses: the port is held, and has no listener.
 pub fn refused() -> Port {
     Port::free()
 }
@@ -12,7 +12,7 @@ pub fn refused() -> Port {
 /// An address that does not answer: its listener's queue is full, so that the kernel drops each SYN.
 #[derive(Debug)]
 pub struct Overflowing {
-    /// Where not to get through.
+    /// The address that does not answer.
     pub addr: SocketAddr,
     _listener: socket2::Socket,
     _fillers: Vec<TcpStream>,

@@ -1,6 +1,7 @@
 //! From a configuration's text to a running weir.
 
 use super::process::Weir;
+use crate::plane::Plane;
 use crate::ports::Port;
 use crate::program::{Finished, Program, run};
 use std::path::{Path, PathBuf};
@@ -47,7 +48,9 @@ pub struct Launch {
     body: String,
     runtime: String,
     level: &'static str,
+    records: bool,
     wrapper: Vec<String>,
+    arguments: Vec<String>,
 }
 
 impl Launch {
@@ -60,21 +63,30 @@ impl Launch {
             body: body.into(),
             runtime: "workers: 1, drain_timeout: 5s".to_owned(),
             level: "debug",
+            records: true,
             wrapper: Vec::new(),
+            arguments: Vec::new(),
         }
     }
 
-    /// What stands in the `runtime` section, in YAML's flow form without the braces.
+    /// Content of the `runtime` section, in YAML's flow form without the braces.
     #[must_use]
     pub fn runtime(mut self, runtime: &str) -> Self {
         runtime.clone_into(&mut self.runtime);
         self
     }
 
-    /// The log level; `debug` unless told.
+    /// The log level; `debug` by default.
     #[must_use]
     pub fn level(mut self, level: &'static str) -> Self {
         self.level = level;
+        self
+    }
+
+    /// Writes no access records.
+    #[must_use]
+    pub fn unrecorded(mut self) -> Self {
+        self.records = false;
         self
     }
 
@@ -91,21 +103,35 @@ impl Launch {
         self
     }
 
-    /// Writes the configuration and gives the command line that runs it.
-    fn prepare(&self, admin: &Port) -> Command {
+    /// Adds arguments to `weir run`.
+    #[must_use]
+    pub fn arguments(mut self, arguments: &[&str]) -> Self {
+        self.arguments = arguments.iter().map(|&word| word.to_owned()).collect();
+        self
+    }
+
+    /// Writes the configuration, and gives its path.
+    fn write(&self, admin: &Port) -> PathBuf {
         let yaml = format!(
-            "runtime: {{{}}}\nlog: {{level: {}, format: json}}\nadmin: {{address: \"{}\"}}\n{}",
+            "runtime: {{{}}}\nlog: {{level: {}, format: json, access: {}}}\nadmin: {{address: \"{}\"}}\n{}",
             self.runtime,
             self.level,
+            self.records,
             admin.addr(),
             self.body
         );
         let file = self.folder.path().join("weir.yaml");
         std::fs::write(&file, yaml).unwrap();
+        file
+    }
+
+    /// Writes the configuration and gives the command line that runs it.
+    fn prepare(&self, admin: &Port) -> Command {
+        let file = self.write(admin);
         let mut words = self.wrapper.clone();
         words.push(binary().display().to_string());
         let mut command = Command::new(&words[0]);
-        command.args(&words[1..]).args(["run", "-c"]).arg(file);
+        command.args(&words[1..]).args(["run", "-c"]).arg(file).args(&self.arguments);
         command
     }
 
@@ -119,7 +145,18 @@ impl Launch {
         Weir::ready(program, admin, self.folder, self.wrapper.is_empty()).await
     }
 
-    /// Starts weir although it cannot run, and gives what it said when it ended.
+    /// Starts weir in this process, without a binary. Its log is kept where the level is `debug`.
+    ///
+    /// # Panics
+    /// When it cannot run, or when [`Launch`] names a program to start it through.
+    pub async fn plane(self) -> Plane {
+        assert!(self.wrapper.is_empty(), "only a process starts through another program");
+        let admin = Port::free();
+        let file = self.write(&admin);
+        Plane::start(self.folder, file, admin, self.level == "debug").await
+    }
+
+    /// Starts a weir that cannot run, and gives its output once it has ended.
     ///
     /// # Panics
     /// When it goes on running.

@@ -13,7 +13,7 @@ pub struct Sample {
     pub value: f64,
 }
 
-/// Everything that one scrape gave.
+/// The result of one scrape.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     /// In the order of the text.
@@ -26,7 +26,7 @@ impl Metrics {
     /// Reads the Prometheus text format.
     ///
     /// # Panics
-    /// On a line that is none.
+    /// On a malformed line.
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         Self { samples: lines.map(sample).collect(), text: text.to_owned() }

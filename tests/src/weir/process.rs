@@ -2,6 +2,7 @@
 
 use super::metrics::Metrics;
 use super::record::Record;
+use crate::books;
 use crate::eventually::eventually;
 use crate::http;
 use crate::ports::Port;
@@ -21,7 +22,7 @@ pub struct Weir {
     /// The process.
     pub program: Program,
     pub(super) admin: Port,
-    /// Descriptors when it had become ready.
+    /// Open descriptors once it was ready.
     pub(super) fds_at_start: usize,
     folder: TempDir,
     pid: u32,
@@ -29,7 +30,7 @@ pub struct Weir {
 
 impl Drop for Weir {
     fn drop(&mut self) {
-        // A program that watches weir is killed with its handle; weir would outlive it.
+        // A program that watches weir is killed with its handle, but weir would outlive it.
         if self.program.ended().is_none()
             && self.program.pid() != self.pid
             && let Some(pid) = rustix::process::Pid::from_raw(self.pid.cast_signed())
@@ -88,9 +89,19 @@ impl Weir {
         Metrics::parse(&answer.body)
     }
 
-    /// All access records so far: the JSON lines of its standard output.
+    /// All access records of connections so far.
     pub fn records(&self) -> Vec<Record> {
-        self.program.stdout.all().iter().map(|line| Record::parse(line)).collect()
+        self.all_records().filter(|record| record.field("method").is_null()).collect()
+    }
+
+    /// All access records of requests so far.
+    pub fn requests(&self) -> Vec<Record> {
+        self.all_records().filter(|record| !record.field("method").is_null()).collect()
+    }
+
+    /// The JSON lines of its standard output.
+    fn all_records(&self) -> impl Iterator<Item = Record> {
+        self.program.stdout.all().into_iter().map(|line| Record::parse(&line))
     }
 
     /// Waits for exactly `count` records.
@@ -98,12 +109,7 @@ impl Weir {
     /// # Panics
     /// When they do not come, or more come.
     pub async fn some_records(&self, count: usize) -> Vec<Record> {
-        eventually(Duration::from_secs(15), &format!("{count} access records"), async || {
-            let records = self.records();
-            assert!(records.len() <= count, "more records than connections: {records:#?}");
-            if records.len() == count { Ok(records) } else { Err(format!("{records:#?}")) }
-        })
-        .await
+        books::some_records(self, count).await
     }
 
     /// Waits for the only record.
@@ -123,7 +129,7 @@ impl Weir {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// The user that it runs as.
+    /// The user it runs as.
     pub fn user(&self) -> u32 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
         let line = status.lines().find(|line| line.starts_with("Uid:")).unwrap();

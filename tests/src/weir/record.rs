@@ -40,15 +40,15 @@ impl Record {
         self.text("outcome")
     }
 
-    /// Checks how the connection ended and whose doing that was.
+    /// Checks how the connection ended and which side ended it.
     ///
     /// # Panics
-    /// When it is otherwise.
+    /// When either differs.
     pub fn ended(&self, outcome: &str, side: &str) {
         assert_eq!((self.outcome(), self.side()), (outcome, side), "{self:#?}");
     }
 
-    /// Whose doing the end was.
+    /// The side that ended it.
     pub fn side(&self) -> &str {
         self.text("side")
     }
@@ -75,10 +75,10 @@ impl Record {
     }
 }
 
-/// The point in time that a timestamp of a record or a log line stands for.
+/// The time in a timestamp of a record or a log line.
 ///
 /// # Panics
-/// When it is none.
+/// When it is not a timestamp.
 pub fn moment(text: &str) -> SystemTime {
     let parsed: Result<jiff::Timestamp, _> = text.parse();
     parsed.unwrap_or_else(|error| panic!("no timestamp: {text:?}: {error}")).into()

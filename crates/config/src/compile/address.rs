@@ -1,34 +1,28 @@
-//! Addresses of listeners, backends and the admin server. Pure, and resolves no name.
+//! Addresses of listeners, backends and the admin server. Pure; resolves no names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use weir_core::plan::{Address, AdminAddress};
-use weir_pool::Place;
 use weir_pool::dialable::{Forbidden, forbidden};
-use weir_pool::source::Target;
+use weir_pool::source::Source;
 
 use super::compiler::Refusal;
-use super::routes::DNS_NAME;
+use super::dns_name::DNS_NAME;
 
 /// Reads a listener's address: `:443`, `127.0.0.1:443`, `[::1]:443`.
 pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
     if text.starts_with("unix:") {
         return Err(Refusal::new("a Unix socket as a listener is not supported yet"));
     }
-    if let Some(port) = every_address(text) {
-        let socket = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port_number(text, port)?));
-        return Ok(Address { socket, dual_stack: true });
-    }
-    let socket = socket(text, "a listener needs an IP address, or none for all: \":443\"")?;
-    Ok(Address { socket, dual_stack: false })
+    tcp(text, "a listener needs an IP address, or none for all: \":443\"")
 }
 
 /// Reads a backend's address: `10.0.0.11:8080`, `[fd00::1]:8080`, `api.internal:8443`, `srv:_https._tcp.api.internal`.
-pub(super) fn backend(text: &str) -> Result<Place, Refusal> {
+pub(super) fn backend(text: &str) -> Result<Source, Refusal> {
     if let Some(name) = text.strip_prefix("srv:") {
         let name = host_name(name).map_err(|refusal| refusal.hint("such as srv:_https._tcp.api.internal"))?;
-        return Ok(Place::Named(Target::Srv { name }));
+        return Ok(Source::Srv { name });
     }
     if text.starts_with("unix:") {
         return Err(Refusal::new("a Unix socket as a backend is not supported: use an IP address"));
@@ -37,11 +31,11 @@ pub(super) fn backend(text: &str) -> Result<Place, Refusal> {
         && !host.is_empty()
         && host.parse::<IpAddr>().is_err()
         && !host.contains([':', '[', ']'])
-        // What ends in a number is an address gone wrong (RFC 1123 §2.1), not a name.
+        // A last label that is a number makes this a malformed address (RFC 1123 §2.1), not a name.
         && host.rsplit('.').next().is_none_or(|label| label.parse::<u64>().is_err())
     {
         let port = port_number(text, port)?;
-        return Ok(Place::Named(Target::Host { host: host_name(host)?, port }));
+        return Ok(Source::Dns { host: host_name(host)?, port });
     }
     let address = socket(text, "a backend is an IP address or a host name, and a port: \"10.0.0.11:8080\"")?;
     if let Some(why) = forbidden(address.ip()) {
@@ -55,16 +49,16 @@ pub(super) fn backend(text: &str) -> Result<Place, Refusal> {
             _ => refusal.hint("a backend is one server, at an address of its own"),
         });
     }
-    Ok(Place::Address(address, text.into()))
+    Ok(Source::Static(address.into()))
 }
 
-/// With its article.
+/// The reason with its article.
 fn a(why: Forbidden) -> String {
     let article = if why == Forbidden::Unspecified { "an" } else { "a" };
     format!("{article} {why}")
 }
 
-/// A DNS name, lower-cased and without a dot at its end.
+/// A DNS name, lower-cased and without a trailing dot.
 fn host_name(text: &str) -> Result<Arc<str>, Refusal> {
     let name = text.strip_suffix('.').unwrap_or(text).to_ascii_lowercase();
     if weir_tls::is_dns_name(&name) {
@@ -73,15 +67,15 @@ fn host_name(text: &str) -> Result<Arc<str>, Refusal> {
     Err(Refusal::new(format!("`{}` is not a host name", text.escape_debug())).hint(DNS_NAME))
 }
 
-/// Reads the admin server's address: on loopback, or `unix:/run/weir/admin.sock`.
-pub(super) fn admin(text: &str, folder: &std::path::Path) -> Result<AdminAddress, Refusal> {
+/// Reads the admin server's address: an IP address or `unix:/run/weir/admin.sock`; on loopback, unless it speaks TLS.
+pub(super) fn admin(text: &str, folder: &std::path::Path, has_tls: bool) -> Result<AdminAddress, Refusal> {
     match text.strip_prefix("unix:") {
         Some("") => {
             return Err(Refusal::new("`unix:` without a path").hint("such as unix:/run/weir/admin.sock"));
         }
         Some(path) => {
             let path = folder.join(path);
-            // unix(7): `sun_path`, with a zero byte at its end.
+            // unix(7): `sun_path` includes a terminating zero byte.
             if path.as_os_str().len() > LONGEST_SOCKET_PATH {
                 let message = format!("the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes");
                 return Err(Refusal::new(message).hint("such as unix:/run/weir/admin.sock"));
@@ -90,19 +84,37 @@ pub(super) fn admin(text: &str, folder: &std::path::Path) -> Result<AdminAddress
         }
         None => {}
     }
-    let address = match every_address(text) {
-        Some(port) => SocketAddr::from((Ipv6Addr::UNSPECIFIED, port_number(text, port)?)),
-        None => socket(text, "the admin server needs an IP address, such as 127.0.0.1:9901")?,
-    };
-    if !address.ip().is_loopback() {
-        let message =
-            "the admin server on an address that is not loopback needs `tls`, which is not supported yet";
-        return Err(Refusal::new(message).hint("use 127.0.0.1, [::1] or unix:/run/weir/admin.sock"));
+    let address = tcp(text, "the admin server needs an IP address, such as 127.0.0.1:9901")?;
+    if !has_tls && !address.socket.ip().is_loopback() {
+        return Err(Refusal::new(BEYOND_LOOPBACK).hint(BEYOND_LOOPBACK_HINT));
     }
     Ok(AdminAddress::Tcp(address))
 }
 
-/// The port of `:443`; `::1` is an IPv6 address that lacks its brackets.
+/// Why a caller must show a certificate: the admin server knows no other authentication.
+pub(super) const BEYOND_LOOPBACK: &str = "the admin server on an address that is not loopback needs `tls` with `client_auth`, and `mode: required` there";
+pub(super) const BEYOND_LOOPBACK_HINT: &str =
+    "use 127.0.0.1, [::1] or unix:/run/weir/admin.sock; `metrics` may listen anywhere";
+
+/// Reads the metrics server's address, which takes the forms of a listener's.
+pub(super) fn metrics(text: &str) -> Result<Address, Refusal> {
+    if text.starts_with("unix:") {
+        let message = "the metrics server listens on an IP address";
+        return Err(Refusal::new(message).hint("such as \":9902\"; `admin` may have a Unix socket"));
+    }
+    tcp(text, "the metrics server needs an IP address, or none for all: \":9902\"")
+}
+
+/// Reads an address to listen on.
+fn tcp(text: &str, not_an_ip: &str) -> Result<Address, Refusal> {
+    let (socket, dual_stack) = match every_address(text) {
+        Some(port) => (SocketAddr::from((Ipv6Addr::UNSPECIFIED, port_number(text, port)?)), true),
+        None => (socket(text, not_an_ip)?, false),
+    };
+    Ok(Address { socket, dual_stack, mptcp: false })
+}
+
+/// The port of `:443`; `None` for `::1`, an IPv6 address without its brackets.
 fn every_address(text: &str) -> Option<&str> {
     text.strip_prefix(':').filter(|port| !port.starts_with(':'))
 }
@@ -114,7 +126,7 @@ fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
     if let Some((host, _)) = text.split_once('%')
         && host.strip_prefix('[').is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
     {
-        let message = format!("`{text}`: behind `%` stands the number of an interface");
+        let message = format!("`{text}`: `%` must be followed by the number of an interface");
         let hint = "`ip link` shows the numbers: \"[fe80::1%2]:443\" is fe80::1 at the second";
         return Err(Refusal::new(message).hint(hint));
     }
@@ -132,7 +144,7 @@ fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
             let bracketless = host.contains(':') && !host.starts_with('[');
             let refusal = Refusal::new(format!("`{text}` is not an IP address and a port"));
             Err(refusal.hint(if bracketless {
-                "an IPv6 address stands in brackets: \"[::1]:443\""
+                "an IPv6 address needs brackets: \"[::1]:443\""
             } else {
                 not_an_ip
             }))
@@ -140,8 +152,8 @@ fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
     }
 }
 
-/// The address as the system takes it: one of IPv4 in IPv6 clothes is the one of IPv4, and a link-local one needs its
-/// interface.
+/// The address as the system takes it: an IPv4-mapped IPv6 address becomes IPv4, and a link-local address
+/// must name its interface.
 fn usable(text: &str, address: SocketAddr) -> Result<SocketAddr, Refusal> {
     let canonical = SocketAddr::new(address.ip().to_canonical(), address.port());
     match address {
@@ -161,7 +173,7 @@ fn usable(text: &str, address: SocketAddr) -> Result<SocketAddr, Refusal> {
 fn port_number(text: &str, port: &str) -> Result<u16, Refusal> {
     match port.parse() {
         Ok(0) => Err(no_port_zero(text)),
-        // `+80` would parse, and is nobody's port.
+        // `+80` would parse, but is not a port.
         Ok(number) if port.bytes().all(|b| b.is_ascii_digit()) => Ok(number),
         _ => Err(Refusal::new(format!("`{text}`: `{port}` is not a port"))
             .hint("a port is a number from 1 to 65535")),
@@ -180,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_what_a_listener_may_have() {
+    fn listener_addresses_are_read() {
         let any = listening(":443").unwrap();
         assert!(any.dual_stack && any.socket == "[::]:443".parse().unwrap());
         let one = listening("[::]:443").unwrap();
@@ -193,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong_with_an_address() {
+    fn wrong_addresses_are_explained() {
         let hint = |text| {
             let refusal = listening(text).unwrap_err();
             format!("{} / {}", refusal.message, refusal.hint.unwrap_or_default())
@@ -212,13 +224,13 @@ mod tests {
     }
 
     #[test]
-    fn a_backend_is_an_address_or_a_name() {
+    fn backends_are_addresses_or_names() {
         let named = |text| match backend(text) {
-            Ok(Place::Named(target)) => target.to_string(),
+            Ok(source) if source.is_followed() => source.to_string(),
             other => panic!("{text}: {other:?}"),
         };
-        assert!(matches!(backend("10.0.0.1:80"), Ok(Place::Address(..))));
-        assert!(matches!(backend("[fd00::1]:80"), Ok(Place::Address(..))));
+        assert!(matches!(backend("10.0.0.1:80"), Ok(Source::Static(_))));
+        assert!(matches!(backend("[fd00::1]:80"), Ok(Source::Static(_))));
         assert_eq!(named("API.internal.:8443"), "api.internal:8443");
         assert_eq!(named("localhost:80"), "localhost:80");
         assert_eq!(named("srv:_https._tcp.api.internal"), "srv:_https._tcp.api.internal");
@@ -249,14 +261,18 @@ mod tests {
     }
 
     #[test]
-    fn the_admin_server_stays_on_the_machine() {
+    fn admin_addresses_stay_on_the_machine() {
         let folder = std::path::Path::new("/etc/weir");
-        assert!(admin("127.0.0.1:9901", folder).is_ok() && admin("[::1]:9901", folder).is_ok());
-        assert_eq!(admin("unix:a.sock", folder), Ok(AdminAddress::Unix("/etc/weir/a.sock".into())));
-        assert!(admin("0.0.0.0:9901", folder).is_err() && admin(":9901", folder).is_err());
-        assert!(admin("unix:", folder).is_err());
-        assert!(admin("[::ffff:127.0.0.1]:9901", folder).is_ok());
+        assert!(admin("127.0.0.1:9901", folder, false).is_ok() && admin("[::1]:9901", folder, false).is_ok());
+        assert_eq!(admin("unix:a.sock", folder, false), Ok(AdminAddress::Unix("/etc/weir/a.sock".into())));
+        assert!(admin("0.0.0.0:9901", folder, false).is_err() && admin(":9901", folder, false).is_err());
+        assert!(admin("unix:", folder, false).is_err());
+        assert!(admin("0.0.0.0:9901", folder, true).is_ok());
+        assert!(matches!(admin(":9901", folder, true), Ok(AdminAddress::Tcp(any)) if any.dual_stack));
+        assert!(metrics(":9902").is_ok_and(|any| any.dual_stack) && metrics("10.0.0.1:9902").is_ok());
+        assert!(metrics("unix:a.sock").is_err() && metrics("9902").is_err() && metrics(":0").is_err());
+        assert!(admin("[::ffff:127.0.0.1]:9901", folder, false).is_ok());
         let path = |length: usize| format!("unix:/{}", "a".repeat(length - 1));
-        assert!(admin(&path(107), folder).is_ok() && admin(&path(108), folder).is_err());
+        assert!(admin(&path(107), folder, false).is_ok() && admin(&path(108), folder, false).is_err());
     }
 }

@@ -1,17 +1,17 @@
-//! What every part of the draft needs: the report, what files and keys are read with, and how a text is refused.
+//! State shared by all parts of the draft: the report, and how a text is refused.
 
 use weir_tls::Sessions;
 
 use crate::diagnostics::Report;
-use crate::place::Place;
+use crate::key::Spot;
 
-/// What every part of the draft needs.
+/// State shared by all parts of the draft.
 pub(super) struct Compiler<'r> {
     pub(super) report: Report<'r>,
     pub(super) sessions: &'r Sessions,
 }
 
-/// Why a text is refused, before it is known where it stands.
+/// Why a text is refused, before its position is known.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) message: String,
@@ -27,20 +27,24 @@ impl Refusal {
         Self { hint: Some(hint.into()), ..self }
     }
 
-    pub(super) fn report(self, report: &mut Report<'_>, place: &Place<'_>) {
-        let refused = report.error(place, self.message);
+    pub(super) fn report(self, report: &mut Report<'_>, spot: impl Into<Spot>) {
+        let refused = report.error(spot, self.message);
         if let Some(hint) = self.hint {
             refused.hint(hint);
         }
     }
 }
 
-/// The value, if it was accepted; else its refusal is reported at `place`.
-pub(super) fn accept<T>(report: &mut Report<'_>, place: &Place<'_>, result: Result<T, Refusal>) -> Option<T> {
+/// Returns an accepted value; otherwise reports its refusal at `spot`.
+pub(super) fn accept<T>(
+    report: &mut Report<'_>,
+    spot: impl Into<Spot>,
+    result: Result<T, Refusal>,
+) -> Option<T> {
     match result {
         Ok(value) => Some(value),
         Err(refusal) => {
-            refusal.report(report, place);
+            refusal.report(report, spot);
             None
         }
     }

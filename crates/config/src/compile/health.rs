@@ -1,109 +1,117 @@
-//! Health checks of a pool: which questions, with which answers, how often.
+//! Health checks of a pool: type, expected answers, intervals.
 
 use std::ops::RangeInclusive;
 
-use weir_pool::{CheckKind, HealthCheck};
-use weir_tls::BackendTls;
+use weir_pool::{CheckKind, HealthCheck, HttpVersion};
+use weir_tls::{BackendTls, Sessions};
 
 use super::compiler::{Compiler, Refusal, accept};
-use super::deadline::refuse_zero;
-use super::{misspelt, routes};
-use crate::defaults;
+use super::deadline::deadline;
+use super::dns_name::exact_name;
+use super::misspelt;
 use crate::diagnostics::Report;
-use crate::place::Place;
+use crate::key::ROOT;
 use crate::schema::{self, HealthType};
 
-/// Drafts a pool's health check. `tls` is how the pool speaks TLS to its backends, if it does.
+/// Drafts a pool's health check. `tls` holds the pool's TLS settings towards its backends, if it has any.
 pub(super) fn draft(
     compiler: &mut Compiler<'_>,
-    place: &Place<'_>,
     pool: &schema::Pool,
     tls: Option<&BackendTls>,
+    version: HttpVersion,
 ) -> HealthCheck {
-    let report = &mut compiler.report;
-    let written = pool.health_check.clone().unwrap_or_default();
-    let kind = written.kind.unwrap_or(defaults::HEALTH_TYPE);
-    // The settings below may belong to the refused type.
-    if written.kind.is_some() || !report.mentions(&place.key("type")) {
-        refuse_strays(report, place, &written, kind, pool.tls.is_some());
+    let (report, sessions) = (&mut compiler.report, compiler.sessions);
+    let written = pool.health_check();
+    let kind = written.kind().0;
+    // If the type was refused, the settings below may belong to it.
+    if written.kind.is_some() || !written.kind.is_written() {
+        refuse_strays(report, &written, kind, pool.tls.is_some());
     }
-    if written.port == Some(0) {
-        report.error(&place.key("port"), "port 0 is not a port to connect to");
+    if let (Some(0), Some(place)) = (written.port.get(), written.port.place()) {
+        report.error(place, "port 0 is not a port to connect to");
     }
-    for (key, count) in [("rise", written.rise), ("fall", written.fall)] {
-        if count == Some(0) {
-            report.error(&place.key(key), format!("`{key}` is at least 1"));
+    for (name, key) in [("rise", &written.rise), ("fall", &written.fall)] {
+        if let (Some(0), Some(place)) = (key.get(), key.place()) {
+            report.error(place, format!("`{name}` is at least 1"));
         }
     }
-    let interval = written.interval.unwrap_or(defaults::HEALTH_INTERVAL);
-    let timeout = written.timeout.unwrap_or(defaults::HEALTH_TIMEOUT);
-    refuse_zero(report, &place.key("interval"), interval);
-    refuse_zero(report, &place.key("timeout"), timeout);
-    if let Some(name) = &written.server_name {
-        accept(report, &place.key("server_name"), check_server_name(name));
+    let interval = deadline(report, &written.interval, written.interval());
+    let timeout = deadline(report, &written.timeout, written.timeout());
+    if let (Some(name), Some(place)) = (written.server_name.get(), written.server_name.place()) {
+        accept(report, place, check_server_name(name));
     }
     HealthCheck {
-        kind: check_kind(report, place, &written, kind, tls),
-        port: written.port,
-        interval: interval.0,
-        timeout: timeout.0,
-        rise: written.rise.unwrap_or(defaults::HEALTH_RISE),
-        fall: written.fall.unwrap_or(defaults::HEALTH_FALL),
+        kind: check_kind(report, &written, kind, version, (tls, sessions)),
+        port: written.port.get().copied(),
+        interval,
+        timeout,
+        rise: written.rise(),
+        fall: written.fall(),
     }
 }
 
 fn check_kind(
     report: &mut Report<'_>,
-    place: &Place<'_>,
     written: &schema::HealthCheck,
     kind: HealthType,
-    tls: Option<&BackendTls>,
+    version: HttpVersion,
+    (tls, sessions): (Option<&BackendTls>, &Sessions),
 ) -> CheckKind {
-    let server_name = written.server_name.clone();
+    let server_name = written.server_name.get().cloned();
     match kind {
         HealthType::None => CheckKind::None,
         HealthType::Tcp => CheckKind::Tcp,
         HealthType::Tls => {
-            // A pool that weir sends no TLS to still shows whether its backends speak it.
-            let probe = tls.map_or_else(|| BackendTls::unjudged().probe(), BackendTls::probe);
+            // A check can use TLS even if the pool itself sends none; it then only shows whether the backends
+            // speak TLS.
+            let of_checks = || BackendTls::unverified().keeping(sessions).probe();
+            let probe = tls.map_or_else(of_checks, BackendTls::probe);
             CheckKind::Tls { server_name, probe }
         }
         HealthType::Http => {
-            let path = written.path.as_deref().unwrap_or(defaults::HEALTH_PATH);
-            accept(report, &place.key("path"), check_path(path));
-            if let Some(host) = &written.host {
-                accept(report, &place.key("host"), check_host(host));
+            let path = written.path();
+            if let Some(place) = written.path.place() {
+                accept(report, place, check_path(&path));
             }
-            let status = written.status.as_ref().map_or(defaults::HEALTH_STATUS, |status| status.0.as_str());
-            let status = accept(report, &place.key("status"), statuses(status)).unwrap_or_default();
+            let host = host(report, written);
+            let status = statuses(&written.status().0);
+            let status = accept(report, written.status.place().unwrap_or(ROOT), status).unwrap_or_default();
             let probe = tls.map(BackendTls::probe);
-            CheckKind::Http { path: path.to_owned(), host: written.host.clone(), status, server_name, probe }
+            CheckKind::Http { path, host, status, server_name, probe, version }
+        }
+        HealthType::Grpc => {
+            let (host, probe) = (host(report, written), tls.map(BackendTls::probe));
+            CheckKind::Grpc { host, server_name, probe }
         }
     }
 }
 
-/// Keys that the check's type does not read would be silently ignored.
-fn refuse_strays(
-    report: &mut Report<'_>,
-    place: &Place<'_>,
-    written: &schema::HealthCheck,
-    kind: HealthType,
-    tls_pool: bool,
-) {
-    let http_keys = [
-        ("path", written.path.is_some()),
-        ("host", written.host.is_some()),
-        ("status", written.status.is_some()),
+fn host(report: &mut Report<'_>, written: &schema::HealthCheck) -> Option<String> {
+    let (host, place) = (written.host.get()?, written.host.place()?);
+    accept(report, place, check_host(host));
+    Some(host.clone())
+}
+
+/// Refuses keys that the check's type does not read, because they would be silently ignored.
+fn refuse_strays(report: &mut Report<'_>, written: &schema::HealthCheck, kind: HealthType, tls_pool: bool) {
+    let keys = [
+        ("path", written.path.get().and(written.path.place()), false),
+        ("host", written.host.get().and(written.host.place()), true),
+        ("status", written.status.get().and(written.status.place()), false),
     ];
-    for (key, present) in http_keys {
-        if present && kind != HealthType::Http {
-            report.error_at_key(&place.key(key), format!("`{key}` needs `type: http`"));
+    for (name, place, of_grpc) in keys {
+        let used = kind == HealthType::Http || kind == HealthType::Grpc && of_grpc;
+        if let Some(place) = place.filter(|_| !used) {
+            report.error_at_key(place, format!("`{name}` needs `type: http`"));
         }
     }
-    let speaks_tls = kind == HealthType::Tls || (kind == HealthType::Http && tls_pool);
-    if written.server_name.is_some() && !speaks_tls {
-        let message = "`server_name` needs `type: tls`, or `type: http` in a pool with `tls`";
-        report.error_at_key(&place.key("server_name"), message);
+    let asks = matches!(kind, HealthType::Http | HealthType::Grpc);
+    let speaks_tls = kind == HealthType::Tls || (asks && tls_pool);
+    if let (Some(_), Some(place)) = (written.server_name.get(), written.server_name.place())
+        && !speaks_tls
+    {
+        let message = "`server_name` needs `type: tls`, or `type: http` or `type: grpc` in a pool with `tls`";
+        report.error_at_key(place, message);
     }
 }
 
@@ -111,7 +119,7 @@ fn check_path(path: &str) -> Result<(), Refusal> {
     if path.starts_with('/') && path.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(());
     }
-    let message = format!("`{}` is not a path to ask for", path.escape_debug());
+    let message = format!("`{}` is not a request path", path.escape_debug());
     Err(Refusal::new(message).hint("it begins with / and has neither spaces nor control characters"))
 }
 
@@ -122,9 +130,9 @@ fn check_host(host: &str) -> Result<(), Refusal> {
     Err(Refusal::new(format!("`{}` is not a host", host.escape_debug())).hint("such as example.com"))
 }
 
-/// A DNS name that a backend is asked for.
+/// Checks the DNS name that is sent to a backend as SNI.
 fn check_server_name(name: &str) -> Result<(), Refusal> {
-    routes::exact_name(name).map(|_| ()).map_err(|refusal| refusal.hint("such as backend.internal"))
+    exact_name(name).map(|_| ()).map_err(|refusal| refusal.hint("such as backend.internal"))
 }
 
 /// Reads `200`, `200-399`, `200-299,404`.

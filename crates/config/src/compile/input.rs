@@ -1,26 +1,26 @@
-//! What the process gives to a plan.
+//! State of the process that a plan needs.
 
 use std::fmt;
 use std::sync::Arc;
 
 use weir_metrics::Metrics;
-use weir_pool::Lives;
-use weir_pool::source::{Found, Target};
+use weir_pool::BackendRegistry;
+use weir_pool::source::{Found, Source};
 use weir_tls::Sessions;
 
-/// What the process gives to a plan.
+/// State of the process that a plan needs.
 pub struct CompileInput<'i> {
-    /// Where listeners, pools and backends get their counters.
+    /// Registers the counters of listeners, pools and backends.
     pub metrics: &'i Arc<Metrics>,
-    /// The live states of the process's backends, which a plan takes over.
-    pub lives: &'i Arc<Lives>,
-    /// What DNS has answered so far.
-    pub answers: &'i dyn Fn(&Target) -> Vec<Found>,
-    /// What TLS sessions are resumed by; profiles and pools that stay the same go on with theirs.
+    /// The states of the process's backends, which a plan takes over.
+    pub registry: &'i Arc<BackendRegistry>,
+    /// The latest DNS answers.
+    pub answers: &'i dyn Fn(&Source) -> Vec<Found>,
+    /// TLS session caches and ticket keys; unchanged profiles and pools keep theirs.
     pub sessions: &'i Sessions,
     /// Counts the plans of this process, from 1.
     pub generation: u64,
-    /// CPUs that the process may use: what `workers: auto` becomes.
+    /// CPUs that the process may use: the value of `workers: auto`.
     pub cpus: usize,
 }
 

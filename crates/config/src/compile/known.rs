@@ -1,8 +1,8 @@
-//! What listeners may refer to: the pools and TLS profiles of the file.
+//! The pools and TLS profiles that listeners may refer to.
 
 use super::{pools, profiles};
 
-/// What listeners may refer to.
+/// The pools and TLS profiles that listeners may refer to.
 pub(super) struct Known<'k, 'f> {
     pub(super) pools: &'k pools::Drafts<'f>,
     pub(super) profiles: &'k profiles::Drafts<'f>,

@@ -1,77 +1,110 @@
-//! Listeners: addresses, deadlines and ceilings, and the default pool. What their routes need is in `modes`.
+//! Listeners: addresses, deadlines and ceilings, and the default pool. `modes` covers what their routes need.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use weir_core::plan::{self, Address, Destination, ListenerSettings, Peek, Route};
+use weir_core::handshakes::Steps;
+use weir_core::plan::misdirected::Policies;
+use weir_core::plan::{self, Address, Destination, Kind, ModeName, Peek, Route, Stream, StreamSettings};
 use weir_core::route::{Ambiguous, Match, Table};
 use weir_core::socket::Options;
 use weir_metrics::Metrics;
 use weir_pool::Pool;
 
 use super::compiler::{Compiler, accept};
-use super::deadline::refuse_zero;
+use super::deadline::deadline;
+use super::http::{self, HttpDraft};
 use super::known::Known;
 use super::modes::{ListenerModes, RouteDraft};
 use super::names::NameIndex;
-use super::{machine, misspelt, routes, unspoken};
-use crate::defaults;
+use super::requests::{self, RequestDraft};
+use super::{machine, misspelt, request_match, routes, unspoken};
 use crate::diagnostics::Report;
-use crate::place::Place;
+use crate::key::{Item, Key, PlaceId, ROOT};
 use crate::ranges;
-use crate::schema::{self, NonTls, Protocol};
+use crate::schema::{self, Auto, NonTls};
 use crate::units::Time;
+use crate::word::Words;
 
-/// A listener without its counters, and with pools by number.
+/// A listener without its counters, and with pools by index.
 pub(super) struct ListenerDraft {
     name: String,
     addresses: Vec<Address>,
-    mode: &'static str,
+    mode: ModeName,
     peek: Option<Peek>,
     routes: Vec<(Match, RouteDraft)>,
     default: Option<RouteDraft>,
+    requests: Vec<(requests::Match, RequestDraft)>,
     timeouts: plan::Timeouts,
     max_connections: usize,
     pending: usize,
+    handshakes: Steps,
     options: Options,
     backlog: u32,
+    http: Option<HttpDraft>,
 }
 
 impl ListenerDraft {
-    /// Gives the listener its counters, and its routes the pools themselves.
+    /// Gives the listener its counters, and replaces pool indices with the pools.
     pub(super) fn build(
         self,
         pools: &[Arc<Pool>],
         metrics: &Arc<Metrics>,
     ) -> Result<plan::Listener, Vec<Ambiguous>> {
-        let settings = Arc::new(ListenerSettings {
+        let metrics = Arc::new(metrics.listener(&self.name));
+        let settings = Arc::new(StreamSettings {
             timeouts: self.timeouts,
+            handshakes: self.handshakes,
             options: self.options,
-            metrics: Arc::new(metrics.listener(&self.name)),
+            metrics: Arc::clone(&metrics),
         });
-        let mut destinations: HashMap<usize, Arc<Destination>> = HashMap::new();
-        let mut route = |draft: RouteDraft| {
-            // Drafts hold numbers of this very list.
-            let pool = pools.get(draft.pool)?;
-            let destination = destinations.entry(draft.pool).or_insert_with(|| {
-                Arc::new(Destination { pool: Arc::clone(pool), settings: Arc::clone(&settings) })
-            });
-            Some(Arc::new(Route { mode: draft.mode, destination: Arc::clone(destination) }))
+        let destinations: RefCell<HashMap<usize, Arc<Destination>>> = RefCell::default();
+        let destination = |number: usize| {
+            // Drafts hold indices into this very list.
+            let pool = pools.get(number)?;
+            let make = || Arc::new(Destination::new(Arc::clone(pool), Arc::clone(&settings)));
+            Some(Arc::clone(destinations.borrow_mut().entry(number).or_insert_with(make)))
         };
-        let default = self.default.and_then(&mut route);
+        let by_default = self.default.as_ref().and_then(|draft| draft.pool);
+        // Connections whose requests choose a pool each still name one, and use no more of it than its name.
+        let named =
+            by_default.or(self.requests.iter().find_map(|(_, draft)| draft.pool())).unwrap_or_default();
+        let default_mode = self.default.as_ref().map(|draft| draft.mode.clone());
+        let modes: Vec<_> =
+            self.routes.iter().map(|(one, draft)| (one.clone(), draft.mode.clone())).collect();
+        let route = |draft: RouteDraft| {
+            let destination = destination(draft.pool.unwrap_or(named))?;
+            Some(Arc::new(Route { mode: draft.mode, destination }))
+        };
+        let default = self.default.and_then(route);
         let routes =
             self.routes.into_iter().filter_map(|(conditions, draft)| Some((conditions, route(draft)?)));
+        let routes = Table::build(routes.collect())?;
+        let http = match self.http {
+            None => None,
+            Some(http) => {
+                let policies = Policies::of(&modes, default_mode.as_ref());
+                let requests = self.requests.into_iter();
+                let requests =
+                    requests.filter_map(|(one, draft)| Some((one, draft.build(destination)?))).collect();
+                let requests = requests::Table::build(requests)?;
+                let default = by_default.and_then(destination);
+                Some(Arc::new(http.build(requests, policies, default.as_ref(), destination)))
+            }
+        };
         Ok(plan::Listener {
-            routes: Table::build(routes.collect())?,
+            routes,
             default,
-            settings,
+            kind: Kind::Stream(Stream { backlog: self.backlog, settings, http }),
+            metrics,
             name: self.name.into(),
             addresses: self.addresses,
             mode: self.mode,
             peek: self.peek,
             max_connections: self.max_connections,
             pending: self.pending,
-            backlog: self.backlog,
         })
     }
 }
@@ -81,228 +114,276 @@ pub(super) fn draft(
     file: &schema::File,
     known: &Known<'_, '_>,
 ) -> Vec<ListenerDraft> {
-    let root = Place::Root;
-    let list = root.key("listeners");
-    let names = file.listeners.iter().map(|listener| listener.name.as_deref());
-    NameIndex::collect(&mut compiler.report, &list, "listener", names);
-    if file.listeners.is_empty() && (compiler.report.is_whole(&list) || !compiler.report.mentions(&list)) {
+    let list = &file.listeners;
+    NameIndex::collect(&mut compiler.report, list, "listener", |listener| &listener.name);
+    if list.items().is_empty() && !list.has_refused() {
         let hint = "listeners: [{name: edge, address: \":443\", mode: passthrough, default_pool: web}]";
-        compiler.report.error(&list, "there is no listener").hint(hint);
+        compiler.report.error(list.or(ROOT, "listeners"), "there is no listener").hint(hint);
     }
-    let listeners = file.listeners.iter().enumerate();
-    listeners.map(|(index, listener)| draft_listener(compiler, &list.index(index), listener, known)).collect()
+    list.items().iter().map(|listener| draft_listener(compiler, listener, known)).collect()
 }
 
 fn draft_listener(
     compiler: &mut Compiler<'_>,
-    place: &Place<'_>,
-    listener: &schema::Listener,
+    listener: &Item<schema::Listener>,
     known: &Known<'_, '_>,
 ) -> ListenerDraft {
-    let name = listener.name.clone().unwrap_or_default();
-    let addresses = addresses(&mut compiler.report, place, listener);
-    if listener.protocol == Some(Protocol::Http) {
+    let name = listener.name.get().cloned().unwrap_or_default();
+    let addresses = addresses(&mut compiler.report, listener);
+    if !listener.mode.is_written() {
         compiler
             .report
-            .error(&place.key("protocol"), "`protocol: http` is not supported yet")
-            .hint("use tcp");
+            .error(listener, format!("the listener `{name}` has no `mode`"))
+            .hint(format!("one of: {}", ModeName::WORDS.join(", ")));
     }
-    if listener.mode.is_none() && !compiler.report.mentions(&place.key("mode")) {
-        compiler
-            .report
-            .error(place, format!("the listener `{name}` has no `mode`"))
-            .hint("one of: passthrough, offload, bridging");
-    }
-    let mut modes = ListenerModes::new(compiler, place, listener, known);
-    let routes = draft_routes(compiler, place, listener, &mut modes);
-    let default = listener.default_pool.as_ref().and_then(|pool| modes.default(compiler, pool));
+    let mut modes = ListenerModes::new(compiler, listener, known);
+    let Routes { connections: routes, requests } = draft_routes(compiler, listener, &mut modes);
+    let ports: Vec<u16> = addresses.iter().map(|address| address.socket.port()).collect();
+    requests::check(&mut compiler.report, &requests, &ports);
+    let default = match listener.default_pool.is_written() || !requests.iter().any(requests::is_alone) {
+        true => modes.default(compiler),
+        false => modes.entry(),
+    };
     modes.finish(compiler);
-    unspoken::warn(compiler, place, listener, known);
-    refuse_no_way(&mut compiler.report, place, listener);
-    let (max_connections, pending, ceiling) = limits(&mut compiler.report, &place.key("limits"), listener);
-    let (options, backlog) = tcp(&mut compiler.report, &place.key("tcp"), listener);
-    let non_tls = listener.non_tls.unwrap_or(defaults::NON_TLS) == NonTls::Allow;
+    unspoken::warn(compiler, listener, known);
+    unspoken::warn_of_shared_pools(compiler, listener, known, &routes, default.as_ref());
+    let http = http::draft(compiler, listener, known, &addresses);
+    refuse_no_way(&mut compiler.report, listener);
+    let (max_connections, pending, ceiling) = limits(&mut compiler.report, listener);
+    let (options, backlog) = tcp(&mut compiler.report, listener);
+    let non_tls = listener.non_tls().0 == NonTls::Allow;
     ListenerDraft {
         name,
         addresses,
-        mode: match listener.mode {
-            Some(schema::Mode::Offload) => plan::OFFLOAD,
-            Some(schema::Mode::Bridging) => plan::BRIDGING,
-            Some(schema::Mode::Passthrough) | None => plan::PASSTHROUGH,
-        },
-        peek: listener.peek.unwrap_or(defaults::PEEK).then_some(Peek { ceiling, non_tls }),
+        mode: listener.mode.get().map_or(ModeName::Passthrough, |mode| mode.0),
+        peek: listener.peek().then_some(Peek { ceiling, non_tls }),
         routes,
         default,
-        timeouts: timeouts(&mut compiler.report, &place.key("timeouts"), listener),
+        requests: requests.into_iter().map(|(conditions, draft, _)| (conditions, draft)).collect(),
+        timeouts: timeouts(&mut compiler.report, listener),
         max_connections,
         pending,
+        handshakes: match listener.limits().handshakes() {
+            Auto::Auto => None,
+            Auto::Count(count) => NonZeroU32::new(count),
+        },
         options,
         backlog,
+        http,
     }
 }
 
-fn addresses(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> Vec<Address> {
-    let key = place.key("address");
-    let Some(texts) = &listener.address else {
-        if !report.mentions(&key) {
-            let name = listener.name.as_deref().unwrap_or_default();
-            report.error(place, format!("the listener `{name}` has no `address`")).hint("such as \":443\"");
-        }
-        return Vec::new();
-    };
-    if texts.0.is_empty() && report.is_whole(&key) {
-        report.error_at_key(&key, "`address` is empty").hint("such as \":443\"");
+fn addresses(report: &mut Report<'_>, listener: &Item<schema::Listener>) -> Vec<Address> {
+    let key = &listener.address;
+    if !key.is_written() {
+        let name = listener.name.get().map_or("", String::as_str);
+        report.error(listener, format!("the listener `{name}` has no `address`")).hint("such as \":443\"");
     }
-    let read = |(index, text): (usize, &String)| {
-        let place = key.index(index);
-        let address = accept(report, &place, misspelt::listening(text))?;
+    if let Some(place) = key.place()
+        && key.is_whole()
+        && key.get().is_some_and(schema::Texts::is_empty)
+    {
+        report.error_at_key(place, "`address` is empty").hint("such as \":443\"");
+    }
+    listening(report, key, listener.tcp().mptcp())
+}
+
+/// The addresses of a key.
+pub(super) fn listening(report: &mut Report<'_>, key: &Key<schema::Texts>, mptcp: bool) -> Vec<Address> {
+    let read = |(place, text): (PlaceId, &str)| {
+        let address = accept(report, place, misspelt::listening(text))?;
+        let address = Address { mptcp, ..address };
         if let Some(why) = machine::refuses(&address) {
-            report.warning(&place, format!("this machine cannot listen on `{text}`: {why}"));
+            report.warning(place, format!("this machine cannot listen on `{text}`: {why}"));
         }
         Some(address)
     };
-    texts.0.iter().enumerate().filter_map(read).collect()
+    key.texts().filter_map(read).collect()
 }
 
-fn draft_routes(
+/// The routes of a listener. With `protocol: http` a route may be one of connections and of requests.
+#[derive(Default)]
+struct Routes<'f> {
+    connections: Vec<(Match, RouteDraft)>,
+    requests: Vec<requests::Drafted<'f>>,
+}
+
+fn draft_routes<'f>(
     compiler: &mut Compiler<'_>,
-    place: &Place<'_>,
-    listener: &schema::Listener,
+    listener: &'f schema::Listener,
     modes: &mut ListenerModes<'_, '_>,
-) -> Vec<(Match, RouteDraft)> {
-    let list = place.key("routes");
-    let mut drafts = Vec::with_capacity(listener.routes.len());
-    // Which route of the file each draft is.
-    let mut numbers = Vec::with_capacity(listener.routes.len());
+) -> Routes<'f> {
+    let list = listener.routes.items();
+    let mut routes = Routes::default();
+    // The route in the file behind each route of connections.
+    let mut written_at = Vec::with_capacity(list.len());
     let mut entries = 0_usize;
-    for (index, route) in listener.routes.iter().enumerate() {
-        let place = list.index(index);
-        let key = place.key("match");
-        let written = route.matches.clone().unwrap_or_default();
-        let bare = written.sni.is_none() && written.alpn.is_none() && written.source.is_none();
-        if bare
-            && compiler.report.is_whole(&place)
-            && (compiler.report.is_whole(&key) || route.matches.is_none())
-        {
-            let hint = "a match has sni, alpn or source; what no route matches goes to default_pool";
-            compiler.report.error(&place, "this route matches nothing in particular").hint(hint);
-        }
-        if listener.peek == Some(false) {
-            for (key_name, given) in [("sni", written.sni.is_some()), ("alpn", written.alpn.is_some())] {
-                if given {
-                    let message =
-                        format!("with `peek: false` nothing is read, so a route cannot match `{key_name}`");
-                    compiler
-                        .report
-                        .error_at_key(&key.key(key_name), message)
-                        .hint("only source can be matched");
-                }
-            }
-        }
-        let conditions = routes::conditions(&mut compiler.report, &key, &written).filter(|_| !bare);
-        let draft = modes.route(compiler, &place, route);
-        entries = entries.saturating_add(conditions.as_ref().map_or(0, Match::entries));
+    for route in list {
+        let bare = refuse_bare(&mut compiler.report, listener, route);
+        refuse_unread(&mut compiler.report, listener, route);
+        let one = draft_route(compiler, listener, route, modes);
+        let (connections, requests) = (one.connections.filter(|_| !bare), one.requests.filter(|_| !bare));
+        entries = entries.saturating_add(connections.as_ref().map_or(0, |(one, _)| one.entries()));
+        entries = entries.saturating_add(requests.as_ref().map_or(0, |(one, _)| one.entries()));
         if entries > MOST_ENTRIES {
-            // A table of this size would not fit into memory, so nothing further is made of these routes.
+            // A table of this size would not fit into memory, so no more of these routes are read.
             let message = format!("more than {MOST_ENTRIES} pairs of a name and a network in one listener");
-            compiler.report.error(&place, message).hint("networks in a route of their own need no names");
-            return Vec::new();
+            compiler.report.error(route, message).hint("networks in a route of their own need no names");
+            return Routes::default();
         }
-        if let (Some(conditions), Some(draft)) = (conditions, draft) {
-            drafts.push((conditions, draft));
-            numbers.push(index);
+        if let Some(one) = connections {
+            routes.connections.push(one);
+            written_at.push(route);
         }
+        routes.requests.extend(requests.map(|(conditions, draft)| (conditions, draft, route)));
     }
-    let conditions = drafts.iter().map(|(conditions, _)| (conditions.clone(), ())).collect();
+    let conditions = routes.connections.iter().map(|(conditions, _)| (conditions.clone(), ())).collect();
     for Ambiguous(first, second) in Table::build(conditions).err().unwrap_or_default() {
-        let number = |draft: usize| numbers.get(draft).copied().unwrap_or_default();
-        let line = compiler.report.line(&list.index(number(first)));
-        let message = match number(first) == number(second) {
+        let (Some(one), Some(other)) = (written_at.get(first), written_at.get(second)) else { continue };
+        let message = match first == second {
             true => "this route names the same thing twice".to_owned(),
-            false => format!("the route in line {line} matches some of the same connections equally well"),
+            false => {
+                let line = compiler.report.line(*one);
+                format!("the route in line {line} matches some of the same connections equally well")
+            }
         };
-        let place = list.index(number(second));
-        compiler.report.error(&place.key("match"), message).hint("neither would win; make one more specific");
+        let spot = other.matches.or(*other, "match");
+        compiler.report.error(spot, message).hint("neither would win; make one more specific");
     }
-    drafts
+    routes
+}
+
+/// One route of the file: of connections, of requests, or of both.
+struct OneRoute {
+    connections: Option<(Match, RouteDraft)>,
+    requests: Option<(requests::Match, RequestDraft)>,
+}
+
+fn draft_route(
+    compiler: &mut Compiler<'_>,
+    listener: &schema::Listener,
+    route: &Item<schema::Route>,
+    modes: &mut ListenerModes<'_, '_>,
+) -> OneRoute {
+    let none = schema::Match::default();
+    let written = route.matches.get().unwrap_or(&none);
+    let relays = route.mode.get().is_some_and(|mode| mode.0 == ModeName::Passthrough);
+    let alone = requests::is_of_requests_alone(route);
+    if !http::speaks(listener) || relays && !alone {
+        requests::refuse(&mut compiler.report, listener, route);
+        let conditions = routes::conditions(&mut compiler.report, written);
+        let connections = conditions.zip(modes.route(compiler, route));
+        return OneRoute { connections, requests: None };
+    }
+    let conditions = request_match::conditions(&mut compiler.report, written);
+    let connections = if alone { None } else { modes.route(compiler, route) };
+    let draft = requests::draft(compiler, route, conditions.as_ref(), connections.as_ref(), modes);
+    let of_connections = conditions.as_ref().map(|all| Match {
+        names: all.names.clone(),
+        alpn: all.alpn.clone(),
+        source: all.source.clone(),
+    });
+    OneRoute { connections: of_connections.zip(connections), requests: conditions.zip(draft) }
+}
+
+/// Refuses a route without conditions. Returns whether it has none.
+fn refuse_bare(report: &mut Report<'_>, listener: &schema::Listener, route: &Item<schema::Route>) -> bool {
+    let none = schema::Match::default();
+    let written = route.matches.get().unwrap_or(&none);
+    let bare = written.sni.is_none()
+        && written.alpn.is_none()
+        && written.source.is_none()
+        && !requests::is_of_requests_alone(route);
+    if bare && route.is_whole() && !route.matches.has_refused() {
+        let hint = match http::speaks(listener) {
+            false => "a match has sni, alpn or source; what no route matches goes to default_pool",
+            true => "for all requests: match: {path_prefix: /}; what no route matches goes to default_pool",
+        };
+        report.error(route, "this route matches nothing in particular").hint(hint);
+    }
+    bare
+}
+
+/// Refuses conditions on a hello that is not read.
+fn refuse_unread(report: &mut Report<'_>, listener: &schema::Listener, route: &Item<schema::Route>) {
+    let Some(written) = route.matches.get().filter(|_| !listener.peek()) else { return };
+    for (name, key) in [("sni", &written.sni), ("alpn", &written.alpn)] {
+        if let (Some(_), Some(place)) = (key.get(), key.place()) {
+            let message = format!("with `peek: false` nothing is read, so a route cannot match `{name}`");
+            report.error_at_key(place, message).hint("only source can be matched");
+        }
+    }
 }
 
 /// A listener that has neither a route nor a default would refuse every connection.
-fn refuse_no_way(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) {
-    let said = |key: &str| report.mentions(&place.key(key)) && !report.is_whole(&place.key(key));
-    if listener.routes.is_empty()
-        && listener.default_pool.is_none()
-        && !said("routes")
-        && !said("default_pool")
-    {
-        let name = listener.name.as_deref().unwrap_or_default();
+fn refuse_no_way(report: &mut Report<'_>, listener: &Item<schema::Listener>) {
+    let routes = listener.routes.has_refused() || !listener.routes.items().is_empty();
+    if !routes && !listener.default_pool.is_written() {
+        let name = listener.name.get().map_or("", String::as_str);
         let message = format!("the listener `{name}` has neither routes nor a default_pool");
-        report.error(place, message).hint("default_pool: the name of a pool");
+        report.error(listener, message).hint("default_pool: the name of a pool");
     }
 }
 
-fn timeouts(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> plan::Timeouts {
-    let written = listener.timeouts.clone().unwrap_or_default();
-    let mut read = |key: &str, value: Option<Time>, default: Time| {
-        let value = value.unwrap_or(default);
-        refuse_zero(report, &place.key(key), value);
-        value.0
-    };
+fn timeouts(report: &mut Report<'_>, listener: &schema::Listener) -> plan::Timeouts {
+    let written = listener.timeouts();
     plan::Timeouts {
-        client_hello: read("client_hello", written.client_hello, defaults::CLIENT_HELLO),
-        handshake: read("handshake", written.handshake, defaults::HANDSHAKE),
-        connect: read("connect", written.connect, defaults::CONNECT),
-        idle: read("idle", written.idle, defaults::IDLE),
-        half_closed: read("half_closed", written.half_closed, defaults::HALF_CLOSED),
+        client_hello: deadline(report, &written.client_hello, written.client_hello()),
+        handshake: deadline(report, &written.handshake, written.handshake()),
+        connect: deadline(report, &written.connect, written.connect()),
+        idle: deadline(report, &written.idle, written.idle()),
+        half_closed: deadline(report, &written.half_closed, written.half_closed()),
     }
 }
 
-/// Connections, pending connections, and the hello's ceiling in bytes.
-fn limits(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> (usize, usize, usize) {
-    let written = listener.limits.clone().unwrap_or_default();
-    let mut count = |key: &str, value: Option<u32>, default: u32| {
-        let value = value.unwrap_or(default);
-        if value == 0 {
-            report.error(&place.key(key), format!("`{key}` is at least 1"));
-        }
+/// Returns the ceilings for connections, pending connections, and the hello's size in bytes.
+fn limits(report: &mut Report<'_>, listener: &schema::Listener) -> (usize, usize, usize) {
+    let written = listener.limits();
+    let mut count = |name: &str, key: &Key<u32>, value: u32| {
+        refuse_none(report, name, key);
         usize::try_from(value).unwrap_or(usize::MAX)
     };
-    let max_connections = count("max_connections", written.max_connections, defaults::MAX_CONNECTIONS);
-    let pending = count("pending", written.pending, defaults::PENDING);
-    let hello = written.client_hello.unwrap_or(defaults::CLIENT_HELLO_SIZE);
+    let max_connections = count("max_connections", &written.max_connections, written.max_connections());
+    let pending = count("pending", &written.pending, written.pending());
+    let hello = written.client_hello();
     let (least, most) = ranges::sizes("Limits", "client_hello");
-    if hello < least || hello > most {
+    if let Some(place) = written.client_hello.place()
+        && (hello < least || hello > most)
+    {
         let message = format!("{hello} is not a ceiling for a ClientHello");
-        let hint = format!("from {least} to {most}");
-        report.error(&place.key("client_hello"), message).hint(hint);
+        report.error(place, message).hint(format!("from {least} to {most}"));
     }
     (max_connections, pending, usize::try_from(hello.0).unwrap_or(usize::MAX))
 }
 
-fn tcp(report: &mut Report<'_>, place: &Place<'_>, listener: &schema::Listener) -> (Options, u32) {
-    let written = listener.tcp.clone().unwrap_or_default();
-    let backlog = written.backlog.unwrap_or(defaults::BACKLOG);
-    if backlog == 0 {
-        report.error(&place.key("backlog"), "`backlog` is at least 1");
-    }
-    let mut time = |key: &str, value: Time| {
-        let range = ranges::times("Tcp", key);
-        if !range.contains(value) {
+fn tcp(report: &mut Report<'_>, listener: &schema::Listener) -> (Options, u32) {
+    let written = listener.tcp();
+    refuse_none(report, "backlog", &written.backlog);
+    let mut time = |name: &str, key: &Key<Time>, value: Time| {
+        let range = ranges::times("Tcp", name);
+        if let Some(place) = key.place()
+            && !range.contains(value)
+        {
             let hint = format!("from {} to {}, or 0s for none", range.least, range.most);
-            report.error(&place.key(key), format!("the system takes no `{key}` of {value}")).hint(hint);
+            report.error(place, format!("the system takes no `{name}` of {value}")).hint(hint);
         }
         value.0
     };
-    let keepalive = written.keepalive.unwrap_or(defaults::KEEPALIVE);
-    let user_timeout = written.user_timeout.unwrap_or(defaults::USER_TIMEOUT);
     let options = Options {
-        nodelay: written.nodelay.unwrap_or(defaults::NODELAY),
-        keepalive: time("keepalive", keepalive),
-        user_timeout: time("user_timeout", user_timeout),
+        nodelay: written.nodelay(),
+        keepalive: time("keepalive", &written.keepalive, written.keepalive()),
+        user_timeout: time("user_timeout", &written.user_timeout, written.user_timeout()),
     };
-    (options, backlog)
+    (options, written.backlog())
 }
 
-/// Entries of a listener's table: each name of a route with each of its networks. A hundred times what 10,000 routes
-/// have, and some 100 MB of memory.
+/// Refuses a count of zero.
+fn refuse_none(report: &mut Report<'_>, name: &str, key: &Key<u32>) {
+    if let (Some(0), Some(place)) = (key.get(), key.place()) {
+        report.error(place, format!("`{name}` is at least 1"));
+    }
+}
+
+/// Entries of a listener's table: each name of a route times each of its networks. This is a hundred times
+/// the need of 10,000 routes, and some 100 MB of memory.
 const MOST_ENTRIES: usize = 1_000_000;

@@ -1,8 +1,8 @@
-//! What this machine has to say about addresses: a configuration may be checked on another one than it is for, so all
-//! of it is a warning.
+//! Checks addresses against this machine. Each result is only a warning, because a configuration may be
+//! checked on a machine other than its target.
 //!
-//! No socket listens here and none is connected: an address is bound for UDP, on a port of the system's choice, for a
-//! moment.
+//! No socket listens or connects here: each address is bound briefly for UDP, on a port of the system's
+//! choice.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
@@ -12,25 +12,22 @@ use std::{fs, num};
 use rustix::process::{Resource, getrlimit};
 use weir_core::plan::{Address, AdminAddress};
 
-/// Why a listener could not be bound to this address; `None` where nothing speaks against it.
+/// Why a listener could not bind this address; `None` if no obstacle is known.
 pub(super) fn refuses(address: &Address) -> Option<String> {
     if let Some(why) = refuses_port(address.socket.port(), &unprivileged_from(), &capabilities()) {
         return Some(why);
     }
-    // Every address there is, is there.
+    // The wildcard address exists on every machine.
     if address.dual_stack {
         return None;
     }
     absent(address.socket)
 }
 
-/// Why the admin server could not be bound to this address.
+/// Why the admin server could not bind this address.
 pub(super) fn refuses_admin(address: &AdminAddress) -> Option<String> {
     let path = match address {
-        AdminAddress::Tcp(address) => {
-            let port = refuses_port(address.port(), &unprivileged_from(), &capabilities());
-            return port.or_else(|| absent(*address));
-        }
+        AdminAddress::Tcp(address) => return refuses(address),
         AdminAddress::Unix(path) => path,
     };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
@@ -43,10 +40,10 @@ pub(super) fn refuses_admin(address: &AdminAddress) -> Option<String> {
         Err(error) => return Some(format!("{}: {error}", folder.display())),
     }
     let found = path.symlink_metadata().ok()?;
-    (!found.file_type().is_socket()).then(|| "there is a file of that name, and it is no socket".to_owned())
+    (!found.file_type().is_socket()).then(|| "a file of that name exists and is not a socket".to_owned())
 }
 
-/// Why this process may not listen on a port. What cannot be read speaks against nothing.
+/// Why this process may not listen on a port. An unreadable limit counts as no obstacle.
 fn refuses_port(
     port: u16,
     unprivileged_from: &Result<u16, Unread>,
@@ -57,31 +54,31 @@ fn refuses_port(
     (!allowed).then(|| format!("a port under {from} needs the capability CAP_NET_BIND_SERVICE"))
 }
 
-/// Why a number of this process is not known.
+/// Why a number about this process is unknown.
 #[derive(Debug, thiserror::Error)]
 enum Unread {
     #[error("it cannot be read: {0}")]
     Io(#[from] io::Error),
-    #[error("it is no number: {0}")]
+    #[error("it is not a number: {0}")]
     NoNumber(#[from] num::ParseIntError),
     #[error("it is not there")]
     Absent,
 }
 
-/// ip(7): the first port that takes no capability. It counts for IPv6, too.
+/// ip(7): the first port that needs no capability. It applies to IPv6 too.
 fn unprivileged_from() -> Result<u16, Unread> {
     Ok(fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")?.trim().parse()?)
 }
 
-/// capabilities(7): those in effect, as bits.
+/// capabilities(7): the effective set, as bits.
 fn capabilities() -> Result<u64, Unread> {
     let status = fs::read_to_string("/proc/self/status")?;
     let bits = status.lines().find_map(|line| line.strip_prefix("CapEff:")).ok_or(Unread::Absent)?;
     Ok(u64::from_str_radix(bits.trim(), 16)?)
 }
 
-/// Why this process cannot have so many client connections: each takes two descriptors. The limit that counts is the
-/// hard one, to which a start raises the other.
+/// Why this process cannot have so many client connections: each takes two descriptors. The hard limit
+/// counts, because weir raises the soft one to it at the start.
 pub(super) fn refuses_connections(wanted: usize) -> Option<String> {
     too_many(wanted, getrlimit(Resource::Nofile).maximum)
 }
@@ -89,7 +86,7 @@ pub(super) fn refuses_connections(wanted: usize) -> Option<String> {
 fn too_many(wanted: usize, open_files: Option<u64>) -> Option<String> {
     let (open_files, wanted) = (open_files?, u64::try_from(wanted).unwrap_or(u64::MAX));
     (wanted.saturating_mul(2) > open_files)
-        .then(|| format!("each takes two open files, of which this process may have {open_files}"))
+        .then(|| format!("each takes two open files, and this process may have {open_files}"))
 }
 
 fn absent(address: SocketAddr) -> Option<String> {
@@ -102,15 +99,15 @@ fn absent(address: SocketAddr) -> Option<String> {
     })
 }
 
-/// Other errors are about this process, not about the address.
+/// Whether the error is about the address; other errors are about this process.
 fn is_absent(error: &io::Error) -> bool {
     let of_scope = error.raw_os_error().is_some_and(|code| [NO_FAMILY, NO_DEVICE, INVALID].contains(&code));
     error.kind() == ErrorKind::AddrNotAvailable || of_scope
 }
 
-/// capabilities(7): `CAP_NET_BIND_SERVICE` is the tenth.
+/// capabilities(7): `CAP_NET_BIND_SERVICE` has number 10.
 const BIND_SERVICE: u64 = 1 << 10;
-/// socket(2), ip(7): `EAFNOSUPPORT`, and `ENODEV`, `EINVAL` of an interface that is not there.
+/// socket(2), ip(7): `EAFNOSUPPORT`; `ENODEV` and `EINVAL` mean a missing interface.
 const NO_FAMILY: i32 = 97;
 const NO_DEVICE: i32 = 19;
 const INVALID: i32 = 22;
@@ -120,19 +117,19 @@ mod tests {
     use super::*;
 
     fn refuses_text(text: &str) -> Option<String> {
-        refuses(&Address { socket: text.parse().unwrap(), dual_stack: false })
+        refuses(&Address { socket: text.parse().unwrap(), dual_stack: false, mptcp: false })
     }
 
     #[test]
-    fn an_address_that_no_interface_has_is_told() {
-        // RFC 5737: for documentation, so no machine has it.
+    fn addresses_that_no_interface_has_are_reported() {
+        // RFC 5737: reserved for documentation, so no machine has it.
         assert!(refuses_text("192.0.2.7:443").unwrap().contains("interfaces"));
         assert_eq!(refuses_text("127.0.0.1:443"), None);
         assert_eq!(refuses_text("0.0.0.0:1"), None);
     }
 
     #[test]
-    fn a_low_port_needs_its_capability() {
+    fn low_ports_need_their_capability() {
         let refused = |port, from, capabilities| refuses_port(port, &Ok(from), &Ok(capabilities));
         assert!(
             refused(443, 1024, 0).unwrap().contains("under 1024 needs the capability CAP_NET_BIND_SERVICE")
@@ -147,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn more_connections_than_open_files_are_told() {
+    fn more_connections_than_open_files_are_reported() {
         assert!(too_many(600, Some(1_024)).unwrap().contains("may have 1024"));
         assert_eq!(too_many(512, Some(1_024)), None);
         assert_eq!(too_many(usize::MAX, None), None, "no limit");
@@ -155,13 +152,13 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_needs_its_folder() {
+    fn unix_sockets_need_their_folder() {
         let folder = tempfile::tempdir().unwrap();
         let socket = |name: &str| refuses_admin(&AdminAddress::Unix(folder.path().join(name)));
         assert_eq!(socket("a.sock"), None);
         assert!(socket("none/a.sock").unwrap().contains("there is no folder"));
         std::fs::write(folder.path().join("file"), "").unwrap();
-        assert!(socket("file").unwrap().contains("no socket"));
+        assert!(socket("file").unwrap().contains("not a socket"));
         assert!(socket("file/a.sock").is_some());
     }
 }

@@ -1,12 +1,13 @@
-//! Addresses, names and codes that are written as other programs write them, or as they stand in a browser.
+//! Addresses, names and codes written the way other programs or browsers write them.
 //!
-//! In: a text that was refused. Out: what it is, and how it is written here; a hint names only what is accepted. Pure.
+//! In: a refused text. Out: what it is, and how to write it for weir; a hint names only texts that are
+//! accepted. Pure.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
 use weir_core::plan::{Address, AdminAddress};
-use weir_pool::Place;
+use weir_pool::source::Source;
 
 use super::address;
 use super::compiler::Refusal;
@@ -20,16 +21,22 @@ pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
 }
 
 /// Reads a backend's address.
-pub(super) fn backend(text: &str) -> Result<Place, Refusal> {
+pub(super) fn backend(text: &str) -> Result<Source, Refusal> {
     let accepts = |text: &str| address::backend(text).is_ok();
     address::backend(text).map_err(|refusal| in_other_words(text, Use::Backend, &accepts).unwrap_or(refusal))
 }
 
 /// Reads the admin server's address.
-pub(super) fn admin(text: &str, folder: &Path) -> Result<AdminAddress, Refusal> {
-    let accepts = |text: &str| address::admin(text, folder).is_ok();
-    address::admin(text, folder)
+pub(super) fn admin(text: &str, folder: &Path, has_tls: bool) -> Result<AdminAddress, Refusal> {
+    let accepts = |text: &str| address::admin(text, folder, has_tls).is_ok();
+    address::admin(text, folder, has_tls)
         .map_err(|refusal| in_other_words(text, Use::Admin, &accepts).unwrap_or(refusal))
+}
+
+/// Reads the metrics server's address.
+pub(super) fn metrics(text: &str) -> Result<Address, Refusal> {
+    let accepts = |text: &str| address::metrics(text).is_ok();
+    address::metrics(text).map_err(|refusal| in_other_words(text, Use::Metrics, &accepts).unwrap_or(refusal))
 }
 
 /// Reads a DNS server's address, as `read` does.
@@ -41,11 +48,11 @@ pub(super) fn resolver(
     read(text).map_err(|refusal| in_other_words(text, Use::Resolver, &accepts).unwrap_or(refusal))
 }
 
-/// Why a name for ALPN must be another one: several in one text, or a name that no program offers.
+/// Why an ALPN name is refused: several names in one text, or a name that no program offers.
 pub(super) fn protocol(text: &str) -> Option<Refusal> {
     let name = shown(&text.escape_debug().to_string());
     if text.contains([',', ' ']) {
-        let hint = "each stands in the list alone: [h2, http/1.1]";
+        let hint = "each needs an entry of its own: [h2, http/1.1]";
         return Some(Refusal::new(format!("`{name}` is more than one protocol")).hint(hint));
     }
     let known = match text.to_ascii_lowercase().as_str() {
@@ -57,21 +64,22 @@ pub(super) fn protocol(text: &str) -> Option<Refusal> {
         _ => return None,
     };
     (known != text).then(|| {
-        let refusal = Refusal::new(format!("`{name}` is the name of no protocol in ALPN"));
+        let refusal = Refusal::new(format!("`{name}` is not an ALPN protocol name"));
         refusal.hint(format!("write `{known}`"))
     })
 }
 
-/// What an address is for.
+/// The purpose of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Use {
     Listener,
     Backend,
     Admin,
+    Metrics,
     Resolver,
 }
 
-/// What is wrong with an address that `accepts` has refused; `None` where nothing better is known than that.
+/// Explains an address that `accepts` has refused; `None` if the original message is as good.
 fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> Option<Refusal> {
     let name = shown(&text.escape_debug().to_string());
     let mended = |message: String, candidates: &[String]| {
@@ -86,7 +94,7 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
     }
     let ports = text.split(',').all(|part| part.trim().parse::<u16>().is_ok());
     if text.contains(',') && ports || text.split([',', ';']).filter(|part| part.contains(':')).count() > 1 {
-        let hint = "each stands in quotes of its own: \"10.0.0.1:80\", \"10.0.0.2:80\"";
+        let hint = "each needs quotes of its own: \"10.0.0.1:80\", \"10.0.0.2:80\"";
         return Some(Refusal::new(format!("`{name}` is more than one address")).hint(hint));
     }
     if let Some((scheme, rest)) = text.split_once("://") {
@@ -117,11 +125,13 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
     let mut words = text.split_whitespace();
     if let (Some(first), Some(second)) = (words.next(), words.next()) {
         let (joined, every) = (format!("{first}:{second}"), format!(":{first}"));
-        let what = "settings stand beside an address, as keys of their own";
+        let what = "settings of an address are keys of their own";
         return mended(format!("`{name}`: {what}"), &[joined, first.to_owned(), every]);
     }
     match text.split_once('/').map_or(text, |(port, _)| port) {
-        port if purpose == Use::Listener && port.parse::<u16>().is_ok_and(|port| port > 0) => {
+        port if matches!(purpose, Use::Listener | Use::Metrics)
+            && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+        {
             mended(format!("`{name}` is a port without an address"), &[format!(":{port}")])
         }
         port if purpose == Use::Admin && port.parse::<u16>().is_ok_and(|port| port > 0) => {
@@ -139,7 +149,7 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
     }
 }
 
-/// What is wrong with an address that has something behind a colon; `mended` makes the refusal, with what to write.
+/// Explains an address with a part after a colon; `mended` builds the refusal with the corrected texts.
 fn with_port(
     text: &str,
     (host, port): (&str, &str),
@@ -147,8 +157,11 @@ fn with_port(
     mended: &dyn Fn(String, &[String]) -> Option<Refusal>,
 ) -> Option<Refusal> {
     let name = shown(&text.escape_debug().to_string());
-    if matches!(host, "*" | "any" | "all" | "_" | "0") && purpose == Use::Listener {
-        return mended(format!("`{name}`: every address is written without one"), &[format!(":{port}")]);
+    if matches!(host, "*" | "any" | "all" | "_" | "0") && matches!(purpose, Use::Listener | Use::Metrics) {
+        return mended(
+            format!("`{name}`: to listen on every address, leave the address out"),
+            &[format!(":{port}")],
+        );
     }
     if host.eq_ignore_ascii_case("localhost") && purpose != Use::Backend {
         return mended(format!("`{name}` is not an IP address and a port"), &[local(text)]);
@@ -161,13 +174,10 @@ fn with_port(
     if let Some(number) = service {
         return mended(format!("`{name}`: a port is a number"), &[format!("{host}:{number}")]);
     }
-    // `::1:443`: what has a port behind it is an address without its brackets.
+    // `::1:443`: an IPv6 address with a port, but without its brackets.
     let is_port = port.len() >= 2 && port.parse::<u16>().is_ok_and(|port| port > 0);
     if is_port && host.parse::<Ipv6Addr>().is_ok() {
-        return mended(
-            format!("`{name}`: an IPv6 address stands in brackets"),
-            &[format!("[{host}]:{port}")],
-        );
+        return mended(format!("`{name}`: an IPv6 address needs brackets"), &[format!("[{host}]:{port}")]);
     }
     if let Some((port, _)) = port.split_once('/').filter(|(port, _)| port.parse::<u16>().is_ok()) {
         return mended(format!("`{name}`: an address has no path"), &[format!("{host}:{port}")]);
@@ -175,7 +185,7 @@ fn with_port(
     None
 }
 
-/// `localhost` as the address that it means.
+/// Replaces `localhost` with the address it means.
 fn local(text: &str) -> String {
     match text.rsplit_once(':') {
         Some((host, port)) if host.eq_ignore_ascii_case("localhost") => format!("127.0.0.1:{port}"),
@@ -188,11 +198,12 @@ fn example(purpose: Use) -> &'static str {
         Use::Listener => "such as \":443\" or \"127.0.0.1:443\"",
         Use::Backend => "such as \"10.0.0.11:8080\" or \"api.internal:8080\"",
         Use::Admin => "such as \"127.0.0.1:9901\"",
+        Use::Metrics => "such as \":9902\" or \"127.0.0.1:9902\"",
         Use::Resolver => "such as \"10.0.0.53:53\"",
     }
 }
 
-/// What is wrong with a name of a route that `accepts` has refused.
+/// Explains a route's name that `accepts` has refused.
 pub(super) fn name(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<Refusal> {
     let name = shown(&text.escape_debug().to_string());
     let mended = |message: String, candidate: String| {
@@ -200,11 +211,11 @@ pub(super) fn name(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<Refusal
     };
     let parts: Vec<&str> = text.split([',', ' ']).filter(|part| !part.is_empty()).collect();
     if parts.len() > 1 && parts.iter().all(|part| accepts(part)) {
-        let hint = "in a list each stands by itself: [a.example.com, b.example.com]";
+        let hint = "in a list each is an entry of its own: [a.example.com, b.example.com]";
         return Some(Refusal::new(format!("`{name}` is more than one name")).hint(hint));
     }
     if let Some(suffix) = text.strip_prefix('.') {
-        return mended(format!("`{name}`: what stands in front of a dot is a `*`"), format!("*.{suffix}"));
+        return mended(format!("`{name}`: a leading dot needs a `*` before it"), format!("*.{suffix}"));
     }
     if let Some((_, rest)) = text.split_once("://") {
         let host = rest.split(['/', ':', '?']).next().unwrap_or_default();
@@ -220,22 +231,22 @@ pub(super) fn name(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<Refusal
     }
     if text.starts_with(['~', '^']) || text.ends_with('$') || text.contains("\\.") || text.contains(".*") {
         let refusal = Refusal::new(format!("`{name}` is a regular expression"));
-        return Some(refusal.hint("a name stands as it is; a wildcard is \"*.example.com\""));
+        return Some(refusal.hint("give the plain name; a wildcard is \"*.example.com\""));
     }
     if let Some(suffix) =
         text.strip_prefix('*').filter(|suffix| !suffix.starts_with('.') && suffix.contains('.'))
     {
-        return mended(format!("`{name}`: a dot stands behind the `*`"), format!("*.{suffix}"));
+        return mended(format!("`{name}`: a dot must follow the `*`"), format!("*.{suffix}"));
     }
     None
 }
 
-/// What is wrong with a network that `accepts` has refused.
+/// Explains a network that `accepts` has refused.
 pub(super) fn network(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<Refusal> {
     let name = shown(&text.escape_debug().to_string());
     let parts: Vec<&str> = text.split([',', ' ']).filter(|part| !part.is_empty()).collect();
     if parts.len() > 1 && parts.iter().all(|part| accepts(part)) {
-        let hint = "in a list each stands by itself: [10.0.0.0/8, 192.168.0.0/16]";
+        let hint = "in a list each is an entry of its own: [10.0.0.0/8, 192.168.0.0/16]";
         return Some(Refusal::new(format!("`{name}` is more than one network")).hint(hint));
     }
     if matches!(text.to_ascii_lowercase().as_str(), "any" | "all" | "*" | "0") {
@@ -247,12 +258,12 @@ pub(super) fn network(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<Refu
     let bits = u32::from(mask);
     let candidate = format!("{address}/{}", bits.leading_ones());
     (bits.leading_ones() + bits.trailing_zeros() >= 32 && accepts(&candidate)).then(|| {
-        Refusal::new(format!("`{name}`: a prefix has to stand behind the `/`"))
+        Refusal::new(format!("`{name}`: a prefix must follow the `/`"))
             .hint(format!("write `\"{candidate}\"`"))
     })
 }
 
-/// How status codes are written that `accepts` has refused: `2xx`, `200 204`, `200..299`.
+/// The accepted notation for refused status codes such as `2xx`, `200 204`, `200..299`.
 pub(super) fn statuses(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<String> {
     let part = |part: &str| -> String {
         let lower = part.to_ascii_lowercase();
@@ -270,9 +281,9 @@ pub(super) fn statuses(text: &str, accepts: &dyn Fn(&str) -> bool) -> Option<Str
     })
 }
 
-/// That of the examples.
+/// The port that the examples use.
 const ADMIN_PORT: u16 = 9901;
-/// Longer addresses are no slip.
+/// Longer addresses are not slips, so they get no suggestion.
 const LONGEST: usize = 300;
-/// Codes and ranges that are looked at.
+/// Codes and ranges to look at.
 const MOST_CODES: usize = 20;

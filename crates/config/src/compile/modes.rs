@@ -1,32 +1,33 @@
-//! What each mode needs: a TLS profile to end TLS, a pool with `tls` to begin it anew, a peeked hello to do either.
+//! Requirements of each mode: a TLS profile to end TLS, a pool with `tls` to begin it anew, a peeked hello
+//! for either.
 
-use weir_core::plan::{ClientTls, Mode};
+use weir_core::plan::{ClientTls, Mode, ModeName};
 
 use super::compiler::Compiler;
 use super::known::Known;
-use super::profiles;
-use crate::place::Place;
-use crate::schema::{self, NonTls, TlsChoice};
+use super::{http, profiles};
+use crate::key::{Item, Key, Spot};
+use crate::schema::{self, NonTls, Protocol, TlsChoice};
 
-/// A route without its conditions, and with its pool by number.
+/// A route without its conditions, and with its pool by index.
 pub(super) struct RouteDraft {
     pub(super) mode: Mode,
-    pub(super) pool: usize,
+    /// `None` if weir answers its requests by itself.
+    pub(super) pool: Option<usize>,
 }
 
 /// A `tls` key.
 #[derive(Clone)]
-enum Tls {
+pub(super) enum Tls {
     Absent,
-    /// It is there, and what is wrong with it is reported.
+    /// It is there, and its error is reported.
     Refused,
     Ready(ClientTls),
 }
 
 /// The modes that a listener and its routes use.
 pub(super) struct ListenerModes<'m, 'f> {
-    place: &'m Place<'m>,
-    listener: &'m schema::Listener,
+    listener: &'m Item<schema::Listener>,
     known: &'m Known<'m, 'f>,
     tls: Tls,
     /// Something on the listener ends TLS with the listener's own profile.
@@ -38,180 +39,220 @@ pub(super) struct ListenerModes<'m, 'f> {
 impl<'m, 'f> ListenerModes<'m, 'f> {
     pub(super) fn new(
         compiler: &mut Compiler<'_>,
-        place: &'m Place<'m>,
-        listener: &'m schema::Listener,
+        listener: &'m Item<schema::Listener>,
         known: &'m Known<'m, 'f>,
     ) -> Self {
-        let tls = resolve(compiler, &place.key("tls"), listener.tls.as_ref(), known);
-        let modes = Self { place, listener, known, tls, tls_used: false, tls_missed: false };
+        let tls = resolve(compiler, &listener.tls, known.profiles, http::speaks(listener));
+        let modes = Self { listener, known, tls, tls_used: false, tls_missed: false };
         modes.refuse_passthrough_keys(compiler);
         modes
     }
 
-    /// The keys that only passthrough knows.
+    /// Refuses the keys that belong to passthrough alone.
     fn refuse_passthrough_keys(&self, compiler: &mut Compiler<'_>) {
-        let (place, listener) = (self.place, self.listener);
-        let elsewhere = listener.mode.is_some_and(|mode| mode != schema::Mode::Passthrough);
-        if listener.peek == Some(false) && elsewhere {
+        let listener = self.listener;
+        let elsewhere = listener.mode.get().is_some_and(|mode| mode.0 != ModeName::Passthrough);
+        if let Some(place) = listener.peek.place()
+            && !listener.peek()
+            && elsewhere
+        {
             let message = "`peek: false` needs `mode: passthrough`: TLS begins with the hello";
-            compiler.report.error_at_key(&place.key("peek"), message);
+            compiler.report.error_at_key(place, message);
         }
-        if listener.non_tls != Some(NonTls::Allow) {
+        let Some(place) = listener.non_tls.place().filter(|_| listener.non_tls().0 == NonTls::Allow) else {
             return;
-        }
-        let key = place.key("non_tls");
+        };
         if elsewhere {
-            compiler.report.error_at_key(&key, "`non_tls: allow` needs `mode: passthrough`");
-        } else if listener.default_pool.is_none() && !compiler.report.mentions(&place.key("default_pool")) {
-            let message = "`non_tls: allow` needs a `default_pool`: that is where such connections go";
-            compiler.report.error_at_key(&key, message);
+            compiler.report.error_at_key(place, "`non_tls: allow` needs `mode: passthrough`");
+        } else if !listener.default_pool.is_written() {
+            let message = "`non_tls: allow` needs a `default_pool`, which gets such connections";
+            compiler.report.error_at_key(place, message);
         }
     }
 
-    /// Drafts what `default_pool` means.
-    pub(super) fn default(&mut self, compiler: &mut Compiler<'_>, pool: &str) -> Option<RouteDraft> {
-        let place = self.place.key("default_pool");
-        let pool = self.known.pools.names.find(&mut compiler.report, &place, pool);
-        let mode = self.listener.mode?;
+    /// Drafts the route of `default_pool`.
+    pub(super) fn default(&mut self, compiler: &mut Compiler<'_>) -> Option<RouteDraft> {
+        let key = &self.listener.default_pool;
+        let (pool, place) = (key.get()?, key.place()?);
+        let pool = self.known.pools.names.find(&mut compiler.report, place, pool);
+        let mode = self.listener.mode.get()?.0;
         let tls = self.own_tls(mode);
         let mode = self.mode(mode, tls);
-        self.draft(compiler, &place, pool?, mode)
+        self.draft(compiler, place.into(), Some(pool?), mode)
     }
 
-    /// Drafts where a route leads.
+    /// Drafts the route of connections that carry requests and match no other, if there is no `default_pool`: which
+    /// requests match is seen later.
+    pub(super) fn entry(&mut self) -> Option<RouteDraft> {
+        let mode = self.listener.mode.get()?.0;
+        let tls = self.own_tls(mode);
+        let (_, built) = self.mode(mode, tls);
+        Some(RouteDraft { mode: built?, pool: None })
+    }
+
+    /// Finds the pool of a route that only requests go by. They come over connections in the listener's mode.
+    pub(super) fn pool_of_requests(
+        &mut self,
+        compiler: &mut Compiler<'_>,
+        route: &Item<schema::Route>,
+    ) -> Option<usize> {
+        let key = route.pool.or(route, "pool");
+        let pool = self.known.pools.names.find(&mut compiler.report, key, route.pool.get()?)?;
+        let mode = self.listener.mode.get()?.0;
+        self.check_pool(compiler, key, pool, mode);
+        Some(pool)
+    }
+
+    /// The listener's profile.
+    pub(super) fn tls(&self) -> &Tls {
+        &self.tls
+    }
+
+    /// Drafts a route's target.
     pub(super) fn route(
         &mut self,
         compiler: &mut Compiler<'_>,
-        place: &Place<'_>,
-        route: &schema::Route,
+        route: &Item<schema::Route>,
     ) -> Option<RouteDraft> {
-        let key = place.key("pool");
-        let pool = match &route.pool {
-            Some(pool) => self.known.pools.names.find(&mut compiler.report, &key, pool),
+        let key = route.pool.or(route, "pool");
+        let answers = route.redirect.is_written() || route.respond.is_written();
+        let pool = match route.pool.get() {
+            Some(pool) => self.known.pools.names.find(&mut compiler.report, key, pool).map(Some),
+            // A listener without requests has refused these keys.
+            None if answers => Some(None),
             None => {
-                if compiler.report.is_whole(place) {
-                    compiler.report.error(place, "this route has no `pool`").hint("pool: the name of a pool");
+                if route.is_whole() {
+                    compiler.report.error(route, "this route has no `pool`").hint("pool: the name of a pool");
                 }
                 None
             }
         };
-        let tls = resolve(compiler, &place.key("tls"), route.tls.as_ref(), self.known);
-        let mode = route.mode.or(self.listener.mode)?;
-        let terminates = mode != schema::Mode::Passthrough;
-        if terminates && self.listener.peek == Some(false) && route.mode.is_some() {
-            compiler
-                .report
-                .error(&place.key("mode"), "`peek: false` on the listener allows passthrough alone");
+        let tls = resolve(compiler, &route.tls, self.known.profiles, http::speaks(self.listener));
+        let own_mode = route.mode.get().map(|mode| mode.0);
+        let mode = own_mode.or(self.listener.mode.get().map(|mode| mode.0))?;
+        let terminates = mode != ModeName::Passthrough;
+        let mode_spot = route.mode.or(route, "mode");
+        if terminates && !self.listener.peek() && own_mode.is_some() {
+            compiler.report.error(mode_spot, "`peek: false` on the listener allows passthrough alone");
         }
-        if !terminates && route.tls.is_some() {
-            let message = "`tls` is not used here: the route's mode is passthrough";
-            compiler.report.warning(&place.key("tls"), message);
+        if let (Some(_), Some(place)) = (route.tls.get(), route.tls.place())
+            && !terminates
+        {
+            compiler.report.warning(place, "`tls` is not used here: the route's mode is passthrough");
         }
-        let tls = match (tls, route.mode) {
+        let tls = match (tls, own_mode) {
             (Tls::Absent, None) => self.own_tls(mode),
             (Tls::Absent, Some(_)) => {
                 self.tls_used |= terminates;
                 if terminates && matches!(self.tls, Tls::Absent) {
-                    let message = format!("mode {} needs `tls`, here or on the listener", word(mode));
-                    compiler.report.error(&place.key("mode"), message).hint("tls: the name of a TLS profile");
+                    let message = format!("mode {} needs `tls`, here or on the listener", mode.label());
+                    compiler.report.error(mode_spot, message).hint("tls: the name of a TLS profile");
                 }
                 self.tls.clone()
             }
             (own, _) => own,
         };
         let mode = self.mode(mode, tls);
-        self.draft(compiler, &key, pool?, mode)
+        self.draft(compiler, key, pool?, mode)
     }
 
-    /// Says what is wrong with the listener itself, once all its routes are known.
+    /// Reports mistakes of the listener itself, once all its routes are known.
     pub(super) fn finish(self, compiler: &mut Compiler<'_>) {
-        let Some(mode) = self.listener.mode else { return };
+        let (Some(mode), Some(place)) = (self.listener.mode.get(), self.listener.mode.place()) else {
+            return;
+        };
         if self.tls_missed {
-            let message = format!("mode {} needs `tls`", word(mode));
-            compiler.report.error(&self.place.key("mode"), message).hint("tls: the name of a TLS profile");
+            let message = format!("mode {} needs `tls`", mode.0.label());
+            compiler.report.error(place, message).hint("tls: the name of a TLS profile");
         }
-        if matches!(self.tls, Tls::Ready(_)) && !self.tls_used {
+        if let (Tls::Ready(_), Some(place)) = (&self.tls, self.listener.tls.place())
+            && !self.tls_used
+        {
             let message = "`tls` is not used: nothing on this listener ends TLS with it";
-            compiler.report.warning(&self.place.key("tls"), message);
+            compiler.report.warning(place, message);
         }
     }
 
-    /// The listener's profile, for what runs in the listener's own mode.
-    fn own_tls(&mut self, mode: schema::Mode) -> Tls {
-        if mode != schema::Mode::Passthrough {
+    /// The listener's profile, used by routes in the listener's own mode.
+    fn own_tls(&mut self, mode: ModeName) -> Tls {
+        if mode != ModeName::Passthrough {
             self.tls_used = true;
             self.tls_missed |= matches!(self.tls, Tls::Absent);
         }
         self.tls.clone()
     }
 
-    /// `None` where the profile is missing, which is reported elsewhere. The written mode stays, for the pool.
-    fn mode(&self, mode: schema::Mode, tls: Tls) -> (schema::Mode, Option<Mode>) {
+    /// The mode is `None` if its profile is missing, which is reported elsewhere. The written mode is kept
+    /// for the pool check.
+    fn mode(&self, mode: ModeName, tls: Tls) -> (ModeName, Option<Mode>) {
         let built = match (mode, tls) {
-            (schema::Mode::Passthrough, _) => Some(Mode::Passthrough),
-            (schema::Mode::Offload, Tls::Ready(tls)) => Some(Mode::Offload(tls)),
-            (schema::Mode::Bridging, Tls::Ready(tls)) => Some(Mode::Bridging(tls)),
+            (ModeName::Passthrough, _) => Some(Mode::Passthrough),
+            (ModeName::Offload, Tls::Ready(tls)) => Some(Mode::Offload(tls)),
+            (ModeName::Bridging, Tls::Ready(tls)) => Some(Mode::Bridging(tls)),
             (_, Tls::Absent | Tls::Refused) => None,
         };
         (mode, built)
     }
 
-    /// Checks that mode and pool go together. `place` is where the pool is named.
+    /// Checks that mode and pool go together. `spot` is where the pool is named.
     fn draft(
         &self,
         compiler: &mut Compiler<'_>,
-        place: &Place<'_>,
-        pool: usize,
-        (written, built): (schema::Mode, Option<Mode>),
+        spot: Spot,
+        pool: Option<usize>,
+        (written, built): (ModeName, Option<Mode>),
     ) -> Option<RouteDraft> {
-        let draft = self.known.pools.list.get(pool)?;
-        draft.used.set(true);
-        let name = draft.name;
-        match (written, draft.has_tls) {
-            (schema::Mode::Bridging, false) => {
-                let message = format!("mode bridging needs a `tls` section in the pool `{name}`");
-                compiler
-                    .report
-                    .error(place, message)
-                    .hint("it may be empty: `tls: {}` verifies by the system's roots");
-            }
-            (schema::Mode::Offload, true) => {
-                let message = format!(
-                    "the pool `{name}` has a `tls` section, and mode offload would send it plaintext"
-                );
-                compiler.report.error(place, message).hint("use mode bridging, or a pool without `tls`");
-            }
-            _ => {}
+        if let Some(pool) = pool {
+            self.check_pool(compiler, spot, pool, written);
         }
         built.map(|mode| RouteDraft { mode, pool })
     }
+
+    /// Checks that a pool can serve in this mode. `spot` is where the pool is named.
+    fn check_pool(&self, compiler: &mut Compiler<'_>, spot: Spot, pool: usize, mode: ModeName) {
+        let Some(draft) = self.known.pools.list.get(pool) else { return };
+        let requests = http::speaks(self.listener) && mode != ModeName::Passthrough;
+        draft.is_used_for(if requests { Protocol::Http } else { Protocol::Tcp });
+        let name = draft.name;
+        match (mode, draft.has_tls) {
+            (ModeName::Bridging, false) => {
+                let message = format!("mode bridging needs a `tls` section in the pool `{name}`");
+                compiler
+                    .report
+                    .error(spot, message)
+                    .hint("it may be empty: `tls: {}` verifies by the system's roots");
+            }
+            (ModeName::Offload, true) => {
+                let message = format!(
+                    "the pool `{name}` has a `tls` section, and mode offload would send it plaintext"
+                );
+                compiler.report.error(spot, message).hint("use mode bridging, or a pool without `tls`");
+            }
+            _ => {}
+        }
+    }
 }
 
-fn resolve(
+/// Builds the profile of a `tls` key, or finds it among the named ones; `for_requests` with `protocol: http`.
+pub(super) fn resolve(
     compiler: &mut Compiler<'_>,
-    place: &Place<'_>,
-    choice: Option<&TlsChoice>,
-    known: &Known<'_, '_>,
+    key: &Key<TlsChoice>,
+    profiles: &profiles::Drafts<'_>,
+    for_requests: bool,
 ) -> Tls {
-    let built = match choice {
-        None if compiler.report.mentions(place) && !compiler.report.is_whole(place) => return Tls::Refused,
-        None => return Tls::Absent,
-        Some(TlsChoice::Inline(profile)) => profiles::build(compiler, place, profile),
-        Some(TlsChoice::Named(name)) => {
-            let found = known.profiles.names.find(&mut compiler.report, place, name);
-            found.and_then(|index| known.profiles.list.get(index)).and_then(|profile| {
+    let built = match (key.get(), key.place()) {
+        _ if key.is_none() && key.is_written() => return Tls::Refused,
+        (None, _) | (_, None) => return Tls::Absent,
+        (Some(TlsChoice::Inline(profile)), Some(place)) => {
+            profiles::build(compiler, place, profile, for_requests).map(|(tls, _)| tls)
+        }
+        (Some(TlsChoice::Named(name)), Some(place)) => {
+            let found = profiles.names.find(&mut compiler.report, place, name);
+            found.and_then(|index| profiles.list.get(index)).and_then(|profile| {
                 profile.used.set(true);
-                profile.tls.clone()
+                if for_requests { profile.for_requests(compiler) } else { profile.tls.clone() }
             })
         }
     };
     built.map_or(Tls::Refused, Tls::Ready)
-}
-
-fn word(mode: schema::Mode) -> &'static str {
-    match mode {
-        schema::Mode::Passthrough => weir_core::plan::PASSTHROUGH,
-        schema::Mode::Offload => weir_core::plan::OFFLOAD,
-        schema::Mode::Bridging => weir_core::plan::BRIDGING,
-    }
 }

@@ -1,118 +1,154 @@
-//! Whose an address is: no two listeners, nor a listener and the admin server, may have one, and no backend may be
-//! weir itself.
+//! Owners of addresses: listeners, the admin server and the metrics server must not share an address, and a backend
+//! must not be weir itself.
 //!
-//! In: the addresses of the file. Out: errors at their places. Thousands of addresses are compared in linear time. Pure.
+//! In: the addresses of the file. Out: errors at their positions. Compares thousands of addresses in linear
+//! time. Pure.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use weir_core::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, AdminAddress, AdminServer, MetricsServer};
+use weir_pool::source::Source;
 
 use super::address::{backend, listening};
 use crate::diagnostics::Report;
-use crate::place::Place;
-use crate::schema::{Backend, File};
+use crate::key::{Item, PlaceId};
+use crate::schema::{Backend, File, Listener};
 
-/// Refuses two listeners, or a listener and the admin server, on one address. A wildcard claims every address of
-/// its port.
-pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, admin: Option<&AdminAddress>) {
-    let root = Place::Root;
-    let mut taken: HashMap<u16, Taken> = HashMap::new();
-    if let Some(AdminAddress::Tcp(address)) = admin {
-        taken.entry(address.port()).or_default().take(address.ip(), None);
+/// weir's own servers, without those that were refused.
+pub(super) struct Servers<'f> {
+    admin: Option<Address>,
+    metrics: Option<Address>,
+    /// Where the metrics server's address is written.
+    written: Option<(PlaceId, &'f str)>,
+}
+
+impl<'f> Servers<'f> {
+    pub(super) fn of(file: &'f File, admin: Option<&AdminServer>, metrics: Option<&MetricsServer>) -> Self {
+        let admin = match admin.map(|admin| &admin.address) {
+            Some(AdminAddress::Tcp(address)) => Some(*address),
+            Some(AdminAddress::Unix(_)) | None => None,
+        };
+        let key = file.metrics.get().map(|metrics| &metrics.address);
+        let written = key.and_then(|key| Some((key.place()?, key.get()?.as_str())));
+        Self { admin, metrics: metrics.map(|metrics| metrics.address), written }
     }
-    let list = root.key("listeners");
-    for (index, listener) in file.listeners.iter().enumerate() {
-        let element = list.index(index);
-        let place = element.key("address");
-        for (number, text) in listener.address.iter().flat_map(|texts| &texts.0).enumerate() {
-            let Ok(address) = listening(text) else { continue };
-            let on_port = taken.entry(address.socket.port()).or_default();
-            let other = claims(&address).filter_map(|ip| on_port.owner(ip)).min();
-            if let Some(owner) = other {
-                let owner = owner_in_words(report, file, &place.index(number), owner);
-                report.error(&place.index(number), format!("the address `{text}` is taken by {owner}"));
-            }
-            claims(&address).for_each(|ip| on_port.take(ip, Some((index, number))));
-        }
+
+    fn each(&self) -> impl Iterator<Item = (Owner<'f>, Address)> {
+        let admin = self.admin.map(|address| (Owner::Admin, address));
+        admin.into_iter().chain(self.metrics.map(|address| (Owner::Metrics, address)))
     }
 }
 
-/// Refuses backends, and ports of health checks, that are weir's own: it never connects to itself. Only what the file
-/// itself tells: a wildcard may be at any address of this machine, but surely is at those of loopback.
-pub(super) fn refuse_own_backends(report: &mut Report<'_>, file: &File, admin: Option<&AdminAddress>) {
-    let own = own_addresses(file, admin);
-    let root = Place::Root;
-    let list = root.key("pools");
-    for (index, pool) in file.pools.iter().enumerate() {
-        let element = list.index(index);
-        let (backends, check) = (element.key("backends"), element.key("health_check"));
-        let check_port = pool.health_check.as_ref().and_then(|check| check.port);
+/// Refuses one address for two listeners or servers. A wildcard claims every address of its port.
+pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, servers: &Servers<'_>) {
+    let mut taken: HashMap<u16, Taken<'_>> = HashMap::new();
+    for (server, address) in servers.each() {
+        let on_port = taken.entry(address.socket.port()).or_default();
+        let other = claims(&address).find_map(|ip| on_port.owner(ip));
+        if let (Some(owner), Some((place, text))) = (other, servers.written) {
+            let owner = owner_in_words(report, place, owner);
+            report.error(place, format!("the address `{}` is taken by {owner}", short(text)));
+        }
+        claims(&address).for_each(|ip| on_port.take(ip, server));
+    }
+    for (number, listener, place, text) in listening_texts(file) {
+        let Ok(address) = listening(text) else { continue };
+        let on_port = taken.entry(address.socket.port()).or_default();
+        let other = claims(&address).filter_map(|ip| on_port.owner(ip)).min_by_key(|owner| order(*owner));
+        if let Some(owner) = other {
+            let owner = owner_in_words(report, place, owner);
+            report.error(place, format!("the address `{text}` is taken by {owner}"));
+        }
+        let owner = Owner::Listener(Claim { number, listener, place, text });
+        claims(&address).for_each(|ip| on_port.take(ip, owner));
+    }
+}
+
+/// Refuses backends, and ports of health checks, that are weir's own, because weir never connects to itself.
+/// Judges by the file alone: a wildcard may cover any address of this machine, but surely covers loopback.
+pub(super) fn refuse_own_backends(report: &mut Report<'_>, file: &File, servers: &Servers<'_>) {
+    let own = own_addresses(file, servers);
+    for pool in file.pools.items() {
+        let check_port = pool.health_check.get().map(|check| &check.port);
+        let check_port = check_port.and_then(|port| port.get().copied().zip(port.place()));
         let mut check_refused = false;
-        for (number, written) in pool.backends.iter().enumerate() {
-            let (text, entry) = (address_of(written), backends.index(number));
-            let Some(Ok(weir_pool::Place::Address(address, _))) = text.map(backend) else { continue };
-            let owner = |port| own.get(&port).and_then(|on_port: &Taken| on_port.at(address.ip()));
+        for written in pool.backends.items() {
+            let Some((text, place)) = address_of(written) else { continue };
+            let Ok(Source::Static(address)) = backend(text) else { continue };
+            let Some(address) = address.endpoint().tcp() else { continue };
+            let owner = |port| own.get(&port).and_then(|on_port: &Taken<'_>| on_port.at(address.ip()));
             if let Some(owner) = owner(address.port()) {
-                refuse_own(report, file, &entry.key("address"), address, owner);
-            } else if let Some(port) = check_port
+                refuse_own(report, place, address, owner);
+            } else if let Some((port, place)) = check_port
                 && !check_refused
                 && let Some(owner) = owner(port)
             {
                 check_refused = true;
-                refuse_own(report, file, &check.key("port"), SocketAddr::new(address.ip(), port), owner);
+                refuse_own(report, place, SocketAddr::new(address.ip(), port), owner);
             }
         }
     }
 }
 
-fn address_of(backend: &Backend) -> Option<&str> {
-    match backend {
-        Backend::Address(text) => Some(text),
-        Backend::Fields(fields) => fields.address.as_deref(),
+fn address_of(backend: &Item<Backend>) -> Option<(&str, PlaceId)> {
+    match &**backend {
+        Backend::Address(text) => Some((text, backend.place())),
+        Backend::Fields(fields) => Some((fields.address.get()?, fields.address.place()?)),
     }
 }
 
-/// The addresses of the listeners and the admin server, by port.
-fn own_addresses(file: &File, admin: Option<&AdminAddress>) -> HashMap<u16, Taken> {
-    let mut own: HashMap<u16, Taken> = HashMap::new();
-    if let Some(AdminAddress::Tcp(address)) = admin {
-        own.entry(address.port()).or_default().take(address.ip(), None);
+/// Every address of every listener: its number, the listener, its place, and the text.
+fn listening_texts(file: &File) -> impl Iterator<Item = (usize, &Listener, PlaceId, &str)> {
+    let listeners = file.listeners.items().iter();
+    let all = listeners.flat_map(|listener| {
+        let plain = listener.http.get().map(|http| &http.redirect_from);
+        let texts = listener.address.texts().chain(plain.into_iter().flat_map(|key| key.texts()));
+        texts.map(move |(place, text)| (&**listener, place, text))
+    });
+    all.enumerate().map(|(number, (listener, place, text))| (number, listener, place, text))
+}
+
+/// The addresses of the listeners and of weir's own servers, by port.
+fn own_addresses<'f>(file: &'f File, servers: &Servers<'f>) -> HashMap<u16, Taken<'f>> {
+    let mut own: HashMap<u16, Taken<'f>> = HashMap::new();
+    for (server, address) in servers.each() {
+        let on_port = own.entry(address.socket.port()).or_default();
+        claims(&address).for_each(|ip| on_port.take(ip, server));
     }
-    for (index, listener) in file.listeners.iter().enumerate() {
-        for (number, text) in listener.address.iter().flat_map(|texts| &texts.0).enumerate() {
-            let Ok(address) = listening(text) else { continue };
-            let on_port = own.entry(address.socket.port()).or_default();
-            claims(&address).for_each(|ip| on_port.take(ip, Some((index, number))));
-        }
+    for (number, listener, place, text) in listening_texts(file) {
+        let Ok(address) = listening(text) else { continue };
+        let on_port = own.entry(address.socket.port()).or_default();
+        let owner = Owner::Listener(Claim { number, listener, place, text });
+        claims(&address).for_each(|ip| on_port.take(ip, owner));
     }
     own
 }
 
-fn refuse_own(report: &mut Report<'_>, file: &File, place: &Place<'_>, address: SocketAddr, owner: Owner) {
-    let owner = owner_in_words(report, file, place, owner);
+fn refuse_own(report: &mut Report<'_>, place: PlaceId, address: SocketAddr, owner: Owner<'_>) {
+    let owner = owner_in_words(report, place, owner);
     let message = format!("`{address}` is an address of weir itself: it is taken by {owner}");
     report.error(place, message).hint("a backend is a server behind weir, which never connects to itself");
 }
 
-/// The addresses that are taken on one port. They may be thousands, so none is compared with each of the others.
+/// The addresses taken on one port. There may be thousands, so none is compared with all the others.
 #[derive(Default)]
-struct Taken {
-    addresses: HashMap<IpAddr, Owner>,
+struct Taken<'f> {
+    addresses: HashMap<IpAddr, Owner<'f>>,
     /// The first owner of any address of IPv4, and of IPv6.
-    first: [Option<Owner>; 2],
+    first: [Option<Owner<'f>>; 2],
 }
 
-impl Taken {
-    fn take(&mut self, ip: IpAddr, owner: Owner) {
+impl<'f> Taken<'f> {
+    fn take(&mut self, ip: IpAddr, owner: Owner<'f>) {
         self.addresses.entry(ip).or_insert(owner);
         let [v4, v6] = &mut self.first;
         (if ip.is_ipv4() { v4 } else { v6 }).get_or_insert(owner);
     }
 
-    /// The first that stands in the way of a socket on this address: on the same, or, where one of the two is the
-    /// wildcard, of the same family.
-    fn owner(&self, ip: IpAddr) -> Option<Owner> {
+    /// The first owner that conflicts with a socket on this address: on the same address or, if either of the
+    /// two is the wildcard, in the same family.
+    fn owner(&self, ip: IpAddr) -> Option<Owner<'f>> {
         let [v4, v6] = self.first;
         let (wildcard, first) = match ip {
             IpAddr::V4(_) => (IpAddr::V4(Ipv4Addr::UNSPECIFIED), v4),
@@ -124,8 +160,8 @@ impl Taken {
         self.first_of([ip, wildcard])
     }
 
-    /// Whose a connection to this address would surely reach.
-    fn at(&self, ip: IpAddr) -> Option<Owner> {
+    /// The owner that a connection to this address would surely reach.
+    fn at(&self, ip: IpAddr) -> Option<Owner<'f>> {
         let ip = ip.to_canonical();
         let wildcard = match ip {
             IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
@@ -134,40 +170,63 @@ impl Taken {
         self.first_of([ip, if ip.is_loopback() { wildcard } else { ip }])
     }
 
-    fn first_of(&self, addresses: [IpAddr; 2]) -> Option<Owner> {
+    fn first_of(&self, addresses: [IpAddr; 2]) -> Option<Owner<'f>> {
         let same = addresses.into_iter().filter_map(|ip| self.addresses.get(&ip));
-        same.min().copied()
+        same.min_by_key(|owner| order(**owner)).copied()
     }
 }
 
-/// Whose an address is: the number of the listener and of the address in it, or the admin server.
-type Owner = Option<(usize, usize)>;
+/// An address of a listener.
+#[derive(Debug, Clone, Copy)]
+struct Claim<'f> {
+    /// In the order of the file.
+    number: usize,
+    listener: &'f Listener,
+    place: PlaceId,
+    text: &'f str,
+}
+
+/// The owner of an address.
+#[derive(Debug, Clone, Copy)]
+enum Owner<'f> {
+    Admin,
+    Metrics,
+    Listener(Claim<'f>),
+}
+
+/// weir's own servers come first, then the addresses in the order of the file.
+fn order(owner: Owner<'_>) -> (u8, usize) {
+    match owner {
+        Owner::Admin => (0, 0),
+        Owner::Metrics => (1, 0),
+        Owner::Listener(claim) => (2, claim.number),
+    }
+}
 
 /// Names an owner in a message at `here`.
-fn owner_in_words(report: &Report<'_>, file: &File, here: &Place<'_>, owner: Owner) -> String {
-    let Some((index, number)) = owner else { return "the admin server".to_owned() };
-    let listener = file.listeners.get(index);
-    let texts = listener.and_then(|listener| listener.address.as_ref());
-    let text = texts.and_then(|texts| texts.0.get(number)).map_or("?", String::as_str);
-    let name = listener.and_then(|listener| listener.name.as_deref()).unwrap_or("?");
-    let root = Place::Root;
-    let (list, key) = (root.key("listeners"), "address");
-    let line = report.line_from(here, &list.index(index).key(key).index(number));
+fn owner_in_words(report: &Report<'_>, here: PlaceId, owner: Owner<'_>) -> String {
+    let Claim { listener, place, text, .. } = match owner {
+        Owner::Admin => return "the admin server".to_owned(),
+        Owner::Metrics => return "the metrics server".to_owned(),
+        Owner::Listener(claim) => claim,
+    };
+    let name = listener.name.get().map_or("?", String::as_str);
+    let line = report.line_from(here, place);
     format!("`{}` of the listener `{}`, in {line}", short(text), short(name))
 }
 
-/// What an address claims on its port: a dual-stack wildcard claims both families.
+/// The addresses that an address claims on its port: a dual-stack wildcard claims both families.
 fn claims(address: &Address) -> impl Iterator<Item = IpAddr> + use<> {
     let v4 = address.dual_stack.then_some(IpAddr::from([0, 0, 0, 0]));
     std::iter::once(address.socket.ip()).chain(v4)
 }
 
-/// A text of another place of the file in a message: as much of it as is needed to find it.
+/// A text from another place of the file, cut to as much as is needed to find it.
 fn short(text: &str) -> &str {
     text.char_indices().nth(LONGEST_QUOTE).and_then(|(end, _)| text.get(..end)).unwrap_or(text)
 }
 
-/// Characters of another place's text: a message is made for each of thousands of mistakes.
+/// Characters of another place's text, bounded because thousands of mistakes may each quote it.
 const LONGEST_QUOTE: usize = 100;
 
 #[cfg(test)]
@@ -175,10 +234,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wildcard_is_surely_at_every_loopback_address_of_its_family() {
+    fn wildcards_cover_every_loopback_address_of_their_family() {
         let owner = |own: &str, backend: &str| {
             let mut taken = Taken::default();
-            claims(&listening(own).unwrap()).for_each(|ip| taken.take(ip, Some((0, 0))));
+            claims(&listening(own).unwrap()).for_each(|ip| taken.take(ip, Owner::Admin));
             taken.at(backend.parse().unwrap()).is_some()
         };
         for (own, backend) in [

@@ -3,17 +3,16 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use weir_pool::{Balance, CheckKind, Entry, Parts, Pool, Settings};
-use weir_tls::{BackendAlpn, BackendSettings, BackendTls, ServerNameFrom};
+use weir_pool::{BackendSpec, Balance, CheckKind, Parts, Pool, Settings};
+use weir_tls::BackendTls;
 
 use super::compiler::{Compiler, accept};
 use super::input::CompileInput;
 use super::names::{self, NameIndex};
-use super::{health, misspelt, profiles, serving};
-use crate::defaults;
+use super::{backend_tls, health, misspelt, serving};
 use crate::diagnostics::Report;
-use crate::place::Place;
-use crate::schema;
+use crate::key::{Item, PlaceId, ROOT};
+use crate::schema::{self, Protocol};
 
 /// All pools of the file, in its order.
 pub(super) struct Drafts<'f> {
@@ -21,111 +20,140 @@ pub(super) struct Drafts<'f> {
     pub(super) names: NameIndex<'f>,
 }
 
-/// A pool without its counters and its live states.
+/// A pool without its counters and its backend states.
 pub(super) struct PoolDraft<'f> {
     pub(super) name: &'f str,
-    /// Is there a `tls` section, refused or not?
+    /// The position of its name.
+    pub(super) place: PlaceId,
+    /// Whether there is a `tls` section, refused or not.
     pub(super) has_tls: bool,
-    pub(super) used: Cell<bool>,
-    entries: Vec<Entry>,
+    /// Whether listeners with `protocol: tcp`, and those with `protocol: http`, use it.
+    used: [Cell<bool>; 2],
+    entries: Vec<BackendSpec>,
     settings: Settings,
     tls: Option<BackendTls>,
 }
 
 impl Drafts<'_> {
-    /// The pool of a name.
+    /// The pool with this name.
     pub(super) fn get(&self, name: &str) -> Option<&PoolDraft<'_>> {
         self.list.get(self.names.number(name)?)
     }
 }
 
 impl PoolDraft<'_> {
-    /// Do its own settings tell that connections to it carry TLS?
+    /// Notes that a listener with this protocol uses it.
+    pub(super) fn is_used_for(&self, protocol: Protocol) {
+        let [tcp, http] = &self.used;
+        (if protocol == Protocol::Tcp { tcp } else { http }).set(true);
+    }
+
+    /// Whether any listener uses it.
+    pub(super) fn is_used(&self) -> bool {
+        self.used.iter().any(Cell::get)
+    }
+
+    /// Whether its own settings imply that connections to it carry TLS.
     pub(super) fn is_for_tls(&self) -> bool {
         self.settings.balance == Balance::Sni
             || matches!(self.settings.health_check.kind, CheckKind::Tls { .. })
     }
 
-    /// Gives the pool its counters, and the live states that the process has for it.
+    /// Gives the pool its counters, and the process's backend states for it.
     pub(super) fn build(self, input: &CompileInput<'_>) -> Pool {
         let parts = Parts {
             metrics: input.metrics.pool(self.name),
             name: self.name.into(),
             settings: self.settings,
-            entries: self.entries,
+            specs: self.entries,
             tls: self.tls,
         };
-        Pool::new(parts, input.lives, input.answers)
+        Pool::new(parts, input.registry, input.answers)
     }
 }
 
 pub(super) fn draft<'f>(compiler: &mut Compiler<'_>, file: &'f schema::File) -> Drafts<'f> {
-    let root = Place::Root;
-    let list = root.key("pools");
-    let mut names = NameIndex::collect(
-        &mut compiler.report,
-        &list,
-        "pool",
-        file.pools.iter().map(|pool| pool.name.as_deref()),
-    );
-    if file.pools.is_empty() {
-        if compiler.report.is_whole(&list) || !compiler.report.mentions(&list) {
+    let list = &file.pools;
+    let mut names = NameIndex::collect(&mut compiler.report, list, "pool", |pool| &pool.name);
+    if list.items().is_empty() {
+        if !list.has_refused() {
             compiler
                 .report
-                .error(&list, "there is no pool")
+                .error(list.or(ROOT, "pools"), "there is no pool")
                 .hint("pools: [{name: web, backends: [\"10.0.0.11:8080\"]}]");
         }
-        // One error is enough: every reference would dangle.
+        // One error is enough: otherwise every reference would be called dangling.
         names.expect_more();
     }
-    let drafts =
-        file.pools.iter().enumerate().map(|(index, pool)| draft_pool(compiler, &list.index(index), pool));
+    let drafts = list.items().iter().map(|pool| draft_pool(compiler, pool));
     Drafts { list: drafts.collect(), names }
 }
 
-fn draft_pool<'f>(compiler: &mut Compiler<'_>, place: &Place<'_>, pool: &'f schema::Pool) -> PoolDraft<'f> {
-    let entries = entries(compiler, &place.key("backends"), pool);
-    let verifies = pool.tls.as_ref().is_none_or(|tls| tls.verify.unwrap_or(defaults::VERIFY));
-    let tls = pool.tls.as_ref().and_then(|tls| backend_tls(compiler, &place.key("tls"), tls));
-    let tls_place = place.key("tls");
-    let has_tls =
-        pool.tls.is_some() || (compiler.report.mentions(&tls_place) && !compiler.report.is_whole(&tls_place));
-    let health_check = health::draft(compiler, &place.key("health_check"), pool, tls.as_ref());
-    let settings = serving::draft(&mut compiler.report, place, pool, health_check, verifies);
+/// Refuses keys that contradict each other for the listeners that use a pool.
+pub(super) fn refuse_contradictions(report: &mut Report<'_>, file: &schema::File, drafts: &Drafts<'_>) {
+    for (pool, draft) in file.pools.items().iter().zip(&drafts.list) {
+        let [_, http] = &draft.used;
+        serving::refuse_contradiction(report, pool, http.get());
+    }
+}
+
+/// Warns of keys that are for another protocol than the pool's listeners speak.
+pub(super) fn warn_of_useless_keys(report: &mut Report<'_>, file: &schema::File, drafts: &Drafts<'_>) {
+    for (pool, draft) in file.pools.items().iter().zip(&drafts.list).filter(|(_, draft)| draft.is_used()) {
+        let [tcp, http] = &draft.used;
+        if let Some(place) = pool.http.get().and(pool.http.place()).filter(|_| !http.get()) {
+            let message = "`http` is not used: no listener with `protocol: http` has this pool";
+            report.warning(place, message).as_advice();
+        }
+        if let Some(place) = pool.hello_replay.place().filter(|_| pool.hello_replay.is_some() && !tcp.get()) {
+            let message =
+                "`hello_replay` is not used: it is for `mode: passthrough`, and this pool gets requests";
+            report.warning(place, message).as_advice();
+        }
+    }
+}
+
+fn draft_pool<'f>(compiler: &mut Compiler<'_>, pool: &'f Item<schema::Pool>) -> PoolDraft<'f> {
+    let entries = entries(&mut compiler.report, pool);
+    let verifies = pool.tls.get().is_none_or(schema::PoolTls::verify);
+    let tls = match (pool.tls.get(), pool.tls.place()) {
+        (Some(tls), Some(place)) => backend_tls::build(compiler, place, tls),
+        _ => None,
+    };
+    let health_check = health::draft(compiler, pool, tls.as_ref(), serving::version(pool));
+    let settings = serving::draft(compiler, pool, health_check, verifies);
     PoolDraft {
-        name: pool.name.as_deref().unwrap_or_default(),
-        has_tls,
-        used: Cell::new(false),
+        name: pool.name.get().map_or("", String::as_str),
+        place: pool.name.place().unwrap_or(pool.place()),
+        has_tls: pool.tls.is_written(),
+        used: Default::default(),
         entries,
         settings,
         tls,
     }
 }
 
-fn entries(compiler: &mut Compiler<'_>, list: &Place<'_>, pool: &schema::Pool) -> Vec<Entry> {
-    let report = &mut compiler.report;
-    if pool.backends.is_empty() && (report.is_whole(list) || !report.mentions(list)) {
-        let name = pool.name.as_deref().unwrap_or_default();
+fn entries(report: &mut Report<'_>, pool: &Item<schema::Pool>) -> Vec<BackendSpec> {
+    let list = pool.backends.or(pool, "backends");
+    if pool.backends.items().is_empty() && !pool.backends.has_refused() {
+        let name = pool.name.get().map_or("", String::as_str);
         report.error(list, format!("the pool `{name}` is empty")).hint("backends: [\"10.0.0.11:8080\"]");
     }
-    let mut drafts = Vec::with_capacity(pool.backends.len());
-    let mut names: HashMap<String, usize> = HashMap::new();
-    for (index, backend) in pool.backends.iter().enumerate() {
-        let element = list.index(index);
-        let plain;
-        let fields = match backend {
-            schema::Backend::Fields(fields) => fields,
-            schema::Backend::Address(address) => {
-                plain = schema::BackendFields { address: Some(address.clone()), ..Default::default() };
-                &plain
+    let mut drafts = Vec::with_capacity(pool.backends.items().len());
+    let mut names: HashMap<&str, PlaceId> = HashMap::new();
+    for backend in pool.backends.items() {
+        let Some(entry) = entry(report, backend) else { continue };
+        let (name, spot) = match &**backend {
+            schema::Backend::Address(address) => (address.as_str(), backend.place().into()),
+            schema::Backend::Fields(fields) => {
+                let name = fields.name.get().or(fields.address.get()).map_or("", String::as_str);
+                (name, fields.name.or(backend, "name"))
             }
         };
-        let Some(entry) = entry(report, &element, fields) else { continue };
-        let name = fields.name.clone().or_else(|| fields.address.clone()).unwrap_or_default();
-        if let Some(first) = names.insert(name.clone(), index) {
-            let line = report.line(&list.index(first));
+        if let Some(first) = names.insert(name, backend.place()) {
+            let line = report.line(first);
             let message = format!("there is another backend `{name}` in this pool, in line {line}");
-            report.error(&element.key("name"), message).hint("give one of them a `name` of its own");
+            report.error(spot, message).hint("give one of them a `name` of its own");
         }
         drafts.push(entry);
     }
@@ -138,67 +166,32 @@ fn entries(compiler: &mut Compiler<'_>, list: &Place<'_>, pool: &schema::Pool) -
     drafts
 }
 
-fn entry(report: &mut Report<'_>, element: &Place<'_>, fields: &schema::BackendFields) -> Option<Entry> {
-    let place = element.key("address");
-    let Some(text) = &fields.address else {
-        if !report.mentions(&place) {
-            report.error(element, "this backend has no `address`").hint("such as \"10.0.0.11:8080\"");
+fn entry(report: &mut Report<'_>, backend: &Item<schema::Backend>) -> Option<BackendSpec> {
+    let plain = schema::BackendFields::default();
+    let (fields, text, place) = match &**backend {
+        schema::Backend::Address(text) => (&plain, Some(text), None),
+        schema::Backend::Fields(fields) => (fields, fields.address.get(), fields.address.place()),
+    };
+    let Some(text) = text else {
+        if !fields.address.is_written() {
+            report.error(backend, "this backend has no `address`").hint("such as \"10.0.0.11:8080\"");
         }
         return None;
     };
-    // A backend that is one text has no `address` key; the report falls back to the text itself.
-    let address = accept(report, &place, misspelt::backend(text))?;
-    if let Some(name) = &fields.name {
-        accept(report, &element.key("name"), names::check("backend", name));
+    let source = accept(report, place.unwrap_or(backend.place()), misspelt::backend(text))?;
+    if let (Some(name), Some(place)) = (fields.name.get(), fields.name.place()) {
+        accept(report, place, names::check("backend", name));
     }
-    if fields.max_connections == Some(0) {
+    if let (Some(0), Some(place)) = (fields.max_connections.get(), fields.max_connections.place()) {
         let hint = "a backend that takes no new connections has weight: 0";
-        report.error(&element.key("max_connections"), "`max_connections` is at least 1").hint(hint);
+        report.error(place, "`max_connections` is at least 1").hint(hint);
     }
-    Some(Entry {
-        name: fields.name.as_deref().map(Into::into),
-        place: address,
-        weight: fields.weight.unwrap_or(defaults::WEIGHT),
-        max_connections: fields.max_connections,
-        backup: fields.backup.unwrap_or(false),
+    Some(BackendSpec {
+        name: fields.name.get().map(|name| name.as_str().into()),
+        written: text.as_str().into(),
+        source,
+        weight: fields.weight(),
+        max_connections: fields.max_connections.get().copied(),
+        backup: fields.backup(),
     })
-}
-
-fn backend_tls(compiler: &mut Compiler<'_>, place: &Place<'_>, tls: &schema::PoolTls) -> Option<BackendTls> {
-    let server_name = match tls.server_name.as_deref().unwrap_or(defaults::SERVER_NAME) {
-        "sni" => ServerNameFrom::Sni,
-        "address" => ServerNameFrom::Address,
-        fixed => ServerNameFrom::Fixed(fixed.to_owned()),
-    };
-    let alpn = match &tls.alpn {
-        Some(schema::BackendAlpn::List(list)) => {
-            BackendAlpn::List(profiles::alpn(&mut compiler.report, &place.key("alpn"), list))
-        }
-        Some(schema::BackendAlpn::Same) | None => BackendAlpn::Same,
-    };
-    let settings = BackendSettings {
-        ca: tls.ca.as_ref().map(|ca| compiler.report.folder(&place.key("ca")).join(ca)),
-        server_name,
-        verify: tls.verify.unwrap_or(defaults::VERIFY),
-        min_version: profiles::min_version(tls.min_version),
-        alpn,
-    };
-    match BackendTls::build(&settings) {
-        Ok((built, warnings)) => {
-            for warning in warnings {
-                let key = if matches!(warning, weir_tls::Warning::Unverified) { "verify" } else { "ca" };
-                compiler.report.warning(&place.key(key), warning.to_string());
-            }
-            Some(built.keeping(compiler.sessions))
-        }
-        Err(errors) => {
-            for error in errors {
-                let refused = compiler.report.error(&place.key(error.key()), error.to_string());
-                if !error.hint().is_empty() {
-                    refused.hint(error.hint());
-                }
-            }
-            None
-        }
-    }
 }

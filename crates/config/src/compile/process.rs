@@ -1,4 +1,4 @@
-//! The process's own settings: workers, limits, drain, log, admin server.
+//! The process's own settings: workers, limits, drain, log.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -9,63 +9,55 @@ use weir_pool::dialable::forbidden;
 use super::compiler::{Compiler, Refusal, accept};
 use super::machine;
 use super::misspelt;
-use crate::defaults;
+use crate::key::{PlaceId, ROOT};
 use crate::nearest::nearest;
-use crate::place::Place;
-use crate::schema::{Access, Auto, File, LogFormat};
+use crate::schema::{Auto, File, LogLevel};
 use crate::words;
 
-pub(super) fn draft(
-    compiler: &mut Compiler<'_>,
-    file: &File,
-    cpus: usize,
-) -> (plan::Runtime, plan::Log, Option<plan::AdminAddress>) {
-    (runtime(compiler, file, cpus), log(compiler, file), admin(compiler, file))
+pub(super) fn draft(compiler: &mut Compiler<'_>, file: &File, cpus: usize) -> (plan::Runtime, plan::Log) {
+    (runtime(compiler, file, cpus), log(compiler, file))
 }
 
 fn runtime(compiler: &mut Compiler<'_>, file: &File, cpus: usize) -> plan::Runtime {
-    let written = file.runtime.clone().unwrap_or_default();
-    let root = Place::Root;
-    let section = root.key("runtime");
-    let workers = match written.workers {
-        Some(Auto::Count(count)) if count > MOST_WORKERS => {
-            let place = section.key("workers");
+    let written = file.runtime();
+    let place = |place: Option<PlaceId>| place.unwrap_or(ROOT);
+    let workers = match written.workers() {
+        Auto::Count(count) if count > MOST_WORKERS => {
             compiler
                 .report
-                .error(&place, format!("more than {MOST_WORKERS} workers"))
+                .error(place(written.workers.place()), format!("more than {MOST_WORKERS} workers"))
                 .hint("auto is one a CPU");
             1
         }
-        Some(Auto::Count(count)) => usize::try_from(count).unwrap_or(1),
-        Some(Auto::Auto) | None => cpus.max(1),
+        Auto::Count(count) => usize::try_from(count).unwrap_or(1),
+        Auto::Auto => cpus.max(1),
     };
-    let max_connections = match written.max_connections {
-        Some(Auto::Count(count)) => usize::try_from(count).ok(),
-        Some(Auto::Auto) | None => None,
+    let max_connections = match written.max_connections() {
+        Auto::Count(count) => usize::try_from(count).ok(),
+        Auto::Auto => None,
     };
     if let Some(why) = max_connections.and_then(machine::refuses_connections) {
         let message = format!("this process cannot have that many connections: {why}");
-        compiler.report.warning(&section.key("max_connections"), message).hint(
+        compiler.report.warning(place(written.max_connections.place()), message).hint(
             "raise the limit on open files (LimitNOFILE of systemd, `ulimit -n`); else fewer are taken",
         );
     }
-    let written_resolvers = written.resolvers.unwrap_or_default().0;
-    let list = section.key("resolvers");
-    if written_resolvers.len() > MOST_RESOLVERS {
-        compiler.report.error(&list, format!("more than {MOST_RESOLVERS} resolvers"));
+    if written.resolvers.texts().count() > MOST_RESOLVERS {
+        let message = format!("more than {MOST_RESOLVERS} resolvers");
+        compiler.report.error(place(written.resolvers.place()), message);
     }
-    let read = |(index, text): (usize, &String)| {
-        accept(&mut compiler.report, &list.index(index), misspelt::resolver(text, resolver))
+    let read = |(place, text): (PlaceId, &str)| {
+        accept(&mut compiler.report, place, misspelt::resolver(text, resolver))
     };
-    let resolvers = written_resolvers.iter().enumerate().filter_map(read).collect();
+    let resolvers = written.resolvers.texts().filter_map(read).collect();
     plan::Runtime {
         workers,
-        affinity: written.affinity.unwrap_or(defaults::AFFINITY),
+        affinity: written.affinity(),
         max_connections,
-        watch: written.watch.unwrap_or(defaults::WATCH),
+        watch: written.watch(),
         resolvers,
-        shutdown_delay: written.shutdown_delay.unwrap_or(defaults::SHUTDOWN_DELAY).0,
-        drain_timeout: written.drain_timeout.unwrap_or(defaults::DRAIN_TIMEOUT).0,
+        shutdown_delay: written.shutdown_delay().0,
+        drain_timeout: written.drain_timeout().0,
     }
 }
 
@@ -77,10 +69,10 @@ fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
     }
     match text.parse::<SocketAddr>() {
         Ok(address) if address.port() == 0 || forbidden(address.ip()).is_some() => {
-            Err(Refusal::new(format!("`{text}` is not an address that can be asked")))
+            Err(Refusal::new(format!("`{text}` is not an address that can be queried")))
         }
         Ok(address) => Ok(SocketAddr::new(address.ip().to_canonical(), address.port())).map(|canonical| {
-            // A scope stays, because it names the interface.
+            // Keeps a scope, because it names the interface.
             if canonical.is_ipv4() { canonical } else { address }
         }),
         Err(_no_address) => {
@@ -91,23 +83,14 @@ fn resolver(text: &str) -> Result<SocketAddr, Refusal> {
 }
 
 fn log(compiler: &mut Compiler<'_>, file: &File) -> plan::Log {
-    let written = file.log.clone().unwrap_or_default();
-    let root = Place::Root;
-    let section = root.key("log");
-    let level = written.level.map_or_else(|| defaults::LOG_LEVEL.to_owned(), |level| level.0);
-    let level = accept(&mut compiler.report, &section.key("level"), filter(&level));
-    plan::Log {
-        level: level.unwrap_or_default(),
-        format: match written.format.unwrap_or(defaults::LOG_FORMAT) {
-            LogFormat::Text => plan::LogFormat::Text,
-            LogFormat::Json => plan::LogFormat::Json,
-            LogFormat::Auto => plan::LogFormat::Auto,
-        },
-        access: written.access.unwrap_or(Access(defaults::LOG_ACCESS)).0,
-    }
+    let written = file.log();
+    let level = filter(&written.level().0);
+    let level = accept(&mut compiler.report, written.level.place().unwrap_or(ROOT), level);
+    plan::Log { level: level.unwrap_or_default(), format: written.format().0, access: written.access().0 }
 }
 
-/// Reads a level alone, or `target=level` parts with commas between, as the log takes them: without blanks.
+/// Reads a level, or `target=level` parts separated by commas, and returns it without blanks, as the log
+/// takes it.
 fn filter(text: &str) -> Result<String, Refusal> {
     if text.len() > LONGEST_FILTER {
         return Err(Refusal::new(format!("a log filter has at most {LONGEST_FILTER} bytes")));
@@ -115,19 +98,22 @@ fn filter(text: &str) -> Result<String, Refusal> {
     let parts: Vec<&str> = text.split(',').map(str::trim).collect();
     for part in parts.iter().copied() {
         let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
-        if !LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
-            // Each part that is wrong, and no other.
+        if !LogLevel::names().contains(&level.to_ascii_lowercase().as_str()) {
+            // Corrects each wrong part, and only those.
             let mended: Option<Vec<String>> = parts.iter().copied().map(meant).collect();
             let mended = mended.map(|parts| parts.join(",")).filter(|text| EnvFilter::try_new(text).is_ok());
             let hint = match mended {
                 Some(mended) if part != text || part != level => format!("write `\"{mended}\"`"),
                 Some(mended) => format!("did you mean `{mended}`?"),
-                None => format!("one of: {}; or a filter such as info,weir_core=debug", LEVELS.join(", ")),
+                None => format!(
+                    "one of: {}; or a filter such as info,weir_core=debug",
+                    LogLevel::names().join(", ")
+                ),
             };
             return Err(Refusal::new(format!("`{}` is not a log level", words::shown(level))).hint(hint));
         }
     }
-    // What the log itself makes of it at the start.
+    // Checks the filter with the parser that the log uses at the start.
     let filter = parts.join(",");
     if let Err(error) = EnvFilter::try_new(&filter) {
         let message = format!("`{}` is not a log filter: {error}", text.escape_debug());
@@ -136,58 +122,32 @@ fn filter(text: &str) -> Result<String, Refusal> {
     Ok(filter)
 }
 
-/// A part of a filter with the level that must have been meant.
+/// A part of a filter, with a misspelt level corrected.
 fn meant(part: &str) -> Option<String> {
     let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
-    if LEVELS.contains(&level.to_ascii_lowercase().as_str()) {
+    if LogLevel::names().contains(&level.to_ascii_lowercase().as_str()) {
         return Some(part.to_owned());
     }
-    let known = words::value("level", level).or_else(|| nearest(level, LEVELS))?;
+    let known = words::value("level", level).or_else(|| nearest(level, LogLevel::names()))?;
     Some(format!("{}{known}", part.strip_suffix(level)?))
 }
 
-fn admin(compiler: &mut Compiler<'_>, file: &File) -> Option<plan::AdminAddress> {
-    let written = file.admin.as_ref()?;
-    let root = Place::Root;
-    let section = root.key("admin");
-    let place = section.key("address");
-    match &written.address {
-        Some(text) => {
-            let address = misspelt::admin(text, compiler.report.folder(&place));
-            let address = accept(&mut compiler.report, &place, address)?;
-            if let Some(why) = machine::refuses_admin(&address) {
-                compiler.report.warning(&place, format!("this machine does not take `{text}`: {why}"));
-            }
-            Some(address)
-        }
-        None => {
-            if !compiler.report.mentions(&place) {
-                compiler
-                    .report
-                    .error_at_key(&section, "`admin` has no `address`")
-                    .hint("such as 127.0.0.1:9901");
-            }
-            None
-        }
-    }
-}
-
-/// More threads than any machine has CPUs: a slip, and a way to run out of memory at start.
+/// More threads than any machine has CPUs: a larger number is a slip, and could exhaust memory at the start.
 const MOST_WORKERS: u32 = 1024;
-/// Each has sockets of its own. resolv.conf(5) takes three.
+/// Each resolver has sockets of its own. resolv.conf(5) takes three.
 const MOST_RESOLVERS: usize = 64;
 /// RFC 1035 §4.2.
 const DNS_PORT: u16 = 53;
-/// Each part of a filter is compared with the others. One for every module of weir takes a tenth of it.
+/// Bounded because each part of a filter is compared with the others. One part for every module of weir takes
+/// a tenth of it.
 const LONGEST_FILTER: usize = 4096;
-const LEVELS: [&str; 6] = ["error", "warn", "info", "debug", "trace", "off"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_resolver_is_an_address_and_a_port() {
+    fn resolvers_are_addresses_with_ports() {
         assert!(resolver("10.0.0.53:53").is_ok() && resolver("[fd00::53]:5353").is_ok());
         assert_eq!(resolver("10.0.0.53").unwrap_err().hint.unwrap(), "such as \"10.0.0.53:53\"");
         assert_eq!(resolver("fd00::53").unwrap_err().hint.unwrap(), "such as \"[fd00::53]:53\"");
@@ -199,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_level_or_a_filter() {
+    fn log_levels_and_filters_are_read() {
         for good in ["info", "off", "info,weir_core=debug", "WARN, weir_core::peek=trace"] {
             assert!(EnvFilter::try_new(filter(good).unwrap()).is_ok(), "{good}");
         }

@@ -1,52 +1,43 @@
-//! What a route matches: names, protocols, networks.
+//! The conditions of a route: names, protocols, networks.
 
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
 use weir_core::route::{Match, NamePattern};
 
 use super::compiler::{Refusal, accept};
+use super::dns_name::exact_name;
 use super::{misspelt, profiles};
 use crate::diagnostics::Report;
-use crate::place::Place;
-use crate::schema;
+use crate::key::PlaceId;
+use crate::schema::{self, Texts};
 
 /// Compiles a route's conditions; `None` when something in them was refused.
-pub(super) fn conditions(
-    report: &mut Report<'_>,
-    place: &Place<'_>,
-    written: &schema::Match,
-) -> Option<Match> {
+pub(super) fn conditions(report: &mut Report<'_>, written: &schema::Match) -> Option<Match> {
     let errors_before = report.errors();
     let mut conditions = Match::default();
-    let sni = place.key("sni");
-    for (index, text) in written.sni.iter().flat_map(|texts| &texts.0).enumerate() {
-        let pattern = name_pattern(text)
-            .map_err(|refusal| misspelt::name(text, &|text| name_pattern(text).is_ok()).unwrap_or(refusal));
-        conditions.names.extend(accept(report, &sni.index(index), pattern));
+    for (place, text) in written.sni.texts() {
+        conditions.names.extend(accept(report, place, name(text)));
     }
-    if let Some(alpn) = &written.alpn {
-        conditions.alpn = profiles::alpn(report, &place.key("alpn"), &alpn.0);
-    }
-    let source = place.key("source");
-    for (index, text) in written.source.iter().flat_map(|texts| &texts.0).enumerate() {
-        let place = source.index(index);
-        let read = network(text)
-            .map_err(|refusal| misspelt::network(text, &|text| network(text).is_ok()).unwrap_or(refusal));
-        let Some(network) = accept(report, &place, read) else { continue };
-        if network.addr() != network.network() {
-            report.warning(&place, format!("`{text}` means the whole network {}", network.trunc()));
-        }
-        conditions.source.push(network);
+    conditions.alpn = profiles::alpn(report, written.alpn.texts());
+    for (place, text) in written.source.texts() {
+        conditions.source.extend(network_at(report, place, text));
     }
     for (key, list) in [("sni", &written.sni), ("alpn", &written.alpn), ("source", &written.source)] {
-        // An empty list would match nothing or everything; nobody can tell which.
-        if list.as_ref().is_some_and(|texts| texts.0.is_empty()) && report.is_whole(&place.key(key)) {
-            report
-                .error_at_key(&place.key(key), format!("`{key}` is empty"))
-                .hint("leave it out: no condition");
+        // An empty list could mean nothing or everything, so it is refused.
+        if let Some(place) = list.place()
+            && list.is_whole()
+            && list.get().is_some_and(Texts::is_empty)
+        {
+            report.error_at_key(place, format!("`{key}` is empty")).hint("leave it out: no condition");
         }
     }
     (report.errors() == errors_before).then_some(conditions)
+}
+
+/// Reads a name as [`name_pattern`] does, and explains what is none.
+pub(super) fn name(text: &str) -> Result<NamePattern, Refusal> {
+    name_pattern(text)
+        .map_err(|refusal| misspelt::name(text, &|text| name_pattern(text).is_ok()).unwrap_or(refusal))
 }
 
 /// Reads `api.example.com`, `*.example.com`, `*`.
@@ -58,34 +49,19 @@ fn name_pattern(text: &str) -> Result<NamePattern, Refusal> {
     }
 }
 
-/// A DNS name as it is compared: lower-cased, without a trailing dot.
-pub(super) fn exact_name(text: &str) -> Result<String, Refusal> {
-    let shown = text.escape_debug();
-    let name = text.strip_suffix('.').unwrap_or(text);
-    if name.contains('*') {
-        let message = format!("`{shown}`: `*` stands alone, or in front of the first dot");
-        return Err(Refusal::new(message).hint("such as *.example.com, which matches one or more labels"));
+/// Reads a network at its place.
+pub(super) fn network_at(report: &mut Report<'_>, place: PlaceId, text: &str) -> Option<IpNet> {
+    let read = network(text)
+        .map_err(|refusal| misspelt::network(text, &|text| network(text).is_ok()).unwrap_or(refusal));
+    let network = accept(report, place, read)?;
+    if network.addr() != network.network() {
+        report.warning(place, format!("`{text}` means the whole network {}", network.trunc()));
     }
-    if !name.is_ascii() {
-        let message = format!("`{shown}` has characters that no SNI has");
-        return Err(Refusal::new(message).hint("write the name as clients send it, in punycode: xn--…"));
-    }
-    if name.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
-        let refusal = Refusal::new(format!("`{shown}` is an IP address, which no client sends as SNI"));
-        return Err(refusal.hint("a client's own address is matched by `source`; by name: www.example.com"));
-    }
-    if !weir_tls::is_dns_name(name) {
-        let message = format!("`{shown}` is not a DNS name");
-        return Err(Refusal::new(message).hint(DNS_NAME));
-    }
-    Ok(name.to_ascii_lowercase())
+    Some(network)
 }
 
-/// What a DNS name is, for a hint.
-pub(super) const DNS_NAME: &str = "labels of 1 to 63 letters, digits, - or _, with dots between; none begins or ends with -, and the last is no number";
-
-/// Reads `10.0.0.0/8`, `fd00::/8`, or one address. A network of IPv4 in IPv6 clothes (`::ffff:10.0.0.0/104`) is the
-/// network of IPv4: so are the addresses of clients that it is compared with.
+/// Reads `10.0.0.0/8`, `fd00::/8`, or one address. An IPv4-mapped network (`::ffff:10.0.0.0/104`) becomes the
+/// IPv4 network, because client addresses are unmapped before they are compared.
 fn network(text: &str) -> Result<IpNet, Refusal> {
     let whole = |ip: IpAddr| IpNet::from(ip.to_canonical());
     let network: IpNet = text.parse().or_else(|_| text.parse().map(whole)).map_err(|_neither| {
@@ -108,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_names_and_wildcards() {
+    fn names_and_wildcards_are_read() {
         assert_eq!(name_pattern("Api.Example.com."), Ok(NamePattern::Exact("api.example.com".into())));
         assert_eq!(name_pattern("*.example.com"), Ok(NamePattern::Suffix("example.com".into())));
         assert_eq!(name_pattern("*"), Ok(NamePattern::AnyName));
@@ -119,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_no_client_can_send() {
+    fn names_that_no_client_can_send_are_refused() {
         let long = "a".repeat(64);
         let longer = ["a"; 128].join(".");
         for bad in [
@@ -147,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn networks_and_single_addresses() {
+    fn networks_and_single_addresses_are_read() {
         assert_eq!(network("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
         assert_eq!(network("::1").unwrap().to_string(), "::1/128");
         for (mapped, plain) in [

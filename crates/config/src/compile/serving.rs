@@ -1,61 +1,92 @@
-//! How a pool serves: its policy, what real traffic says of its backends, and how they come and go.
+//! How a pool serves: its policy, its passive checks, and how backends join and leave.
 
-use weir_pool::{Balance, HealthCheck, HelloReplay, OnUnhealthy, PassiveCheck, Settings};
+use weir_pool::{HealthCheck, HttpSettings, HttpVersion, PassiveCheck, Settings};
 
-use super::deadline::refuse_zero;
-use crate::defaults;
+use super::compiler::Compiler;
+use super::deadline::deadline;
+use super::profiles::{H2, HTTP1};
+use super::sticky;
 use crate::diagnostics::Report;
-use crate::place::Place;
-use crate::schema;
+use crate::key::Key;
+use crate::schema::{self, BackendAlpn};
 use crate::units::Percent;
+use crate::word::Words;
 
 /// Drafts a pool's settings.
 pub(super) fn draft(
-    report: &mut Report<'_>,
-    place: &Place<'_>,
+    compiler: &mut Compiler<'_>,
     pool: &schema::Pool,
     health_check: HealthCheck,
     verifies: bool,
 ) -> Settings {
-    let balance = pool.balance.unwrap_or(defaults::BALANCE);
-    let panic_threshold = pool.panic_threshold.unwrap_or(defaults::PANIC_THRESHOLD);
-    refuse_more_than_all(report, &place.key("panic_threshold"), panic_threshold);
+    let sticky = sticky::draft(compiler, pool);
+    let report = &mut compiler.report;
     Settings {
-        balance: match balance {
-            schema::Balance::RoundRobin => Balance::RoundRobin,
-            schema::Balance::LeastConnections => Balance::LeastConnections,
-            schema::Balance::RandomTwo => Balance::RandomTwo,
-            schema::Balance::SourceIp => Balance::SourceIp,
-            schema::Balance::Sni => Balance::Sni,
-        },
-        bounded_load: bounded_load(report, place, pool, balance),
-        retries: usize::try_from(pool.retries.unwrap_or(defaults::RETRIES)).unwrap_or(usize::MAX),
-        hello_replay: match pool.hello_replay.unwrap_or(defaults::HELLO_REPLAY) {
-            schema::HelloReplay::Always => HelloReplay::OnAnyEnd,
-            schema::HelloReplay::ResetOnly => HelloReplay::OnReset,
-            schema::HelloReplay::Never => HelloReplay::Never,
-        },
+        balance: pool.balance().0,
+        bounded_load: bounded_load(report, pool),
+        retries: usize::try_from(pool.retries()).unwrap_or(usize::MAX),
+        hello_replay: pool.hello_replay().0,
         health_check,
-        passive_check: passive_check(report, &place.key("passive_check"), pool),
-        on_unhealthy: match pool.on_unhealthy.unwrap_or(defaults::ON_UNHEALTHY) {
-            schema::OnUnhealthy::Keep => OnUnhealthy::Keep,
-            schema::OnUnhealthy::Close => OnUnhealthy::Close,
-        },
-        slow_start: pool.slow_start.unwrap_or(defaults::SLOW_START).0,
-        panic_threshold: panic_threshold.0,
-        drain_timeout: pool.drain_timeout.unwrap_or(defaults::POOL_DRAIN_TIMEOUT).0,
+        passive_check: passive_check(report, pool),
+        on_unhealthy: pool.on_unhealthy().0,
+        slow_start: pool.slow_start().0,
+        panic_threshold: part_of_all(report, &pool.panic_threshold, pool.panic_threshold()),
+        drain_timeout: pool.drain_timeout().0,
         verifies,
+        http: requests(report, pool),
+        sticky,
     }
 }
 
-fn bounded_load(
-    report: &mut Report<'_>,
-    pool_place: &Place<'_>,
-    pool: &schema::Pool,
-    balance: schema::Balance,
-) -> Option<u32> {
-    let Percent(percent) = pool.bounded_load?;
-    let place = &pool_place.key("bounded_load");
+/// How requests are spoken to the backends. A written list of `tls.alpn` may narrow the version.
+fn requests(report: &mut Report<'_>, pool: &schema::Pool) -> HttpSettings {
+    let written = pool.http();
+    let max_idle = written.max_idle();
+    if let Some(place) = written.max_idle.place()
+        && max_idle > MOST_IDLE
+    {
+        report.error(place, format!("`max_idle` is at most {MOST_IDLE}"));
+    }
+    let version = version(pool);
+    let idle_timeout = deadline(report, &written.idle_timeout, written.idle_timeout());
+    HttpSettings { version, max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX), idle_timeout }
+}
+
+/// The version of HTTP spoken to the backends.
+pub(super) fn version(pool: &schema::Pool) -> HttpVersion {
+    let offers = |protocol: &str| match pool.tls.get().map(schema::PoolTls::alpn) {
+        Some(BackendAlpn::List(list)) => list.iter().any(|one| **one == protocol),
+        _ => true,
+    };
+    match (pool.http().version().0, offers(H2), offers(HTTP1)) {
+        (HttpVersion::Auto, true, false) => HttpVersion::Http2,
+        (HttpVersion::Auto, false, true) => HttpVersion::Http1,
+        (version, ..) => version,
+    }
+}
+
+/// Refuses a list of `tls.alpn` in which the version is not, if listeners speak HTTP to the pool or the version is written.
+pub(super) fn refuse_contradiction(report: &mut Report<'_>, pool: &schema::Pool, for_requests: bool) {
+    let http = pool.http();
+    let Some((tls, place)) = pool.tls.get().and_then(|tls| Some((tls, tls.alpn.place()?))) else { return };
+    let BackendAlpn::List(list) = tls.alpn() else { return };
+    let version = http.version();
+    let names = version.0.offered();
+    let fits = list.iter().any(|one| names.contains(&one.as_bytes()));
+    if fits || tls.alpn.has_refused() || !(for_requests || http.version.is_some()) {
+        return;
+    }
+    let wanted = match version.0 {
+        HttpVersion::Http1 => "`http/1.1`",
+        HttpVersion::Http2 => "`h2`",
+        HttpVersion::Auto => "`h2` or `http/1.1`",
+    };
+    let message = format!("requests need {wanted} in this list: `http.version` is `{}`", version.0.word());
+    report.error_at_key(place, message).hint("leave `alpn` out: requests offer what `http.version` says");
+}
+
+fn bounded_load(report: &mut Report<'_>, pool: &schema::Pool) -> Option<u32> {
+    let (Percent(percent), place) = (*pool.bounded_load.get()?, pool.bounded_load.place()?);
     if percent < 100 {
         report
             .error(
@@ -64,42 +95,50 @@ fn bounded_load(
             )
             .hint("such as 125%");
     }
-    // A policy that was refused may be one of them.
-    let known = pool.balance.is_some() || !report.mentions(&pool_place.key("balance"));
-    if known && !matches!(balance, schema::Balance::SourceIp | schema::Balance::Sni) {
-        report.error_at_key(place, "`bounded_load` needs `balance: source_ip` or `balance: sni`");
+    // If the policy was refused, it may have been one of these.
+    let known = pool.balance.is_some() || !pool.balance.is_written();
+    let by_field = pool.sticky.get().is_some_and(|sticky| sticky.header.is_written());
+    if known && !by_field && !pool.balance().0.is_keyed() {
+        let message = "`bounded_load` needs `balance: source_ip`, `balance: sni`, or `sticky: {header: …}`";
+        report.error_at_key(place, message);
     }
     Some(percent)
 }
 
-fn passive_check(report: &mut Report<'_>, place: &Place<'_>, pool: &schema::Pool) -> Option<PassiveCheck> {
-    let written = match &pool.passive_check {
-        Some(None) => return None,
-        Some(Some(written)) => written.clone(),
-        None => schema::PassiveCheck::default(),
-    };
-    let failures = written.failures.unwrap_or(defaults::PASSIVE_FAILURES);
-    if failures == 0 {
-        let hint = "passive_check: null turns it off";
-        report.error(&place.key("failures"), "`failures` is at least 1").hint(hint);
+fn passive_check(report: &mut Report<'_>, pool: &schema::Pool) -> Option<PassiveCheck> {
+    let written = pool.passive_check()?;
+    let failures = written.failures();
+    if let Some(place) = written.failures.place() {
+        if failures == 0 {
+            let hint = "passive_check: null turns it off";
+            report.error(place, "`failures` is at least 1").hint(hint);
+        }
+        if failures > MOST_FAILURES {
+            report.error(place, format!("`failures` is at most {MOST_FAILURES}"));
+        }
     }
-    let (most, key) = (10_000, place.key("failures"));
-    if failures > most {
-        report.error(&key, format!("`failures` is at most {most}"));
-    }
-    let window = written.window.unwrap_or(defaults::PASSIVE_WINDOW);
-    let eject = written.eject.unwrap_or(defaults::PASSIVE_EJECT);
-    refuse_zero(report, &place.key("window"), window);
-    refuse_zero(report, &place.key("eject"), eject);
-    let max_ejected = written.max_ejected.unwrap_or(defaults::PASSIVE_MAX_EJECTED);
-    refuse_more_than_all(report, &place.key("max_ejected"), max_ejected);
-    Some(PassiveCheck { failures, window: window.0, eject: eject.0, max_ejected: max_ejected.0 })
+    Some(PassiveCheck {
+        failures,
+        window: deadline(report, &written.window, written.window()),
+        eject: deadline(report, &written.eject, written.eject()),
+        max_ejected: part_of_all(report, &written.max_ejected, written.max_ejected()),
+    })
 }
 
-fn refuse_more_than_all(report: &mut Report<'_>, place: &Place<'_>, share: Percent) {
-    if share.0 > 100 {
+/// A percentage of the pool.
+fn part_of_all(report: &mut Report<'_>, key: &Key<Percent>, share: Percent) -> u32 {
+    if let Some(place) = key.place()
+        && share.0 > 100
+    {
         report
             .error(place, format!("`{share}` is more than all of the pool"))
             .hint("a share from 0% to 100%");
     }
+    share.0
 }
+
+/// Descriptors that a worker keeps for each backend, at most.
+const MOST_IDLE: u32 = 10_000;
+
+/// Failures that a pool counts for each backend, at most.
+const MOST_FAILURES: u32 = 10_000;

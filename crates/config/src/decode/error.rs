@@ -1,4 +1,4 @@
-//! serde's errors in the words of the file: which key, what was expected, what was found, what may have been meant.
+//! serde's errors in the words of the file: the key, the expected value, the value found, a suggestion.
 
 use std::fmt;
 
@@ -15,9 +15,9 @@ use crate::words::shown;
 pub(super) struct DecodeError {
     pub(super) message: String,
     pub(super) hint: Option<String>,
-    /// The words of the closed set that the value is not of, or the keys that the section may have.
+    /// The closed set of words that lacks the value, or the keys that the section may have.
     pub(super) known: &'static [&'static str],
-    /// The message needs the key's name in front to be understood.
+    /// The message makes sense only after the key's name.
     pub(super) names_key: bool,
     /// It is in the list already.
     pub(super) pinned: bool,
@@ -28,7 +28,7 @@ impl DecodeError {
         Self { message, hint, known: &[], names_key, pinned: false }
     }
 
-    /// The finding at a value, the key it stands behind, and what to do about it.
+    /// The finding at a value, the key it belongs to, and a hint.
     pub(super) fn at_value(
         &self,
         node: &YamlNode,
@@ -54,7 +54,7 @@ impl DecodeError {
     }
 }
 
-/// What to do about a key that is not supported yet.
+/// Advice for a key that is not supported yet.
 fn later(key: &str) -> &'static str {
     match key {
         "host" => "remove this key; the name in the ClientHello is matched by `sni`",
@@ -63,7 +63,7 @@ fn later(key: &str) -> &'static str {
 }
 
 impl de::Error for DecodeError {
-    /// The first line is the message, the second the hint.
+    /// The first line is the message, the second is the hint.
     fn custom<T: fmt::Display>(text: T) -> Self {
         let text = text.to_string();
         match text.split_once('\n') {
@@ -93,7 +93,7 @@ impl de::Error for DecodeError {
     }
 }
 
-/// A value of a closed set.
+/// A closed set of values, as serde's expectation.
 pub(super) struct OneOf(pub(super) &'static [&'static str]);
 
 impl Expected for OneOf {
@@ -116,7 +116,7 @@ pub(super) fn unexpected(value: &Value) -> Unexpected<'_> {
     }
 }
 
-/// serde's words for what it wants, in the words of the file.
+/// serde's expectation, in the words of the file.
 fn plain(expected: &dyn Expected) -> String {
     match expected.to_string().as_str() {
         "a string" => "text".to_owned(),

@@ -1,12 +1,13 @@
-//! What a reload changes: two configurations → the parts that come, go or change, each with the keys that differ.
+//! The changes of a reload: two configurations → the parts that are added, removed or changed, each with its
+//! differing keys.
 //!
-//! In: what [`effective`](crate::effective) gives for the old and for the new file. With the defaults written out a
-//! key that was only added with its default is no change. Out: [`Difference`], which prints as a line a change and
-//! travels as JSON. Pure.
+//! In: the output of [`effective`](crate::effective) for the old and for the new file. Because defaults are
+//! written out, adding a key with its default value is no change. Out: [`Difference`], which prints one line
+//! per change and travels as JSON. Pure.
 //!
-//! Parts are known by what they are told apart by elsewhere: listeners, pools and TLS profiles by name, backends by
-//! name or address, routes by what they match. So the order of these lists says nothing, as it does in the plan. A
-//! part that comes or goes takes its own parts with it, and they are listed too.
+//! Parts are identified as everywhere else: listeners, pools and TLS profiles by name, backends by name or
+//! address, routes by their conditions. So the order of these lists means nothing, as in the plan. If a part
+//! is added or removed, its inner parts are listed too.
 
 mod text;
 
@@ -19,9 +20,9 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::defaults;
+use crate::schema::BackendFields;
 
-/// All that differs. Prints as a line a change, without a line break at the end.
+/// All differences. Prints one line per change, without a line break at the end.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Difference {
@@ -29,42 +30,42 @@ pub struct Difference {
     pub changes: Vec<Change>,
 }
 
-/// One part that came, went or changed. Prints as one line.
+/// One part that was added, removed or changed. Prints as one line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Change {
-    /// What became of it.
+    /// What happened to it.
     pub kind: Kind,
-    /// What it is.
+    /// The kind of part.
     pub what: What,
-    /// Its name: `web`; of a backend or a route with its pool or listener in front: `web/10.0.0.11:8080`,
+    /// Its name: `web`; a backend's or route's pool or listener goes in front: `web/10.0.0.11:8080`,
     /// `edge/sni=api.example.com`. Empty for the sections of the process.
     pub name: String,
-    /// The keys that differ, by their dotted path; of what came or went every key that it has.
+    /// The differing keys, by their dotted path; for an added or removed part, all its keys.
     pub keys: Vec<KeyChange>,
 }
 
-/// A key with another value than before.
+/// A key whose value has changed.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct KeyChange {
     /// Its path within the part: `health_check.interval`.
     pub key: String,
-    /// `null`: there was none.
+    /// `null` if the key was absent.
     pub old: Value,
-    /// `null`: there is none any more.
+    /// `null` if the key is absent now.
     pub new: Value,
-    /// A reload leaves this as it is; only a restart takes it.
+    /// A reload does not apply it; only a restart does.
     pub restart: bool,
 }
 
-/// What became of a part.
+/// What happened to a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// It is new.
+    /// It was added.
     Added,
-    /// It is no more.
+    /// It was removed.
     Removed,
-    /// Keys of it differ.
+    /// Some of its keys differ.
     Changed,
 }
 
@@ -78,6 +79,8 @@ pub enum What {
     Log,
     /// The section of that name.
     Admin,
+    /// The section of that name.
+    Metrics,
     /// The section of that name.
     Fleet,
     /// One of `tls_profiles`.
@@ -114,36 +117,36 @@ pub fn difference(old: &Value, new: &Value) -> Difference {
 }
 
 impl Difference {
-    /// Is there nothing to do?
+    /// Whether nothing differs.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
 
-    /// Keeps the first changes alone, and gives the number of the others. Those of the process, which may need a restart,
-    /// come first.
+    /// Keeps only the first changes, and returns the number of the others. Those of the process, which may
+    /// need a restart, come first.
     pub fn keep_first(&mut self, most: usize) -> usize {
         let more = self.changes.len().saturating_sub(most);
         self.changes.truncate(most);
         more
     }
 
-    /// Is there something in it that a reload leaves as it is?
+    /// Whether any change needs a restart.
     pub fn needs_restart(&self) -> bool {
         self.changes.iter().any(Change::needs_restart)
     }
 }
 
 impl Change {
-    /// Is there something in it that a reload leaves as it is?
+    /// Whether this change needs a restart.
     pub fn needs_restart(&self) -> bool {
         self.keys.iter().any(|key| key.restart)
     }
 }
 
-/// A part of the configuration: a map, its defaults left out where `effective` does not write them.
+/// A part of the configuration: a map, without the defaults that `effective` does not write either.
 type Part = Map<String, Value>;
 
-/// The parts of one list, each by what tells it apart; the number is for a list that names one twice.
+/// The parts of one list, each with its identity; the number keeps duplicates apart.
 type Members<'v> = Vec<((String, usize), Cow<'v, Part>)>;
 
 fn section<'v>(configuration: &'v Value, key: &str) -> Option<&'v Part> {
@@ -179,7 +182,7 @@ fn within(list: &Value, known_by: fn(&Part) -> String) -> Members<'_> {
     numbered.collect()
 }
 
-/// What both lists have in common, what only the old one has, then what only the new one has.
+/// The parts that both lists have, then those of the old list alone, then those of the new one alone.
 fn pairs<'m>(
     old: &'m Members<'m>,
     new: &'m Members<'m>,
@@ -195,7 +198,7 @@ fn pairs<'m>(
 /// A list's element as a map: a backend may be its address alone.
 fn part(element: &Value) -> Cow<'_, Part> {
     match element {
-        // A listener has its 10,000 routes in it: nothing is copied that need not be.
+        // Borrows, because a listener may contain 10,000 routes.
         Value::Object(part) => Cow::Borrowed(part),
         address => Cow::Owned(Map::from_iter([("address".to_owned(), address.clone())])),
     }
@@ -221,13 +224,13 @@ fn matching(route: &Part) -> String {
     if all.is_empty() { "any".to_owned() } else { all }
 }
 
-/// What became of one part, if anything.
+/// The change of one part, if any.
 fn change(what: What, name: String, old: Option<&Part>, new: Option<&Part>) -> Option<Change> {
     let kind = match (old, new) {
         (None, None) => return None,
         (None, Some(_)) => Kind::Added,
         (Some(_), None) => Kind::Removed,
-        // Most parts, in most reloads.
+        // The usual case: most parts stay the same in most reloads.
         (Some(old), Some(new)) if old == new => return None,
         (Some(_), Some(_)) => Kind::Changed,
     };
@@ -252,14 +255,15 @@ fn change(what: What, name: String, old: Option<&Part>, new: Option<&Part>) -> O
     (kind != Kind::Changed || !keys.is_empty()).then_some(Change { kind, what, name, keys })
 }
 
-/// The keys of a part by their dotted paths, without its name, its inner parts, and what says nothing.
+/// The keys of a part by their dotted paths, without its name, its inner parts, and values equal to the
+/// default.
 fn keys(what: What, part: Option<&Part>) -> BTreeMap<String, &Value> {
     let own = |key: &str| match what {
         What::Listener => !matches!(key, "name" | "routes"),
         What::Pool => !matches!(key, "name" | "backends"),
         What::Route => key != "match",
         What::TlsProfile | What::Backend => key != "name",
-        What::Runtime | What::Log | What::Admin | What::Fleet => true,
+        What::Runtime | What::Log | What::Admin | What::Metrics | What::Fleet => true,
     };
     let mut found = BTreeMap::new();
     for (key, value) in part.into_iter().flatten().filter(|(key, _)| own(key)) {
@@ -273,8 +277,8 @@ fn keys(what: What, part: Option<&Part>) -> BTreeMap<String, &Value> {
 
 fn is_default_of_backend(key: &str, value: &Value) -> bool {
     match key {
-        "weight" => value.as_u64() == Some(u64::from(defaults::WEIGHT)),
-        "backup" => *value == Value::Bool(false),
+        "weight" => value.as_u64() == Some(u64::from(BackendFields::default().weight())),
+        "backup" => *value == Value::Bool(BackendFields::default().backup()),
         _ => false,
     }
 }
@@ -282,7 +286,7 @@ fn is_default_of_backend(key: &str, value: &Value) -> bool {
 fn flatten<'v>(path: String, value: &'v Value, found: &mut BTreeMap<String, &'v Value>) {
     match value {
         Value::Null => {}
-        // A section that is empty says something all the same: `tls: {}`.
+        // An empty section still has a meaning: `tls: {}`.
         Value::Object(section) if !section.is_empty() => {
             section.iter().for_each(|(key, value)| flatten(format!("{path}.{key}"), value, found));
         }
@@ -298,12 +302,17 @@ fn sorted(list: &[Value]) -> Vec<String> {
     texts
 }
 
-/// Sections of the process. `include` is none of them: what it brings is compared, not where it comes from.
-const SECTIONS: [(What, &str); 4] =
-    [(What::Runtime, "runtime"), (What::Log, "log"), (What::Admin, "admin"), (What::Fleet, "fleet")];
+/// Sections of the process. `include` is not among them, because the included content is compared instead.
+const SECTIONS: [(What, &str); 5] = [
+    (What::Runtime, "runtime"),
+    (What::Log, "log"),
+    (What::Admin, "admin"),
+    (What::Metrics, "metrics"),
+    (What::Fleet, "fleet"),
+];
 /// Lists of named parts.
 const LISTS: [(What, &str); 3] =
     [(What::TlsProfile, "tls_profiles"), (What::Listener, "listeners"), (What::Pool, "pools")];
-/// Threads are started and the admin address is bound once in a process's life.
+/// Threads are started and the admin address is bound only once in a process's life.
 const RESTART: [(What, &str); 3] =
     [(What::Runtime, "workers"), (What::Runtime, "affinity"), (What::Admin, "address")];

@@ -1,4 +1,4 @@
-//! Lines as operators read them, and what holds for any two configurations.
+//! The lines that operators read, and properties of any two configurations.
 
 use super::*;
 use proptest::prelude::*;
@@ -35,7 +35,7 @@ fn with(pointer: &str, value: Value) -> Value {
 }
 
 #[test]
-fn a_line_a_change() {
+fn each_change_is_one_line() {
     for (pointer, value, want) in [
         ("/pools/0/balance", json!("random_two"), "~ pool web: balance round_robin → random_two"),
         ("/listeners/0/timeouts/idle", json!("1h"), "~ listener edge: timeouts.idle 350s → 1h"),
@@ -71,7 +71,7 @@ fn a_line_a_change() {
 }
 
 #[test]
-fn what_comes_and_goes_takes_its_parts_with_it() {
+fn added_and_removed_parts_list_their_inner_parts() {
     let empty = json!({"runtime": {"workers": 2, "drain_timeout": "300s"}, "listeners": [], "pools": []});
     let all = [
         "listener edge (:443)",
@@ -90,7 +90,7 @@ fn what_comes_and_goes_takes_its_parts_with_it() {
 }
 
 #[test]
-fn what_says_nothing_is_no_change() {
+fn written_defaults_are_no_change() {
     let mut same = base();
     same["pools"][0]["backends"] = json!([
         {"address": "10.0.0.12:8080", "name": "two"},
@@ -105,7 +105,7 @@ fn what_says_nothing_is_no_change() {
 }
 
 #[test]
-fn a_terminal_is_not_obeyed_and_lists_are_cut() {
+fn control_characters_are_shown_and_lists_are_cut() {
     let names: Vec<String> = (0..1_000).map(|n| format!("host{n}.example.com")).collect();
     let line = &lines(&base(), &with("/listeners/0/routes/1/match", json!({ "sni": names })))[1];
     assert!(line.starts_with("+ route edge/sni=host0.example.com,") && line.len() < 200, "{line}");
@@ -114,7 +114,7 @@ fn a_terminal_is_not_obeyed_and_lists_are_cut() {
 }
 
 #[test]
-fn it_travels_as_json() {
+fn differences_travel_as_json() {
     let found = difference(&base(), &with("/runtime/workers", json!(4)));
     let wire = serde_json::to_value(&found).unwrap();
     assert_eq!(
@@ -131,7 +131,7 @@ fn outer(
 ) -> impl Strategy<Value = Value> {
     let setting = prop::option::of(prop::sample::select(vec!["1s", "2s"]));
     (prop::collection::vec(element, 0..4), setting.clone(), setting).prop_map(move |(mut list, a, b)| {
-        // No file is accepted in which two cannot be told apart.
+        // No accepted file has two parts with one identity.
         let mut seen = HashSet::new();
         list.retain(|element| seen.insert(known_by(&part(element))));
         json!({ inner: list, "a": a, "section": {"b": b, "c": [b, a]} })
@@ -165,7 +165,7 @@ fn count(found: &Difference, kind: Kind) -> usize {
 
 proptest! {
     #[test]
-    fn nothing_differs_from_itself(a in configuration()) {
+    fn configurations_equal_themselves(a in configuration()) {
         prop_assert!(difference(&a, &a).is_empty());
         let mut turned = a.clone();
         for (list, inner) in [("listeners", "routes"), ("pools", "backends")] {
@@ -177,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn there_and_back_are_mirrored(a in configuration(), b in configuration()) {
+    fn changes_there_and_back_mirror_each_other(a in configuration(), b in configuration()) {
         let (there, back) = (difference(&a, &b), difference(&b, &a));
         prop_assert_eq!(count(&there, Kind::Added), count(&back, Kind::Removed));
         prop_assert_eq!(count(&there, Kind::Removed), count(&back, Kind::Added));

@@ -1,4 +1,4 @@
-//! How changes read: `+ listener edge (:443)`, `~ pool web: balance round_robin → random_two`.
+//! The text of changes: `+ listener edge (:443)`, `~ pool web: balance round_robin → random_two`.
 
 use std::fmt;
 
@@ -46,15 +46,15 @@ impl fmt::Display for KeyChange {
 }
 
 impl Change {
-    /// What a reader wants to know of a part that came or went, besides its name.
+    /// A detail about an added or removed part, beside its name.
     fn remark(&self) -> Option<String> {
         let value = |key: &str| {
             let found = self.keys.iter().find(|k| k.key == key)?;
             Some(if self.kind == Kind::Removed { &found.old } else { &found.new })
         };
         match self.what {
-            What::Listener | What::Admin => value("address").map(bare),
-            // Without a name of its own it is its address already.
+            What::Listener | What::Admin | What::Metrics => value("address").map(bare),
+            // Without a name of its own, the address is the name already.
             What::Backend => {
                 value("address").map(bare).filter(|address| !self.name.ends_with(&format!("/{address}")))
             }
@@ -65,12 +65,13 @@ impl Change {
 }
 
 impl What {
-    /// What it is called in a sentence.
+    /// Its name in a sentence.
     pub fn label(self) -> &'static str {
         match self {
             Self::Runtime => "runtime",
             Self::Log => "log",
             Self::Admin => "admin",
+            Self::Metrics => "metrics",
             Self::Fleet => "fleet",
             Self::TlsProfile => "TLS profile",
             Self::Listener => "listener",
@@ -81,7 +82,7 @@ impl What {
     }
 }
 
-/// A value as it would stand in the file, near enough.
+/// A value roughly as it would be written in the file.
 pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "unset".to_owned(),
@@ -104,7 +105,8 @@ fn bare(value: &Value) -> String {
     }
 }
 
-/// One line stays one line: long lists are cut, and control characters are shown, which a terminal would obey.
+/// Cuts long lists and escapes control characters, so that one line stays one line and the terminal obeys
+/// nothing.
 fn short(text: &str) -> String {
     let mut shown = String::new();
     for (number, c) in text.chars().enumerate() {
@@ -118,5 +120,5 @@ fn short(text: &str) -> String {
 }
 
 const NEEDS_RESTART: &str = " (needs a restart)";
-/// Characters of one value that are shown: some list of names, and still a line or two on a screen.
+/// Characters to show of one value: enough for a short list of names, and a line or two on a screen.
 const LONGEST_TEXT: usize = 120;

@@ -1,8 +1,8 @@
-//! The files that the main file includes: which, in which order, and each of them read.
+//! Reads the files that the main file includes, in order.
 //!
-//! In: the main file's tree. Out: [`Included`], with a finding for everything that is wrong on the way. One file that
-//! cannot be read keeps no other from being read, so that all mistakes come out at once. Included files include
-//! nothing themselves, so there are no circles. What the files say is put together by `merge`.
+//! In: the main file's tree. Out: [`Included`], with a finding for every mistake on the way. An unreadable
+//! file does not keep others from being read, so that all mistakes are reported at once. Included files
+//! cannot include others, so there are no circles. `merge` puts their contents together.
 
 use std::collections::HashSet;
 use std::io::{self, ErrorKind};
@@ -17,7 +17,7 @@ use super::merge::Part;
 use super::pattern::Pattern;
 use super::single;
 
-/// What reading the included files came to.
+/// The result of reading the included files.
 #[derive(Debug, Default)]
 pub(super) struct Included {
     /// Every file that was read, in this order.
@@ -25,17 +25,17 @@ pub(super) struct Included {
     /// Their texts; the file with number 1 is the first.
     pub(super) sources: Vec<Source>,
     pub(super) patterns: Vec<Pattern>,
-    /// The folders that patterns look into, and where each pattern stands.
+    /// The folders that patterns search, and each pattern's position.
     pub(super) folders: Vec<(Position, PathBuf)>,
     pub(super) parts: Vec<Part>,
     pub(super) found: Found,
     pub(super) secrets: Secrets,
 }
 
-/// What the main file is to its included files.
+/// The parts of the main file that reading its included files needs.
 pub(super) struct Main<'m> {
     pub(super) path: &'m Path,
-    /// Where relative patterns start.
+    /// Relative patterns start here.
     pub(super) folder: &'m Path,
     pub(super) entries: &'m [KeyValue],
     pub(super) bytes: u64,
@@ -60,7 +60,7 @@ pub(super) fn read(main: &Main<'_>, variable: &dyn Fn(&str) -> Option<String>) -
         }
         match &node.value {
             Value::Text { text, .. } if !node.is_refused() => reading.pattern(node.at, main.folder, text),
-            // `decode` says what is wrong with it, or the variables have.
+            // `decode` or the variables report this mistake.
             _ => reading.into.parts.push(Part::Gap(node.at)),
         }
         if reading.full {
@@ -70,7 +70,7 @@ pub(super) fn read(main: &Main<'_>, variable: &dyn Fn(&str) -> Option<String>) -
     reading.into
 }
 
-/// The elements of `include`; one alone needs no list.
+/// The elements of `include`; a single one needs no list.
 fn written(entries: &[KeyValue]) -> &[YamlNode] {
     let Some(entry) = entries.iter().find(|entry| entry.key == "include") else { return &[] };
     match &entry.node.value {
@@ -82,11 +82,11 @@ fn written(entries: &[KeyValue]) -> &[YamlNode] {
 
 struct Reading<'v> {
     variable: &'v dyn Fn(&str) -> Option<String>,
-    /// Files by what they really are, the main file too.
+    /// Canonical paths of the files read so far, the main file included.
     seen: HashSet<PathBuf>,
     bytes: u64,
     values: usize,
-    /// A ceiling was met, and said so.
+    /// A ceiling was reached and reported.
     full: bool,
     into: Included,
 }
@@ -118,7 +118,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Reads one file; `at` is where it is included.
+    /// Reads one file; `at` is the position of its pattern.
     fn file(&mut self, at: Position, path: PathBuf, literal: bool) {
         let name = path.display().to_string();
         let bytes = match self.bytes_of(&path) {
@@ -165,7 +165,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The bytes of a file; `None` when it has been read.
+    /// The bytes of a file; `None` if it was already read.
     fn bytes_of(&mut self, path: &Path) -> io::Result<Option<Vec<u8>>> {
         if !self.seen.insert(path.canonicalize()?) {
             return Ok(None);
@@ -174,7 +174,7 @@ impl Reading<'_> {
         if metadata.is_dir() {
             return Err(ErrorKind::IsADirectory.into());
         }
-        // Opening a pipe would wait for somebody to write into it.
+        // Opening a pipe would block until a writer appears.
         if !metadata.is_file() {
             return Err(io::Error::new(ErrorKind::InvalidInput, "it is not a regular file"));
         }
@@ -187,14 +187,14 @@ impl Reading<'_> {
     }
 }
 
-/// The folder that a file stands in.
+/// The folder of a file.
 pub(super) fn folder_of(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-/// Included files: ten times what a folder holds that people still look through.
-pub(super) const MOST_FILES: usize = 1_000;
-/// Entries of `include`. With `watch` each is looked up twice a second.
+/// Included files: ten times as many as a folder that people can still survey.
+pub const MOST_FILES: usize = 1_000;
+/// Entries of `include`. With `watch` each is resolved twice a second.
 const MOST_PATTERNS: usize = 1_000;
 /// Bytes of all files: sixteen of the largest.
 const MOST_BYTES: u64 = 64 << 20;

@@ -1,20 +1,20 @@
-//! What an included file adds to the main file's tree: elements of the three lists, behind those that are there.
+//! Adds an included file to the main file's tree: its elements go behind those of the three lists.
 //!
-//! In: the tree of a file, or that there is none. Out: longer lists, and a finding for all that only the main file
-//! may say. Where something could not be read, the lists get a refused element: names that stand nowhere else may
-//! have been in it, and must not be called missing.
+//! In: the tree of a file, or a failed read. Out: longer lists, and a finding for each key that only the main
+//! file may have. For an unreadable file the lists get a refused element: it may have contained any missing
+//! name, so no name must be called missing.
 
 use crate::decode::{unknown_key, wrong_kind};
 use crate::finding::{Finding, Found};
 use crate::source::Position;
 use crate::tree::{KeyValue, Value, YamlNode};
 
-/// What became of one entry of `include`, or of one file.
+/// The result for one entry of `include`, or for one file.
 #[derive(Debug)]
 pub(super) enum Part {
     /// The file's tree.
     Says(YamlNode),
-    /// It could not be read; the position is where that is reported.
+    /// It could not be read; the error is reported at this position.
     Gap(Position),
 }
 
@@ -26,7 +26,7 @@ pub(super) fn append(main: &mut Vec<KeyValue>, part: Part, found: &mut Found) {
     };
     match root.value {
         _ if root.is_refused() => gap(main, root.at),
-        // Nothing but comments: a file that somebody has switched off.
+        // Nothing but comments: a file that was switched off.
         Value::Null => {}
         Value::Map(entries) => {
             let keys: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
@@ -39,14 +39,14 @@ pub(super) fn append(main: &mut Vec<KeyValue>, part: Part, found: &mut Found) {
     }
 }
 
-/// Adds an entry; `keys` are all of its file.
+/// Adds an entry; `keys` are all keys of its file.
 fn append_entry(main: &mut Vec<KeyValue>, entry: KeyValue, keys: &[String], found: &mut Found) {
     let key = entry.key.as_str();
     if MAIN_ONLY.contains(&key) {
-        let message = format!("`{key}` cannot stand in an included file");
+        let message = format!("`{key}` is not allowed in an included file");
         found.push(Finding { at: entry.at, message, hint: Some("only in the main file".to_owned()) });
     } else if !LISTS.contains(&key) {
-        // What nobody sees is only counted: each looks at all keys beside it.
+        // Without a hint beyond the ceiling: making each hint compares all keys beside it.
         match found.is_full() {
             true => found.more += 1,
             false => {
@@ -86,7 +86,7 @@ fn hole(main: &mut Vec<KeyValue>, key: &str, at: Position) {
     }
 }
 
-/// The list behind a key of the main file, made when it is not there. `None` when the main file has something else
+/// The list of a key of the main file, created if it is absent. `None` if the main file has another value
 /// there, which `decode` reports.
 fn list<'t>(main: &'t mut Vec<KeyValue>, key: &str, at: Position) -> Option<&'t mut Vec<YamlNode>> {
     let index = main.iter().position(|entry| entry.key == key).unwrap_or(main.len());
@@ -103,17 +103,17 @@ fn list<'t>(main: &'t mut Vec<KeyValue>, key: &str, at: Position) -> Option<&'t 
     }
 }
 
-/// What an included file may hold.
+/// The keys that an included file may have.
 const LISTS: [&str; 3] = ["listeners", "pools", "tls_profiles"];
-/// The other keys of the schema: there is one process, and one place that says which files there are.
-const MAIN_ONLY: [&str; 5] = ["include", "runtime", "log", "admin", "fleet"];
+/// The schema's other keys: they concern the one process, or name the files.
+const MAIN_ONLY: [&str; 6] = ["include", "runtime", "log", "admin", "metrics", "fleet"];
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn every_key_of_the_schema_has_its_place() {
+    fn all_keys_of_the_schema_have_their_file() {
         let schema = crate::schema::with_later_keys();
         let mut keys: Vec<&str> =
             schema["properties"].as_object().unwrap().keys().map(String::as_str).collect();

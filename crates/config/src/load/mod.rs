@@ -1,15 +1,15 @@
-//! From bytes to a tree: reading the main file and those it includes, each through the gates, the YAML parser, merge
-//! keys and variables; and one tree of them all.
+//! From bytes to a tree: reads the main file and those it includes, each through the gates, the YAML parser,
+//! merge keys and variables; then makes one tree of them all.
 //!
-//! In: a file and the environment. Out: [`Loaded`], or why there is nothing to go on with. An included file that
-//! cannot be read is a finding like any other; only without the main file there is nothing to go on with.
+//! In: a file and the environment. Out: [`Loaded`], or the reason why nothing can be loaded. An unreadable
+//! included file is a finding like any other; only an unreadable main file ends the load.
 
-mod fingerprint;
 mod include;
 mod merge;
 mod nesting;
 mod pattern;
 mod reader;
+mod shell;
 mod single;
 #[cfg(test)]
 mod tests;
@@ -20,78 +20,88 @@ use crate::decode::decode;
 use crate::defaults::effective;
 use crate::diagnostics::{Diagnostic, Rejected, Report};
 use crate::finding::{Finding, Found};
+use crate::key::{Places, Step};
 use crate::schema::File;
 use crate::secret::Secrets;
 use crate::source::{Position, Source, Sources};
-use crate::tree::{KeyValue, Value, YamlNode};
+use crate::tree::Value;
 
 use include::{Included, Main, folder_of};
+use shell::shell_variables;
 
-pub use fingerprint::Fingerprint;
+pub use include::MOST_FILES;
 pub use pattern::{Pattern, PatternError};
 pub use single::LARGEST_FILE;
 
-/// A configuration that could be read as YAML. It may still hold mistakes; they come out with those that `compile`
-/// finds.
+/// A configuration that could be read as YAML. It may still contain mistakes; these are reported together
+/// with the findings of `compile`.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What the files say.
+    /// The content of the files.
     pub file: File,
     /// Every file that was read, the main one first.
     pub files: Vec<PathBuf>,
     patterns: Vec<Pattern>,
-    /// The folders that `include` looks into, and where it says so.
+    /// The folders that `include` searches, and the positions of its entries.
     folders: Vec<(Position, PathBuf)>,
     pub(crate) sources: Sources,
-    pub(crate) tree: YamlNode,
+    pub(crate) places: Places,
+    /// Texts with a variable in a shell's notation: the position, and its name.
+    pub(crate) shell_variables: Vec<(Position, String)>,
     pub(crate) found: Found,
     pub(crate) secrets: Secrets,
 }
 
 impl Loaded {
-    /// What `include` says, as far as it can be understood: what these name may be other files later.
+    /// The entries of `include`, as far as they are valid. They may match other files later.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
 
-    /// The folders that `include` looks into and that are there.
+    /// The existing folders that `include` searches.
     pub fn folders(&self) -> Vec<PathBuf> {
         let there = self.folders.iter().map(|(_, folder)| folder).filter(|folder| folder.is_dir());
         there.cloned().collect()
     }
 
-    /// Refuses the configuration if one of these folders, which were there for the one in force, is gone: a folder that
-    /// is lost, as by an unmounted volume, must not take all that its files said out of service. One that `include`
-    /// does not name any more may go.
+    /// Refuses the configuration if one of these folders, which the configuration in force was read from, is
+    /// gone: a lost folder, as after an unmounted volume, must not take the parts in its files out of
+    /// service. A folder may go once `include` no longer names it.
     pub fn expect_folders(&mut self, before: &[PathBuf]) {
         let lost = self.folders.iter().filter(|(_, folder)| before.contains(folder) && !folder.is_dir());
         for (at, folder) in lost {
-            let message =
-                format!("the folder {} is gone, and what is in force comes from it", folder.display());
+            let message = format!(
+                "the folder {} is gone, and the configuration in force comes from it",
+                folder.display()
+            );
             let hint = "put it back, empty if its files are to go, or take it out of `include`";
             self.found.push_kept(Finding { at: *at, message, hint: Some(hint.to_owned()) });
         }
     }
 
-    /// The configuration in force, with the defaults written out, as people may see it: with `${NAME}` where a
-    /// variable was put in, and with private keys as paths only.
+    /// The configuration in force, with the defaults written out, in a form for people: with `${NAME}` in
+    /// place of a variable's value, and with private keys as paths only.
     pub fn effective(&self) -> serde_json::Value {
         let mut shown = effective(&self.file);
-        as_written(&self.tree, &self.secrets, &mut shown);
+        for (at, steps) in self.places.substituted() {
+            if let Some(text) = self.secrets.written(at) {
+                as_written(&steps, text, &mut shown);
+            }
+        }
         shown
     }
 
-    /// A report that begins with what was wrong so far.
+    /// A report that begins with the findings so far.
     pub(crate) fn report(&self) -> Report<'_> {
-        Report::new(&self.sources, &self.tree, &self.secrets, &self.found)
+        Report::new(&self.sources, &self.places, &self.secrets, &self.found)
     }
 }
 
 /// Reads a configuration file and those that it includes; variables come from the process's environment.
 ///
 /// # Errors
-/// When the main file cannot be read, is over [`LARGEST_FILE`], is not UTF-8, is nested too deep, is not YAML, or
-/// empty. Everything else that is wrong, included files that cannot be read among it, is reported by `compile`.
+/// When the main file cannot be read, is larger than [`LARGEST_FILE`], is not UTF-8, is nested too
+/// deep, is not YAML, or is empty. `compile` reports all other mistakes, including unreadable included files.
 pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     let bytes = single::read_bytes(path).map_err(|error| {
         let message = format!("the file cannot be read: {error}");
@@ -100,8 +110,8 @@ pub fn load(path: &Path) -> Result<Loaded, Rejected> {
     read(path, folder_of(path), bytes, &|variable| std::env::var(variable).ok())
 }
 
-/// As [`load`], of a main file that has been loaded before. One that can be read only once is refused unread: a pipe
-/// has nothing left, and waiting for a terminal would hold up whoever reloads for ever.
+/// Like [`load`], for a main file that was loaded before. A file that can be read only once is refused
+/// unread, because a pipe has nothing left, and waiting for a terminal would block a reload forever.
 ///
 /// # Errors
 /// As [`load`], and when the main file is no regular file.
@@ -114,14 +124,14 @@ pub fn load_again(path: &Path) -> Result<Loaded, Rejected> {
             refused.hint("to be able to reload, start weir with a file");
             Err(Rejected::one(refused))
         }
-        // What cannot be looked at cannot be read either, and reading says why.
+        // If its metadata cannot be read, neither can the file, and reading gives the reason.
         _ => load(path),
     }
 }
 
-/// Reads a configuration whose main file is these bytes. `name` stands for it in messages, `folder` is where its
-/// relative paths start, those of `include` too; `variable` answers for the environment. Never panics, whatever the
-/// bytes are.
+/// Reads a configuration whose main file consists of these bytes. `name` is its name in messages, relative
+/// paths, including those of `include`, start from `folder`; `variable` answers for the environment. Never
+/// panics, whatever the bytes.
 ///
 /// # Errors
 /// As [`load`].
@@ -154,11 +164,12 @@ fn read(
                 merge::append(entries, part, &mut included.found);
             }
         }
-        // `decode` says what is wrong.
+        // `decode` reports the mistake.
         _ => {}
     }
     let Included { files, sources, patterns, folders, found: its_found, secrets: its_secrets, .. } = included;
-    let (file, refused) = decode(&tree.root);
+    let (file, places, refused) = decode(&tree.root);
+    let shell_variables = shell_variables(&tree.root);
     let mut found = tree.found;
     found.append(its_found);
     refused.into_iter().for_each(|finding| found.push_kept(finding));
@@ -166,34 +177,27 @@ fn read(
     secrets.extend(its_secrets);
     let files = std::iter::once(path.to_owned()).chain(files).collect();
     let sources = Sources { main, included: sources };
-    Ok(Loaded { file, files, patterns, folders, sources, tree: tree.root, found, secrets })
+    Ok(Loaded { file, files, patterns, folders, sources, places, shell_variables, found, secrets })
 }
 
-/// Puts the texts of the files in place of what variables made of them.
-fn as_written(node: &YamlNode, secrets: &Secrets, shown: &mut serde_json::Value) {
-    use serde_json::Value as Json;
-    match (&node.value, shown) {
-        (Value::Map(entries), Json::Object(map)) => {
-            for KeyValue { key, node, .. } in entries {
-                if let Some(shown) = map.get_mut(key) {
-                    as_written(node, secrets, shown);
-                }
+/// Replaces a text with its form in the files, before variables were filled in.
+fn as_written(steps: &[Step], text: &str, shown: &mut serde_json::Value) {
+    match (steps, shown) {
+        // A single text may stand for a list of one.
+        ([], serde_json::Value::Array(list)) => {
+            list.iter_mut().for_each(|shown| as_written(&[], text, shown))
+        }
+        ([], shown) => *shown = text.into(),
+        ([step, rest @ ..], shown) => {
+            let inner = match step {
+                Step::Root => Some(shown),
+                Step::Key(key) => shown.get_mut(*key),
+                Step::Index(index) => shown.get_mut(*index),
+            };
+            if let Some(inner) = inner {
+                as_written(rest, text, inner);
             }
         }
-        (Value::List(nodes), Json::Array(list)) => {
-            let kept = nodes.iter().filter(|node| !node.is_refused());
-            kept.zip(list).for_each(|(node, shown)| as_written(node, secrets, shown));
-        }
-        // One text alone may stand for a list of one.
-        (Value::Text { substituted: true, .. }, Json::Array(list)) => {
-            list.iter_mut().for_each(|shown| as_written(node, secrets, shown));
-        }
-        (Value::Text { substituted: true, .. }, shown) => {
-            if let Some(text) = secrets.written(node.at) {
-                *shown = Json::from(text);
-            }
-        }
-        _ => {}
     }
 }
 

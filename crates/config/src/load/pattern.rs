@@ -1,6 +1,6 @@
-//! One entry of `include`: which files it names now. The folders are walked here, not by the glob library: its walk
-//! panics at a name that is not UTF-8 when hidden files are left out, goes round in circles of symbolic links, and
-//! has no end. Each step of a pattern is matched by it.
+//! One entry of `include`, resolved to the files that it matches now. This module walks the folders itself
+//! and uses the glob library only to match each step, because the library's own walk panics at a name that is
+//! not UTF-8 when hidden files are left out, follows circles of symbolic links, and is unbounded.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -25,7 +25,7 @@ enum Step {
     Deep,
 }
 
-/// Why nobody can say what a pattern names.
+/// Why a pattern cannot be resolved.
 #[derive(Debug, thiserror::Error)]
 pub enum PatternError {
     /// It is not a pattern.
@@ -36,15 +36,15 @@ pub enum PatternError {
         /// The glob library's words.
         reason: &'static str,
     },
-    /// A folder on its way cannot be read.
+    /// A folder on its path cannot be read.
     #[error("the folder {} cannot be read: {error}", .folder.display())]
     Folder {
         /// The folder.
         folder: PathBuf,
-        /// Why.
+        /// The reason.
         error: io::Error,
     },
-    /// There is no end to what it looks at.
+    /// It would search too many names.
     #[error("`{}` looks at more than {MOST_NAMES} files and folders", .text.escape_debug())]
     Endless {
         /// The pattern.
@@ -64,7 +64,7 @@ impl Pattern {
         }
         let start = match text.starts_with('/') {
             true => PathBuf::from("/"),
-            // `./conf.d/a.yaml` in every message would be noise.
+            // Leaves `./` out: `./conf.d/a.yaml` in every message would be noise.
             false if folder == Path::new(".") => PathBuf::new(),
             false => folder.to_owned(),
         };
@@ -76,12 +76,12 @@ impl Pattern {
         Ok(Self { text: text.to_owned(), start, steps })
     }
 
-    /// Whether it names one file, which must then be there.
+    /// Whether it names exactly one file, which must then exist.
     pub fn is_literal(&self) -> bool {
         self.steps.iter().all(|step| matches!(step, Step::Name(_)))
     }
 
-    /// The folder that its first wildcard looks into; none for a literal one.
+    /// The folder that its first wildcard searches; none for a literal path.
     pub(super) fn folder(&self) -> Option<PathBuf> {
         let wild = self.steps.iter().position(|step| !matches!(step, Step::Name(_)))?;
         let names = self.steps.iter().take(wild).filter_map(|step| match step {
@@ -92,9 +92,9 @@ impl Pattern {
         Some(if folder.as_os_str().is_empty() { PathBuf::from(".") } else { folder })
     }
 
-    /// What it names now, each path once, sorted; `most` and one more at most. One path, there or not, when it is
-    /// literal. Wildcards pass over names that begin with a dot, as in a shell: editors and Kubernetes keep their
-    /// own there. `**` does not follow symbolic links.
+    /// The paths that match now, each once, sorted; at most `most` and one more. A literal pattern gives its
+    /// one path, whether it exists or not. Wildcards skip names that begin with a dot, as in a shell, because
+    /// editors and Kubernetes keep their own files there. `**` does not follow symbolic links.
     ///
     /// # Errors
     /// [`PatternError::Folder`] and [`PatternError::Endless`].
@@ -104,7 +104,7 @@ impl Pattern {
         let mut paths = Vec::new();
         while let Some((at, steps)) = walk.todo.pop().filter(|_| paths.len() <= most) {
             match steps.split_first() {
-                // A file may be gone again, and a name behind a wildcard need not be in every folder.
+                // The file may be gone by now, and the name behind a wildcard need not exist in every folder.
                 None if self.is_literal() || at.symlink_metadata().is_ok() => paths.push(at),
                 None => {}
                 Some((step, rest)) => walk.step(at, step, rest, steps)?,
@@ -132,7 +132,7 @@ fn step(text: &str) -> Result<Step, PatternError> {
     }
 }
 
-/// A walk through folders, with the ways still to go.
+/// A walk through folders, with the paths still to visit.
 struct Walk<'p> {
     pattern: &'p Pattern,
     todo: Vec<(PathBuf, &'p [Step])>,
@@ -169,7 +169,7 @@ impl<'p> Walk<'p> {
         Ok(())
     }
 
-    /// The names in a folder; none when it is no folder, or none any more.
+    /// The names in a folder; none if it is no folder, or is gone.
     fn list(&mut self, folder: &Path) -> Result<Vec<(std::ffi::OsString, FileType)>, PatternError> {
         let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         let failed = |error| PatternError::Folder { folder: here.to_owned(), error };
@@ -197,16 +197,17 @@ fn is_hidden(name: &OsStr, wild: &glob::Pattern) -> bool {
     name.as_encoded_bytes().starts_with(b".") && !wild.as_str().starts_with('.')
 }
 
-/// Bytes of a pattern: what the system takes for a path.
+/// Bytes of a pattern: the system's limit for a path.
 const LONGEST_PATTERN: usize = 4096;
-/// Names looked at for one pattern: a second's work, a hundred times what a folder of configuration holds.
+/// Names to look at for one pattern: a second's work, a hundred times as many as in a usual configuration
+/// folder.
 const MOST_NAMES: usize = 100_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What a pattern names in a folder with these files, relative to it.
+    /// The files, relative to their folder, that a pattern matches.
     fn named(files: &[&str], text: &str) -> Vec<String> {
         let folder = tempfile::tempdir().unwrap();
         for file in files {
@@ -220,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn wildcards_name_what_a_shell_would_name() {
+    fn wildcards_match_as_in_a_shell() {
         let files =
             ["b.yaml", "a.yaml", ".c.yaml", "a.yml", "d/a.yaml", "d/e/a.yaml", "d/e/b.yaml", ".g/a.yaml"];
         assert_eq!(named(&files, "*.yaml"), ["a.yaml", "b.yaml"]);
@@ -236,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_is_no_pattern_and_an_absolute_one_stands_alone() {
+    fn base_folders_are_no_patterns_and_absolute_paths_stand_alone() {
         let folder = tempfile::tempdir().unwrap();
         let odd = folder.path().join("[a]*");
         fs::create_dir(&odd).unwrap();
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_strange_names_and_many_names_end() {
+    fn walks_end_despite_circles_strange_names_and_many_names() {
         use std::os::unix::ffi::OsStrExt;
         let folder = tempfile::tempdir().unwrap();
         for link in ["one", "two", "three"] {
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern_says_so() {
+    fn invalid_patterns_are_reported() {
         for text in ["", "/", "./", "[", "conf.d/[a/b]", "a**", "***"] {
             let error = Pattern::new(Path::new("."), text).unwrap_err();
             assert!(error.to_string().contains("is not a pattern for files"), "{text}: {error}");

@@ -1,8 +1,9 @@
-//! YAML into a tree of values that know where they stand. The only file that knows the YAML library.
+//! Reads YAML into a tree of values with positions. The only file that knows the YAML library.
 //!
-//! In: a text that has passed the gates, its file's number, and the environment. Out: the tree, with merge keys and
-//! variables worked in, and a finding for each key that stands twice, each variable that is not set, each merge that
-//! is none, each text that is a private key. However often aliases and variables repeat something, the tree is bounded.
+//! In: a text that has passed the gates, its file's number, and the environment. Out: the tree, with merge
+//! keys and variables resolved, and a finding for each duplicate key, each unset variable, each invalid
+//! merge, each text that is a private key. The tree is bounded, however often aliases and variables repeat
+//! something.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -12,27 +13,28 @@ use serde::Deserializer;
 use serde::de::{DeserializeSeed, EnumAccess, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::finding::{Finding, Found};
-use crate::secret::{Secrets, is_pem};
+use crate::pasted::is_pem;
+use crate::secret::Secrets;
 use crate::source::{Position, Source};
 use crate::substitute::substitute;
 use crate::tree::{KeyValue, Value, YamlNode};
 use crate::words::slips;
 
-/// What a text says.
+/// The content of a text.
 pub(super) struct Tree {
-    /// Null when the text says nothing.
+    /// Null for an empty text.
     pub(super) root: YamlNode,
     pub(super) found: Found,
-    /// What no message may repeat.
+    /// Values that no message may repeat.
     pub(super) secrets: Secrets,
-    /// How many values it has, aliases counted.
+    /// The number of values, aliases counted.
     pub(super) values: usize,
 }
 
 /// Reads the whole text of the file with this number.
 ///
 /// # Errors
-/// Why the text is no YAML, or too much of it.
+/// Why the text is not YAML, or is too large.
 pub(super) fn read_tree(
     source: &Source,
     file: usize,
@@ -54,9 +56,9 @@ pub(super) fn read_tree(
             return Err(yaml_error(source, file, &error));
         }
         (_, None) => YamlNode::default(),
-        // A map or a list comes back as Ok, a lone scalar as the error that carries its place.
+        // A map or a list comes back as Ok, a lone scalar as the error that carries its position.
         (Ok(()), Some(node)) => node,
-        // A file that is a key or a certificate is left to `programs`, which say so.
+        // `programs` reports a file that is a key or a certificate.
         (Err(carrier), Some(node)) => {
             let at = state.position_in(&carrier).unwrap_or(Position::whole(file));
             match &node.value {
@@ -86,7 +88,7 @@ fn yaml_error(source: &Source, file: usize, error: &serde_yaml::Error) -> Findin
         let at = Position { file, line: slip.line, column: slip.column };
         return Finding { at, message: format!("not YAML: {}", slip.message), hint: Some(slip.hint) };
     }
-    // The place is shown by the marker; what else the parser says stays.
+    // The marker shows the position; the rest of the parser's text stays.
     let place = format!(" at line {} column {}", at.line, at.column);
     let hint = if source.line(at.line).contains('\t') {
         Some("YAML is indented with spaces; this line has a tab")
@@ -99,16 +101,16 @@ fn yaml_error(source: &Source, file: usize, error: &serde_yaml::Error) -> Findin
     Finding { at, message, hint: hint.map(str::to_owned) }
 }
 
-/// What the whole reading shares.
+/// State shared by the whole reading.
 struct State<'s> {
     /// The number of the file, for positions.
     file: usize,
     variable: &'s dyn Fn(&str) -> Option<String>,
     found: RefCell<Found>,
     secrets: RefCell<Secrets>,
-    /// Values read so far. Aliases can make a small file describe an enormous tree.
+    /// Values read so far, because aliases can make a small file describe an enormous tree.
     values: Cell<usize>,
-    /// Bytes of keys and texts so far: aliases and variables repeat long ones as well.
+    /// Bytes of keys and texts so far, because aliases and variables can repeat long ones too.
     bytes: Cell<usize>,
 }
 
@@ -117,7 +119,7 @@ impl State<'_> {
         self.found.borrow_mut().push(Finding { at, message, hint: Some(hint.to_owned()) });
     }
 
-    /// Counts one value more.
+    /// Counts one more value.
     fn count<E: Error>(&self) -> Result<(), E> {
         let count = self.values.get() + 1;
         self.values.set(count);
@@ -140,8 +142,8 @@ impl State<'_> {
         Ok(())
     }
 
-    /// The place that an error names at its end: ` at line 3 column 9`, or nothing at all for the first character
-    /// of the file. `None` for an error that is a real one.
+    /// The position at the end of an error's text: ` at line 3 column 9`, or nothing for the first character
+    /// of the file. `None` for a real error.
     fn position_in(&self, error: &impl fmt::Display) -> Option<Position> {
         let text = error.to_string();
         let (_, tail) = text.rsplit_once(CARRIER)?;
@@ -153,8 +155,9 @@ impl State<'_> {
 }
 
 /// Reads one value. The YAML library tells positions only in errors. So a scalar is put into `into` and then
-/// *reported as an error*, which the map or list around it catches for the position it carries, and goes on: the
-/// library has consumed the scalar by then. Maps and lists end without one; they stand where their first entry does.
+/// *reported as an error*; the surrounding map or list catches the error for its position, and goes on,
+/// because the library has consumed the scalar by then. Maps and lists end without one; their position is
+/// that of their first entry.
 struct Reader<'r, 's> {
     state: &'r State<'s>,
     into: &'r mut Option<YamlNode>,
@@ -225,7 +228,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
                 Err(error) => Some(self.state.position_in(&error).filter(|_| node.is_some()).ok_or(error)?),
             };
             if let Some(node) = node {
-                // Near is better than nowhere.
+                // A nearby position is better than none.
                 let before = nodes.last().map(|before: &YamlNode| before.at);
                 nodes.push(placed(self.state, node, carried, before));
             }
@@ -263,16 +266,16 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
             if key == "<<" {
                 merges.push((at, node));
             } else if is_pem(&key) {
-                self.state.find(at, "a key or certificate stands here as text".to_owned(), PASTED_HINT);
+                self.state.find(at, "a key or certificate is pasted here as text".to_owned(), PASTED_HINT);
             } else if seen.insert(key.clone()) {
                 entries.push(KeyValue { key, at, node });
             } else {
-                self.state.find(at, format!("the key `{key}` stands here twice"), "keep one of the two");
+                self.state.find(at, format!("the key `{key}` is here twice"), "keep one of the two");
             }
         }
         merge(self.state, &mut entries, merges, seen);
         if self.depth == 0 {
-            // Those of an anchor too are the user's own.
+            // Those of an anchor are the user's own too.
             entries.retain(|entry| !entry.key.starts_with("x-"));
         }
         let at = entries.first().map_or(Position::default(), |entry| entry.at);
@@ -285,7 +288,7 @@ impl<'de> Visitor<'de> for Reader<'_, '_> {
     }
 }
 
-/// Gives a value its place, and puts variables into it.
+/// Gives a value its position, and fills in its variables.
 fn placed(
     state: &State<'_>,
     mut node: YamlNode,
@@ -295,7 +298,7 @@ fn placed(
     if let Some(at) = carried {
         node.at = at;
     } else if node.at.line == 0 {
-        // An empty map or list has nothing inside that could tell, nor has a list that begins with one.
+        // An empty map or list contains no position, nor does a list that begins with one.
         node.at = key.unwrap_or(Position::whole(state.file));
         if let Value::List(nodes) = &mut node.value {
             nodes.iter_mut().filter(|node| node.at.line == 0).for_each(|inner| inner.at = node.at);
@@ -305,13 +308,13 @@ fn placed(
     node
 }
 
-/// Puts variables into a text. One that is a key or a certificate is refused: paths stand in a configuration, and
-/// what stands in one is shown in many places.
+/// Fills variables into a text. Refuses a key or a certificate: a configuration contains paths, and its
+/// content is shown in many places.
 fn complete(state: &State<'_>, node: &mut YamlNode) {
     let Value::Text { text, .. } = &node.value else { return };
     let mut completed = None;
     if text.contains("${") {
-        // What has been weighed once may come again, by an alias; one place too many is no harm.
+        // An alias may repeat an already weighed text; one position too many is no harm.
         match substitute(text, MOST_BYTES.saturating_sub(state.bytes.get()), state.variable) {
             Ok(substituted) => {
                 state.bytes.set(state.bytes.get() + substituted.text.len());
@@ -326,9 +329,9 @@ fn complete(state: &State<'_>, node: &mut YamlNode) {
         }
     }
     if is_pem(completed.as_ref().unwrap_or(text)) {
-        let message = "this is the text of a key or certificate, where its path has to stand";
+        let message = "this is the text of a key or certificate, but its path is needed here";
         state.find(node.at, message.to_owned(), PASTED_HINT);
-        // Not even refused it is kept: the tree outlives the reading.
+        // Not kept even as refused, because the tree outlives the reading.
         node.value = Value::Null;
         return node.refuse();
     }
@@ -337,7 +340,7 @@ fn complete(state: &State<'_>, node: &mut YamlNode) {
     }
 }
 
-/// Adds the entries of `<<` that the map does not have itself; of several sources the earlier one wins.
+/// Adds the entries of `<<` that the map itself lacks; of several sources the earlier one wins.
 fn merge(
     state: &State<'_>,
     entries: &mut Vec<KeyValue>,
@@ -393,10 +396,12 @@ impl Visitor<'_> for KeyReader<'_> {
     }
 }
 
-/// Values in the tree of a file: more than one of `LARGEST_FILE` can sensibly hold, and about 100 MB of memory.
+/// Values in the tree of a file: more than a file of `LARGEST_FILE` can sensibly hold, and about 100 MB of
+/// memory.
 const MOST_VALUES: usize = 1_000_000;
 /// Bytes of all keys and texts of a file: four of the largest file.
 const MOST_BYTES: usize = 16 << 20;
 const PASTED_HINT: &str = "write it into a file that only weir can read, and name that file here";
-/// The message of an error that only carries a place. The control character keeps it apart from any text of a user.
+/// The message of an error that only carries a position. The control character keeps it apart from any text
+/// of a user.
 const CARRIER: &str = "\u{1}place\u{1}";

@@ -1,8 +1,8 @@
 //! One file: its bytes, the gates in front of the YAML parser, the parser.
 //!
-//! In: bytes from anywhere. Out: the text, and a tree or the one thing for which there is none. The gates are there
-//! because the parser's time grows with the square of the nesting, and of the number of directives: 20,000 open
-//! brackets keep it busy for seconds.
+//! In: bytes from anywhere. Out: the text, and a tree or the one reason why there is none. The gates are
+//! needed because the parser's time grows with the square of the nesting, and of the number of directives:
+//! 20,000 open brackets keep it busy for seconds.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,8 +16,8 @@ use crate::words::programs;
 use super::nesting::{Excess, Most, excess};
 use super::reader::{Tree, read_tree};
 
-/// Reads a file's bytes: all of them, or one more than allowed, so that a larger file is seen as such, whatever its
-/// metadata says.
+/// Reads a file's bytes: all of them, or one more than allowed, so that a larger file is recognised whatever
+/// its metadata says.
 ///
 /// # Errors
 /// Those of the file system.
@@ -27,7 +27,7 @@ pub(super) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Reads the file with this number. Its text comes back in any case, so that findings can be shown in it.
+/// Reads the file with this number. Returns its text in any case, so that findings can show its lines.
 pub(super) fn read(
     number: usize,
     name: String,
@@ -44,7 +44,7 @@ pub(super) fn read(
         Some(refused) => Err(refused),
         None => read_tree(&source, number, variable),
     };
-    // A file of another program has one mistake, and it is none of its lines.
+    // A file of another program has one mistake, which belongs to no line.
     let foreign = match &tree {
         Ok(tree) if matches!(tree.root.value, Value::Map(_) | Value::Null) => programs::of_tree(&tree.root),
         _ => programs::of_text(number, &source.text),
@@ -56,7 +56,7 @@ pub(super) fn read(
     (source, tree)
 }
 
-/// What would keep the parser busy for longer than it is worth.
+/// Refuses texts that would keep the parser busy for too long.
 fn gate(number: usize, text: &str) -> Option<Finding> {
     let (at, excess) = excess(number, text, MOST)?;
     let (message, hint) = match excess {

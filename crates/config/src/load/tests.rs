@@ -17,7 +17,7 @@ fn file(text: &str) -> File {
     loaded.file
 }
 
-/// Everything found by loading alone: `line:column message`.
+/// All findings of loading alone: `line:column message`.
 fn found(text: &str) -> Vec<String> {
     let errors = match read(text) {
         Ok(loaded) => loaded.report().finish().errors,
@@ -27,7 +27,7 @@ fn found(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn every_mistake_of_form_is_found_in_one_go() {
+fn all_mistakes_of_form_are_found_in_one_go() {
     let text = r#"
 x-common: &common {mode: passthrough, peek: 3}
 runtime: {workers: "${WORKERS}", max_memory: 1GiB}
@@ -59,7 +59,7 @@ pools:
         "11:34 `3x` is not a duration: its unit is unknown",
         "12:11 `passthru` is not a value of this key",
         "14:21 `16` is not a size: a bare number has no unit",
-        "15:5 the key `limits` stands here twice",
+        "15:5 the key `limits` is here twice",
         "16:19 the environment variable `POOL` is not set",
         "17:5 expected a section (keys and values), found the text \"web\"",
         "19:11 `name`: expected text, found the number 7",
@@ -71,7 +71,7 @@ pools:
 }
 
 #[test]
-fn places_are_right_in_every_style_of_yaml() {
+fn positions_are_right_in_every_style_of_yaml() {
     for (text, place) in [
         ("nope: 1", "1:1"),
         ("\u{feff}nope: 1", "1:1"),
@@ -96,7 +96,7 @@ fn places_are_right_in_every_style_of_yaml() {
 }
 
 #[test]
-fn yaml_that_is_none_is_placed() {
+fn invalid_yaml_has_a_position() {
     for (text, place) in
         [("log: [\n", "2:1"), ("a: b: c", "1:5"), ("a:\n\tb: 1", "2:1"), ("a: *nowhere", "1:4")]
     {
@@ -112,13 +112,13 @@ fn yaml_that_is_none_is_placed() {
 fn variables_may_be_numbers_and_switches() {
     let text = "runtime: {workers: \"${WORKERS}\"}\nlisteners:\n- peek: ${ON}\n  address: \"[::1]:${PORT}\"\n  limits: {pending: \"${WORKERS}0\"}\n";
     let file = file(text);
-    assert_eq!(file.runtime.unwrap().workers, Some(crate::schema::Auto::Count(4)));
-    let listener = &file.listeners[0];
-    assert_eq!(listener.peek, Some(true));
-    assert_eq!(listener.address.as_ref().unwrap().0, ["[::1]:8443"]);
-    assert_eq!(listener.limits.as_ref().unwrap().pending, Some(40));
+    assert_eq!(file.runtime().workers(), crate::schema::Auto::Count(4));
+    let listener = &file.listeners.items()[0];
+    assert_eq!(listener.peek.get(), Some(&true));
+    assert_eq!(listener.address.get().unwrap().iter().collect::<Vec<_>>(), ["[::1]:8443"]);
+    assert_eq!(listener.limits().pending(), 40);
     let quoted = "listeners:\n- peek: \"true\"\n  limits: {pending: \"7\"}\npools: [{retries: \"3\"}]\n";
-    assert_eq!(found(quoted), [""; 0], "nobody means another thing by the quotes");
+    assert_eq!(found(quoted), [""; 0], "quotes do not change the meaning");
     assert!(found("listeners: [{limits: {pending: \"many\"}}]")[0].contains("`pending`"));
 }
 
@@ -132,21 +132,21 @@ listeners:
   - timeouts: *b
 ";
     let file = file(text);
-    let first = file.listeners[0].timeouts.clone().unwrap();
-    let times = [first.idle, first.connect, first.handshake].map(|time| time.unwrap().to_string());
+    let first = file.listeners.items()[0].timeouts();
+    let times = [&first.idle, &first.connect, &first.handshake].map(|time| time.get().unwrap().to_string());
     assert_eq!(times, ["1s", "1s", "3s"]);
-    assert_eq!(file.listeners[1].timeouts.clone().unwrap().connect.unwrap().to_string(), "2s");
+    assert_eq!(file.listeners.items()[1].timeouts().connect().to_string(), "2s");
     assert_eq!(found("log: {<<: 5}"), ["1:7 `<<` takes a section, or a list of sections"]);
 }
 
 #[test]
 fn null_asks_for_nothing() {
     let file = file("include: null\nadmin:\nlisteners:\n  - {routes: , deny: ~, tls: null}\npools:\n");
-    assert!(file.admin.is_none() && file.listeners.len() == 1 && file.pools.is_empty());
+    assert!(file.admin.is_none() && file.listeners.items().len() == 1 && file.pools.items().is_empty());
 }
 
 #[test]
-fn what_is_too_much_is_refused_early() {
+fn excessive_files_are_refused_early() {
     let over = usize::try_from(LARGEST_FILE).unwrap() + 1;
     assert!(found(&"a".repeat(over))[0].contains("larger than 4 MiB"));
     assert!(found(&"[".repeat(100_000))[0].starts_with("1:65 the file is nested too deep"));
@@ -174,7 +174,7 @@ fn what_is_too_much_is_refused_early() {
 }
 
 #[test]
-fn a_missing_file_is_named() {
+fn missing_files_are_named() {
     let rejected = load(Path::new("/nowhere/weir.yaml")).unwrap_err();
     assert!(
         rejected.to_string().contains("/nowhere/weir.yaml")
@@ -188,7 +188,7 @@ fn deep_indentation_ends_in_time() {
     assert_eq!(found(&deep).len(), 1);
 }
 
-/// Bytes that look like a configuration more often than chance would have it.
+/// Bytes that resemble a configuration more often than random ones.
 fn scraps() -> impl Strategy<Value = Vec<u8>> {
     let words = prop::sample::select(vec![
         "listeners:",
@@ -257,12 +257,12 @@ proptest! {
 }
 
 #[test]
-fn what_can_be_read_only_once_is_not_read_again() {
+fn pipes_are_not_read_again() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("weir.yaml");
     std::fs::write(&file, "log: {level: info}\n").unwrap();
     assert!(load_again(&file).is_ok());
-    // Nobody writes into it: opening it would wait for ever.
+    // Nothing writes into it, so opening it would block forever.
     let pipe = folder.path().join("pipe");
     assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     let refused = |path: &Path| load_again(path).unwrap_err().0.remove(0).message;

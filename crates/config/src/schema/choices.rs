@@ -1,38 +1,76 @@
-//! The keys whose value is one word of a closed set. Words of later work are in the set, so that `compile` can say
-//! "not supported yet"; they are left out of the JSON Schema, so that no editor offers them.
+//! The keys whose value is one word of a closed set. Words of planned features are known, so that `compile`
+//! can say "not supported yet"; the JSON Schema leaves them out, so that no editor offers them.
 
 use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use weir_core::plan::http::Rewrite;
+use weir_core::plan::{LogFormat, ModeName, Truncation};
+use weir_pool::{Balance, HelloReplay, HttpVersion, OnUnhealthy};
+use weir_tls::{ClientAuthMode, Group, MinVersion, Suite, UnknownSni};
 
-/// What a listener or a route does with TLS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Reads the ClientHello and relays the bytes unchanged.
-    Passthrough,
-    /// Ends TLS; the backend gets plaintext.
-    Offload,
-    /// Ends TLS and opens a new TLS session to the backend.
-    Bridging,
+use crate::word::words;
+
+words! {
+    /// What a listener or a route does with TLS.
+    "Mode" ModeName {
+        /// Reads the ClientHello and relays the bytes unchanged.
+        Passthrough = ModeName::Passthrough.label(),
+        /// Ends TLS; the backend gets plaintext.
+        Offload = ModeName::Offload.label(),
+        /// Ends TLS and opens a new TLS session to the backend.
+        Bridging = ModeName::Bridging.label(),
+    }
 }
 
-/// What is balanced: connections or requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+/// What is balanced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// Connections.
     Tcp,
-    /// Requests; not supported yet.
-    #[schemars(skip)]
+    /// Requests.
     Http,
 }
 
-/// What becomes of a connection that does not begin with a ClientHello.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+words! {
+    /// What is balanced: connections or requests.
+    "Protocol" Protocol {
+        /// Connections.
+        Tcp = "tcp",
+        /// Requests.
+        Http = "http",
+    }
+}
+
+words! {
+    /// What becomes of a header field that tells of the client.
+    "Rewrite" Rewrite {
+        /// What came in is dropped, and weir's own is set.
+        Replace = Rewrite::Replace.label(),
+        /// What came in stays, and weir's own is appended.
+        Append = Rewrite::Append.label(),
+        /// What came in is dropped, and weir sets none.
+        Off = Rewrite::Off.label(),
+    }
+}
+
+words! {
+    /// The version of HTTP spoken to backends.
+    "HttpVersion" HttpVersion {
+        /// HTTP/1.1.
+        Http1 = "1",
+        /// HTTP/2.
+        Http2 = "2",
+        /// Over TLS what the backend chooses, else HTTP/1.1.
+        Auto = "auto",
+        expecting "a version of HTTP: \"1\", \"2\" or auto"
+    }
+}
+
+/// What happens to a connection that does not begin with a ClientHello.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NonTls {
     /// It is closed.
     Refuse,
@@ -40,35 +78,44 @@ pub enum NonTls {
     Allow,
 }
 
-/// Which backend is next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Balance {
-    /// In turn, by weight.
-    RoundRobin,
-    /// The one with the fewest connections for its weight.
-    LeastConnections,
-    /// The better of two random ones.
-    RandomTwo,
-    /// The same one for the same client address.
-    SourceIp,
-    /// The same one for the same server name.
-    Sni,
+words! {
+    /// What happens to a connection that does not begin with a ClientHello.
+    "NonTls" NonTls {
+        /// It is closed.
+        Refuse = "refuse",
+        /// It goes to the default pool.
+        Allow = "allow",
+    }
 }
 
-/// What happens to the connections of a backend that fails its checks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OnUnhealthy {
-    /// They go on.
-    Keep,
-    /// They are closed.
-    Close,
+words! {
+    /// Which backend a connection gets.
+    "Balance" Balance {
+        /// In turn, by weight.
+        RoundRobin = Balance::RoundRobin.label(),
+        /// The backend with the fewest connections for its weight.
+        LeastConnections = Balance::LeastConnections.label(),
+        /// The better of two random backends.
+        RandomTwo = Balance::RandomTwo.label(),
+        /// The same backend for the same client address.
+        SourceIp = Balance::SourceIp.label(),
+        /// The same backend for the same server name.
+        Sni = Balance::Sni.label(),
+    }
 }
 
-/// How a backend is asked for its health.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
+words! {
+    /// What happens to the connections of a backend that fails its checks.
+    "OnUnhealthy" OnUnhealthy {
+        /// They go on.
+        Keep = "keep",
+        /// They are closed.
+        Close = "close",
+    }
+}
+
+/// How a backend's health is checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HealthType {
     /// A TCP connection.
     Tcp,
@@ -76,46 +123,159 @@ pub enum HealthType {
     Tls,
     /// An HTTP request.
     Http,
-    /// Not at all.
+    /// A call of gRPC.
+    Grpc,
+    /// No check.
     None,
 }
 
-/// What a client gets whose SNI no certificate covers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum UnknownSni {
-    /// The alert unrecognized_name.
-    Refuse,
-    /// The first certificate.
-    First,
+words! {
+    /// How a backend's health is checked.
+    "HealthType" HealthType {
+        /// A TCP connection.
+        Tcp = "tcp",
+        /// A TLS handshake.
+        Tls = "tls",
+        /// An HTTP request.
+        Http = "http",
+        /// A call of gRPC's health protocol.
+        Grpc = "grpc",
+        /// No check.
+        None = "none",
+    }
 }
 
-/// What a client's end without close_notify means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Truncation {
-    /// A reset.
-    Reset,
-    /// A plain end.
-    Ignore,
+words! {
+    /// What a client gets if no certificate covers its SNI.
+    "UnknownSni" UnknownSni {
+        /// The alert unrecognized_name.
+        Refuse = "refuse",
+        /// The first certificate.
+        First = "first",
+    }
 }
 
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// For machines.
-    Json,
-    /// Text on a terminal, else JSON.
-    Auto,
+words! {
+    /// Whether a client may come without a certificate.
+    "ClientAuthMode" ClientAuthMode {
+        /// A client without a certificate is refused.
+        Required = "required",
+        /// A client without a certificate comes in.
+        Optional = "optional",
+    }
 }
+
+words! {
+    /// What a client's end without close_notify means.
+    "Truncation" Truncation {
+        /// A reset.
+        Reset = "reset",
+        /// A plain end.
+        Ignore = "ignore",
+    }
+}
+
+words! {
+    /// How the log is written.
+    "LogFormat" LogFormat {
+        /// For people.
+        Text = "text",
+        /// For machines.
+        Json = "json",
+        /// Text on a terminal, else JSON.
+        Auto = "auto",
+    }
+}
+
+words! {
+    /// The oldest TLS version that weir speaks.
+    "MinVersion" MinVersion {
+        /// TLS 1.2 and 1.3.
+        Tls12 = "1.2",
+        /// TLS 1.3 alone.
+        Tls13 = "1.3",
+        expecting "a TLS version: \"1.2\" or \"1.3\""
+    }
+}
+
+words! {
+    /// A cipher suite, by IANA's name.
+    "Suite" Suite {
+        /// TLS 1.3.
+        Aes256 = Suite::Aes256.label(),
+        /// TLS 1.3.
+        Aes128 = Suite::Aes128.label(),
+        /// TLS 1.3.
+        ChaCha20 = Suite::ChaCha20.label(),
+        /// TLS 1.2, for ECDSA and Ed25519 certificates.
+        EcdsaAes256 = Suite::EcdsaAes256.label(),
+        /// TLS 1.2, for ECDSA and Ed25519 certificates.
+        EcdsaAes128 = Suite::EcdsaAes128.label(),
+        /// TLS 1.2, for ECDSA and Ed25519 certificates.
+        EcdsaChaCha20 = Suite::EcdsaChaCha20.label(),
+        /// TLS 1.2, for RSA certificates.
+        RsaAes256 = Suite::RsaAes256.label(),
+        /// TLS 1.2, for RSA certificates.
+        RsaAes128 = Suite::RsaAes128.label(),
+        /// TLS 1.2, for RSA certificates.
+        RsaChaCha20 = Suite::RsaChaCha20.label(),
+    }
+}
+
+words! {
+    /// A key exchange group.
+    "Group" Group {
+        /// X25519 and ML-KEM-768 together: safe as long as one of them is. TLS 1.3.
+        X25519MlKem768 = Group::X25519MlKem768.label(),
+        /// P-256 and ML-KEM-768 together. TLS 1.3.
+        P256MlKem768 = Group::P256MlKem768.label(),
+        /// ML-KEM-768 alone. TLS 1.3.
+        MlKem768 = Group::MlKem768.label(),
+        /// ML-KEM-1024 alone. TLS 1.3.
+        MlKem1024 = Group::MlKem1024.label(),
+        /// Curve25519.
+        X25519 = Group::X25519.label(),
+        /// NIST P-256, IANA's secp256r1.
+        P256 = Group::P256.label(),
+        /// NIST P-384, IANA's secp384r1.
+        P384 = Group::P384.label(),
+    }
+}
+
+words! {
+    /// Whether a hello may go to another backend.
+    "HelloReplay" HelloReplay {
+        /// After a reset and after a FIN.
+        OnAnyEnd = "true",
+        /// After a reset alone.
+        OnReset = "reset_only",
+        /// Never.
+        Never = "false",
+        expecting "true, reset_only or false"
+    }
+}
+
+/// The levels of the log, and the content of each.
+const LEVELS: [(&str, &str); 6] = [
+    ("error", "What weir cannot do."),
+    ("warn", "Somebody should look."),
+    ("info", "What changes: start, reloads, the health of backends."),
+    ("debug", "Each connection that ends early, and why."),
+    ("trace", "Everything."),
+    ("off", "Nothing."),
+];
 
 /// A level's name or a filter for several parts; `compile` checks it.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct LogLevel(pub String);
+
+impl LogLevel {
+    /// The names of the levels.
+    pub(crate) fn names() -> [&'static str; 6] {
+        LEVELS.map(|(name, _)| name)
+    }
+}
 
 impl JsonSchema for LogLevel {
     fn schema_name() -> Cow<'static, str> {
@@ -123,75 +283,45 @@ impl JsonSchema for LogLevel {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                {"const": "error", "description": "What weir cannot do."},
-                {"const": "warn", "description": "Somebody should look."},
-                {"const": "info", "description": "What changes: start, reloads, the health of backends."},
-                {"const": "debug", "description": "Each connection that ends early, and why."},
-                {"const": "trace", "description": "Everything."},
-                {"const": "off", "description": "Nothing."},
-                {"type": "string", "description": "A filter for parts of weir: info,weir_core=debug."}
-            ],
-            "description": "A level's name, or a filter for several parts."
-        })
+        let level = |(name, meaning): (&str, &str)| json!({"const": name, "description": meaning});
+        let filter =
+            json!({"type": "string", "description": "A filter for parts of weir: info,weir_core=debug."});
+        let choices: Vec<Value> = LEVELS.into_iter().map(level).chain([filter]).collect();
+        json_schema!({"anyOf": choices, "description": "A level's name, or a filter for several parts."})
     }
 }
 
-/// The oldest TLS version that is spoken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub enum MinVersion {
-    /// TLS 1.2.
-    #[serde(rename = "1.2")]
-    Tls12,
-    /// TLS 1.3.
-    #[serde(rename = "1.3")]
-    Tls13,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::word::Words;
 
-/// Reads "1.2" with and without quotes: without them YAML takes it for a number, and nobody means another thing by it.
-struct MinVersionVisitor;
-
-impl Visitor<'_> for MinVersionVisitor {
-    type Value = MinVersion;
-
-    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("a TLS version: \"1.2\" or \"1.3\"")
+    fn stand_once<T: Words>() {
+        let mut words = T::WORDS.to_vec();
+        words.sort_unstable();
+        words.dedup();
+        assert_eq!(words.len(), T::WORDS.len(), "{}: {:?}", T::NAME, T::WORDS);
+        assert_eq!(T::ALL.len(), T::WORDS.len(), "{}", T::NAME);
+        assert!(T::LATER.iter().all(|later| T::WORDS.contains(later)), "{}", T::NAME);
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<MinVersion, E> {
-        match text {
-            "1.2" => Ok(MinVersion::Tls12),
-            "1.3" => Ok(MinVersion::Tls13),
-            other => Err(E::unknown_variant(other, &["1.2", "1.3"])),
-        }
-    }
-
-    fn visit_f64<E: Error>(self, number: f64) -> Result<MinVersion, E> {
-        self.visit_str(&number.to_string())
-    }
-}
-
-impl<'de> Deserialize<'de> for MinVersion {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(MinVersionVisitor)
-    }
-}
-
-impl JsonSchema for MinVersion {
-    fn schema_name() -> Cow<'static, str> {
-        "MinVersion".into()
-    }
-
-    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "oneOf": [
-                {"const": "1.2", "description": "TLS 1.2 and 1.3."},
-                {"const": "1.3", "description": "TLS 1.3 alone."},
-                {"const": 1.2, "description": "TLS 1.2 and 1.3."},
-                {"const": 1.3, "description": "TLS 1.3 alone."}
-            ],
-            "description": "The oldest TLS version that is spoken."
-        })
+    #[test]
+    fn words_of_a_set_stand_once() {
+        stand_once::<ModeName>();
+        stand_once::<Protocol>();
+        stand_once::<Rewrite>();
+        stand_once::<HttpVersion>();
+        stand_once::<NonTls>();
+        stand_once::<Balance>();
+        stand_once::<OnUnhealthy>();
+        stand_once::<HealthType>();
+        stand_once::<UnknownSni>();
+        stand_once::<ClientAuthMode>();
+        stand_once::<Truncation>();
+        stand_once::<LogFormat>();
+        stand_once::<MinVersion>();
+        stand_once::<HelloReplay>();
+        stand_once::<Suite>();
+        stand_once::<Group>();
     }
 }

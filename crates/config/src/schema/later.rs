@@ -1,5 +1,5 @@
-//! Keys whose work has not come yet. They are in the schema so that weir can say "not supported yet" at the right
-//! place instead of "unknown key", and so that a silent no-op is impossible.
+//! Keys of planned features. They are in the schema so that weir can say "not supported yet" at the right
+//! place instead of "unknown key", and never ignores a key silently.
 
 use std::borrow::Cow;
 
@@ -7,12 +7,12 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A key that exists in the reference and is refused. Used as `Option<Later>`, so that `null` passes: it asks for
-/// nothing.
+/// A key that exists in the reference and is refused. Used as `Option<Later>`, so that `null` passes, because
+/// it asks for nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Later {}
 
-/// What the refusal says to the decoder, which turns it into a diagnostic at the key.
+/// The refusal's text for the decoder, which turns it into a diagnostic at the key.
 pub(crate) const NOT_YET: &str = "not supported yet";
 
 impl<'de> Deserialize<'de> for Later {
@@ -37,7 +37,7 @@ impl JsonSchema for Later {
     }
 
     fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        // The key's own description takes the place of one here; the title stays.
+        // The key's own description is used instead of one here; the title stays.
         json_schema!({"type": "null", "title": NOT_YET})
     }
 }

@@ -1,172 +1,121 @@
-//! Listeners and their routes.
+//! Listeners.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use weir_core::plan::ModeName;
 
-use super::choices::{Mode, NonTls, Protocol};
+use super::choices::{NonTls, Protocol};
+use super::http::Http;
 use super::later::Later;
-use super::scalars::Texts;
+use super::route::Route;
+use super::scalars::{Auto, Texts};
+use super::section::section;
 use super::tls::TlsChoice;
+use crate::key::{Item, Key};
 use crate::units::{Size, Time};
+use crate::word::Word;
 
-/// Where weir accepts connections, and what it does with them.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["name", "address", "mode"]))]
-pub struct Listener {
-    /// Its name, in logs and metrics.
-    pub name: Option<String>,
-    /// One address or a list: `":443"` (every address, IPv4 and IPv6), `"127.0.0.1:443"`, `"[::1]:443"`.
-    pub address: Option<Texts>,
-    /// What it does with TLS.
-    pub mode: Option<Mode>,
-    /// What is balanced.
-    pub protocol: Option<Protocol>,
-    /// passthrough: read the ClientHello before a backend is dialled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub peek: Option<bool>,
-    /// passthrough: what becomes of a connection that does not begin with a ClientHello.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub non_tls: Option<NonTls>,
-    /// PROXY headers from clients.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub proxy_protocol: Option<Later>,
-    /// Who may send PROXY headers.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub trusted_proxies: Option<Later>,
-    /// offload, bridging: the TLS profile.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsChoice>,
-    /// The most specific match wins.
-    #[serde(default)]
-    pub routes: Vec<Route>,
-    /// The pool of what no route matches.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub default_pool: Option<String>,
+section! {
+    /// Where weir accepts connections, and what it does with them.
+    #[schemars(extend("required" = ["name", "address", "mode"]))]
+    Listener {
+        /// its name in logs, metrics and status. Limits follow the name over a reload
+        #[schemars(extend("x-value" = "text, at most 128 characters"))]
+        name: String,
+        /// where it listens: [writing values](#writing-values)
+        #[schemars(extend("x-value" = "address and port, or a list"))]
+        address: Texts,
+        /// what it does with TLS: [the parts](#the-parts)
+        mode: Word<ModeName>,
+        /// the unit of balancing: connections, or requests (offload and bridging only): [requests](#requests)
+        protocol: Word<Protocol> = Word(Protocol::Tcp),
+        /// passthrough only. `false`: weir dials the backend before it reads anything, for protocols in which
+        /// the server speaks first
+        peek: bool => true,
+        /// passthrough only. `allow`: connections that do not begin with a ClientHello go to `default_pool`
+        non_tls: Word<NonTls> => Word(NonTls::Refuse),
+        /// PROXY headers from clients
+        proxy_protocol: Later,
+        /// with `protocol: http`: the proxies in front of weir, whose X-Forwarded-* and Forwarded are believed
+        #[schemars(extend("x-value" = "network or address, or a list"))]
+        trusted_proxies: Texts = Texts::default(),
+        /// TLS towards clients
+        #[schemars(extend("x-value" = "name of a profile, or its keys"))]
+        #[schemars(extend("x-default" = "none; offload and bridging need it, here or in the route"))]
+        tls: TlsChoice,
+        /// which pool for which connection: [which route wins](#which-route-wins)
+        routes: Vec<Item<Route>> = Vec::<Item<Route>>::new(),
+        /// the pool for connections that no route matches
+        #[schemars(extend("x-value" = "name of a pool"))]
+        #[schemars(extend("x-default" = "none: refused, with a TLS alert"))]
+        default_pool: String,
+        /// how long each stage may take
+        timeouts: Timeouts = Timeouts::default(),
+        /// how much it takes: [limits](operations.md#limits-and-descriptors)
+        limits: Limits = Limits::default(),
+        /// networks that may connect
+        allow: Later,
+        /// networks that may not connect
+        deny: Later,
+        /// options of the sockets, of both sides
+        tcp: Tcp = Tcp::default(),
+        /// with `protocol: http`: what is done with requests
+        http: Http,
+    }
+}
+
+section! {
     /// How long each stage may take.
-    pub timeouts: Option<Timeouts>,
-    /// How much it takes.
-    pub limits: Option<Limits>,
-    /// Who may connect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allow: Option<Later>,
-    /// Who may not.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deny: Option<Later>,
+    Timeouts {
+        /// from accept until the whole ClientHello has arrived: one deadline, not one per read
+        client_hello: Time = Time::from_secs(10),
+        /// offload, bridging: from the ClientHello until the TLS handshake is done
+        handshake: Time = Time::from_secs(10),
+        /// one try to reach a backend, its TLS handshake included
+        connect: Time = Time::from_secs(3),
+        /// no byte moved in either direction. When a slow reader takes bytes that weir has sent, the
+        /// connection is not idle
+        idle: Time = Time::from_secs(350),
+        /// one side has finished sending, and nothing moves; a slow reader counts as movement here too
+        half_closed: Time = Time::from_secs(30),
+    }
+}
+
+section! {
+    /// How much a listener takes.
+    Limits {
+        /// connections at once; beyond it new ones wait in the kernel's backlog
+        #[schemars(range(min = 1))]
+        max_connections: u32 = 100_000,
+        /// connections without a complete hello or handshake; one more closes an old one
+        #[schemars(range(min = 1))]
+        pending: u32 = 10_000,
+        /// a longer hello is refused; on the wire it may take four times this
+        client_hello: Size = Size(16 << 10),
+        /// TLS handshakes that a worker works on between two looks at its other connections; the others wait in line.
+        /// `auto`: as many as begin within 100 µs
+        #[schemars(extend("x-value" = "`auto`, or from `1`"))]
+        handshakes: Auto = Auto::Auto,
+        /// bytes a second
+        bandwidth: Later,
+        /// limits for one client
+        per_client: Later,
+    }
+}
+
+section! {
     /// Options of the client's socket.
-    pub tcp: Option<Tcp>,
-    /// Requests.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http: Option<Later>,
-}
-
-/// Where matching connections go.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["match", "pool"]))]
-pub struct Route {
-    /// What a connection must show; all that is given must hold.
-    #[serde(rename = "match")]
-    pub matches: Option<Match>,
-    /// Where it goes.
-    pub pool: Option<String>,
-    /// Overrides the listener's mode.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    /// Overrides the listener's TLS profile.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<TlsChoice>,
-    /// 403 without a verified client certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub require_client_cert: Option<Later>,
-    /// Requests a client may make.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limits: Option<Later>,
-    /// Answer with a redirect.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub redirect: Option<Later>,
-    /// Answer at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub respond: Option<Later>,
-}
-
-/// What a connection must show.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Match {
-    /// Names: exact, "*.example.com" (one or more labels), or "*" (any name, but not no name).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sni: Option<Texts>,
-    /// Protocols; one that the client offers is enough.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub alpn: Option<Texts>,
-    /// Networks of the client's address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<Texts>,
-    /// The request's host.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<Later>,
-    /// How the request's path begins.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path_prefix: Option<Later>,
-    /// The request's method.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<Later>,
-    /// A field of the request.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub header: Option<Later>,
-}
-
-/// How long each stage may take.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Timeouts {
-    /// Accept until the whole hello has come; one deadline.
-    pub client_hello: Option<Time>,
-    /// Hello until the TLS handshake is done.
-    pub handshake: Option<Time>,
-    /// One try to reach a backend, its TLS handshake included.
-    pub connect: Option<Time>,
-    /// No byte in either direction.
-    pub idle: Option<Time>,
-    /// One side has finished sending and nothing moves.
-    pub half_closed: Option<Time>,
-}
-
-/// How much a listener takes.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Limits {
-    /// Connections; at the limit new ones wait in the kernel's backlog.
-    #[schemars(range(min = 1))]
-    pub max_connections: Option<u32>,
-    /// Connections without a complete hello or handshake; above it the oldest is closed.
-    #[schemars(range(min = 1))]
-    pub pending: Option<u32>,
-    /// A longer hello is refused.
-    pub client_hello: Option<Size>,
-    /// Handshakes at once per worker.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub handshakes: Option<Later>,
-    /// Bytes per second.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bandwidth: Option<Later>,
-    /// What one client may have.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub per_client: Option<Later>,
-}
-
-/// Options of the client's socket.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tcp {
-    /// Send small segments at once.
-    pub nodelay: Option<bool>,
-    /// Idle time before the kernel asks whether the client is still there; 0s: never.
-    pub keepalive: Option<Time>,
-    /// How long sent data may stay unacknowledged; 0s: the kernel decides.
-    pub user_timeout: Option<Time>,
-    /// Connections that wait to be accepted.
-    #[schemars(range(min = 1))]
-    pub backlog: Option<u32>,
+    Tcp {
+        /// sends small segments at once
+        nodelay: bool = true,
+        /// probes an idle peer after this time; `0s`: never
+        keepalive: Time = Time::from_secs(60),
+        /// how long sent data may stay unacknowledged, and how long a peer may pause reading; `0s`: the
+        /// kernel decides
+        user_timeout: Time = Time::from_secs(60),
+        /// connections that wait to be accepted; the kernel cuts it to `net.core.somaxconn`
+        #[schemars(range(min = 1))]
+        backlog: u32 = 4096,
+        /// Multipath TCP (RFC 8684) with clients that offer it, if the kernel supports it; others speak TCP as before.
+        /// `user_timeout` does not hold for such connections
+        mptcp: bool = false,
+    }
 }

@@ -1,126 +1,185 @@
-//! The serde mirror of weir.yaml: what may be written, and nothing about what it means.
+//! The serde mirror of weir.yaml: its keys, their meaning and their defaults.
 //!
-//! Every value is an `Option`, because every key may be absent and because one bad value must not hide the next:
-//! `decode` drops what does not fit and goes on. `compile` says what is required, fills defaults and checks sense.
-//! The doc comments here become the descriptions of the JSON Schema that editors read.
+//! Every value is a [`Key`], because every key may be absent and because one bad value must not hide the
+//! next: `decode` drops values that do not fit and goes on. `compile` checks for required keys, and whether
+//! values make sense. The doc comments of the keys become the tables of docs/configuration.md and the
+//! descriptions of the JSON Schema that editors read: one line of text, in Markdown. `x-value` and
+//! `x-default` are for these tables, where the type and the default are not enough.
 
 mod choices;
+mod fields;
+mod http;
 mod later;
 mod listener;
+#[cfg(test)]
+mod pages;
 mod pool;
 mod published;
+mod route;
 mod scalars;
+pub(crate) mod section;
 mod tls;
 
-use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
-use serde::{Deserialize, Serialize};
+use weir_core::plan::LogFormat;
 
-pub use choices::{
-    Balance, HealthType, LogFormat, LogLevel, MinVersion, Mode, NonTls, OnUnhealthy, Protocol, Truncation,
-    UnknownSni,
-};
+pub use choices::{HealthType, LogLevel, NonTls, Protocol};
+pub use fields::Fields;
+pub use http::{AcmeChallenge, Http, HttpTimeouts, PoolHttp};
 pub use later::Later;
 pub(crate) use later::NOT_YET;
-pub use listener::{Limits, Listener, Match, Route, Tcp, Timeouts};
-pub use pool::{Backend, BackendFields, HealthCheck, PassiveCheck, Pool, PoolTls, StatusText};
-pub use scalars::{Access, Auto, BackendAlpn, HelloReplay, Texts};
-pub use tls::{Certificate, Profile, Sessions, TlsChoice};
+pub use listener::{Limits, Listener, Tcp, Timeouts};
+pub use pool::{
+    Backend, BackendFields, ClientCert, HealthCheck, PassiveCheck, Pool, PoolTls, StatusText, Sticky,
+    StickyCookie,
+};
+pub use route::{Match, Redirect, Respond, Route, RouteLimits};
+pub use scalars::{Access, Auto, BackendAlpn, Texts};
+pub use tls::{Certificate, ClientAuth, Profile, Sessions, TlsChoice};
 
+use crate::key::{Item, Key};
 use crate::units::Time;
+use crate::word::Word;
+use section::{Fill, plain, section};
 
-/// A whole weir.yaml.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-// With `include` the lists may stand in the other files.
-#[schemars(extend(
-    "anyOf" = [{"required": ["listeners", "pools"]}, {"required": ["include"]}],
-    "patternProperties" = {"^x-": true}
-))]
-pub struct File {
-    /// More files with listeners, pools and tls_profiles: paths, or patterns with `*`, `?`, `[abc]` and `**`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub include: Option<Texts>,
+section! {
+    /// A whole weir.yaml.
+    // With `include`, the lists may be in the other files.
+    #[schemars(extend(
+        "anyOf" = [{"required": ["listeners", "pools"]}, {"required": ["include"]}],
+        "patternProperties" = {"^x-": true}
+    ))]
+    File {
+        /// [more files](#several-files) with listeners, pools and TLS profiles
+        #[schemars(extend("x-value" = "path or pattern, or a list"))]
+        include: Texts,
+        /// the process as a whole
+        runtime: Runtime = Runtime::default(),
+        /// the log on stderr, the access records on stdout
+        log: Log = Log::default(),
+        /// metrics, health, status and changes over HTTP: [admin server](operations.md#admin-server)
+        #[schemars(extend("x-default" = "none"))]
+        admin: Admin,
+        /// a second server for probes and scrapers, which changes nothing: [metrics server](operations.md#metrics-server)
+        #[schemars(extend("x-default" = "none"))]
+        metrics: MetricsServer,
+        /// several nodes that answer as one: [a fleet](operations.md#a-fleet)
+        #[schemars(extend("x-default" = "none"))]
+        fleet: Fleet,
+        /// TLS towards clients. `tls` of a listener or a route names one, or has these keys itself, then
+        /// without `name`
+        #[schemars(extend("x-default" = "none"))]
+        tls_profiles: Vec<Item<Profile>> => Vec::<Item<Profile>>::new(),
+        /// where weir accepts connections; with `include` they may be in other files
+        #[schemars(extend("x-value" = "list, not empty"))]
+        listeners: Vec<Item<Listener>>,
+        /// named sets of backends; with `include` they may be in other files
+        #[schemars(extend("x-value" = "list, not empty"))]
+        pools: Vec<Item<Pool>>,
+    }
+}
+
+section! {
     /// The process as a whole.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub runtime: Option<Runtime>,
+    Runtime {
+        /// threads that move data; `auto`: the CPUs that this process may use. A change needs a restart
+        #[schemars(extend("x-value" = "`auto`, or `1` to `1024`"))]
+        workers: Auto = Auto::Auto,
+        /// `true`: each worker is [pinned to a CPU](#workers-and-cpus). A change needs a restart
+        affinity: bool = false,
+        /// client connections of all listeners; beyond it new ones wait in the kernel's backlog. `auto`: as
+        /// many as the limit on open files allows. A larger number is lowered to that
+        #[schemars(extend("x-value" = "`auto`, or from `1`"))]
+        max_connections: Auto = Auto::Auto,
+        /// new connections waiting above it
+        max_memory: Later,
+        /// after SIGTERM: goes on accepting for this long while `/readyz` already fails
+        shutdown_delay: Time = Time::from_secs(0),
+        /// how long open connections may go on after that, and those of a listener removed by a reload
+        drain_timeout: Time = Time::from_secs(300),
+        /// closing older connections
+        max_connection_age: Later,
+        /// watches the configuration's files, and applies a valid change at once
+        watch: bool = false,
+        /// DNS servers for [backends that are names](#backends-that-are-names); none: those of the system
+        #[schemars(extend("x-value" = "IP address and port, or a list"))]
+        resolvers: Texts = Texts::default(),
+    }
+}
+
+section! {
     /// The log and the access records.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub log: Option<Log>,
-    /// The admin server; without this section there is none.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub admin: Option<Admin>,
+    Log {
+        /// how much the log says. Libraries are silent unless named: `info,rustls=debug`
+        #[schemars(extend("x-value" = "`error`, `warn`, `info`, `debug`, `trace`, `off`; or a filter: `info,weir_core=debug`"))]
+        level: LogLevel = LogLevel("info".to_owned()),
+        /// format of log and records; `auto`: text on a terminal, else JSON
+        format: Word<LogFormat> = Word(LogFormat::Auto),
+        /// writes one record for each connection that has ended
+        access: Access = Access(true),
+    }
+}
+
+section! {
+    /// The admin server.
+    #[schemars(extend("required" = ["address"]))]
+    Admin {
+        /// where it listens. A change needs a restart
+        #[schemars(extend("x-value" = "address and port, or `unix:PATH`"))]
+        address: String,
+        /// TLS towards its callers. An address that is not loopback needs it, with `client_auth` and `mode: required`
+        #[schemars(extend("x-value" = "name of a profile, or its keys"))]
+        #[schemars(extend("x-default" = "none"))]
+        tls: TlsChoice,
+    }
+}
+
+section! {
+    /// The server of metrics and probes.
+    #[schemars(extend("required" = ["address"]))]
+    MetricsServer {
+        /// where it listens, any address: [writing values](#writing-values)
+        #[schemars(extend("x-value" = "address and port"))]
+        address: String,
+        /// TLS towards its callers
+        #[schemars(extend("x-value" = "name of a profile, or its keys"))]
+        #[schemars(extend("x-default" = "none"))]
+        tls: TlsChoice,
+    }
+}
+
+section! {
     /// Several nodes that answer as one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fleet: Option<Later>,
-    /// How weir speaks TLS to clients; a listener or a route names one of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tls_profiles: Vec<Profile>,
-    /// The addresses weir accepts connections on.
-    #[serde(default)]
-    pub listeners: Vec<Listener>,
-    /// The named sets of backends.
-    #[serde(default)]
-    pub pools: Vec<Pool>,
+    #[schemars(extend("required" = ["secret_files"]))]
+    Fleet {
+        /// the secrets from which all nodes derive the same ticket keys, at least 32 random bytes in each file:
+        /// `weir secret new FILE` writes one. The first seals, all open. The files are watched
+        #[schemars(extend("x-value" = "path, or a list of 1 to 16"))]
+        secret_files: Texts,
+    }
 }
 
-/// The process as a whole.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Runtime {
-    /// Data-plane threads; auto: the CPUs this process may use.
-    pub workers: Option<Auto>,
-    /// Pin each worker to a CPU of those that this process may use.
-    pub affinity: Option<bool>,
-    /// Client connections of the process; auto: what the limit of open files allows.
-    pub max_connections: Option<Auto>,
-    /// Memory above which new connections wait.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_memory: Option<Later>,
-    /// After SIGTERM: how long accepting goes on once readiness has failed.
-    pub shutdown_delay: Option<Time>,
-    /// At the end of the process: how long open connections may go on.
-    pub drain_timeout: Option<Time>,
-    /// Age at which connections are closed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_connection_age: Option<Later>,
-    /// Take a changed file by itself, if it is valid.
-    pub watch: Option<bool>,
-    /// DNS servers for the host names of backends, such as "10.0.0.53:53"; none: the system's.
-    pub resolvers: Option<Texts>,
+impl Fill for TlsChoice {
+    fn fill(&mut self) {
+        if let Self::Inline(profile) = self {
+            profile.fill();
+        }
+    }
 }
 
-/// The log and the access records.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    /// error, warn, info, debug, trace, or a filter such as "info,weir_core=debug".
-    pub level: Option<LogLevel>,
-    /// text, json, or auto: text on a terminal, else json.
-    pub format: Option<LogFormat>,
-    /// One record a connection on stdout.
-    pub access: Option<Access>,
-}
+// An address alone stays one, and for a backend's section the configuration in force shows only the written
+// keys.
+impl Fill for Backend {}
 
-/// The admin server.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["address"]))]
-pub struct Admin {
-    /// A loopback address and port.
-    pub address: Option<String>,
-    /// A TLS profile for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Later>,
-}
+plain!(Texts, Auto, Access, BackendAlpn, LogLevel, StatusText, Later);
 
-/// The JSON Schema of weir.yaml, draft 7: the newest that the YAML language servers of editors read. Keys that are
-/// not supported yet are not in it, so that no editor offers them.
+/// The JSON Schema of weir.yaml, in draft 7: the newest that the YAML language servers of editors read. It
+/// leaves out keys that are not supported yet, so that no editor offers them.
 pub fn json_schema() -> serde_json::Value {
     published::publish(with_later_keys())
 }
 
-/// All keys that weir knows, those too that it refuses as not supported yet: their title says so.
+/// All keys that weir knows, including those it refuses as not supported yet, which their title says.
 pub fn with_later_keys() -> serde_json::Value {
     SchemaSettings::draft07().into_generator().into_root_schema_for::<File>().to_value()
 }

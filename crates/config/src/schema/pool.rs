@@ -7,65 +7,71 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
+use weir_pool::{Balance, HelloReplay, OnUnhealthy};
+use weir_tls::MinVersion;
 
-use super::choices::{Balance, HealthType, MinVersion, OnUnhealthy};
+use super::choices::HealthType;
+use super::http::PoolHttp;
 use super::later::Later;
-use super::scalars::{BackendAlpn, HelloReplay};
+use super::scalars::{BackendAlpn, Texts};
+use super::section::section;
+use crate::key::{Item, Key};
 use crate::units::{Percent, Time};
+use crate::word::Word;
 
-/// A named set of backends.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["name", "backends"]))]
-pub struct Pool {
-    /// Its name, in routes, logs and metrics.
-    pub name: Option<String>,
-    /// Which backend is next.
-    pub balance: Option<Balance>,
-    /// Share of the average that one backend may take.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bounded_load: Option<Percent>,
-    /// Its members.
-    #[serde(default)]
-    pub backends: Vec<Backend>,
-    /// Clients stay with their backend.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub sticky: Option<Later>,
-    /// How backends are asked for their health.
-    pub health_check: Option<HealthCheck>,
-    /// Health from real traffic: connections that cannot be made; null: off.
-    #[serde(default, deserialize_with = "or_null", skip_serializing_if = "Option::is_none")]
-    pub passive_check: Option<Option<PassiveCheck>>,
-    /// What happens to connections of a failed backend.
-    pub on_unhealthy: Option<OnUnhealthy>,
-    /// A returning backend gets its share over this time.
-    pub slow_start: Option<Time>,
-    /// Share of usable backends below which health is ignored.
-    pub panic_threshold: Option<Percent>,
-    /// How long connections of a removed backend go on.
-    pub drain_timeout: Option<Time>,
-    /// Further backends tried when one cannot be reached.
-    pub retries: Option<u32>,
-    /// passthrough: the kept hello may go to another backend.
-    pub hello_replay: Option<HelloReplay>,
-    /// Addresses to connect from.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<Later>,
-    /// Connect from the client's address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub transparent: Option<Later>,
-    /// PROXY header to backends.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub send_proxy_protocol: Option<Later>,
-    /// Requests to backends.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http: Option<Later>,
-    /// TLS towards the backends; bridging needs it, if only as {}.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<PoolTls>,
+section! {
+    /// A named set of backends.
+    #[schemars(extend("required" = ["name", "backends"]))]
+    Pool {
+        /// its name in routes, logs, metrics and status
+        #[schemars(extend("x-value" = "text, at most 128 characters"))]
+        name: String,
+        /// [which backend gets a connection](#which-backend-gets-a-connection)
+        balance: Word<Balance> = Word(Balance::RoundRobin),
+        /// `source_ip`, `sni` and `sticky.header` only: a backend takes at most this share of the average, on this node
+        bounded_load: Percent,
+        /// each is an address, or a section with these keys
+        #[schemars(extend("x-value" = "list, not empty"))]
+        backends: Vec<Item<Backend>>,
+        /// requests: [clients that stay with a backend](#clients-that-stay-with-a-backend). One of `cookie`, `app_cookie`
+        /// and `header`
+        sticky: Sticky,
+        /// how weir finds healthy backends: [health checks](operations.md#health-checks)
+        health_check: HealthCheck = HealthCheck::default(),
+        /// failed connections count against a backend
+        #[schemars(extend("x-value" = "section, or `null`: off"))]
+        #[schemars(extend("x-default" = "on"))]
+        passive_check: Option<PassiveCheck> = Some(PassiveCheck::default()),
+        /// what happens to the connections of a backend that fails its checks
+        on_unhealthy: Word<OnUnhealthy> = Word(OnUnhealthy::Keep),
+        /// a backend that is healthy again grows to its share over this time; `0s`: at once
+        slow_start: Time = Time::from_secs(0),
+        /// with fewer primaries in service than this share, and no healthy backup, health is ignored. `0%`:
+        /// never
+        panic_threshold: Percent = Percent(0),
+        /// how long connections of a removed or drained backend may go on
+        drain_timeout: Time = Time::from_secs(300),
+        /// further backends to try when one cannot be reached, or leaves the hello unanswered
+        retries: u32 = 2,
+        /// passthrough: when a backend ends without a byte, its hello goes to another one. `reset_only`: not
+        /// after a FIN
+        hello_replay: Word<HelloReplay> = Word(HelloReplay::OnAnyEnd),
+        /// addresses to connect from
+        source: Later,
+        /// connects from the client's address
+        transparent: Later,
+        /// PROXY headers to backends
+        send_proxy_protocol: Later,
+        /// requests to the backends, from listeners with `protocol: http`
+        http: PoolHttp = PoolHttp::default(),
+        /// TLS to the backends
+        #[schemars(extend("x-value" = "section, also an empty one: `{}`"))]
+        #[schemars(extend("x-default" = "none; bridging needs it, offload refuses it"))]
+        tls: PoolTls,
+    }
 }
 
-/// One member: its address alone, or with what belongs to it.
+/// One member: its address alone, or a section.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Backend {
@@ -75,109 +81,153 @@ pub enum Backend {
     Fields(BackendFields),
 }
 
-/// One member with what belongs to it.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(extend("required" = ["address"]))]
-pub struct BackendFields {
-    /// IP address or host name, and port; or srv:NAME.
-    pub address: Option<String>,
-    /// Its name, in logs and metrics; default: its address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Its share; 0: no new connections.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u16>,
-    /// Connections at once.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub max_connections: Option<u32>,
-    /// Used when no other is usable.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub backup: Option<bool>,
+section! {
+    /// One member as a section.
+    #[schemars(extend("required" = ["address"]))]
+    BackendFields {
+        /// where it is: [backends that are names](#backends-that-are-names)
+        #[schemars(extend("x-value" = "IP address and port, host name and port, or `srv:NAME`"))]
+        address: String,
+        /// its name in logs, metrics and status; different from the others of the pool
+        #[schemars(extend("x-value" = "text, at most 128 characters"))]
+        #[schemars(extend("x-default" = "the address"))]
+        name: String,
+        /// its share; 0: no new connections
+        weight: u16 => 1,
+        /// connections at once, for each of its addresses; beyond it others of the pool are taken
+        #[schemars(range(min = 1))]
+        max_connections: u32,
+        /// serves while no other is usable
+        backup: bool => false,
+    }
 }
 
-/// When failures of real traffic take a backend out of service.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PassiveCheck {
-    /// So many failures.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub failures: Option<u32>,
-    /// Within this time.
-    pub window: Option<Time>,
-    /// Out of service for this long; doubled while it goes on.
-    pub eject: Option<Time>,
-    /// Share of the pool that may be out at once.
-    pub max_ejected: Option<Percent>,
+section! {
+    /// How a client stays with a backend: one of `cookie`, `app_cookie` and `header`.
+    Sticky {
+        /// by a cookie of weir's own, for `duration` from its issue
+        #[schemars(extend("x-value" = "section, also an empty one: `{}`"))]
+        cookie: StickyCookie,
+        /// by a cookie of the application: as long as the client sends it, and for `duration` from when an answer set it
+        #[schemars(extend("x-value" = "the name of a cookie"))]
+        app_cookie: String,
+        /// `app_cookie` only: how long weir's own cookie beside it holds
+        #[schemars(extend("x-default" = "`1d`"))]
+        duration: Time => Time::from_secs(86_400),
+        /// by the value of a header field of requests
+        #[schemars(extend("x-value" = "the name of a field"))]
+        header: String,
+    }
 }
 
-/// A key that may be `null`, which is not the same as absent.
-fn or_null<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
+section! {
+    /// A cookie of weir's own.
+    StickyCookie {
+        /// its name. Pools that serve one host need different names
+        #[schemars(extend("x-value" = "the name of a cookie"))]
+        name: String = "WEIRLB".to_owned(),
+        /// how long it holds, from its issue
+        duration: Time = Time::from_secs(86_400),
+    }
 }
 
-/// How backends are asked for their health.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HealthCheck {
-    /// tcp, tls, http or none.
-    #[serde(rename = "type")]
-    pub kind: Option<HealthType>,
-    /// http: the path.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// http: the Host field; default: the backend's address.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// http: good status codes, such as 200-399.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<StatusText>,
-    /// tls, and http in bridging pools: the name asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub server_name: Option<String>,
-    /// Another port than the backend's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1))]
-    pub port: Option<u16>,
-    /// Time between two checks.
-    pub interval: Option<Time>,
-    /// Time one check may take.
-    pub timeout: Option<Time>,
-    /// Successes until healthy.
-    #[schemars(range(min = 1))]
-    pub rise: Option<u32>,
-    /// Failures until unhealthy.
-    #[schemars(range(min = 1))]
-    pub fall: Option<u32>,
+section! {
+    /// When failed connections take a backend out of service.
+    PassiveCheck {
+        /// this many within `window` take a backend out of service
+        #[schemars(range(min = 1, max = 10_000))]
+        failures: u32 = 5,
+        /// the time within which failures are counted
+        window: Time = Time::from_secs(10),
+        /// how long it is out of service, and up to a second more; doubles if it soon fails again, up to
+        /// sixteenfold
+        eject: Time = Time::from_secs(30),
+        /// the most of the pool that may be out of service for this reason at once
+        max_ejected: Percent = Percent(50),
+    }
 }
 
-/// TLS towards the backends.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PoolTls {
-    /// PEM file of trusted certificates; default: the system's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ca: Option<String>,
-    /// sni (the client's), address, or a fixed name.
-    pub server_name: Option<String>,
-    /// false: the backend's certificate is not looked at.
-    pub verify: Option<bool>,
-    /// Public keys of the backends.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pinned: Option<Later>,
-    /// weir's own certificate.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub client_cert: Option<Later>,
-    /// Revoked certificates.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub crl: Option<Later>,
-    /// The oldest TLS version.
-    pub min_version: Option<MinVersion>,
-    /// same (what the client agreed on), or a list.
-    pub alpn: Option<BackendAlpn>,
+section! {
+    /// How the health of backends is checked.
+    HealthCheck {
+        /// connects, finishes a handshake, sends a request, calls gRPC's health protocol, or never checks
+        #[serde(rename = "type")]
+        kind: Word<HealthType> = Word(HealthType::Tcp),
+        /// `http` only: the path to request
+        #[schemars(extend("x-value" = "text that begins with `/`"))]
+        path: String => "/".to_owned(),
+        /// `http`, `grpc`: the Host field, or the authority
+        #[schemars(extend("x-value" = "text"))]
+        #[schemars(extend("x-default" = "the backend's host name or address, with the port"))]
+        host: String,
+        /// `http` only: status codes of a healthy backend
+        #[schemars(extend("x-value" = "codes and ranges: `200`, `200-399`, `\"200-299,404\"`"))]
+        status: StatusText => StatusText("200-399".to_owned()),
+        /// `tls`, and `http` in a pool with `tls`: the SNI of checks, which the certificate must cover,
+        /// whatever `tls.server_name` is
+        #[schemars(extend("x-value" = "DNS name"))]
+        #[schemars(extend("x-default" = "what `tls.server_name` says; for `sni`, and without `tls`, the backend's host name or address"))]
+        server_name: String,
+        /// the port to check
+        #[schemars(range(min = 1))]
+        #[schemars(extend("x-default" = "the backend's"))]
+        port: u16,
+        /// time between two checks, give or take a tenth
+        interval: Time = Time::from_secs(5),
+        /// deadline of one check
+        timeout: Time = Time::from_secs(2),
+        /// successes in a row until healthy
+        #[schemars(range(min = 1))]
+        rise: u32 = 2,
+        /// failures in a row until unhealthy
+        #[schemars(range(min = 1))]
+        fall: u32 = 3,
+    }
+}
+
+section! {
+    /// TLS towards the backends.
+    PoolTls {
+        /// PEM: trusted authorities. A certificate in this file that a backend shows itself is trusted too
+        #[schemars(extend("x-value" = "path"))]
+        #[schemars(extend("x-default" = "the system's authorities"))]
+        ca: String,
+        /// the name that the backend's certificate must have. `sni`: the client's, else as `address`: the
+        /// backend's host name or address. A URI, such as `spiffe://example.org/payments`, must be in the
+        /// certificate; the SNI is then that of `sni`
+        #[schemars(extend("x-value" = "`sni`, `address`, or a DNS name, IP address or URI"))]
+        server_name: String = "sni".to_owned(),
+        /// `false`: accepts any backend. Logs a warning, and sets a metric
+        verify: bool = true,
+        /// a backend must have one of these public keys: [they replace chain, name and
+        /// dates](operations.md#backends-known-by-their-keys)
+        #[schemars(extend("x-value" = "list of SHA-256 hashes of public keys (SPKI), in base64"))]
+        pinned: Vec<Item<String>> = Vec::<Item<String>>::new(),
+        /// weir's own certificate, shown to backends that ask for one, in traffic and in health checks
+        client_cert: ClientCert,
+        /// lists of revoked certificates, in PEM or DER: each authority of a chain needs one. Needs `ca`
+        #[schemars(extend("x-value" = "path, or a list of paths"))]
+        crl: Texts = Texts::default(),
+        /// the oldest version that weir speaks
+        min_version: Word<MinVersion> = Word(MinVersion::Tls12),
+        /// the protocols that weir offers; `same`: the client's protocol
+        #[schemars(extend("x-value" = "`same`, or a list of protocols"))]
+        alpn: BackendAlpn = BackendAlpn::Same,
+    }
+}
+
+section! {
+    /// weir's own certificate towards backends, with its key.
+    #[schemars(extend("required" = ["cert"]))]
+    ClientCert {
+        /// PEM: the certificate, then its chain
+        #[schemars(extend("x-value" = "path"))]
+        cert: String,
+        /// PEM: its key, in PKCS#8, PKCS#1 or SEC1, not encrypted
+        #[schemars(extend("x-value" = "path"))]
+        #[schemars(extend("x-default" = "the file of `cert`"))]
+        key: String,
+    }
 }
 
 /// One status code or a range; one alone is a number in YAML.
@@ -243,7 +293,7 @@ impl<'de> Visitor<'de> for BackendVisitor {
 
 impl<'de> Deserialize<'de> for Backend {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Its name leads `decode` to the keys that it may have.
+        // The struct's name tells `decode` which keys it may have.
         deserializer.deserialize_struct("BackendFields", &[], BackendVisitor)
     }
 }

@@ -1,7 +1,7 @@
-//! What editors get of the schema: the keys that weir takes, each with a title and its default, and beside numbers,
-//! switches and words the variables that may stand for them.
+//! The schema for editors: the supported keys, each with a title and its default, and variables as
+//! alternatives to numbers, switches and words.
 //!
-//! In: the schema with all keys. Out: that of `config/weir.schema.json`. Pure.
+//! In: the schema with all keys. Out: the content of `config/weir.schema.json`. Pure.
 
 use serde_json::{Map, Value, json};
 
@@ -11,12 +11,12 @@ use super::NOT_YET;
 pub(super) fn publish(mut schema: Value) -> Value {
     if let Some(definitions) = schema.get_mut("definitions").and_then(Value::as_object_mut) {
         for (name, section) in definitions {
-            complete(name, section);
+            complete(section);
             let title = title_of(name);
             front(section, "title", json!(title));
         }
     }
-    complete("File", &mut schema);
+    complete(&mut schema);
     front(&mut schema, "title", json!("weir.yaml"));
     front(&mut schema, "$id", json!("urn:weir:weir.schema.json"));
     let draft = schema.get("$schema").cloned().unwrap_or_default();
@@ -24,31 +24,55 @@ pub(super) fn publish(mut schema: Value) -> Value {
     schema
 }
 
-/// Drops what is refused, and says of each key what it is called and what it is when it is left out.
-fn complete(name: &str, section: &mut Value) {
+/// Drops refused keys, and gives each other key its title and default.
+fn complete(section: &mut Value) {
     accept_variables(section);
     let required = section.get("required").cloned().unwrap_or_default();
     let Some(properties) = section.get_mut("properties").and_then(Value::as_object_mut) else { return };
     properties.retain(|_, own| own["title"] != NOT_YET);
     for (key, own) in properties {
-        match required.as_array().is_some_and(|all| all.iter().any(|one| one == key)) {
-            true => refuse_null(own),
-            // Nothing behind the colon is an empty list.
-            false if own["type"] == "array" && !matches!(key.as_str(), "listeners" | "pools") => {
-                own["type"] = json!(["array", "null"]);
-            }
-            false => {}
+        // These two may be in other files, but are lists anyway.
+        let listed = matches!(key.as_str(), "listeners" | "pools");
+        if listed || required.as_array().is_some_and(|all| all.iter().any(|one| one == key)) {
+            refuse_null(own);
         }
         front(own, "title", json!(key.replace('_', " ")));
-        if let Some(default) = default_of(name, key)
-            && let Some(own) = own.as_object_mut()
-        {
-            own.insert("default".to_owned(), default);
-        }
+        plain(own);
     }
 }
 
-/// A key that must be there must be something.
+/// Removes the annotations for the docs' tables, and Markdown links, which editors do not show.
+fn plain(own: &mut Value) {
+    let Some(fields) = own.as_object_mut() else { return };
+    fields.retain(|name, _| !name.starts_with("x-"));
+    // Goes behind everything else. A section has no default, because each of its keys has one.
+    if let Some(default) = fields.remove("default").filter(|default| !default.is_object()) {
+        fields.insert("default".to_owned(), default);
+    }
+    if let Some(Value::String(meaning)) = fields.get_mut("description") {
+        *meaning = sentence(meaning);
+    }
+}
+
+/// A key's meaning as a sentence, without its links.
+fn sentence(meaning: &str) -> String {
+    let mut text = String::new();
+    let mut rest = meaning;
+    while let Some((before, link)) = rest.split_once('[')
+        && let Some((words, behind)) = link.split_once("](")
+        && let Some((_, behind)) = behind.split_once(')')
+    {
+        text.extend([before, words]);
+        rest = behind;
+    }
+    text.push_str(rest);
+    let mut letters = text.replace('\n', " ").chars().collect::<Vec<_>>().into_iter();
+    let first = letters.next().map(|first| first.to_uppercase().collect::<String>()).unwrap_or_default();
+    let end = if text.ends_with('.') { "" } else { "." };
+    format!("{first}{}{end}", letters.collect::<String>())
+}
+
+/// Refuses `null` for required keys.
 fn refuse_null(schema: &mut Value) {
     let Some(fields) = schema.as_object_mut() else { return };
     if let Some(Value::Array(kinds)) = fields.get_mut("type") {
@@ -63,7 +87,8 @@ fn refuse_null(schema: &mut Value) {
     }
 }
 
-/// A variable may stand for any value but a list or a section, and arrives as a text; so may a number in quotes.
+/// Accepts a variable for any value except a list or a section, because it arrives as text; so does a quoted
+/// number.
 fn accept_variables(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -92,7 +117,7 @@ fn accept_variables(schema: &mut Value) {
     }
 }
 
-/// Lets a text stand where a number or a switch may.
+/// Accepts a text in place of a number or a switch.
 fn accept_text(fields: &mut Map<String, Value>) {
     let kinds: Vec<String> = match fields.get("type") {
         Some(Value::String(one)) => vec![one.clone()],
@@ -112,7 +137,7 @@ fn accept_text(fields: &mut Map<String, Value>) {
     fields.insert("pattern".to_owned(), json!(format!("{written}|{VARIABLE}")));
 }
 
-/// Puts a field in front of the others, where people look.
+/// Puts a field at the front, where people look.
 fn front(schema: &mut Value, name: &str, value: Value) {
     if let Some(fields) = schema.as_object_mut() {
         fields.remove(name);
@@ -122,7 +147,7 @@ fn front(schema: &mut Value, name: &str, value: Value) {
     }
 }
 
-/// What people call a section or a kind of value.
+/// The name of a section or a kind of value for people.
 fn title_of(name: &str) -> String {
     let known = match name {
         "Profile" => "TLS profile",
@@ -132,6 +157,8 @@ fn title_of(name: &str) -> String {
         "Texts" => "text or list",
         "Auto" => "number or auto",
         "Tcp" => "options of sockets",
+        "ClientAuth" => "certificates of clients",
+        "ClientAuthMode" => "clients without a certificate",
         "MinVersion" => "oldest TLS version",
         "UnknownSni" => "unknown names",
         "NonTls" => "connections without TLS",
@@ -148,65 +175,6 @@ fn title_of(name: &str) -> String {
         }
     };
     known.to_owned()
-}
-
-/// What a key is when it is left out; a test holds this to what `effective` says.
-fn default_of(section: &str, key: &str) -> Option<Value> {
-    let value = match (section, key) {
-        ("File", "tls_profiles")
-        | ("Listener", "routes")
-        | ("Profile", "alpn")
-        | ("Runtime", "resolvers") => json!([]),
-        ("Runtime", "workers" | "max_connections") | ("Log", "format") => json!("auto"),
-        ("Runtime", "affinity" | "watch") => json!(false),
-        ("Runtime", "shutdown_delay") => json!("0s"),
-        ("Runtime" | "Pool", "drain_timeout") => json!("300s"),
-        ("Log", "level") => json!("info"),
-        ("Log", "access") => json!(true),
-        ("Profile", "unknown_sni") => json!("refuse"),
-        ("Profile" | "PoolTls", "min_version") => json!("1.2"),
-        ("Profile", "truncation") => json!("reset"),
-        ("Sessions", "tickets") => json!(true),
-        ("Sessions", "ticket_lifetime") => json!("12h"),
-        ("Sessions", "cache") => json!(20_000),
-        ("Listener", "protocol") => json!("tcp"),
-        ("Listener", "peek") => json!(true),
-        ("Listener", "non_tls") => json!("refuse"),
-        ("Timeouts", "client_hello" | "handshake") => json!("10s"),
-        ("Timeouts", "connect") => json!("3s"),
-        ("Timeouts", "idle") => json!("350s"),
-        ("Timeouts", "half_closed") => json!("30s"),
-        ("Limits", "max_connections") => json!(100_000),
-        ("Limits", "pending") => json!(10_000),
-        ("Limits", "client_hello") => json!("16KiB"),
-        ("Tcp", "nodelay") => json!(true),
-        ("Tcp", "keepalive" | "user_timeout") => json!("60s"),
-        ("Tcp", "backlog") => json!(4096),
-        ("Pool", "balance") => json!("round_robin"),
-        ("Pool", "on_unhealthy") => json!("keep"),
-        ("Pool", "slow_start") => json!("0s"),
-        ("Pool", "panic_threshold") => json!("0%"),
-        ("Pool", "retries") => json!(2),
-        ("Pool", "hello_replay") => json!(true),
-        ("BackendFields", "weight") => json!(1),
-        ("BackendFields", "backup") => json!(false),
-        ("PassiveCheck", "failures") => json!(5),
-        ("PassiveCheck", "window") => json!("10s"),
-        ("PassiveCheck", "eject") => json!("30s"),
-        ("PassiveCheck", "max_ejected") => json!("50%"),
-        ("HealthCheck", "type") => json!("tcp"),
-        ("HealthCheck", "path") => json!("/"),
-        ("HealthCheck", "status") => json!("200-399"),
-        ("HealthCheck", "interval") => json!("5s"),
-        ("HealthCheck", "timeout") => json!("2s"),
-        ("HealthCheck", "rise") => json!(2),
-        ("HealthCheck", "fall") => json!(3),
-        ("PoolTls", "server_name") => json!("sni"),
-        ("PoolTls", "verify") => json!(true),
-        ("PoolTls", "alpn") => json!("same"),
-        _ => return None,
-    };
-    Some(value)
 }
 
 /// A variable in a text.

@@ -1,4 +1,4 @@
-//! Values that may be written in two ways: one text or a list, a number or `auto`, a switch or a section.
+//! Values with two forms: one text or a list, a number or `auto`, a switch or a section.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,11 +8,57 @@ use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::later::NOT_YET;
+use crate::key::{Item, Key, PlaceId, ROOT};
 
 /// One text, or a list of them.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Texts(pub Vec<String>);
+#[derive(Debug, Clone, PartialEq)]
+pub enum Texts {
+    /// A single text.
+    One(String),
+    /// A list, which may be empty.
+    List(Vec<Item<String>>),
+}
+
+impl Texts {
+    /// Each text with its place; a single text is at the key's place.
+    pub(crate) fn placed(&self, key: PlaceId) -> impl Iterator<Item = (PlaceId, &str)> {
+        let (one, list) = match self {
+            Self::One(text) => (Some((key, text.as_str())), None),
+            Self::List(list) => (None, Some(list.iter().map(|item| (item.place(), item.as_str())))),
+        };
+        one.into_iter().chain(list.into_iter().flatten())
+    }
+
+    /// The texts without their places.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.placed(ROOT).map(|(_, text)| text)
+    }
+
+    /// Whether it is a list without elements.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::List(list) if list.is_empty())
+    }
+}
+
+impl Key<Texts> {
+    /// Each text with its place; none for an absent key.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = (PlaceId, &str)> {
+        let place = self.place().unwrap_or(ROOT);
+        self.get().into_iter().flat_map(move |texts| texts.placed(place))
+    }
+}
+
+impl Default for Texts {
+    fn default() -> Self {
+        Self::List(Vec::new())
+    }
+}
+
+impl Serialize for Texts {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(self.iter())
+    }
+}
 
 /// A whole number from 1, or `auto`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,13 +74,21 @@ pub enum Auto {
 #[serde(transparent)]
 pub struct Access(pub bool);
 
-/// What is offered to a backend by ALPN.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The protocols to offer to a backend by ALPN.
+#[derive(Debug, Clone, PartialEq)]
 pub enum BackendAlpn {
-    /// What the client and weir agreed on.
+    /// The protocol that the client and weir agreed on.
     Same,
     /// These, in order.
-    List(Vec<String>),
+    List(Vec<Item<String>>),
+}
+
+fn elements<'de, A: SeqAccess<'de>>(list: &mut A) -> Result<Vec<Item<String>>, A::Error> {
+    let mut texts = Vec::new();
+    while let Some(text) = list.next_element()? {
+        texts.push(text);
+    }
+    Ok(texts)
 }
 
 struct TextsVisitor;
@@ -47,15 +101,11 @@ impl<'de> Visitor<'de> for TextsVisitor {
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Texts, E> {
-        Ok(Texts(vec![text.to_owned()]))
+        Ok(Texts::One(text.to_owned()))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Texts, A::Error> {
-        let mut texts = Vec::new();
-        while let Some(text) = list.next_element::<String>()? {
-            texts.push(text);
-        }
-        Ok(Texts(texts))
+        elements(&mut list).map(Texts::List)
     }
 }
 
@@ -194,8 +244,8 @@ impl<'de> Visitor<'de> for BackendAlpnVisitor {
         }
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<BackendAlpn, A::Error> {
-        TextsVisitor.visit_seq(list).map(|texts| BackendAlpn::List(texts.0))
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<BackendAlpn, A::Error> {
+        elements(&mut list).map(BackendAlpn::List)
     }
 }
 
@@ -226,73 +276,6 @@ impl JsonSchema for BackendAlpn {
                 {"type": "array", "items": {"type": "string"}, "description": "These, in order."}
             ],
             "description": "What is offered to a backend by ALPN."
-        })
-    }
-}
-
-/// Whether a hello may go to another backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HelloReplay {
-    /// After a reset and after a FIN.
-    Always,
-    /// After a reset alone.
-    ResetOnly,
-    /// Never.
-    Never,
-}
-
-struct HelloReplayVisitor;
-
-impl Visitor<'_> for HelloReplayVisitor {
-    type Value = HelloReplay;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("true, reset_only or false")
-    }
-
-    fn visit_bool<E: Error>(self, on: bool) -> Result<HelloReplay, E> {
-        Ok(if on { HelloReplay::Always } else { HelloReplay::Never })
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<HelloReplay, E> {
-        match text {
-            "true" => Ok(HelloReplay::Always),
-            "reset_only" => Ok(HelloReplay::ResetOnly),
-            "false" => Ok(HelloReplay::Never),
-            other => Err(E::invalid_value(serde::de::Unexpected::Str(other), &self)),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for HelloReplay {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(HelloReplayVisitor)
-    }
-}
-
-impl Serialize for HelloReplay {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Always => serializer.serialize_bool(true),
-            Self::ResetOnly => serializer.serialize_str("reset_only"),
-            Self::Never => serializer.serialize_bool(false),
-        }
-    }
-}
-
-impl JsonSchema for HelloReplay {
-    fn schema_name() -> Cow<'static, str> {
-        "HelloReplay".into()
-    }
-
-    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "oneOf": [
-                {"const": true, "description": "After a reset and after a FIN."},
-                {"const": "reset_only", "description": "After a reset alone."},
-                {"const": false, "description": "Never."}
-            ],
-            "description": "Whether a hello may go to another backend."
         })
     }
 }

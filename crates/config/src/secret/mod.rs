@@ -1,12 +1,11 @@
-//! What no message may repeat: keys that were pasted where a path belongs, and the values of variables.
+//! Removes secrets from messages: pasted keys, and the values of variables.
 //!
-//! In: texts of the files, the variables that were put into them, messages. Out: where keys stand, and messages in
-//! which `${NAME}` stands for its value and for every part of it. A message is made from what the configuration says
-//! after variables were put in, in many places, and may quote half of a value, or a value that was cut short; so it is
-//! cleaned in one place, before anybody sees it. What the file itself says is no secret. Pure.
+//! In: texts of the files, the variables filled into them, messages. Out: the positions of pasted keys, and
+//! messages with `${NAME}` in place of its value and of every part of it. Many modules make messages from
+//! texts after variables were filled in, and may quote half of a value, or a value cut short; so messages are
+//! cleaned in one place, before they are shown. The text of the file itself is no secret. Pure.
 
 mod parts;
-mod pem;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::OnceLock;
@@ -15,32 +14,31 @@ use crate::source::{Position, Source};
 
 use parts::{Parts, is_word};
 
-pub(crate) use pem::{Pasted, is_pem};
-
-/// What messages must not repeat.
+/// The values that messages must not repeat.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Secrets {
-    /// The texts that variables were put into, by their place. What an alias repeats has the place of its anchor.
+    /// The texts that contain variables, by position. A text repeated by an alias has the position of its
+    /// anchor.
     written: HashMap<Position, Written>,
     /// Every value, and the name of its variable.
     values: BTreeMap<String, String>,
-    /// The parts of all values. Made when the first message asks.
+    /// The parts of all values. Made for the first message that needs them.
     parts: OnceLock<Parts>,
 }
 
-/// A text that variables were put into.
+/// A text that contains variables.
 #[derive(Debug, Clone)]
 struct Written {
-    /// As it stands in the file, with `${NAME}`.
+    /// Its form in the file, with `${NAME}`.
     text: String,
-    /// What became of it.
+    /// Its form with the values.
     completed: String,
     /// The values in it, and the names of their variables.
     values: Vec<(String, String)>,
 }
 
 impl Secrets {
-    /// Notes a text of the file, what became of it, and the variables in it: their values, and their names.
+    /// Records a text of the file, its form with values, and its variables: their values, and their names.
     pub(crate) fn note(&mut self, at: Position, text: &str, completed: &str, values: Vec<(String, String)>) {
         self.values.extend(values.iter().cloned());
         self.parts.take();
@@ -48,20 +46,20 @@ impl Secrets {
         self.written.insert(at, written);
     }
 
-    /// Takes what was noted in another file.
+    /// Takes over the records of another file.
     pub(crate) fn extend(&mut self, other: Self) {
         self.written.extend(other.written);
         self.values.extend(other.values);
         self.parts.take();
     }
 
-    /// The text at a place as it stands in the file, where variables were put into it.
+    /// The form in the file of a text that contains variables, by its position.
     pub(crate) fn written(&self, at: Position) -> Option<&str> {
         self.written.get(&at).map(|written| written.text.as_str())
     }
 
-    /// A message about a place in this file, without values and parts of values, and without what was pasted into the
-    /// file. A long message loses its end, too.
+    /// A message about a position in this file, without values and parts of values, and without keys pasted
+    /// into the file. A long message also loses its end.
     pub(crate) fn clean(&self, mut message: String, at: Position, source: &Source) -> String {
         let own = self.written.get(&at);
         if let Some(own) = own {
@@ -103,7 +101,7 @@ fn shown(name: &str) -> String {
     format!("${{{name}}}")
 }
 
-/// A text in the forms in which messages quote it.
+/// The forms in which messages quote a text.
 fn forms(text: &str) -> Vec<String> {
     let controls = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     let debug = format!("{text:?}");
@@ -117,20 +115,20 @@ fn forms(text: &str) -> Vec<String> {
     forms.sort_unstable();
     forms.dedup();
     forms.retain(|form| !form.is_empty());
-    // A form may be part of another one.
+    // Longest first, because a form may be part of another one.
     forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
     forms
 }
 
 fn replace(message: String, value: &str, by: &str) -> String {
-    // Most messages repeat nothing.
+    // Skips messages that repeat nothing, which are most.
     forms(value).iter().fold(message, |message, form| {
         if message.contains(form.as_str()) { message.replace(form.as_str(), by) } else { message }
     })
 }
 
-/// A short value may be a word of the message too. It is replaced where it is quoted, if no key and no value of the
-/// schema is called so.
+/// Replaces a short value, which may also be a word of the message: only where it is quoted, and only if it
+/// is not a key or value of the schema.
 fn replace_quoted(message: String, value: &str, by: &str) -> String {
     if value.is_empty() || !message.contains(value) && value.is_ascii() || is_word(value) {
         return message;
@@ -139,7 +137,7 @@ fn replace_quoted(message: String, value: &str, by: &str) -> String {
     replace(message, &format!("\"{value}\""), &format!("\"{by}\""))
 }
 
-/// Replaces a text where it does not stand within a word; a short one only where it is quoted.
+/// Replaces a text where it is not part of a word; a short one only where it is quoted.
 fn replace_words(message: String, value: &str, by: &str) -> String {
     let mut message = message;
     for form in &forms(value) {
@@ -154,7 +152,7 @@ fn replace_words(message: String, value: &str, by: &str) -> String {
             quotes += before.matches(['`', '"']).count();
             let in_word = before.ends_with(char::is_alphanumeric) || after.starts_with(char::is_alphanumeric);
             let told = FOUND.iter().any(|found| out.ends_with(found));
-            // Behind `${` stands a name that took a value's place already.
+            // After `${` comes a name that has already replaced a value.
             let replaced = !in_word
                 && !before.ends_with("${")
                 && (form.len() >= SHORTEST_SECRET || quotes % 2 == 1 || told);
@@ -167,7 +165,8 @@ fn replace_words(message: String, value: &str, by: &str) -> String {
     message
 }
 
-/// Quoted pieces of a message that are too short to be looked for everywhere, and part of a value at its own place.
+/// Hides quoted pieces of a message that are too short to be searched for everywhere, and part of the value
+/// at its position.
 fn without_short_pieces(message: &str, own: &Written, source: &str) -> String {
     let mut out = String::with_capacity(message.len());
     for piece in message.split_inclusive(['`', '"']) {
@@ -188,13 +187,14 @@ fn without_short_pieces(message: &str, own: &Written, source: &str) -> String {
     out
 }
 
-/// What stands in front of a value that a message does not quote.
+/// Words before a value that a message does not quote.
 const FOUND: [&str; 3] = ["the number ", "the switch ", "found "];
-/// Bytes from which a value is replaced wherever it stands. Shorter ones are words and numbers of messages, too.
+/// Values of this many bytes and more are replaced everywhere. Shorter ones may be words and numbers of
+/// messages too.
 const SHORTEST_SECRET: usize = 8;
-/// Bytes from which a quoted part of a value is replaced at the place of the value.
+/// Quoted parts of this many bytes and more are replaced in messages about the value's own position.
 const SHORTEST_QUOTED: usize = 3;
-/// Characters of a message that are looked at: twice those that are shown.
+/// Characters of a message to process: twice as many as are shown.
 const MOST_LOOKED_AT: usize = 2_000;
 
 #[cfg(test)]
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_is_replaced_by_its_variable() {
+    fn values_are_replaced_by_their_variables() {
         let mut secrets = Secrets::default();
         let own = Position { file: 0, line: 3, column: 9 };
         secrets.note(own, "${PORT}", "70000", vec![("70000".into(), "PORT".into())]);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_of_a_value_is_replaced_too() {
+    fn parts_of_values_are_replaced_too() {
         let mut secrets = Secrets::default();
         let own = Position { file: 0, line: 3, column: 9 };
         let value = "svc:hunter2-listeners-\"x\"\t.web.example";
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_value_is_no_word_of_the_message() {
+    fn short_values_are_replaced_only_where_quoted() {
         let mut secrets = Secrets::default();
         let own = Position { file: 0, line: 3, column: 9 };
         secrets.note(own, "${X}", "is", vec![("is".into(), "X".into())]);

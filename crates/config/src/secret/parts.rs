@@ -1,8 +1,8 @@
-//! Parts of values in messages: a value that was cut short, its port, the host in it.
+//! Parts of values in messages: a value cut short, its port, the host in it.
 //!
-//! In: the values of variables, and a message. Out: the message with `${NAME}` for each stretch of six bytes and more
-//! that is part of a value, in upper or lower case. Stretches that stand in the file, or are words of the schema, are
-//! no secrets and stay. Pure.
+//! In: the values of variables, and a message. Out: the message with `${NAME}` for each run of six or more
+//! bytes that is part of a value, in upper or lower case. Runs that are in the file, or are words of the
+//! schema, are no secrets and stay. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -15,13 +15,13 @@ use super::forms;
 /// The parts of all values.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Parts {
-    /// Every stretch of the values, and the number of a name.
+    /// Every stretch of the values, and the index of its variable's name.
     stretches: HashMap<[u8; STRETCH], u32>,
     names: Vec<String>,
 }
 
 impl Parts {
-    /// Those of these values, which have the names of their variables behind them.
+    /// Collects the parts of these values, each mapped to its variable's name.
     pub(super) fn of(values: &BTreeMap<String, String>) -> Self {
         let mut parts = Self::default();
         for (number, (value, name)) in (0..).zip(values) {
@@ -36,14 +36,14 @@ impl Parts {
         parts
     }
 
-    /// Does the message have any part in it?
+    /// Whether the message contains any part.
     pub(super) fn is_in(&self, message: &str) -> bool {
         let folded = message.to_ascii_lowercase();
         let mut stretches = folded.as_bytes().windows(STRETCH).filter_map(stretch);
         stretches.any(|stretch| self.stretches.contains_key(&stretch))
     }
 
-    /// The message with `shown` of the names in place of the parts.
+    /// The message with each part replaced by `shown` of its variable's name.
     pub(super) fn replaced(&self, message: &str, source: &str, shown: &dyn Fn(&str) -> String) -> String {
         let mut out = String::with_capacity(message.len());
         let mut done = 0;
@@ -59,7 +59,7 @@ impl Parts {
         out
     }
 
-    /// The longest stretches of the message that are parts of values, each with a variable's name.
+    /// The longest runs of the message that are parts of values, each with a variable's name.
     fn runs(&self, message: &str) -> Vec<(Range<usize>, &str)> {
         let folded = message.to_ascii_lowercase();
         let mut runs: Vec<(Range<usize>, &str)> = Vec::new();
@@ -89,7 +89,7 @@ fn stretch(bytes: &[u8]) -> Option<[u8; STRETCH]> {
     bytes.try_into().ok()
 }
 
-/// Whether the word around this part is one of weir's own, or stands in the file.
+/// Whether the word around this part is one of weir's own, or is in the file.
 fn is_public(message: &str, part: &Range<usize>, source: &str) -> bool {
     let ends = |c: char| c.is_whitespace() || matches!(c, '`' | '"');
     let start = message.get(..part.start).and_then(|before| before.rfind(ends)).map_or(0, |at| at + 1);
@@ -98,22 +98,22 @@ fn is_public(message: &str, part: &Range<usize>, source: &str) -> bool {
     let word = message.get(start..end).or_else(|| message.get(part.clone())).unwrap_or_default();
     let word =
         word.trim_matches(|c: char| c.is_whitespace() || matches!(c, ',' | '.' | ';' | ':' | '?' | '…'));
-    // A part that goes over a blank is no word.
+    // A part that spans a blank is no word.
     let one = !message.get(part.clone()).unwrap_or_default().contains(ends);
     one && !word.is_empty() && (is_spoken(word) || source.contains(word))
 }
 
-/// Is this a key of the schema, or a value of a closed set?
+/// Whether this is a key of the schema, or a value of a closed set.
 pub(super) fn is_word(text: &str) -> bool {
     words().0.contains(text)
 }
 
-/// Is this one of the words in which the schema describes itself?
+/// Whether this word occurs in the schema's descriptions.
 fn is_spoken(text: &str) -> bool {
     is_word(text) || words().1.contains(text.to_lowercase().as_str())
 }
 
-/// The words of the schema: keys and the values of closed sets, and those of its descriptions.
+/// The words of the schema: keys and the values of closed sets, and the words of its descriptions.
 fn words() -> &'static (BTreeSet<String>, BTreeSet<String>) {
     static WORDS: OnceLock<(BTreeSet<String>, BTreeSet<String>)> = OnceLock::new();
     fn collect(schema: &Value, words: &mut BTreeSet<String>, spoken: &mut BTreeSet<String>) {
@@ -141,5 +141,5 @@ fn words() -> &'static (BTreeSet<String>, BTreeSet<String>) {
     })
 }
 
-/// Bytes of a message from which what it has in common with a value is no accident.
+/// A message that shares this many bytes with a value quotes it; fewer may be chance.
 const STRETCH: usize = 6;

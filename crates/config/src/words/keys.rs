@@ -1,29 +1,29 @@
 //! Keys of other programs, section by section.
 
-/// What a foreign key comes to.
+/// The meaning of a foreign key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Means {
     /// This key of the same section.
     Key(&'static str),
     /// A key of a section within this one.
     Inside(&'static str, &'static str),
-    /// This switch, the other way round.
+    /// The negation of this switch.
     Not(&'static str),
-    /// No key: what to do instead.
+    /// No key: advice instead.
     Note(&'static str),
 }
 
 use Means::{Inside, Key, Not, Note};
 
-/// What a key of this section, written in another program's words, is in weir's.
+/// weir's equivalent of a foreign key in this section.
 pub(crate) fn key(section: &str, word: &str) -> Option<Means> {
     let word = super::squash(word);
     let mut rows = WORDS.iter().filter(|(of, _, _)| *of == section);
     rows.find(|(_, words, _)| words.contains(&word.as_str())).map(|(_, _, means)| *means)
 }
 
-/// Section, foreign words without case and separators, what they mean. HAProxy's, nginx's, Envoy's, Traefik's and the
-/// clouds' words, those of earlier drafts of everybody's memory, and the "not" column of docs/LEXICON.md.
+/// Section, foreign words without case and separators, their meaning. Covers the words of HAProxy, nginx,
+/// Envoy, Traefik and the clouds, common guesses, and the "not" column of docs/LEXICON.md.
 #[rustfmt::skip]
 const WORDS: &[(&str, &[&str], Means)] = &[
     ("File", &["frontend", "frontends", "bind", "binds", "listen", "listener", "server", "servers", "entrypoint", "entrypoints", "virtualserver", "virtualservers", "virtualhost", "virtualhosts", "ingress", "ports"], Key("listeners")),
@@ -32,17 +32,18 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("File", &["global", "process", "settings", "main"], Key("runtime")),
     ("File", &["logging", "logs", "accesslog", "logger"], Key("log")),
     ("File", &["stats", "api", "dashboard", "status", "management", "control"], Key("admin")),
-    ("File", &["metrics", "prometheus"], Note("the admin server has them: `admin`")),
+    ("File", &["prometheus", "metric", "exporter", "telemetry", "probes", "healthz"], Key("metrics")),
     ("File", &["includes", "import", "imports", "includedir", "files"], Key("include")),
-    ("File", &["routes", "route", "routers", "rules", "acl"], Note("routes stand in a listener, each with its `match`")),
-    ("File", &["targets", "hosts", "endpoints", "nodes"], Note("backends stand in one of `pools`")),
+    ("File", &["routes", "route", "routers", "rules", "acl"], Note("routes belong in a listener, each with its `match`")),
+    ("File", &["targets", "hosts", "endpoints", "nodes"], Note("backends belong in one of `pools`")),
     ("File", &["workers", "threads", "nbthread", "nbproc", "workerprocesses", "concurrency"], Inside("runtime", "workers")),
     ("File", &["maxconn", "maxconnections", "workerconnections"], Inside("runtime", "max_connections")),
     ("File", &["resolver", "resolvers", "nameservers", "dns"], Inside("runtime", "resolvers")),
     ("File", &["loglevel", "verbosity"], Inside("log", "level")),
     ("File", &["defaults", "default"], Note("there is no section of defaults; an anchor under a key that begins with x- serves several listeners")),
-    ("File", &["stream", "tcp", "udp", "http", "events", "l4"], Note("listeners and pools stand at the top of the file")),
+    ("File", &["stream", "tcp", "udp", "http", "events", "l4"], Note("listeners and pools belong at the top of the file")),
     ("File", &["version", "apiversion"], Note("weir's file has no version; leave it out")),
+    ("File", &["ticketkeys", "sessionticketkeys", "secretfiles", "secrets", "sslsessionticketkey", "tlsticketkeys"], Inside("fleet", "secret_files")),
     ("File", &["acme", "letsencrypt"], Note("weir fetches no certificates: `tls_profiles` name their files")),
 
     ("Runtime", &["threads", "nbthread", "nbproc", "workerprocesses", "workerthreads", "concurrency", "cpus", "numworkers"], Key("workers")),
@@ -58,6 +59,9 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("Log", &["logformat", "style"], Key("format")),
     ("Log", &["file", "path", "output", "target", "errorlog"], Note("the log goes to stderr, access records to stdout")),
 
+    ("Fleet", &["secrets", "secret", "secretfile", "files", "file", "keys", "key", "keyfile", "keyfiles", "ticketkeys", "sslsessionticketkey", "tlsticketkeys"], Key("secret_files")),
+
+    ("MetricsServer", &["bind", "listen", "addr", "port", "url", "endpoint", "listenaddress"], Key("address")),
     ("Admin", &["bind", "listen", "addr", "socket", "port", "url", "endpoint", "listenaddress"], Key("address")),
 
     ("Listener", &["bind", "binds", "listen", "addr", "addrs", "addresses", "ip", "port", "ports", "socketaddress", "endpoint", "listenaddress"], Key("address")),
@@ -65,7 +69,7 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("Listener", &["defaultbackend", "backend", "usebackend", "upstream", "cluster", "proxypass", "pool", "defaultcluster", "defaultupstream", "fallback", "targetgroup", "forwardto", "service", "forward", "target", "destination"], Key("default_pool")),
     ("Listener", &["rule", "rules", "acl", "acls", "matches", "match", "routers", "filterchains", "locations", "location", "vhosts", "virtualhosts", "hosts", "sni"], Key("routes")),
     ("Listener", &["tlsprofile", "tlscontext", "ssl", "tlsoptions", "profile"], Key("tls")),
-    ("Listener", &["sslcertificate", "sslcertificatekey", "crt", "cert", "certs", "certificate", "keypair"], Note("certificates stand in `tls`: the name of a TLS profile, or its keys")),
+    ("Listener", &["sslcertificate", "sslcertificatekey", "crt", "cert", "certs", "certificate", "keypair"], Note("certificates belong in `tls`: the name of a TLS profile, or its keys")),
     ("Listener", &["timeout"], Key("timeouts")),
     ("Listener", &["limit"], Key("limits")),
     ("Listener", &["inspect", "inspectdelay", "sslpreread", "sniff", "tlsinspector"], Key("peek")),
@@ -77,7 +81,7 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("Listener", &["maxconn", "maxconns", "connectionlimit"], Inside("limits", "max_connections")),
     ("Listener", &["tcpnodelay"], Inside("tcp", "nodelay")),
     ("Listener", &["sokeepalive", "tcpkeepalive"], Inside("tcp", "keepalive")),
-    ("Listener", &["backends", "servers", "targets", "endpoints"], Note("backends stand in one of `pools`, which `default_pool` or a route names")),
+    ("Listener", &["backends", "servers", "targets", "endpoints"], Note("backends belong in one of `pools`, which `default_pool` or a route names")),
 
     ("Route", &["backend", "usebackend", "upstream", "cluster", "proxypass", "target", "targetgroup", "to", "service", "defaultpool", "destination", "forward", "forwardto", "pools"], Key("pool")),
     ("Route", &["if", "when", "condition", "conditions", "rule", "matches", "filterchainmatch", "acl"], Key("match")),
@@ -85,19 +89,22 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("Route", &["tlsprofile", "ssl", "tlscontext", "certificate"], Key("tls")),
     ("Route", &["servername", "servernames", "hostname", "hostnames", "host", "hosts", "domain", "domains", "hostsni", "name"], Inside("match", "sni")),
     ("Route", &["src", "sourceip", "cidr", "clientip"], Inside("match", "source")),
-    ("Route", &["priority", "weight"], Note("the most specific route wins, wherever it stands")),
+    ("Route", &["priority", "weight"], Note("the most specific route wins, wherever it is")),
 
+    ("Match", &["authority"], Key("host")),
     ("Match", &["servername", "servernames", "hostname", "hostnames", "hosts", "domain", "domains", "name", "names", "hostsni", "sslsni", "reqsslsni", "sslprereadservername"], Key("sni")),
     ("Match", &["src", "sourceip", "sources", "clientip", "client", "ip", "remoteaddr", "remoteaddress", "cidr", "cidrs", "network", "networks", "sourceprefixranges"], Key("source")),
     ("Match", &["protocol", "protocols", "applicationprotocols", "sslalpn", "reqsslalpn"], Key("alpn")),
-    ("Match", &["path", "uri", "url", "pathprefix", "headers"], Note("weir balances connections: what is inside the TLS session is not looked at")),
+    ("Match", &["path", "uri", "url", "paths", "prefix", "pathbeg", "pathprefixes"], Key("path_prefix")),
+    ("Match", &["headers", "hdr"], Note("header fields are in `header`, such as header: {X-Name: \"value\"}")),
+    ("Match", &["methods", "verb"], Key("method")),
 
     ("Timeouts", &["idletimeout", "client", "server", "tunnel", "read", "write", "send", "inactivity", "proxytimeout", "timeout"], Key("idle")),
     ("Timeouts", &["connecttimeout", "dial", "dialtimeout"], Key("connect")),
     ("Timeouts", &["hello", "clienthellotimeout", "inspectdelay", "preread", "prereadtimeout", "peek"], Key("client_hello")),
     ("Timeouts", &["tls", "ssl", "tlshandshake", "handshaketimeout", "sslhandshake"], Key("handshake")),
     ("Timeouts", &["halfclose", "clientfin", "serverfin", "fin", "linger", "lingering"], Key("half_closed")),
-    ("Timeouts", &["check", "health"], Note("a check's `timeout` stands in the pool's `health_check`")),
+    ("Timeouts", &["check", "health"], Note("a check's `timeout` belongs in the pool's `health_check`")),
 
     ("Limits", &["maxconn", "maxconns", "connections", "connectionlimit"], Key("max_connections")),
     ("Limits", &["maxpending", "halfopen", "handshaking"], Key("pending")),
@@ -110,6 +117,13 @@ const WORDS: &[(&str, &[&str], Means)] = &[
 
     ("Pool", &["server", "servers", "target", "targets", "host", "hosts", "endpoint", "endpoints", "lbendpoints", "member", "members", "node", "nodes", "address", "addresses", "upstream", "upstreams", "backend", "instances", "loadassignment", "url", "urls"], Key("backends")),
     ("Pool", &["policy", "lbpolicy", "lb", "lbmethod", "lbalgorithm", "loadbalancing", "loadbalancer", "balancer", "method", "strategy", "algorithm", "balancing"], Key("balance")),
+    ("Pool", &["stickiness", "stickysession", "stickysessions", "sessionaffinity", "sessionpersistence", "persistence", "affinity"], Key("sticky")),
+    ("Sticky", &["appcookiename", "applicationcookie", "appsession", "sessioncookie", "learn"], Key("app_cookie")),
+    ("Sticky", &["headername", "field", "hdr"], Key("header")),
+    ("Sticky", &["ttl", "expires", "maxage", "cookieexpirationperiod", "durationseconds"], Key("duration")),
+    ("Sticky", &["name", "cookiename"], Inside("cookie", "name")),
+    ("StickyCookie", &["ttl", "expires", "maxage", "expiry", "lifetime", "cookieexpirationperiod", "durationseconds"], Key("duration")),
+    ("StickyCookie", &["secure", "httponly", "samesite", "path", "domain"], Note("weir's cookie is Secure, HttpOnly, SameSite=Lax, with Path=/, and of one host")),
     ("Pool", &["check", "checks", "health", "healthcheck", "healthchecks", "activecheck", "healthcheckers", "httpchk", "tcpcheck", "probe"], Key("health_check")),
     ("Pool", &["outlierdetection", "outlier", "passive", "passivehealthcheck", "observe", "circuitbreaker"], Key("passive_check")),
     ("Pool", &["ssl", "tlscontext", "transportsocket", "upstreamtls", "sslbackend", "proxyssl", "serverstransport"], Key("tls")),
@@ -125,8 +139,8 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("Pool", &["onmarkeddown", "closeonunhealthy"], Key("on_unhealthy")),
     ("Pool", &["id", "label"], Key("name")),
     ("Pool", &["maxconn", "maxconnections"], Note("each backend has its own `max_connections`")),
-    ("Pool", &["connecttimeout", "timeout", "timeouts"], Note("`timeouts` stand in the listener; a check's `timeout` in `health_check`")),
-    ("Pool", &["mode"], Note("`mode` stands in the listener or route")),
+    ("Pool", &["connecttimeout", "timeout", "timeouts"], Note("`timeouts` belong in the listener; a check's `timeout` in `health_check`")),
+    ("Pool", &["mode"], Note("`mode` belongs in the listener or route")),
 
     ("BackendFields", &["addr", "url", "server", "host", "hostname", "ip", "endpoint", "target", "socketaddress", "uri"], Key("address")),
     ("BackendFields", &["id", "label"], Key("name")),
@@ -140,7 +154,7 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("BackendFields", &["priority", "tier"], Note("there are two tiers: backends with `backup: true` serve when no other can")),
 
     ("HealthCheck", &["kind", "protocol", "mode", "check"], Key("type")),
-    ("HealthCheck", &["method", "httpmethod", "verb", "requestmethod"], Note("the method of a check is weir's own; `path`, `host` and `status` say what is asked and expected")),
+    ("HealthCheck", &["method", "httpmethod", "verb", "requestmethod"], Note("the method of a check is weir's own; `path`, `host` and `status` set the request and the expected answer")),
     ("HealthCheck", &["uri", "url", "httppath", "endpoint", "target"], Key("path")),
     ("HealthCheck", &["expect", "expected", "expectstatus", "code", "codes", "statuscode", "statuscodes", "expectedstatuses", "httpstatus", "match", "matcher"], Key("status")),
     ("HealthCheck", &["inter", "every", "period", "periodseconds", "checkinterval"], Key("interval")),
@@ -163,19 +177,33 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("PoolTls", &["insecureskipverify", "insecure", "skipverify", "tlsskipverify", "trustall", "novalidate"], Not("verify")),
     ("PoolTls", &["mintlsversion", "minprotocolversion", "tlsminimumprotocolversion", "sslminver", "minversion", "protocols", "sslprotocols", "proxysslprotocols", "version", "tlsversion"], Key("min_version")),
     ("PoolTls", &["alpnprotocols"], Key("alpn")),
-    ("PoolTls", &["cert", "crt", "key", "certificate", "certificates", "clientcertificate", "proxysslcertificate"], Note("a certificate of weir's own for backends is not supported yet")),
+    ("PoolTls", &["cert", "crt", "certificate", "certificates", "clientcertificate", "proxysslcertificate", "proxysslcertificatekey", "key"], Note("weir's own certificate is a section: `client_cert: {cert: weir.pem, key: weir.key}`")),
+    ("PoolTls", &["pins", "pin", "pinnedpubkey", "pinsha256", "publickeypins", "spki", "verifycertificatespki", "fingerprint", "fingerprints"], Key("pinned")),
+    ("PoolTls", &["crls", "crlfile", "proxysslcrl", "sslcrl", "revocation", "revocationlist", "revoked"], Key("crl")),
+
+    ("ClientCert", &["crt", "certificate", "sslcertificate", "pem", "certfile", "certificatefile", "certificatechain", "chain", "fullchain", "public"], Key("cert")),
+    ("ClientCert", &["privatekey", "keyfile", "sslcertificatekey", "privkey", "private"], Key("key")),
 
     ("Profile", &["certificate", "cert", "certs", "crt", "crts", "pem", "sslcertificate", "keypair", "keypairs", "tlscertificates", "bindcrt"], Key("certificates")),
-    ("Profile", &["sslcertificatekey", "key", "privatekey", "keyfile"], Note("cert and key stand together: `certificates: [{cert: a.pem, key: a.key}]`")),
+    ("Profile", &["sslcertificatekey", "key", "privatekey", "keyfile"], Note("cert and key belong together: `certificates: [{cert: a.pem, key: a.key}]`")),
     ("Profile", &["mintlsversion", "minprotocolversion", "tlsminimumprotocolversion", "sslminver", "protocolversions", "sslprotocols", "protocols", "version", "tlsversion"], Key("min_version")),
     ("Profile", &["alpnprotocols", "nextprotos"], Key("alpn")),
     ("Profile", &["strictsni", "snistrict", "snifallback", "unknownname"], Key("unknown_sni")),
     ("Profile", &["session", "resumption", "sessionresumption"], Key("sessions")),
     ("Profile", &["sessiontickets", "sslsessiontickets", "tickets"], Inside("sessions", "tickets")),
     ("Profile", &["sslsessiontimeout", "sessiontimeout"], Inside("sessions", "ticket_lifetime")),
-    ("Profile", &["clientca", "cafile", "ca", "verify", "mtls", "sslclientcertificate", "sslverifyclient", "clientcert"], Note("certificates of clients are not supported yet")),
-    ("Profile", &["ciphers", "ciphersuites", "sslciphers", "curves", "eccurves"], Note("suites and groups cannot be chosen yet")),
+    ("Profile", &["clientca", "cafile", "ca", "sslclientcertificate", "trustedca", "cafiles"], Inside("client_auth", "ca")),
+    ("Profile", &["verify", "sslverifyclient", "requireclientcertificate", "clientauthtype"], Inside("client_auth", "mode")),
+    ("Profile", &["crl", "crlfile", "sslcrl"], Inside("client_auth", "crl")),
+    ("Profile", &["mtls", "mutualtls", "clientcert", "clientcertificate", "clientcertificates", "mutualauthentication"], Key("client_auth")),
+    ("Profile", &["ciphers", "cipherlist", "sslciphers", "sslconfciphersuites", "tls13ciphersuites"], Key("cipher_suites")),
+    ("Profile", &["curves", "eccurves", "ecdhcurve", "ecdhcurves", "sslecdhcurve", "curvepreferences", "supportedgroups", "keyexchange"], Key("groups")),
 
+    ("ClientAuth", &["cafile", "cafiles", "cas", "sslclientcertificate", "clientca", "trustedca", "roots", "authorities", "secretnames", "cert", "certificate", "certificates"], Key("ca")),
+    ("ClientAuth", &["verify", "type", "clientauthtype", "sslverifyclient", "policy"], Key("mode")),
+    ("ClientAuth", &["crlfile", "crls", "sslcrl", "revoked", "revocation"], Key("crl")),
+    ("ClientAuth", &["name", "allow", "allowed", "subjects", "san", "sans", "matchtypedsubjectaltnames", "subjectaltnames", "users", "clients"], Key("names")),
+    ("ClientAuth", &["optional", "required"], Note("`mode: required` or `mode: optional`")),
     ("Certificate", &["crt", "certificate", "sslcertificate", "pem", "certfile", "certificatefile", "certificatechain", "chain", "fullchain", "public"], Key("cert")),
     ("Certificate", &["privatekey", "keyfile", "sslcertificatekey", "privkey", "private"], Key("key")),
 
@@ -196,7 +224,7 @@ mod tests {
     use crate::words::squash;
 
     #[test]
-    fn every_row_leads_to_a_key_that_is_supported() {
+    fn all_rows_lead_to_supported_keys() {
         let mut seen = HashSet::new();
         for (section, words, means) in WORDS {
             let known = shape::keys(section);
@@ -225,7 +253,7 @@ mod tests {
         }
     }
 
-    /// The first section of the configuration at this place that has the key: `listeners[].timeouts`.
+    /// The first section of the configuration at this path that has the key: `listeners[].timeouts`.
     fn section<'v>(
         value: &'v mut Json,
         path: &str,
@@ -244,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn every_word_with_a_right_value_leads_to_its_key() {
+    fn all_words_with_a_right_value_lead_to_their_key() {
         let read =
             |text: String| crate::parse("weir.yaml", Path::new("."), text.into_bytes(), &|_| None).unwrap();
         let reference = include_str!("../../../../docs/reference.yaml");
@@ -271,7 +299,7 @@ mod tests {
             }
         }
         assert!(tried > 250, "only {tried} words");
-        // The reference has none of these, or has them as a comment.
+        // The reference lacks these, or has them only as comments.
         missed.dedup();
         assert!(missed.len() <= 6, "{missed:?}");
     }

@@ -1,11 +1,12 @@
-//! The words of other programs, and what weir calls the same thing. One table, from which hints are made.
+//! Other programs' words and weir's equivalents: one table, for hints.
 //!
-//! In: a word of a file, and where it stands. Out: weir's word. The tables hold words without case and separators
-//! ([`squash`]), so `maxConn`, `max-conn` and `max_conn` are one. Pure.
+//! In: a word of a file, and its key or section. Out: weir's word. The tables hold words without case and
+//! separators ([`squash`]), so `maxConn`, `max-conn` and `max_conn` are one. Pure.
 //!
-//! - `keys`: of keys, section by section; `values`: of values, key by key.
-//! - `programs`: files that are another program's configuration, or another language.
-//! - `slips`: what YAML takes for something else: `*.example.com`, `[::1]:443`, `name:edge`.
+//! - `keys`: keys, section by section; `values`: values, key by key.
+//! - `programs`: files that are another program's configuration, or in another language.
+//! - `slips`: texts that YAML reads differently from what was meant: `*.example.com`, `[::1]:443`,
+//!   `name:edge`.
 
 mod keys;
 pub(crate) mod programs;
@@ -21,7 +22,7 @@ pub(crate) fn squash(word: &str) -> String {
     plain.flat_map(char::to_lowercase).collect()
 }
 
-/// A text of the file in a message: no longer than anybody reads.
+/// A text of the file for a message, cut to a readable length.
 pub(crate) fn shown(text: &str) -> String {
     match text.char_indices().nth(LONGEST_WORD) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
@@ -29,7 +30,7 @@ pub(crate) fn shown(text: &str) -> String {
     }
 }
 
-/// Characters of a word that are looked at, and of a text that are shown.
+/// Characters of a word to look at, and of a text to show.
 const LONGEST_WORD: usize = 60;
 
 #[cfg(test)]
@@ -48,7 +49,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_that_the_lexicon_avoids_lead_to_those_that_it_has() {
+    fn words_that_the_lexicon_avoids_lead_to_its_own() {
         let keys = [
             ("listener", "File", "listeners"),
             ("pool", "File", "pools"),

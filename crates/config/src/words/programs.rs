@@ -1,13 +1,13 @@
-//! Files that are no configuration of weir: another program's, or another language.
+//! Files that are not weir's configuration: another program's, or in another language.
 //!
-//! In: the text of a file that is no YAML or has no section at the top, or the keys at the top of one that has. Out:
-//! whose it is. A guess is made from several signs, never from one word that could be a slip. Pure.
+//! In: the text of a file that is not YAML or has no section at the top, or else its top-level keys. Out: the
+//! file's owner. A guess needs several signs, because a single word could be a slip. Pure.
 
 use crate::finding::Finding;
 use crate::source::Position;
 use crate::tree::{Value, YamlNode};
 
-/// What a text that weir cannot read as a configuration is; `None` where nothing tells.
+/// Recognises a text that weir cannot read as a configuration; `None` without enough signs.
 pub(crate) fn of_text(file: usize, text: &str) -> Option<Finding> {
     if text.starts_with("#!/") {
         return Some(refusal(file, 1, "a script"));
@@ -31,7 +31,7 @@ pub(crate) fn of_text(file: usize, text: &str) -> Option<Finding> {
     (*count >= ENOUGH_SIGNS).then(|| refusal(file, first_number, what))
 }
 
-/// What a file whose keys are these is; `None` where it may be weir's.
+/// Recognises a file by its top-level keys; `None` if it may be weir's.
 pub(crate) fn of_tree(root: &YamlNode) -> Option<Finding> {
     let text = match &root.value {
         Value::Map(entries) => {
@@ -48,7 +48,7 @@ pub(crate) fn of_tree(root: &YamlNode) -> Option<Finding> {
     text.map(|what| refusal(root.at.file, root.at.line, what))
 }
 
-/// A listener of Envoy has its address in a section.
+/// In Envoy a listener's address is a section.
 fn envoys_listeners(root: &YamlNode) -> bool {
     let Value::Map(entries) = &root.value else { return false };
     let Some(listeners) = entries.iter().find(|entry| entry.key == "listeners") else { return false };
@@ -126,7 +126,7 @@ fn is_toml(line: &str) -> bool {
         let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         key != line && !key.is_empty() && key.chars().all(bare) && !value.trim().is_empty()
     });
-    // A table alone says enough: as YAML it would be a list before a section.
+    // A table alone is enough: as YAML it would be a list before a section.
     table.is_some_and(is_name) || assigned
 }
 
@@ -137,7 +137,7 @@ fn is_caddys(line: &str) -> bool {
 }
 
 type Sign = fn(&str) -> bool;
-/// What a line of them looks like. Of two with as many signs the later one is taken.
+/// The signs in a line, program by program. Of two programs with equally many signs the later one wins.
 const TEXTS: [(&str, Sign); 4] = [
     ("a Caddyfile", |line| is_caddys(line.trim_start())),
     ("TOML", is_toml),
@@ -145,7 +145,7 @@ const TEXTS: [(&str, Sign); 4] = [
     ("HAProxy's configuration", |line| is_haproxys(line.trim_start())),
 ];
 
-/// Keys at the top that only others have.
+/// Top-level keys that only other programs have.
 const TREES: [(&str, &[&str]); 5] = [
     (
         "Envoy's configuration",
@@ -156,11 +156,11 @@ const TREES: [(&str, &[&str]); 5] = [
     ("a Kubernetes manifest", &["apiVersion", "kind"]),
     ("a Compose file", &["services"]),
 ];
-/// Keys that make a file weir's, whatever else is in it.
+/// Keys that make a file weir's, whatever else it contains.
 const OWN_KEYS: [&str; 5] = ["listeners", "pools", "tls_profiles", "include", "runtime"];
-/// Signs that are no chance any more.
+/// This many signs are no chance.
 const ENOUGH_SIGNS: usize = 2;
-/// Lines that are looked at.
+/// Lines to look at.
 const MOST_LINES: usize = 2_000;
 
 #[cfg(test)]
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_of_other_programs_are_known_by_their_lines() {
+    fn files_of_other_programs_are_recognised_by_their_lines() {
         for (text, wanted) in [
             ("global\n  daemon\ndefaults\n  mode tcp\nfrontend x\n  bind *:443\n", "HAProxy"),
             ("frontend web\n  bind :443 ssl crt a.pem\n  default_backend b\n", "HAProxy"),
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_only_broken_is_nobody_elses() {
+    fn broken_files_of_weir_are_not_taken_for_another_programs() {
         let reference = include_str!("../../../../docs/reference.yaml");
         assert_eq!(of_text(0, reference), None);
         for text in [

@@ -1,7 +1,7 @@
-//! What YAML takes for something else than it was meant to be, in words that name the slip and mend it.
+//! Texts that YAML reads differently from what was meant, with messages that name the slip and correct it.
 //!
-//! In: the line at which the YAML library gave up, and what it said. Out: the place of the slip, the message, and the
-//! text as it must be written. Pure.
+//! In: the line at which the YAML library gave up, and its error. Out: the position of the slip, the message,
+//! and the corrected text. Pure.
 
 use std::net::Ipv6Addr;
 
@@ -10,7 +10,7 @@ use super::shown;
 /// A slip in a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Slip {
-    /// In which line it is: the one before may be to blame.
+    /// Its line, possibly the one before.
     pub(crate) line: usize,
     /// From 1, in characters.
     pub(crate) column: usize,
@@ -18,7 +18,7 @@ pub(crate) struct Slip {
     pub(crate) hint: String,
 }
 
-/// What is wrong at a place where the YAML library gave up. `line` gives the text of a line, from 1.
+/// Explains an error of the YAML library. `line` gives the text of a line, from 1.
 pub(crate) fn at<'l>(
     (number, column): (usize, usize),
     error: &str,
@@ -42,7 +42,7 @@ pub(crate) fn at<'l>(
     if error.contains("scanning an anchor") {
         let start = text.iter().take(at + 1).rposition(|c| *c == '&')?;
         let token = token(&text, start);
-        let message = format!("`{}` is no anchor: in YAML `&` begins one", shown(&token));
+        let message = format!("`{}` is not an anchor: in YAML `&` begins one", shown(&token));
         return slip(number, start + 1, message, "a text that begins with & needs quotes".to_owned());
     }
     if error.contains("did not find expected node content") {
@@ -75,14 +75,14 @@ pub(crate) fn at<'l>(
         return slip(
             number,
             column,
-            "a space is missing behind the dash".to_owned(),
+            "a space is missing after the dash".to_owned(),
             format!("write `- {rest}`"),
         );
     }
     if error.contains("could not find expected ':'") || error.contains("mapping values are not allowed") {
         for number in [number, opened, number.saturating_sub(1)] {
             if let Some((column, key, value)) = glued(line(number)) {
-                let message = format!("a space is missing behind `{key}:`");
+                let message = format!("a space is missing after `{key}:`");
                 return slip(number, column, message, format!("write `{key}: {value}`"));
             }
         }
@@ -94,7 +94,7 @@ pub(crate) fn at<'l>(
 
 type Place = (usize, usize);
 
-/// Slips in how the file is put together: colons, brackets, quotes, indentation.
+/// Slips in the file's structure: colons, brackets, quotes, indentation.
 fn structure(
     error: &str,
     number: usize,
@@ -106,7 +106,7 @@ fn structure(
     let slip = |place: Place, message: &str, hint: &str| Some((place, message.to_owned(), hint.to_owned()));
     if error.contains("mapping values are not allowed") {
         let hint = "a text with `: ` in it needs quotes; a section begins on a line of its own";
-        return slip(here, "a second `: ` stands in this line", hint);
+        return slip(here, "this line has a second `: `", hint);
     }
     if error.contains("could not find expected ':'") {
         let hint = "a line is `key: value` or `- element`";
@@ -114,7 +114,7 @@ fn structure(
     }
     if error.contains("did not find expected ',' or") {
         let open = if error.contains("flow sequence") { '[' } else { '{' };
-        let message = format!("the `{open}` is not closed, or a comma is missing behind an element");
+        let message = format!("the `{open}` is not closed, or a comma is missing after an element");
         return slip(opened, &message, &format!("found out in line {number}"));
     }
     if error.contains("quoted scalar") {
@@ -126,14 +126,13 @@ fn structure(
         let (line, column) = opened;
         if indent != at {
             let hint = "a quote may be missing, here or in a line above";
-            return slip(here, "something stands behind the end of a value", hint);
+            return slip(here, "there is text after the end of a value", hint);
         }
         if here.1 == column && error.contains("'-' indicator") {
-            let hint =
-                "an element begins with `- `; a key of the section around the list stands further left";
+            let hint = "an element begins with `- `; a key of the section around the list is further left";
             return slip(
                 here,
-                &format!("this stands in the list of line {line}, and is no element of it"),
+                &format!("this is in the list of line {line}, but is not an element of it"),
                 hint,
             );
         }
@@ -173,7 +172,8 @@ fn token(text: &[char], start: usize) -> String {
     rest.take_while(|(index, c)| !ends(*index, **c)).map(|(_, c)| *c).collect()
 }
 
-/// An IPv6 address in brackets without quotes, the nearest to `at`: where it begins, itself, and as it must be written.
+/// The IPv6 address in brackets without quotes that is nearest to `at`: its start, its text, and the
+/// corrected text.
 fn bracketed(text: &[char], at: usize) -> Option<(usize, String, String)> {
     let networks = text.iter().collect::<String>().contains("source:");
     let starts: Vec<usize> = (0..text.len()).filter(|index| text.get(*index) == Some(&'[')).collect();
@@ -207,7 +207,7 @@ fn find(text: &[char], wanted: &str) -> Option<usize> {
     text.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// `key:value`, as its column, key and value, where the key could be one of weir's.
+/// `key:value`, as its column, key and value, if the key could be one of weir's.
 fn glued(line: &str) -> Option<(usize, String, String)> {
     let content = line.trim_start_matches([' ', '-', '{', '?']);
     let column = line.chars().count() - content.chars().count() + 1;
@@ -218,7 +218,7 @@ fn glued(line: &str) -> Option<(usize, String, String)> {
     (glued && value.len() < LONGEST_VALUE).then(|| (column, key.to_owned(), value.to_owned()))
 }
 
-/// `-name: web`, as its column and what stands behind the dash.
+/// `-name: web`, as its column and the text after the dash.
 fn dashed(line: &str) -> Option<(usize, String)> {
     let content = line.trim_start();
     let rest = content.strip_prefix('-')?;
@@ -228,7 +228,7 @@ fn dashed(line: &str) -> Option<(usize, String)> {
     (is_key && rest.len() < LONGEST_VALUE).then(|| (column, rest.trim_end().to_owned()))
 }
 
-/// The second document of a text of which one is read: its line.
+/// The line of the second document in a text of which only one is read.
 pub(crate) fn second_document(text: &str) -> Option<usize> {
     let mut any = false;
     text.lines().enumerate().find_map(|(index, line)| {
@@ -240,7 +240,7 @@ pub(crate) fn second_document(text: &str) -> Option<usize> {
     })
 }
 
-/// Where the thing began that the parser was in: `… at line 3 column 5` behind `while`.
+/// The start of the structure that the parser was reading: `… at line 3 column 5` behind `while`.
 fn context(error: &str) -> Option<(usize, usize)> {
     let (_, behind) = error.rsplit_once(", while ")?;
     let (_, place) = behind.rsplit_once(" at line ")?;
@@ -248,9 +248,9 @@ fn context(error: &str) -> Option<(usize, usize)> {
     Some((line.parse().ok()?, column.parse().ok()?))
 }
 
-/// Characters of a line that are looked at.
+/// Characters of a line to look at.
 const LONGEST_LINE: usize = 10_000;
-/// Bytes of a value that is repeated in a hint.
+/// Bytes of a value to repeat in a hint.
 const LONGEST_VALUE: usize = 80;
 
 #[cfg(test)]
@@ -258,7 +258,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_that_are_wildcards() {
+    fn wildcards_read_as_aliases_are_explained() {
         let one = |line: &str, column| at((1, column), "while scanning an alias", |_| line).unwrap();
         let found = one("      - match: {sni: [*.example.com, b]}", 25);
         assert_eq!((found.column, found.hint.as_str()), (23, "write `\"*.example.com\"`"));
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_in_brackets() {
+    fn addresses_in_brackets_are_explained() {
         let text = |line: &str| line.chars().collect::<Vec<_>>();
         let found = bracketed(&text("address: [::1]:443"), 10);
         assert_eq!(found, Some((9, "[::1]:443".to_owned(), "[::1]:443".to_owned())));
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_without_a_space() {
+    fn keys_without_a_space_are_explained() {
         assert_eq!(glued("  - name:web"), Some((5, "name".into(), "web".into())));
         assert_eq!(glued("  - name: web"), None);
         assert_eq!(glued("  - ::1"), None);

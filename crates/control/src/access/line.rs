@@ -1,12 +1,22 @@
 //! The line of a record, as JSON or text.
 
-use super::writer::Format;
-use serde::Serialize;
-use std::fmt::Write as _;
+use super::request;
+use serde::{Serialize, Serializer};
+use std::fmt::{Display, Write as _};
 use std::io::{self, Write};
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
-use weir_core::account::queue::{ConnectionId, RecordEntry};
+use weir_core::account::queue::{ConnectionId, Entry, RecordEntry};
+use weir_core::address::{ClientAddr, LocalAddr};
+use weir_tls::{Fingerprint, Session};
+
+/// How records are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A JSON object a line.
+    Json,
+    /// `key=value` pairs, for people.
+    Text,
+}
 
 /// The record as it is written; docs/operations.md explains each field.
 #[derive(Serialize)]
@@ -16,17 +26,26 @@ struct Line<'a> {
     id: String,
     listener: &'a str,
     mode: &'static str,
-    client: SocketAddr,
-    local: SocketAddr,
+    #[serde(serialize_with = "as_text")]
+    client: ClientAddr,
+    #[serde(serialize_with = "as_text")]
+    local: LocalAddr,
     sni: Option<&'a str>,
     alpn: Option<&'a str>,
     ech: bool,
     tls: Option<LineTls>,
+    client_cert_cn: Option<&'a str>,
+    client_cert_subject: Option<&'a str>,
+    client_cert_sans: Option<&'a [Box<str>]>,
+    #[serde(serialize_with = "as_optional_text")]
+    client_cert_sha256: Option<Fingerprint>,
     pool: Option<&'a str>,
     backend: Option<&'a str>,
     tries: u32,
     bytes_up: u64,
     bytes_down: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<u64>,
     connect_ms: Option<f64>,
     handshake_ms: Option<f64>,
     duration_ms: f64,
@@ -35,19 +54,32 @@ struct Line<'a> {
     how: &'static str,
     reason: Option<&'static str>,
     alert: Option<&'static str>,
+    alert_by: Option<&'static str>,
     generation: u64,
 }
 
 #[derive(Serialize)]
-struct LineTls {
+pub(super) struct LineTls {
     version: &'static str,
     cipher: &'static str,
     group: &'static str,
     resumed: &'static str,
 }
 
+impl From<&Session> for LineTls {
+    fn from(session: &Session) -> Self {
+        Self {
+            version: session.version.label(),
+            cipher: session.cipher,
+            group: session.group,
+            resumed: session.resumed.label(),
+        }
+    }
+}
+
 impl<'a> From<&'a RecordEntry> for Line<'a> {
     fn from(entry: &'a RecordEntry) -> Self {
+        let client = entry.tls.as_ref().and_then(|tls| tls.client.as_deref());
         Self {
             ts: timestamp(entry.ended),
             event: "close",
@@ -59,17 +91,17 @@ impl<'a> From<&'a RecordEntry> for Line<'a> {
             sni: entry.sni.as_deref(),
             alpn: entry.alpn.as_deref(),
             ech: entry.ech,
-            tls: entry.tls.as_ref().map(|t| LineTls {
-                version: t.version,
-                cipher: t.cipher,
-                group: t.group,
-                resumed: t.resumed.label(),
-            }),
+            tls: entry.tls.as_ref().map(LineTls::from),
+            client_cert_cn: client.and_then(|client| client.common_name.as_deref()),
+            client_cert_subject: client.map(|client| &*client.subject),
+            client_cert_sans: client.map(|client| &*client.names),
+            client_cert_sha256: client.map(|client| client.fingerprint),
             pool: entry.pool.as_deref(),
             backend: entry.backend.as_deref(),
             tries: entry.tries,
             bytes_up: entry.up,
             bytes_down: entry.down,
+            requests: entry.requests,
             connect_ms: entry.connect.map(millis),
             handshake_ms: entry.handshake.map(millis),
             duration_ms: millis(entry.lasted),
@@ -77,19 +109,40 @@ impl<'a> From<&'a RecordEntry> for Line<'a> {
             side: entry.side.label(),
             how: entry.how.label(),
             reason: entry.reason,
-            alert: entry.alert,
+            alert: entry.alert.map(|alert| alert.alert.label()),
+            alert_by: entry.alert.map(|alert| alert.by.label()),
             generation: entry.opening.generation,
         }
     }
 }
 
-pub(super) fn write_line(format: Format, out: &mut impl Write, entry: &RecordEntry) -> io::Result<()> {
-    let line = Line::from(entry);
+pub(super) fn as_text<S: Serializer>(value: &impl Display, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(value)
+}
+
+pub(super) fn as_optional_text<S: Serializer>(
+    value: &Option<impl Display>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => to.collect_str(value),
+        None => to.serialize_none(),
+    }
+}
+
+pub(super) fn write_line(format: Format, out: &mut impl Write, entry: &Entry) -> io::Result<()> {
+    match entry {
+        Entry::Connection(entry) => write(format, out, &Line::from(&**entry)),
+        Entry::Request(entry) => write(format, out, &request::Line::from(&**entry)),
+    }
+}
+
+fn write(format: Format, out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
     match format {
-        Format::Json => serde_json::to_writer(&mut *out, &line)?,
+        Format::Json => serde_json::to_writer(&mut *out, line)?,
         Format::Text => {
             let mut text = String::new();
-            if let serde_json::Value::Object(fields) = serde_json::to_value(&line)? {
+            if let serde_json::Value::Object(fields) = serde_json::to_value(line)? {
                 flatten(&mut text, "", &fields);
             }
             out.write_all(text.trim_end().as_bytes())?;
@@ -117,62 +170,85 @@ fn flatten(text: &mut String, prefix: &str, fields: &serde_json::Map<String, ser
     }
 }
 
-fn millis(d: Duration) -> f64 {
+pub(super) fn millis(d: Duration) -> f64 {
     // Microseconds are enough, and keep the line short.
     (d.as_secs_f64() * 1e6).round() / 1e3
 }
 
-fn timestamp(at: SystemTime) -> String {
+pub(super) fn timestamp(at: SystemTime) -> String {
     jiff::Timestamp::try_from(at).map_or_else(|_| String::new(), |t| format!("{t:.3}"))
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::start;
     use super::*;
+    use std::net::SocketAddr;
+    use std::rc::Rc;
     use std::sync::Arc;
     use weir_core::account::outcome::{Finished, How, Side};
     use weir_core::account::queue::Opening;
     use weir_core::account::record::Record;
-    use weir_metrics::Metrics;
+    use weir_core::account::sinks::Sinks;
+    use weir_core::address::PeerAddr;
+    use weir_core::plan::ModeName;
+    use weir_metrics::{ListenerMetrics, Metrics};
 
     fn metrics() -> Arc<Metrics> {
         Metrics::new("0", "r", "c").unwrap()
     }
 
+    fn socket(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
     fn opening() -> Opening {
         Opening {
             id: 7,
-            client: "192.0.2.1:5".parse().unwrap(),
-            local: "192.0.2.2:443".parse().unwrap(),
+            client: PeerAddr::from(socket("192.0.2.1:5")).into(),
+            local: LocalAddr::of_socket(socket("192.0.2.2:443")),
             generation: 1,
         }
     }
 
-    fn written(format: Format) -> String {
+    /// What is written for a record that `fill` closes.
+    pub(in super::super) fn written_by(
+        format: Format,
+        fill: impl FnOnce(&mut Record, &Arc<ListenerMetrics>),
+    ) -> String {
         let out = tempfile::NamedTempFile::new().unwrap();
         let families = metrics();
         let (log, writer, _format) = start(format, out.reopen().unwrap(), &families).unwrap();
         let metrics = Arc::new(families.listener("edge"));
-        let mut record = Record::open(opening(), "passthrough", Arc::clone(&metrics), Some(log.clone()));
-        record.routed("offload", &"web".into());
-        let lives = weir_pool::Lives::new(families);
-        record.tries.begin(lives.backend(&"web".into(), &"b 1".into(), opening().local));
-        record.traffic.up(3);
-        record.close(&Ok(Finished { first: Side::Client, how: How::CloseNotify }));
-        drop(Record::open(opening(), "passthrough", metrics, Some(log.clone())));
-        drop(log);
+        let sinks = Rc::new(Sinks { records: Some(log), ..Sinks::default() });
+        let mut record = Record::open(opening(), ModeName::Passthrough, Arc::clone(&metrics), (sinks, true));
+        fill(&mut record, &metrics);
+        drop(record);
         writer.finish();
         std::fs::read_to_string(out.path()).unwrap()
     }
 
+    fn closed(format: Format) -> String {
+        written_by(format, |record, _| {
+            record.routed(ModeName::Offload, &"web".into());
+            let registry = weir_pool::BackendRegistry::new(metrics());
+            record.tries.begin(registry.backend(&"web".into(), &"b 1".into(), socket("192.0.2.3:80").into()));
+            record.traffic.up(3);
+            record.close(Finished { first: Side::Client, how: How::CloseNotify });
+        })
+    }
+
     #[test]
     fn a_record_is_a_line_of_json() {
-        let text = written(Format::Json);
+        let text = closed(Format::Json) + &written_by(Format::Json, |_, _| ());
         let lines: Vec<serde_json::Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
         assert_eq!(lines.len(), 2, "{text}");
         assert_eq!(lines[0]["outcome"], "ok");
         assert_eq!(lines[0]["mode"], "offload");
+        assert_eq!(
+            (&lines[0]["client"], &lines[0]["local"]),
+            (&"192.0.2.1:5".into(), &"192.0.2.2:443".into())
+        );
         assert_eq!(lines[0]["bytes_up"], 3);
         assert_eq!(lines[0]["tries"], 1);
         assert_eq!(lines[0]["id"], "00000000000000000000000000000007");
@@ -181,7 +257,7 @@ mod tests {
 
     #[test]
     fn text_has_the_same_fields() {
-        let text = written(Format::Text);
+        let text = closed(Format::Text);
         assert!(text.contains("outcome=ok side=client how=close_notify"), "{text}");
         assert!(text.contains("backend=\"b 1\""), "{text}");
     }

@@ -1,6 +1,8 @@
-//! Records of connections: a line each on stdout, JSON or text, written by a thread of its own.
+//! Records of connections and requests: a line each on stdout, JSON or text, written by a thread of its own.
 
 mod line;
+mod request;
 mod writer;
 
-pub use writer::{Format, FormatSwitch, Writer, start};
+pub use line::Format;
+pub use writer::{FormatSwitch, Writer, start};

@@ -1,45 +1,36 @@
 //! The thread that writes records to stdout.
 
-use super::line::write_line;
+use super::line::{Format, write_line};
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use weir_core::account::queue::{RecordEntry, Records};
+use weir_core::account::queue::{Entry, Records};
 use weir_log::lines::{self, Lines};
 use weir_metrics::Metrics;
 
-/// How records are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// A JSON object a line.
-    Json,
-    /// `key=value` pairs, for people.
-    Text,
-}
-
 /// The thread that writes them.
 #[derive(Debug)]
-pub struct Writer(lines::Writer<Box<RecordEntry>>);
+pub struct Writer(lines::Writer<Entry>);
 
 impl Writer {
-    /// Waits until all that was queued is written, but at most a second: the reader of the records may have stopped.
+    /// Waits until everything queued is written, but at most a second: the reader of the records may have stopped.
     pub fn finish(&self) {
         if !self.0.flush(LAST_WORDS) {
-            tracing::warn!("nobody reads the access records; those that were queued are lost");
+            tracing::warn!("the access records are not read; the queued ones are lost");
         }
     }
 
-    /// Why records could not be written the last time that there were any; `None` if all could.
+    /// Why the last batch of records could not be written; `None` if all were.
     pub fn failure(&self) -> Option<String> {
         self.0.failure()
     }
 }
 
-/// Starts a writer of `format` to `out`: the queue's entrance, the thread, and what changes the format later.
+/// Starts a writer of `format` to `out`: gives the queue's sender, the thread, and a handle that changes the format.
 ///
 /// # Errors
-/// When the thread cannot be started.
+/// If the thread cannot be started.
 pub fn start(
     format: Format,
     out: impl Write + Send + 'static,
@@ -47,7 +38,7 @@ pub fn start(
 ) -> io::Result<(Records, Writer, FormatSwitch)> {
     let json = Arc::new(AtomicBool::new(format == Format::Json));
     let now = Arc::clone(&json);
-    let render = move |entry: Box<RecordEntry>, text: &mut Vec<u8>| {
+    let render = move |entry: Entry, text: &mut Vec<u8>| {
         let format = if now.load(Ordering::Relaxed) { Format::Json } else { Format::Text };
         // Writing to a Vec does not fail, and every field of a record has a form in JSON.
         drop(write_line(format, text, &entry));
@@ -61,7 +52,7 @@ pub fn start(
 pub struct FormatSwitch(Arc<AtomicBool>);
 
 impl FormatSwitch {
-    /// Records look like this from now on.
+    /// Writes further records in this format.
     pub fn set(&self, format: Format) {
         self.0.store(format == Format::Json, Ordering::Relaxed);
     }

@@ -1,48 +1,32 @@
-//! What was found for a name.
+//! The answer for a source: its addresses.
 
-use super::error::ResolveError;
+use super::error::{Dropped, ResolveError};
 use std::cmp::Reverse;
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use weir_pool::dialable::{Forbidden, forbidden};
+use weir_pool::dialable::forbidden;
 use weir_pool::source::Found;
 
-/// The addresses that a target stands for.
+/// The addresses that a source gives.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct DnsAnswer {
     /// Sorted (backups last, then by address), each address once, at most 1,000.
     pub found: Vec<Found>,
     /// The smallest of the records used, as the server gave it: without floor or ceiling.
     pub ttl: Duration,
     /// Further addresses of the name, to which weir never connects. The first few.
     pub dropped: Vec<Dropped>,
-    /// Which parts could not be had, so that [`Answer::completed_from`] can fill them in.
+    /// Which parts failed, so that [`DnsAnswer::completed_from`] can fill them in.
     pub missing: Vec<Missing>,
 }
 
-/// An address in an answer that no backend can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Dropped {
-    /// The address and port.
-    pub address: SocketAddr,
-    /// What is wrong with it.
-    pub why: Forbidden,
-}
-
-impl fmt::Display for Dropped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.address, self.why)
-    }
-}
-
-/// A part of an answer that failed while others came: of these addresses nothing is known.
+/// A part of an answer that failed while others came, so that its addresses are unknown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Missing {
-    /// Whose addresses.
+    /// The host.
     pub host: Arc<str>,
-    /// Which of them.
+    /// Which of its addresses.
     pub family: Family,
 }
 
@@ -53,11 +37,11 @@ pub enum Family {
     V4,
     /// AAAA records.
     V6,
-    /// Both: nothing of the host could be had.
+    /// Both: every question about the host failed.
     Any,
 }
 
-impl Answer {
+impl DnsAnswer {
     /// Puts `found` in order, without the addresses that weir never connects to.
     pub(super) fn new(mut found: Vec<Found>, ttl: Duration, missing: Vec<Missing>) -> Self {
         let mut dropped = Vec::new();
@@ -75,7 +59,7 @@ impl Answer {
         Self { found, dropped, ttl, missing }
     }
 
-    /// The answer, if it has an address to connect to.
+    /// The answer, if it has an address that weir connects to.
     pub(super) fn usable(self) -> Result<Self, ResolveError> {
         match self.dropped.first() {
             Some(dropped) if self.found.is_empty() => Err(ResolveError::Forbidden(*dropped)),
@@ -150,7 +134,7 @@ fn tidy(found: &mut Vec<Found>) {
 
 /// More addresses than this are cut off, backups first. A pick is measured with as many backends as this.
 const CEILING: usize = 1000;
-/// More of them help no reader.
+/// More would help no reader.
 const MOST_DROPPED: usize = 8;
 
 #[cfg(test)]
@@ -161,8 +145,8 @@ mod tests {
         Found { address: address.parse().unwrap(), host: host.into(), weight, backup }
     }
 
-    fn answer(found: Vec<Found>, missing: Vec<Missing>) -> Answer {
-        Answer::new(found, Duration::from_secs(1), missing)
+    fn answer(found: Vec<Found>, missing: Vec<Missing>) -> DnsAnswer {
+        DnsAnswer::new(found, Duration::from_secs(1), missing)
     }
 
     #[test]
@@ -202,13 +186,13 @@ mod tests {
                 "[::ffff:0.0.0.0]:80 (unspecified address)",
             ]
         );
-        let nothing = Answer::new(all().collect(), Duration::ZERO, vec![]).usable().unwrap_err();
-        assert_eq!(nothing.label(), "error");
+        let nothing = DnsAnswer::new(all().collect(), Duration::ZERO, vec![]).usable().unwrap_err();
+        assert_eq!(nothing.result().label(), "error");
         assert!(nothing.to_string().contains("0.0.0.0:80 (unspecified address)"), "{nothing}");
     }
 
     #[test]
-    fn what_failed_is_kept_and_what_vanished_is_not() {
+    fn failed_lookups_keep_old_addresses_and_vanished_ones_go() {
         let old = |a, h| found(a, h, 1, false);
         let before = answer(
             vec![
@@ -228,13 +212,13 @@ mod tests {
     }
 
     #[test]
-    fn a_family_that_does_not_exist_is_not_missing() {
+    fn absent_address_families_are_not_missing() {
         let some = |ip: &str| Addresses {
             all: vec![ip.parse().unwrap()],
             ttl: Duration::from_secs(5),
             missing: None,
         };
-        let lacks = |v4, v6| Addresses::of(v4, v6).map(|a| a.missing).map_err(|e| e.label());
+        let lacks = |v4, v6| Addresses::of(v4, v6).map(|a| a.missing).map_err(|e| e.result().label());
         assert_eq!(lacks(Ok(some("10.0.0.1")), Err(ResolveError::NoData)), Ok(None));
         assert_eq!(lacks(Ok(some("10.0.0.1")), Err(ResolveError::TimedOut)), Ok(Some(Family::V6)));
         assert_eq!(lacks(Err(ResolveError::ServerFailure), Ok(some("::1"))), Ok(Some(Family::V4)));

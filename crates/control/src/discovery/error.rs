@@ -1,13 +1,31 @@
 //! Why a name has no addresses. The texts are what the status API shows.
 
-use super::answer::Dropped;
 use hickory_resolver::net::{DnsError, NetError, NoRecords};
 use hickory_resolver::proto::ProtoError;
 use hickory_resolver::proto::op::ResponseCode;
+use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use weir_log::foreign::tamed;
+use weir_metrics::labels::ResolutionResult;
+use weir_pool::dialable::Forbidden;
+
+/// An address in an answer that no backend can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dropped {
+    /// The address and port.
+    pub address: SocketAddr,
+    /// What is wrong with it.
+    pub why: Forbidden,
+}
+
+impl fmt::Display for Dropped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.address, self.why)
+    }
+}
 
 /// Why a name could not be resolved.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -15,7 +33,7 @@ pub enum ResolveError {
     /// The text is no DNS name, or too long for one.
     #[error("not a DNS name: {0}")]
     Name(#[from] ProtoError),
-    /// NXDOMAIN: the server knows that there is no such name.
+    /// NXDOMAIN: the name does not exist.
     #[error("there is no such name (NXDOMAIN)")]
     NoSuchName,
     /// NODATA: the name exists, without the records asked for.
@@ -73,12 +91,12 @@ pub enum ResolveError {
 
 impl ResolveError {
     /// The `result` label of `weir_dns_resolutions_total`.
-    pub fn label(&self) -> &'static str {
+    pub fn result(&self) -> ResolutionResult {
         match self {
-            Self::NoSuchName => "nxdomain",
-            Self::NoData | Self::NotOffered => "no_data",
-            Self::ServerFailure | Self::Refused | Self::Code(_) => "server_failure",
-            Self::TimedOut => "timeout",
+            Self::NoSuchName => ResolutionResult::NxDomain,
+            Self::NoData | Self::NotOffered => ResolutionResult::NoData,
+            Self::ServerFailure | Self::Refused | Self::Code(_) => ResolutionResult::ServerFailure,
+            Self::TimedOut => ResolutionResult::Timeout,
             Self::Name(_)
             | Self::Unreachable(_)
             | Self::Aliases
@@ -86,22 +104,22 @@ impl ResolveError {
             | Self::CutOff
             | Self::Unusable(_)
             | Self::UnreadableFile { .. }
-            | Self::UnusableFile { .. } => "error",
+            | Self::UnusableFile { .. } => ResolutionResult::Error,
         }
     }
 
-    /// True where a server knows that there is nothing: asking another one, or again at once, is of no use.
+    /// True if a server knows that nothing exists: asking another server, or again at once, is useless.
     pub(super) fn is_negative(&self) -> bool {
         matches!(self, Self::NoSuchName | Self::NoData | Self::NotOffered)
     }
 
-    /// True where no server has said anything: the next try may fare better.
+    /// True if no server has answered: the next try may succeed.
     pub(super) fn is_silence(&self) -> bool {
         matches!(self, Self::TimedOut | Self::Unreachable(_))
     }
 
-    /// Of two failures the one that says more: a fault over "nothing there" (it may hide something), what a
-    /// server said over its silence, "no such record" over "no such name".
+    /// The more telling of two failures: a fault over "nothing there" (a fault may hide something), a server's answer over
+    /// its silence, "no such record" over "no such name".
     pub(super) fn or(self, other: Self) -> Self {
         let says = |error: &Self| match error {
             Self::NoSuchName => 0,
@@ -134,12 +152,12 @@ impl ResolveError {
         tamed(&self.to_string())
     }
 
-    /// True where a server does not know EDNS, or not the version that it was asked with (RFC 6891 §7).
+    /// True if a server does not know EDNS, or not the version of the question (RFC 6891 §7).
     pub(super) fn is_of_edns(&self) -> bool {
         matches!(self, Self::Code(code) if matches!(u16::from(*code), FORMERR | NOTIMP | BADVERS))
     }
 
-    /// What a response code says, if that is no answer. A name is known to have nothing by NOERROR and NXDOMAIN alone.
+    /// The error of a response code that is no answer. Only NOERROR and NXDOMAIN tell that a name has nothing.
     pub(super) fn from_code(code: ResponseCode) -> Self {
         match code {
             ResponseCode::NoError => Self::NoData,
@@ -151,7 +169,7 @@ impl ResolveError {
     }
 }
 
-/// Turns the direction of text, or takes no room in it.
+/// Characters that change the direction of text, or have no width.
 const FORMERR: u16 = 1;
 const NOTIMP: u16 = 4;
 const BADVERS: u16 = 16;

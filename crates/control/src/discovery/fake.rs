@@ -11,11 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinSet;
 
-/// What is said about a name and kind.
+/// The reply for a name and kind.
 #[derive(Clone, Debug)]
 pub(crate) enum Reply {
     Records(Vec<Record>),
-    /// As `Records`, but over UDP only that it does not fit.
+    /// As `Records`, but truncated over UDP.
     TooLarge(Vec<Record>),
     Code(ResponseCode),
     /// With records all the same.

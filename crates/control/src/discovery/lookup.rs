@@ -15,12 +15,12 @@ use tokio::time::timeout;
 
 type Asked = Result<Addresses, ResolveError>;
 
-/// Whom to ask.
+/// The sources of host names.
 #[derive(Debug)]
 pub(super) enum Lookup {
     /// The servers of `runtime.resolvers`. Names are whole; the system's files say nothing.
     Given(Arc<Servers>),
-    /// As the system is set up.
+    /// The system's own.
     System(Box<System>),
 }
 
@@ -67,7 +67,7 @@ impl Lookup {
         Ok(LOCALHOST.zone_of(&whole(name.clone())).then(local).flatten())
     }
 
-    /// Whom to ask, and what `name` may stand for.
+    /// The servers to ask, and the names that `name` may stand for.
     fn candidates(&self, name: Name) -> Result<(Arc<Servers>, Vec<Name>), ResolveError> {
         match self {
             Self::Given(servers) => Ok((Arc::clone(servers), vec![whole(name)])),
@@ -79,8 +79,8 @@ impl Lookup {
     }
 }
 
-/// Asks until a name exists. A failure is final: behind it may be the right answer, and the next candidate would
-/// be another host.
+/// Asks until a name exists. A failure is final, because it may hide the right answer, and the next candidate would be
+/// another host.
 async fn first_of<T, A>(names: Vec<Name>, ask: impl Fn(Name) -> A) -> Result<T, ResolveError>
 where
     A: Future<Output = Result<T, ResolveError>>,
@@ -100,8 +100,8 @@ fn whole(mut name: Name) -> Name {
     name
 }
 
-/// A and AAAA at the same time. Once one has answered, the other must not hold it up for long: there are
-/// servers that never answer a question for AAAA (RFC 4074 §4).
+/// Asks for A and AAAA at the same time. Once one has answered, the other must not hold it up for long: some servers
+/// never answer a question for AAAA (RFC 4074 §4).
 async fn both(servers: Arc<Servers>, name: Name) -> Result<Addresses, ResolveError> {
     let mut v4 = pin!(family(&servers, name.clone(), RecordType::A));
     let mut v6 = pin!(family(&servers, name, RecordType::AAAA));
@@ -125,7 +125,7 @@ async fn family(servers: &Servers, name: Name, kind: RecordType) -> Asked {
     Ok(Addresses { all, ttl: records.ttl, missing: None })
 }
 
-/// How often the hosts file is looked at; it has no TTL of its own.
+/// How often the hosts file is checked, since it has no TTL.
 const WITHOUT_TTL: Duration = Duration::from_secs(5);
 /// Enough for two more packets of the same question.
 const LAG: Duration = Duration::from_secs(1);
@@ -142,7 +142,7 @@ mod tests {
             std::future::ready(replies[asked.get() - 1].clone())
         };
         let names = vec![Name::root(); 3];
-        (first_of(names, ask).await.map_err(|error| error.label()), asked.get())
+        (first_of(names, ask).await.map_err(|error| error.result().label()), asked.get())
     }
 
     #[tokio::test]

@@ -6,16 +6,16 @@
 //! - `system` the system's resolv.conf and hosts file.
 //! - `lookup` a host name → its addresses, by hosts file, search list and servers.
 //! - `service` an SRV record → the hosts behind it.
-//! - [`resolve`] a target → an answer, within a deadline. Keeps nothing.
+//! - [`resolve`] a source → an answer, within a deadline. Keeps nothing.
 //! - `pace` when to ask again.
-//! - [`names`] asks for every name of the plan in force, again and again, and keeps the last good answers.
+//! - [`sources`] asks for every source of the plan in force, again and again, and keeps the last good answers.
 //!
-//! Nothing here knows pools: the owner of the plan learns which targets have changed, and tells the pools.
+//! Nothing here knows pools: the owner of the plan learns which sources have changed, and tells the pools.
 
 pub mod answer;
 pub mod error;
-pub mod names;
 pub mod resolve;
+pub mod sources;
 
 mod lookup;
 mod pace;
@@ -26,7 +26,7 @@ mod system;
 #[cfg(test)]
 pub(crate) mod fake;
 
-pub use answer::Answer;
+pub use answer::DnsAnswer;
 pub use error::ResolveError;
-pub use names::{Names, State};
-pub use resolve::Resolver;
+pub use resolve::DnsResolver;
+pub use sources::{Sources, State};

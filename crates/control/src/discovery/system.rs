@@ -1,6 +1,6 @@
-//! The system's own way of naming: resolv.conf and the hosts file.
+//! The system's resolver settings: resolv.conf and the hosts file.
 //!
-//! Both are looked at before each resolution and read again when they have changed: a process that runs for
+//! Both are checked before each resolution, and read again if they have changed: a process that runs for
 //! months must notice that the network's DNS server has moved. A file that becomes unreadable
 //! changes nothing. A file that could never be read fails each resolution; a weir without names does not need it.
 
@@ -19,11 +19,11 @@ use std::time::Duration;
 use std::{fs, io};
 use weir_log::throttle::LogThrottle;
 
-/// The system's files, as they stand.
+/// The system's files.
 #[derive(Debug)]
 pub(super) struct System {
-    resolv_conf: Watched<ResolvConf>,
-    hosts: Watched<Hosts>,
+    resolv_conf: CachedFile<ResolvConf>,
+    hosts: CachedFile<Hosts>,
 }
 
 /// What resolv.conf says.
@@ -42,8 +42,8 @@ impl System {
 
     fn at(resolv_conf: PathBuf, hosts: PathBuf) -> Self {
         Self {
-            resolv_conf: Watched::new(resolv_conf, ResolvConf::parse),
-            hosts: Watched::new(hosts, parse_hosts),
+            resolv_conf: CachedFile::new(resolv_conf, ResolvConf::parse),
+            hosts: CachedFile::new(hosts, parse_hosts),
         }
     }
 
@@ -52,7 +52,7 @@ impl System {
         self.resolv_conf.now()
     }
 
-    /// The addresses that the hosts file gives `name`. Where it gives any, DNS is not asked.
+    /// The addresses that the hosts file has for `name`. If it has any, DNS is not asked.
     pub(super) fn hosts(&self, name: &Name) -> Result<Vec<IpAddr>, ResolveError> {
         let hosts = self.hosts.now()?;
         let of = |kind| hosts.lookup_static_host(&Query::query(name.to_lowercase(), kind));
@@ -65,7 +65,7 @@ impl System {
 
 impl ResolvConf {
     /// The names to ask for, in this order, until one exists: with fewer than `ndots` dots the search list
-    /// comes before the name itself. A final dot says that the name is whole.
+    /// comes before the name itself. A final dot marks an absolute name.
     pub(super) fn candidates(&self, name: Name) -> Vec<Name> {
         let mut whole = name.clone();
         whole.set_fqdn(true);
@@ -73,7 +73,7 @@ impl ResolvConf {
             return vec![whole];
         }
         let dots = usize::from(name.num_labels()).saturating_sub(1);
-        // A name that is too long with a domain behind it is no candidate.
+        // A name that is too long with its domain is no candidate.
         let searched = self.search.iter().filter_map(|domain| name.clone().append_domain(domain).ok());
         let mut all: Vec<Name> = searched.collect();
         all.iter_mut().for_each(|n| n.set_fqdn(true));
@@ -83,7 +83,7 @@ impl ResolvConf {
 
     fn parse(path: &Path, text: &[u8]) -> Result<Self, ResolveError> {
         let mut text = sound_lines(text);
-        // As the C library does: without a server, the one on this machine.
+        // Without a server, the one on this machine, as in the C library.
         if !text.lines().any(|line| line.trim_start().starts_with("nameserver")) {
             text.push_str("nameserver 127.0.0.1\n");
         }
@@ -130,12 +130,12 @@ fn unusable(path: &Path, why: impl Into<NetError>) -> ResolveError {
 
 /// A file, read when it is first asked for and again when it has changed.
 #[derive(Debug)]
-struct Watched<T> {
+struct CachedFile<T> {
     path: PathBuf,
     parse: Parse<T>,
     /// `None` until it could be used for the first time.
     seen: Mutex<Option<(Option<Stamp>, Arc<T>)>>,
-    /// Holds back lines of the log about the file, which may change again and again: why it cannot be used, where it cannot.
+    /// Limits log lines about the file, which may change often. The value is why the file cannot be used, if it cannot.
     lines: LogThrottle<Option<String>>,
 }
 
@@ -145,13 +145,13 @@ type Parse<T> = fn(&Path, &[u8]) -> Result<T, ResolveError>;
 /// What changes when a file does: device and inode (it may be replaced), length, and the time of change.
 type Stamp = (u64, u64, u64, i64, i64);
 
-impl<T> Watched<T> {
+impl<T> CachedFile<T> {
     fn new(path: PathBuf, parse: Parse<T>) -> Self {
         Self { path, parse, seen: Mutex::default(), lines: LogThrottle::new(4, Duration::from_secs(60)) }
     }
 
     fn now(&self) -> Result<Arc<T>, ResolveError> {
-        // Before the text: a change in between is then seen as one.
+        // Before the text, so that a change in between is noticed later.
         self.stamped(stamp(&self.path))
     }
 
@@ -172,14 +172,14 @@ impl<T> Watched<T> {
                 }
                 Err(error) => self.lines.note(Some(error.to_string())),
             }
-            // Also a broken one is not read again until it changes.
+            // A broken file is not read again either, until it changes.
             *then = stamp;
         }
         self.tell();
         Ok(Arc::clone(value))
     }
 
-    /// Logs the changes since the last line, if a line is due: held back, they are told by a later question.
+    /// Logs the changes since the last line, if a line is due. Changes held back are logged at a later question.
     fn tell(&self) {
         match self.lines.take() {
             Some((times, None)) => {
@@ -206,7 +206,7 @@ fn stamp(path: &Path) -> Option<Stamp> {
     Some((of.dev(), of.ino(), of.len(), of.ctime(), of.ctime_nsec()))
 }
 
-/// Reads a file that is small as a rule: at once, on the control plane's thread.
+/// Reads a file on the control plane's thread, since it is usually small.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let length = fs::metadata(path)?.len();
     if length > LARGEST {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn without_a_server_it_is_this_machine() {
+    async fn this_machine_answers_without_a_server() {
         assert_eq!(format!("{:?}", conf("# nothing\n").servers), "[127.0.0.1:53]");
         let two = conf("nameserver 10.0.0.1\n  nameserver ::1\n");
         assert_eq!(format!("{:?}", two.servers), "[10.0.0.1:53, [::1]:53]");
@@ -284,7 +284,7 @@ mod tests {
     async fn changes_of_a_file_that_were_held_back_are_told_by_a_later_question() {
         let (folder, _, hosts) = folder("held");
         fs::write(&hosts, "10.0.0.1 web\n").unwrap();
-        let file = Watched::new(hosts, parse_hosts);
+        let file = CachedFile::new(hosts, parse_hosts);
         for change in 0..6 {
             assert!(file.stamped(Some((0, 0, 0, 0, change))).is_ok());
         }
@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_wrong_spoils_no_other() {
+    fn wrong_lines_spoil_no_others() {
         let (folder, resolv, hosts) = folder("latin");
         let lines = [
             b"# caf\xe9\n10.0.0.1 web # \xfcber\n".as_slice(),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_fails_only_who_asks_and_until_it_can() {
+    fn unusable_files_fail_only_their_lookups_and_until_they_are_mended() {
         let (folder, resolv, hosts) = folder("unusable");
         // Not to be read by anyone, the superuser included.
         fs::create_dir(&resolv).unwrap();

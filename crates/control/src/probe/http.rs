@@ -1,7 +1,7 @@
 //! One request, and the status of its answer.
 //!
-//! Only the status matters. Header fields are not judged: a folded or malformed one does not make a backend unhealthy. hyper
-//! would refuse such answers, and those that arrive before its request is written.
+//! Only the status matters. Header fields are not judged: a folded or malformed one does not make a backend unhealthy.
+//! hyper, and so `http_client`, would refuse such answers, and those that arrive before its request is written.
 
 use super::Failed;
 use std::io;
@@ -10,15 +10,21 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 /// Why there is no HTTP answer.
 #[derive(Debug, thiserror::Error)]
 pub enum NoAnswer {
-    /// It does not begin as an answer of HTTP/1 does.
+    /// The first bytes are not those of an HTTP/1 answer.
     #[error("not HTTP/1")]
     NotHttp,
-    /// The connection ended before the answer's head had.
+    /// The connection ended before the answer's head was complete.
     #[error("the connection ended before the answer")]
     Ended,
-    /// More interim answers, or bytes, than any head takes.
+    /// More interim answers or bytes than any head needs.
     #[error("no final answer within {MOST_BYTES} bytes and {MOST_INTERIM} interim answers")]
     Endless,
+    /// No HTTP/2, or not as it must be.
+    #[error("{0}")]
+    Http2(String),
+    /// An answer that is none of gRPC.
+    #[error("the answer is not gRPC")]
+    NotGrpc,
     /// The connection broke.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -81,8 +87,8 @@ async fn status(stream: &mut (impl AsyncRead + Unpin)) -> Result<u16, NoAnswer> 
     Err(NoAnswer::Endless)
 }
 
-/// The length of the head, up to its empty line; `None` while it is incomplete. `lines` is the length of the whole lines seen
-/// so far. The first bytes are checked at once, so that another protocol is not waited for.
+/// The length of the head with its empty line; `None` while it is incomplete. `lines` is the length of the complete lines
+/// so far. The first bytes are checked at once, so that another protocol fails without a wait.
 fn complete(bytes: &[u8], lines: &mut usize) -> Result<Option<usize>, NoAnswer> {
     if !bytes.iter().zip(VERSION).all(|(byte, expected)| byte == expected) {
         return Err(NoAnswer::NotHttp);
@@ -111,11 +117,11 @@ fn code(head: &[u8]) -> Option<u16> {
 
 const VERSION: &[u8; 7] = b"HTTP/1.";
 const SWITCHING_PROTOCOLS: u16 = 101;
-/// Far more than the heads of any answer take.
+/// Far more than the head of any answer needs.
 const MOST_BYTES: usize = 64 << 10;
 /// Far more than any server sends before its answer.
 const MOST_INTERIM: usize = 32;
-/// Bytes of one read: heads are short, and a body is not wanted.
+/// Bytes of one read: heads are short, and the body is not needed.
 const AT_ONCE: u64 = 4096;
 
 #[cfg(test)]
@@ -128,7 +134,7 @@ mod tests {
         let (mut near, mut far) = duplex(1 << 20);
         let server = async {
             for piece in bytes.chunks(piece) {
-                // Once the status is known nothing more is taken.
+                // After the status nothing more is read.
                 if far.write_all(piece).await.is_err() {
                     break;
                 }

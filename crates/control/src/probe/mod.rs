@@ -1,32 +1,35 @@
 //! One question to one backend: does it accept, finish a TLS handshake, answer a request?
 
+mod grpc;
+mod h2;
 mod http;
+mod verdict;
 
+pub use grpc::Unserving;
 pub use http::NoAnswer;
+pub use verdict::{SeenCertificate, Verdict};
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use weir_core::account::error::ConnectError;
-use weir_core::connect::dial;
-use weir_core::socket::Options;
+use weir_core::dial::dial;
+use weir_core::socket::{Options, Socket};
 use weir_log::foreign::tamed;
-use weir_metrics::Certificate;
+use weir_metrics::labels::CheckResult;
 use weir_pool::dialable::OwnAddresses;
 use weir_pool::shortage::is_shortage;
-use weir_pool::{Backend, CheckKind, HealthCheck};
-use weir_tls::{HandshakeError, HandshakeFailure, Presented, Probe, ProbeStream};
+use weir_pool::{Backend, CheckKind, Endpoint, HealthCheck, HttpVersion};
+use weir_tls::{HandshakeError, Presented, Probe, ProbeStream};
 
 /// A finished check.
 #[derive(Debug)]
 pub struct Checked {
     /// Whether the backend passed, and why not.
     pub result: Result<(), Failed>,
-    /// The certificate that the backend showed, if it got so far, whatever came afterwards.
-    pub certificate: Option<Certificate>,
+    /// The certificate that the backend showed, if the handshake got that far, even if the check failed later.
+    pub certificate: Option<SeenCertificate>,
     /// The connection that is still open, for [`leave`].
     pub connection: Option<Open>,
 }
@@ -34,10 +37,10 @@ pub struct Checked {
 /// A connection of a check that has its result.
 #[derive(Debug)]
 pub enum Open {
-    /// In the clear.
-    Tcp(TcpStream),
+    /// Without TLS.
+    Plain(Socket),
     /// Over TLS.
-    Tls(Box<ProbeStream<TcpStream>>),
+    Tls(Box<ProbeStream<Socket>>),
 }
 
 /// Why a check failed. Its text is what the status API shows.
@@ -49,35 +52,38 @@ pub enum Failed {
     /// No TCP connection.
     #[error("cannot connect: {0}")]
     Connect(#[from] ConnectError),
-    /// No TLS session, or one with a certificate that does not convince. It says so itself.
+    /// No TLS session, or a certificate that does not convince; the source says which.
     #[error(transparent)]
     Tls(#[from] HandshakeError),
     /// No HTTP answer.
     #[error("no HTTP answer: {0}")]
     Http(#[from] NoAnswer),
-    /// An answer with another status than the wanted ones.
+    /// By gRPC's health protocol it does not serve.
+    #[error("not serving: {0}")]
+    Unserving(Unserving),
+    /// An answer with an unwanted status.
     #[error("answered {0}")]
     Status(u16),
 }
 
 impl Failed {
-    /// Its text for people. Some of it may come from the backend: the names in its certificate, say.
+    /// Its text for people. Parts may come from the backend, such as the names in its certificate.
     pub fn text(&self) -> String {
         tamed(&self.to_string())
     }
 
-    /// The `result` label of `weir_backend_health_checks_total`.
-    pub fn label(&self) -> &'static str {
+    /// The value of the `result` label of `weir_backend_health_checks_total`.
+    pub fn result(&self) -> CheckResult {
         match self {
-            Self::TimedOut(_) => "timeout",
-            Self::Connect(_) => "connect_failed",
-            Self::Tls(_) => "tls_failed",
-            Self::Http(_) => "http_failed",
-            Self::Status(_) => "status",
+            Self::TimedOut(_) => CheckResult::Timeout,
+            Self::Connect(_) => CheckResult::ConnectFailed,
+            Self::Tls(_) => CheckResult::TlsFailed,
+            Self::Http(_) => CheckResult::HttpFailed,
+            Self::Status(_) | Self::Unserving(_) => CheckResult::Status,
         }
     }
 
-    /// Whether this machine lacked something for the check, which then says nothing about the backend.
+    /// Whether this machine lacked something for the check, so that it says nothing about the backend.
     pub fn is_shortage(&self) -> bool {
         match self {
             Self::Connect(ConnectError::Local(_)) => true,
@@ -88,20 +94,15 @@ impl Failed {
     }
 }
 
-/// Every word for what may be said of a certificate.
-pub fn verdicts() -> impl Iterator<Item = &'static str> {
-    let bad = HandshakeFailure::ALL.into_iter().filter(|reason| reason.is_certificate());
-    std::iter::once(OK).chain(bad.map(HandshakeFailure::label))
-}
-
 /// Asks once, within the check's timeout. Never dials an address in `own`.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
 pub async fn ask(backend: &Backend, check: &HealthCheck, own: &OwnAddresses) -> Checked {
-    let address = SocketAddr::new(backend.address.ip(), check.port.unwrap_or(backend.address.port()));
-    let mut asking = Asking { address, host: &backend.host, own, seen: None, open: None };
-    // Boxed: a backend that waits for its next check must not carry the size of one.
+    let at = backend.address.endpoint();
+    let endpoint = check.port.map_or_else(|| at.clone(), |port| at.at_port(port));
+    let mut asking = Asking { endpoint, host: &backend.host, own, seen: None, open: None };
+    // Boxed, so that a backend waiting for its next check does not hold the memory of one.
     let result = timeout(check.timeout, Box::pin(asking.answer(&check.kind)))
         .await
         .unwrap_or(Err(Failed::TimedOut(check.timeout)));
@@ -116,7 +117,7 @@ pub async fn ask(backend: &Backend, check: &HealthCheck, own: &OwnAddresses) -> 
 pub async fn leave(open: Open) {
     let farewell = async {
         match open {
-            Open::Tcp(mut stream) => finish(&mut stream).await,
+            Open::Plain(mut stream) => finish(&mut stream).await,
             Open::Tls(mut stream) => finish(&mut *stream).await,
         }
     };
@@ -141,10 +142,10 @@ async fn finish(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) -> io:
 
 /// A check under way.
 struct Asking<'a> {
-    address: SocketAddr,
+    endpoint: Endpoint,
     host: &'a str,
     own: &'a OwnAddresses,
-    seen: Option<Certificate>,
+    seen: Option<SeenCertificate>,
     /// Kept here and not in the future, which the deadline drops.
     open: Option<Open>,
 }
@@ -155,41 +156,81 @@ impl Asking<'_> {
             CheckKind::None => Ok(()),
             CheckKind::Tcp => Ok(self.connect().await.map(drop)?),
             CheckKind::Tls { server_name, probe } => self.secure(server_name.as_deref(), probe, None).await,
-            CheckKind::Http { path, host, status, server_name, probe } => {
-                let host = host.clone().unwrap_or_else(|| authority(self.address, self.host));
-                match probe {
-                    Some(probe) => self.secure(server_name.as_deref(), probe, Some(b"http/1.1")).await?,
-                    None => self.open = Some(Open::Tcp(self.connect().await?)),
-                }
-                let got = match &mut self.open {
-                    Some(Open::Tcp(stream)) => http::get(stream, path, &host).await?,
-                    Some(Open::Tls(stream)) => http::get(&mut **stream, path, &host).await?,
-                    None => return Err(NoAnswer::Ended.into()),
+            CheckKind::Http { path, host, status, server_name, probe, version } => {
+                let host = host.clone().unwrap_or_else(|| authority(&self.endpoint, self.host));
+                let is_h2 = self.reach(server_name.as_deref(), probe.as_ref(), *version).await?;
+                let got = match (&mut self.open, is_h2) {
+                    (Some(Open::Plain(stream)), false) => http::get(stream, path, &host).await?,
+                    (Some(Open::Tls(stream)), false) => http::get(&mut **stream, path, &host).await?,
+                    (Some(Open::Plain(stream)), true) => h2::get(stream, path, plain(&host)).await?,
+                    (Some(Open::Tls(stream)), true) => h2::get(&mut **stream, path, secure(&host)).await?,
+                    (None, _) => return Err(NoAnswer::Ended.into()),
                 };
                 if status.iter().any(|s| s.contains(&got)) { Ok(()) } else { Err(Failed::Status(got)) }
+            }
+            CheckKind::Grpc { host, server_name, probe } => {
+                let host = host.clone().unwrap_or_else(|| authority(&self.endpoint, self.host));
+                self.reach(server_name.as_deref(), probe.as_ref(), HttpVersion::Http2).await?;
+                match &mut self.open {
+                    Some(Open::Plain(stream)) => h2::check(stream, plain(&host)).await,
+                    Some(Open::Tls(stream)) => h2::check(&mut **stream, secure(&host)).await,
+                    None => Err(NoAnswer::Ended.into()),
+                }
             }
         }
     }
 
-    async fn connect(&self) -> Result<TcpStream, ConnectError> {
-        let options = Options { nodelay: true, keepalive: Duration::ZERO, user_timeout: Duration::ZERO };
-        dial(self.address, &options, self.own).await
+    /// Opens a connection for requests; true if HTTP/2 is spoken on it.
+    async fn reach(
+        &mut self,
+        name: Option<&str>,
+        probe: Option<&Probe>,
+        version: HttpVersion,
+    ) -> Result<bool, Failed> {
+        let wants_h2 = version == HttpVersion::Http2;
+        let Some(probe) = probe else {
+            self.open = Some(Open::Plain(self.connect().await?));
+            return Ok(wants_h2);
+        };
+        let first: &[u8] = if wants_h2 { b"h2" } else { b"http/1.1" };
+        match self.secure(name, probe, Some(first)).await {
+            // A backend that speaks HTTP/2 alone.
+            Err(Failed::Tls(error))
+                if version == HttpVersion::Auto && error.alert_name() == Some(NO_PROTOCOL) =>
+            {
+                self.secure(name, probe, Some(b"h2")).await?;
+            }
+            done => done?,
+        }
+        let agreed = match &self.open {
+            Some(Open::Tls(stream)) => stream.get_ref().1.alpn_protocol(),
+            _ => None,
+        };
+        Ok(agreed.map_or(wants_h2, |agreed| agreed == b"h2"))
     }
 
-    /// A TLS session, with a certificate that convinces where it has to; `name` is the check's own. Notes the certificate
-    /// in any case.
+    async fn connect(&self) -> Result<Socket, ConnectError> {
+        let options = Options { nodelay: true, keepalive: Duration::ZERO, user_timeout: Duration::ZERO };
+        dial(&self.endpoint, &options, self.own).await
+    }
+
+    /// Opens a TLS session, whose certificate must convince if the probe verifies; `name` is the check's own. Notes the
+    /// certificate in any case.
     async fn secure(&mut self, name: Option<&str>, probe: &Probe, alpn: Option<&[u8]>) -> Result<(), Failed> {
         let stream = self.connect().await?;
         let (stream, Presented { not_after, verdict }) =
             probe.connect(stream, name, self.host, alpn).await.inspect_err(|error| {
                 // The backend does not hold the certificate's key, or the certificate cannot be read.
                 if error.reason.is_certificate() {
-                    self.seen = Some(Certificate { not_after: None, verdict: Some(error.reason.label()) });
+                    let verdict = Some(Verdict::Bad(error.reason));
+                    self.seen = Some(SeenCertificate { not_after: None, verdict });
                 }
             })?;
         self.open = Some(Open::Tls(Box::new(stream)));
-        let word = verdict.as_ref().map(|v| v.as_ref().map_or_else(|error| error.reason.label(), |()| OK));
-        self.seen = Some(Certificate { not_after, verdict: word });
+        let seen = verdict
+            .as_ref()
+            .map(|v| v.as_ref().map_or_else(|error| Verdict::Bad(error.reason), |()| Verdict::Ok));
+        self.seen = Some(SeenCertificate { not_after, verdict: seen });
         match verdict {
             Some(Err(error)) if probe.verifies() => Err(error.into()),
             _ => Ok(()),
@@ -197,8 +238,20 @@ impl Asking<'_> {
     }
 }
 
-/// The Host field where the configuration has none: the backend's name or address, with its port.
-fn authority(address: SocketAddr, host: &str) -> String {
+fn plain(host: &str) -> h2::Target<'_> {
+    h2::Target { scheme: "http", host }
+}
+
+fn secure(host: &str) -> h2::Target<'_> {
+    h2::Target { scheme: "https", host }
+}
+
+/// RFC 7301 §3.2.
+const NO_PROTOCOL: &str = "no_application_protocol";
+
+/// The Host field if the configuration has none: the backend's name or address, with its port if it has one.
+fn authority(endpoint: &Endpoint, host: &str) -> String {
+    let Some(address) = endpoint.tcp() else { return host.to_owned() };
     // A name from an SRV record may hold any byte, and must not end the header line.
     let unfit = |byte: u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'-' | b'_' | b'.');
     if host.parse::<std::net::IpAddr>().is_ok() || host.bytes().any(unfit) {
@@ -208,13 +261,9 @@ fn authority(address: SocketAddr, host: &str) -> String {
     }
 }
 
-/// The word for a certificate that convinces.
-const OK: &str = "ok";
-/// The `result` label of `weir_backend_health_checks_total` for a check that could not be made.
-pub(crate) const NOT_MADE: &str = "not_made";
-/// How long a backend may take to end its side, once a check has ended the connection.
+/// How long a backend may take to end its side after a check has ended the connection.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
-/// Reads, of 4 KiB each, until then; more bytes are not waited for.
+/// The most reads, of 4 KiB each, in that time.
 const FAREWELL_READS: usize = 16;
 
 #[cfg(test)]
@@ -223,8 +272,8 @@ mod tests {
 
     #[test]
     fn a_name_from_dns_cannot_carry_a_second_request() {
-        let address = "10.0.0.1:8080".parse().unwrap();
-        let six = "[fd00::1]:8080".parse().unwrap();
+        let tcp = |text: &str| Endpoint::Tcp(text.parse().unwrap());
+        let (address, six) = (&tcp("10.0.0.1:8080"), &tcp("[fd00::1]:8080"));
         assert_eq!(authority(address, "api_1.Internal"), "api_1.Internal:8080");
         assert_eq!(authority(address, "10.0.0.1"), "10.0.0.1:8080");
         assert_eq!(authority(six, "fd00::1"), "[fd00::1]:8080");
@@ -234,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shortage_of_this_machine_is_no_word_about_the_backend() {
+    fn shortages_of_this_machine_say_nothing_about_the_backend() {
         use rustix::io::Errno;
         let error = |errno: Errno| io::Error::from_raw_os_error(errno.raw_os_error());
         let lacking =

@@ -1,13 +1,14 @@
-//! Another configuration, put in force under traffic.
+//! Puts another configuration in force under traffic.
 //!
 //! A reload compiles a new plan beside the old one, opens its new sockets, swaps the plan in one store, and then
-//! drains the removed parts. One at a time; a failed one changes nothing.
+//! drains the removed parts. Reloads run one at a time; a failed reload changes nothing.
 
 use crate::aside::{NoThread, aside};
 use crate::builder::Compiled;
-use crate::control::{Control, ask_for_new, give_answers, targets};
-use crate::discovery::{ResolveError, Resolver};
+use crate::control::{Control, ask_for_new, followed, give_answers};
+use crate::discovery::{DnsResolver, ResolveError};
 use crate::health::Checks;
+use crate::servers::MetricsSocket;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,9 +17,10 @@ use tokio::time::sleep;
 use weir_config::{Diagnostic, Difference, Rejected};
 use weir_core::plan::Plan;
 use weir_metrics::Metrics;
-use weir_pool::{Live, Pool, Reason};
-use weir_router::bind::{self, BindError, Socket};
+use weir_pool::{BackendState, OutOfService, Pool};
+use weir_router::bind::{self, BindError};
 use weir_router::node::{PAST_GENERATIONS, Phase};
+use weir_router::sockets::ListeningSocket;
 use weir_router::worker::CloseScope;
 
 /// A reload that worked.
@@ -26,7 +28,7 @@ use weir_router::worker::CloseScope;
 pub struct Reloaded {
     /// The plan in force.
     pub generation: u64,
-    /// The changes; of very many the first.
+    /// The first of its changes.
     pub changes: Difference,
     /// How many more changes there are.
     pub more: usize,
@@ -37,19 +39,19 @@ pub struct Reloaded {
 /// A reload that changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// Another one is under way.
+    /// Another reload is under way.
     #[error("another reload is under way; try again when it has ended")]
     Busy,
     /// The configuration is wrong.
     #[error("{}", .0.brief(MOST_LOGGED))]
     Rejected(Rejected),
-    /// New addresses cannot be had.
+    /// New addresses cannot be bound.
     #[error("{}", first(.0))]
     Bind(Vec<BindError>),
-    /// Names cannot be asked for.
+    /// Sources cannot be asked for.
     #[error("runtime.resolvers: {0}")]
     Resolver(ResolveError),
-    /// There is no thread to read the configuration with.
+    /// No thread can be started to read the configuration.
     #[error(transparent)]
     NoThread(#[from] NoThread),
     /// It panicked; the log says where.
@@ -61,17 +63,17 @@ pub enum ReloadError {
 }
 
 impl Control {
-    /// Reads the configuration anew and puts it in force. Where that fails, the old one goes on, whole.
+    /// Reads the configuration anew and puts it in force. If that fails, all of the old one stays in force.
     ///
     /// # Errors
     /// Why nothing has changed.
     ///
     /// # Cancel safety
-    /// Not cancel safe: to be spawned.
+    /// Not cancel safe: spawn it.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let mut last = self.reloading.try_lock().map_err(|_held| ReloadError::Busy)?;
         let generation = *last + 1;
-        let unfinished = Unfinished(&self.workshop.metrics, self.node.plan().generation);
+        let unfinished = Unfinished(&self.builder.metrics, self.node.plan().generation);
         let ended = self.try_reload(generation).await;
         match &ended {
             Ok(reloaded) => {
@@ -81,7 +83,7 @@ impl Control {
             }
             Err(error) => {
                 tracing::error!(%error, "reload failed, the old configuration goes on");
-                // What the plan that came to nothing may have set.
+                // Undoes what the abandoned plan may have set.
                 for pool in &self.node.plan().pools {
                     pool.show();
                 }
@@ -89,40 +91,42 @@ impl Control {
         }
         drop(unfinished);
         let in_force = self.node.plan().generation;
-        self.workshop.metrics.reloaded(ended.is_ok(), in_force);
+        self.builder.metrics.reloaded(ended.is_ok(), in_force);
         ended
     }
 
     async fn try_reload(&self, generation: u64) -> Result<Reloaded, ReloadError> {
         // The pools of this plan have no owner yet, and must not be swept away.
         let making = self.making.lock().await;
-        // Compiling a large configuration takes its time, and an operator's request must not wait for it.
+        // Compiling a large configuration is slow, and an operator's request must not wait for it.
         let compiled = self.compile(generation).await?;
         let before = self.node.plan();
         let ready = self.make_ready(&before, &compiled.plan).await;
-        let Ready { mut checks, resolver, lanes } = ready.inspect_err(|_failed| {
+        let Ready { mut checks, resolver, sockets, metrics } = ready.inspect_err(|_failed| {
             self.node.abandon(&compiled.plan);
-            // The names that only the abandoned plan has were asked for already.
-            self.names.reconcile(targets(&before));
+            // Names that only the abandoned plan has were already asked for.
+            self.sources.reconcile(followed(&before));
         })?;
-        // From here on nothing can fail any more.
+        // From here on nothing can fail.
         compiled.log_warnings();
         if let Some(resolver) = resolver {
-            self.names.ask(resolver);
+            self.sources.ask(resolver);
         }
         let Compiled { plan, warnings, config } = compiled;
         let mut changes = weir_config::difference(&self.config(), &config);
         let more = changes.keep_first(MOST_CHANGES);
 
         let plan = Arc::new(plan);
-        self.workshop.listens_on(&plan);
+        self.builder.listens_on(&plan);
+        self.builder.serves(&plan, Some(&before));
         let dropped = self.node.install(Arc::clone(&plan));
+        self.servers.follow(&plan, metrics);
         self.config.store(Arc::new(config.to_string()));
-        self.orders.listen(lanes).await;
-        self.orders.leave(&dropped.addresses).await;
+        self.commands.listen(sockets).await;
+        self.commands.leave(&dropped.addresses).await;
         for room in dropped.listeners {
             let drain = room.drain_number();
-            self.orders
+            self.commands
                 .close(&CloseScope::Listener { limits: room, drain }, plan.runtime.drain_timeout)
                 .await;
         }
@@ -132,94 +136,104 @@ impl Control {
                 most = PAST_GENERATIONS,
                 "too many past generations have connections: those of the oldest drain"
             );
-            self.orders.close(&CloseScope::Generation(past), plan.runtime.drain_timeout).await;
+            self.commands.close(&CloseScope::Generation(past), plan.runtime.drain_timeout).await;
         }
         self.retire(&before, &plan).await;
         (self.apply)(&plan, &self.node);
-        self.names.reconcile(targets(&plan));
+        self.sources.reconcile(followed(&plan));
         checks.reconcile(&plan.pools);
         drop(checks);
         drop(making);
         Ok(Reloaded { generation, changes, more, warnings })
     }
 
-    /// Resolves the names that are new, so that backends that are names serve from the start, and then opens what the new
-    /// plan needs of the system. Nothing in force has changed when it fails, apart from names that are known too many.
+    /// Resolves new names, so that their backends serve from the start, and then opens the new plan's sockets. If it fails,
+    /// nothing in force has changed, but the new names may still be known.
     async fn make_ready(&self, before: &Plan, after: &Plan) -> Result<Ready<'_>, ReloadError> {
         let servers = &after.runtime.resolvers;
-        let other = (*servers != before.runtime.resolvers).then(|| Resolver::new(servers));
+        let other = (*servers != before.runtime.resolvers).then(|| DnsResolver::new(servers));
         let resolver = other.transpose().map_err(ReloadError::Resolver)?;
-        // Without the lock: DNS may take its time, too.
-        ask_for_new(after, &self.names, resolver.as_ref()).await;
-        // From here on nothing else changes members: the new plan takes them over as they are.
+        // Without the lock, because DNS may be slow too.
+        ask_for_new(after, &self.sources, resolver.as_ref()).await;
+        // From here on nothing else changes members, so the new plan takes them over as they are.
         let checks = self.checks.lock().await;
-        // The process may have been told to end at any time until now. No wait comes between this and the plan's being in
-        // force, and the process is told on this same thread.
+        // The process may have been told to end until now. From here to the swap nothing waits, and the process is told on
+        // this same thread.
         if self.node.phase() != Phase::Serving {
             return Err(ReloadError::Ending);
         }
         // Takes up the answers that came, and the weights that were set by hand, during the compile and the resolution.
-        give_answers(after, &self.names);
+        give_answers(after, &self.sources);
         for pool in &after.pools {
             pool.renew();
         }
-        let held: Vec<_> = before.listeners.iter().flat_map(|l| l.addresses.iter().copied()).collect();
-        let lanes = bind::sockets(after, self.node.workers, &held).map_err(ReloadError::Bind)?;
-        Ok(Ready { checks, resolver, lanes })
+        let held = self.node.sockets.addresses();
+        let sockets = bind::sockets(after, self.node.workers, &held, self.servers.metrics_address());
+        // The errors of both, because a person mends them together.
+        let (sockets, metrics) = match (sockets, self.servers.next_metrics(after, &held)) {
+            (Ok(sockets), Ok(metrics)) => (sockets, metrics),
+            (sockets, metrics) => {
+                let failed = sockets.err().into_iter().flatten().chain(metrics.err());
+                return Err(ReloadError::Bind(failed.collect()));
+            }
+        };
+        Ok(Ready { checks, resolver, sockets, metrics })
     }
 
     async fn compile(&self, generation: u64) -> Result<Compiled, ReloadError> {
-        let (workshop, path, names) = (self.workshop.clone(), self.path.clone(), Arc::clone(&self.names));
-        let known = self.look.load_full();
-        let compile = move || workshop.compile(&path, generation, &known, &|name| names.found(name));
-        let (look, compiled) = aside(compile)?.await.map_err(|ended| match ended.is_panic() {
+        let (builder, path, sources) = (self.builder.clone(), self.path.clone(), Arc::clone(&self.sources));
+        let known = self.snapshot.load_full();
+        let compile = move || builder.compile(&path, generation, &known, &|name| sources.found(name));
+        let (snapshot, compiled) = aside(compile)?.await.map_err(|ended| match ended.is_panic() {
             true => ReloadError::Panicked,
             false => ReloadError::Ending,
         })?;
-        self.look.store(Arc::new(look));
+        self.snapshot.store(Arc::new(snapshot));
         compiled.map_err(ReloadError::Rejected)
     }
 
-    /// Lets the backends drain that the new plan does not have, and takes back those that it has again.
+    /// Drains backends that the new plan does not have, and restores those that it has again.
     async fn retire(&self, before: &Plan, after: &Plan) {
-        let live = |plan: &Plan| -> Vec<(Arc<Live>, Duration)> {
+        let states = |plan: &Plan| -> Vec<(Arc<BackendState>, Duration)> {
             let of = |p: &Arc<Pool>| {
                 let timeout = p.settings.drain_timeout;
-                p.members().all().map(|b| (Arc::clone(&b.live), timeout)).collect::<Vec<_>>()
+                p.members().all().map(|b| (Arc::clone(&b.state), timeout)).collect::<Vec<_>>()
             };
             plan.pools.iter().flat_map(of).collect()
         };
-        let now = live(after);
-        for (live, _) in &now {
-            live.back(Reason::Retired);
+        let now = states(after);
+        for (state, _) in &now {
+            state.back(OutOfService::Retired);
         }
         let kept: HashSet<usize> = now.iter().map(|(l, _)| Arc::as_ptr(l).addr()).collect();
-        for (gone, timeout) in live(before) {
+        for (gone, timeout) in states(before) {
             if !kept.contains(&Arc::as_ptr(&gone).addr()) {
-                self.drain(&gone, Reason::Retired, timeout).await;
+                self.drain(&gone, OutOfService::Retired, timeout).await;
             }
         }
     }
 
-    /// Reloads whenever it is told to. Told twice during a reload, it reloads once more. For ever.
+    /// Reloads whenever it is told to. If told twice during a reload, it reloads once more. Never returns.
     pub async fn reload_when_told(&self, told: &Notify) {
         loop {
             told.notified().await;
             while matches!(self.reload().await, Err(ReloadError::Busy)) {
-                sleep(LOOK).await;
+                sleep(BUSY_POLL).await;
             }
         }
     }
 }
 
-/// All that a new plan needs to be put in force.
+/// What a new plan needs to be put in force.
 struct Ready<'a> {
-    /// Held until it is in force.
+    /// Held until the plan is in force.
     checks: MutexGuard<'a, Checks>,
-    /// Where the plan in force has another one.
-    resolver: Option<Resolver>,
+    /// Set if the plan in force has another resolver.
+    resolver: Option<DnsResolver>,
     /// The sockets that the plan in force does not have.
-    lanes: Vec<Vec<Socket>>,
+    sockets: Vec<ListeningSocket>,
+    /// What the metrics server listens on.
+    metrics: Option<Arc<MetricsSocket>>,
 }
 
 /// A reload under way. A panic is a failure too: on unwinding, the metric says so.
@@ -243,12 +257,12 @@ fn first(failed: &[BindError]) -> String {
     lines.join("\n")
 }
 
-/// A reload tells of this many changes, and counts the others: a file may have 10,000 routes. `weir plan` shows all.
+/// A reload reports this many changes, and counts the others: a file may have 10,000 routes. `weir plan` shows all.
 const MOST_CHANGES: usize = 100;
 /// The log shows this many errors of one reload: `weir check` and the answer to the reload show more.
 const MOST_LOGGED: usize = 10;
-/// How often it is looked whether the reload under way has ended.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often a waiting reload tries again while another is under way.
+const BUSY_POLL: Duration = Duration::from_millis(200);
 
 #[cfg(test)]
 mod tests;

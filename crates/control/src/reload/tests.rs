@@ -1,11 +1,12 @@
 //! Reloads beside other changes, while names are being resolved.
 
 use super::*;
-use crate::builder::{Look, Workshop};
+use crate::builder::{ConfigSnapshot, PlanBuilder};
 use crate::control::{Parts, resolve};
-use crate::discovery::Names;
+use crate::discovery::Sources;
 use crate::discovery::fake::{Fake, Reply};
 use crate::health::Checks;
+use crate::servers::Servers;
 use hickory_resolver::proto::rr::RecordType;
 use std::fs;
 use std::net::SocketAddr;
@@ -13,8 +14,8 @@ use tempfile::NamedTempFile;
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_pool::Lives;
-use weir_pool::source::Target;
+use weir_pool::BackendRegistry;
+use weir_pool::source::Source;
 use weir_router::data_plane::DataPlane;
 use weir_router::node::Node;
 use weir_tls::Sessions;
@@ -30,8 +31,8 @@ struct World {
     stop: CancellationToken,
 }
 
-fn host(name: &str) -> Target {
-    Target::Host { host: name.into(), port: 80 }
+fn host(name: &str) -> Source {
+    Source::Dns { host: name.into(), port: 80 }
 }
 
 fn configuration(listens: SocketAddr, resolver: SocketAddr, backends: &[&str]) -> String {
@@ -54,24 +55,26 @@ async fn world() -> World {
     let file = NamedTempFile::with_suffix(".yaml").unwrap();
     fs::write(file.path(), configuration(listens, fake.address, &["a.test"])).unwrap();
     let metrics = Metrics::new("0", "0", "0").unwrap();
-    let (sessions, lives) = (Sessions::random().unwrap(), Lives::new(Arc::clone(&metrics)));
-    let workshop = Workshop { metrics: Arc::clone(&metrics), lives, sessions, cpus: 1 };
-    let (look, compiled) = workshop.compile(file.path(), 1, &Look::default(), &|_unasked| Vec::new());
+    let (sessions, registry) = (Sessions::random().unwrap(), BackendRegistry::new(Arc::clone(&metrics)));
+    let builder = PlanBuilder { metrics: Arc::clone(&metrics), registry, sessions, cpus: 1 };
+    let (snapshot, compiled) =
+        builder.compile(file.path(), 1, &ConfigSnapshot::default(), &|_unasked| Vec::new());
     let Compiled { plan, config, .. } = compiled.unwrap();
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let names = Arc::new(Names::new(Resolver::new(&[fake.address]).unwrap(), &metrics, &tasks, &stop));
-    resolve(&plan, &names).await;
-    let lanes = bind::sockets(&plan, 1, &[]).unwrap();
+    let sources = Arc::new(Sources::new(DnsResolver::new(&[fake.address]).unwrap(), &metrics, &tasks, &stop));
+    resolve(&plan, &sources).await;
+    let sockets = bind::sockets(&plan, 1, &[], None).unwrap();
+    let servers = Servers::begin(&plan).unwrap();
     let node = Node::new(Arc::new(plan), metrics, 100);
-    let data_plane = DataPlane::start(Arc::clone(&node), lanes, None).unwrap();
-    let orders = data_plane.orders();
-    let checks = Checks::new(orders.clone(), &tasks, &stop);
+    let data_plane = DataPlane::start(Arc::clone(&node), sockets, None).unwrap();
+    let commands = data_plane.commands();
+    let checks = Checks::new(commands.clone(), &tasks, &stop);
     let (path, apply) = (file.path().to_owned(), Box::new(|_: &Plan, _: &Node| ()));
-    let parts = Parts { node, path, workshop, names, orders, config, look, checks, apply };
+    let parts = Parts { node, path, builder, sources, commands, config, snapshot, checks, servers, apply };
     let control = Control::begin(parts).await;
     let follow = Arc::clone(&control);
     let stopped = stop.clone();
-    tasks.spawn(async move { stopped.run_until_cancelled(follow.follow_names()).await });
+    tasks.spawn(async move { stopped.run_until_cancelled(follow.follow_sources()).await });
     World { control, fake, file, listens, data_plane, tasks, stop }
 }
 
@@ -120,7 +123,11 @@ async fn an_operators_request_does_not_wait_for_dns() {
     let plan = w.control.node.plan();
     let members = plan.pools[0].members();
     let backend = members.all().next().unwrap();
-    assert_eq!((backend.weight, backend.live.is(Reason::Drained)), (7, true), "the new plan knows of both");
+    assert_eq!(
+        (backend.weight, backend.state.is(OutOfService::Drained)),
+        (7, true),
+        "the new plan knows of both"
+    );
     drop(members);
     w.end();
 }
@@ -136,7 +143,7 @@ async fn a_reload_gives_way_to_a_drain_that_begins_while_names_are_resolved() {
     let ended = reload.await.unwrap();
     assert!(matches!(ended, Err(ReloadError::Ending)), "{ended:?}");
     assert_eq!((w.control.node.plan().generation, w.addresses()), (1, vec!["10.0.0.1:80".to_owned()]));
-    assert!(w.control.names.state(&host("silent.test")).at.is_none(), "it is forgotten");
+    assert!(w.control.sources.state(&host("silent.test")).at.is_none(), "it is forgotten");
     // The servers of the plan in force are the ones that are asked on.
     w.fake.host("a.test.", 60, &["10.0.0.2"]);
     let changed = async {
@@ -150,7 +157,7 @@ async fn a_reload_gives_way_to_a_drain_that_begins_while_names_are_resolved() {
 }
 
 #[tokio::test]
-async fn of_very_many_changes_the_first_are_told_and_the_others_counted() {
+async fn the_first_of_many_changes_are_told_and_the_others_counted() {
     let w = world().await;
     let many: Vec<String> = (1..=150).map(|n| format!("10.0.1.{n}")).collect();
     let backends: Vec<&str> = std::iter::once("a.test").chain(many.iter().map(String::as_str)).collect();
@@ -166,7 +173,7 @@ async fn answers_that_come_while_names_are_resolved_reach_the_new_plan() {
     let reload = w.begin_reload(&w.fake).await;
     w.fake.host("a.test.", 60, &["10.0.0.9"]);
     let changed = async {
-        while w.control.names.found(&host("a.test"))[0].address.ip().to_string() != "10.0.0.9" {
+        while w.control.sources.found(&host("a.test"))[0].address.ip().to_string() != "10.0.0.9" {
             sleep(Duration::from_millis(5)).await;
         }
     };

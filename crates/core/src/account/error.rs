@@ -1,21 +1,22 @@
-//! Why a connection ended early: at which stage, on whose side, with which outcome.
+//! Why a connection ended early: the stage, the side, the outcome.
 
-use crate::account::outcome::{How, Outcome, Side};
+use crate::account::outcome::{AlertBy, How, Outcome, Reason, Side, Stage};
 use crate::alert::Alert;
 use crate::hello::HelloError;
 use crate::stop::Stop;
 use std::io;
+use weir_metrics::labels::{DialResult, Limit};
 use weir_pool::dialable::Forbidden;
 use weir_pool::shortage::is_shortage;
-use weir_tls::{HandshakeFailure, KEYS_USED_UP};
+use weir_tls::{FatalAlert, HandshakeFailure, KEYS_USED_UP};
 
-/// Why a connection did not come to its own clean end.
+/// Why a connection did not end cleanly.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnError {
-    /// No route takes this name, protocol and source.
+    /// No route matches this name, protocol and source.
     #[error("no route matches")]
     NoRoute,
-    /// The first bytes are no hello that weir takes.
+    /// The first bytes are no hello that weir accepts.
     #[error("the first bytes are not an acceptable ClientHello: {0:?}")]
     Hello(HelloError),
     /// No complete hello within its deadline.
@@ -24,16 +25,16 @@ pub enum ConnError {
     /// The client ended or reset before its hello was complete.
     #[error("the client went away before its ClientHello was complete")]
     ClientGone(How),
-    /// No handshake is begun with the client: its versions are too old, or no certificate answers to its name.
+    /// Refused before any handshake: the client's versions are too old, or no certificate covers its name.
     #[error("no TLS handshake is begun with the client: {}", .0.label())]
     ClientTlsRefused(HandshakeFailure),
     /// The handshake with the client failed.
     #[error("TLS handshake with the client failed: {}", told(reason, alert))]
     ClientTls {
-        /// Why.
+        /// The reason.
         reason: HandshakeFailure,
-        /// The name of the alert that the client sent.
-        alert: Option<&'static str>,
+        /// The alert that ended it.
+        alert: Option<FatalAlert>,
     },
     /// The handshake with the client was not done within its deadline.
     #[error("TLS handshake with the client took too long")]
@@ -48,8 +49,8 @@ pub enum ConnError {
     #[error("connection of {0:?} broke: {1:?}")]
     Broken(Side, io::ErrorKind),
     /// One side broke its TLS session off with a fatal alert.
-    #[error("{0:?} broke TLS off: alert {1}")]
-    Alerted(Side, &'static str),
+    #[error("{0:?} broke TLS off: alert {label}", label = .1.label())]
+    Alerted(Side, weir_tls::Alert),
     /// One side ended TLS without close_notify.
     #[error("{0:?} ended without close_notify")]
     Truncated(Side),
@@ -59,7 +60,10 @@ pub enum ConnError {
     /// One side had finished, and the other made no progress for too long.
     #[error("half-closed for too long")]
     HalfClosedTimeout,
-    /// Told to end.
+    /// A client of HTTP/2 sent far more frames of a type than its requests need.
+    #[error("the client floods: {label}", label = .0.label())]
+    Flood(Limit),
+    /// Cancelled from outside.
     #[error("told to end: {0:?}")]
     Stopped(Stop),
 }
@@ -70,10 +74,14 @@ pub enum ConnectError {
     /// Refused, unreachable, or reset while connecting.
     #[error("{0}")]
     Failed(#[source] io::Error),
-    /// Not in time, its TLS handshake included.
+    /// No connection in time.
     #[error("timed out")]
     TimedOut,
-    /// This host has no free port, descriptor or memory for it: says nothing about the backend.
+    /// A connection in time, but no TLS session.
+    #[error("timed out in the TLS handshake")]
+    TlsTimedOut,
+    /// This host lacks a port, a descriptor or memory for the connection, which says nothing about the
+    /// backend.
     #[error("no local resource for a connection: {0}")]
     Local(#[source] io::Error),
     /// weir never connects to its address.
@@ -82,36 +90,36 @@ pub enum ConnectError {
     /// Its TLS handshake failed.
     #[error("TLS handshake failed: {}", told(reason, alert))]
     Tls {
-        /// Why.
+        /// The reason.
         reason: HandshakeFailure,
-        /// The name of the alert that the backend sent.
-        alert: Option<&'static str>,
-        /// Was it asked for a name that the client had chosen?
-        clients_name: bool,
+        /// The alert that ended it.
+        alert: Option<FatalAlert>,
+        /// Whether the client chose the name that was sent as SNI.
+        name_from_client: bool,
     },
 }
 
 impl ConnectError {
-    /// Whether this counts against the backend. Failures that clients can cause must not: strangers could get backends
-    /// ejected by asking for names that these do not have.
-    pub fn is_the_backends_own(&self) -> bool {
+    /// Whether this counts against the backend. Failures that clients can cause must not: strangers could get
+    /// backends ejected by asking for names that these do not have.
+    pub fn counts_against_backend(&self) -> bool {
         match self {
-            Self::Failed(_) | Self::TimedOut | Self::Forbidden(_) => true,
+            Self::Failed(_) | Self::TimedOut | Self::TlsTimedOut | Self::Forbidden(_) => true,
             Self::Local(_) => false,
-            Self::Tls { reason, clients_name, alert: _ } => match reason {
-                // The client's protocols and versions may be the cause of it.
+            Self::Tls { reason, name_from_client, alert: _ } => match reason {
+                // The client's protocols and versions may be the cause.
                 HandshakeFailure::Alert
                 | HandshakeFailure::BadName
                 | HandshakeFailure::NoSharedAlpn
                 | HandshakeFailure::NoSharedVersion => false,
                 HandshakeFailure::Timeout | HandshakeFailure::NotTls => true,
-                HandshakeFailure::NameMismatch => !clients_name,
-                reason => reason.is_certificate() || !clients_name,
+                HandshakeFailure::NameMismatch => !name_from_client,
+                reason => reason.is_certificate() || !name_from_client,
             },
         }
     }
 
-    /// Sorts an error of connect(2) by whose fault it is.
+    /// Classifies an error of connect(2) by whose fault it is.
     pub fn from_dial(error: io::Error) -> Self {
         match error {
             error if is_shortage(&error) => Self::Local(error),
@@ -121,71 +129,58 @@ impl ConnectError {
     }
 
     /// The `result` label of `weir_backend_connections_total`.
-    pub fn label(&self) -> &'static str {
+    pub fn result(&self) -> DialResult {
         match self {
-            Self::Failed(_) => "failed",
-            Self::TimedOut => "timeout",
-            Self::Local(_) => "local",
-            Self::Forbidden(_) => "forbidden",
-            Self::Tls { .. } => "tls_failed",
+            Self::Failed(_) => DialResult::Failed,
+            Self::TimedOut | Self::TlsTimedOut => DialResult::Timeout,
+            Self::Local(_) => DialResult::Local,
+            Self::Forbidden(_) => DialResult::Forbidden,
+            Self::Tls { .. } => DialResult::TlsFailed,
         }
     }
 }
 
-/// A stage of the data path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
-    /// Reading the hello.
-    Peek,
-    /// Choosing a route.
-    Route,
-    /// The handshake with the client.
-    Handshake,
-    /// Picking and reaching a backend.
-    Connect,
-    /// Moving bytes.
-    Relay,
-}
-
-/// What an early end is in records and metrics, and what the client hears of it.
+/// An early end: its entries in records and metrics, and the farewell to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
     /// The final label.
     pub outcome: Outcome,
-    /// Whose doing it was.
+    /// The side that caused it.
     pub side: Side,
     /// How it ended on the wire.
     pub how: How,
-    /// At which stage of the data path it happened.
+    /// The stage of the data path at which it happened.
     pub stage: Stage,
-    /// More about it, for the access record: a closed set of words.
-    pub reason: Option<&'static str>,
-    /// The `reason` label of `weir_limited_total`, where a limit was the reason.
-    pub limit: Option<&'static str>,
-    /// What the client hears.
+    /// A detail.
+    pub reason: Option<Reason>,
+    /// The fatal alert that ended it, and the side that sent it. The alerts of [`Farewell`] are not here.
+    pub alert: Option<AlertBy>,
+    /// The `reason` label of `weir_limited_total`, if a limit was the reason.
+    pub limit: Option<Limit>,
+    /// The farewell to the client.
     pub farewell: Farewell,
 }
 
-/// What a client hears of an early end.
+/// How an early end is told to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Farewell {
     /// This alert (RFC 8446 §6).
     Alert(Alert),
-    /// The alert for a name that has no route, where the client speaks TLS; otherwise a FIN.
+    /// If the client speaks TLS, the alert for a name without a route; otherwise a FIN.
     NoRoute,
-    /// A FIN, behind which what it still sends is discarded for a while.
+    /// A FIN; further bytes from the client are discarded for a while.
     Fin,
     /// A reset.
     Reset,
-    /// Nothing: the socket is closed.
+    /// Nothing: weir only closes the socket.
     Close,
-    /// What the stage has already told it.
+    /// Nothing more: the stage has already told the client.
     Told,
 }
 
 impl ConnError {
-    /// What it is in records and metrics, and what the client hears: the one table of ends, in the order of
-    /// docs/operations.md.
+    /// The entries in records and metrics, and the farewell to the client: the one table of ends, in the
+    /// order of docs/operations.md.
     pub fn end(&self) -> End {
         use Farewell::{Alert as Says, Close, Fin, Reset, Told};
         let end = |outcome, side, how, stage, farewell| End {
@@ -194,11 +189,13 @@ impl ConnError {
             how,
             stage,
             reason: None,
+            alert: None,
             limit: None,
             farewell,
         };
-        let of = |end: End, reason: &'static str| End { reason: Some(reason), ..end };
-        let limited = |end: End, limit: &'static str| End { reason: Some(limit), limit: Some(limit), ..end };
+        let of = |end: End, reason: Reason| End { reason: Some(reason), ..end };
+        let limited =
+            |end: End, limit: Limit| End { reason: Some(Reason::Limit(limit)), limit: Some(limit), ..end };
         let client = |outcome, how, stage, farewell| end(outcome, Side::Client, how, stage, farewell);
         let weir = |outcome, how, stage, farewell| end(outcome, Side::Weir, how, stage, farewell);
         match self {
@@ -206,85 +203,91 @@ impl ConnError {
             Self::HelloTimeout => client(Outcome::HelloTimeout, How::Timeout, Stage::Peek, Close),
             Self::Hello(HelloError::NotTls) => client(Outcome::NotTls, How::Error, Stage::Peek, Fin),
             Self::Hello(HelloError::Malformed) => {
-                of(client(Outcome::BadHello, How::Error, Stage::Peek, Says(Alert::DecodeError)), "malformed")
+                let end = client(Outcome::BadHello, How::Error, Stage::Peek, Says(Alert::DecodeError));
+                of(end, Reason::Malformed)
             }
-            Self::Hello(HelloError::BadSni) => of(
-                client(Outcome::BadHello, How::Error, Stage::Peek, Says(Alert::IllegalParameter)),
-                "bad_sni",
-            ),
+            Self::Hello(HelloError::BadSni) => {
+                let end = client(Outcome::BadHello, How::Error, Stage::Peek, Says(Alert::IllegalParameter));
+                of(end, Reason::BadSni)
+            }
             Self::Hello(HelloError::TooLarge) => limited(
                 client(Outcome::HelloTooLarge, How::Error, Stage::Peek, Says(Alert::DecodeError)),
-                "hello_too_large",
+                Limit::HelloTooLarge,
             ),
             Self::Stopped(Stop::Pending) => {
-                limited(weir(Outcome::Limited, How::Limit, Stage::Peek, Close), "pending")
+                limited(weir(Outcome::Limited, How::Limit, Stage::Peek, Close), Limit::Pending)
             }
             Self::NoRoute => weir(Outcome::NoRoute, How::Error, Stage::Route, Farewell::NoRoute),
             Self::ClientTlsRefused(reason) => {
-                let alert = match reason {
-                    HandshakeFailure::NoSharedVersion => Alert::ProtocolVersion,
-                    _ => Alert::UnrecognizedName,
-                };
-                of(
-                    client(Outcome::TlsClientFailed, How::Error, Stage::Handshake, Says(alert)),
-                    reason.label(),
-                )
+                let says = Says(refusal(*reason));
+                let end = client(Outcome::TlsClientFailed, How::Error, Stage::Handshake, says);
+                of(end, Reason::Handshake(*reason))
             }
-            // rustls has sent its alert.
-            Self::ClientTls { reason, .. } => {
-                of(client(Outcome::TlsClientFailed, How::Error, Stage::Handshake, Fin), reason.label())
+            // rustls has already sent its alert.
+            Self::ClientTls { reason, alert } => {
+                let end = client(Outcome::TlsClientFailed, How::Error, Stage::Handshake, Fin);
+                let alert = alert.map(|alert| AlertBy::of(alert, Side::Client));
+                End { alert, ..of(end, Reason::Handshake(*reason)) }
             }
             Self::ClientTlsTimeout => {
-                client(Outcome::TlsClientTimeout, How::Timeout, Stage::Handshake, Close)
+                let end = client(Outcome::TlsClientTimeout, How::Timeout, Stage::Handshake, Close);
+                of(end, Reason::Handshake(HandshakeFailure::Timeout))
             }
             Self::NoBackend => end(Outcome::NoBackend, Side::Backend, How::Error, Stage::Connect, Reset),
             Self::Connect(error) => error.end(),
             Self::Broken(_, KEYS_USED_UP) => weir(Outcome::KeyLimit, How::CloseNotify, Stage::Relay, Told),
             Self::Broken(side, kind) => {
                 let end = end(reset_of(*side), *side, broken(*kind), Stage::Relay, Told);
-                // Not a reset: TLS that breaks its own rules, such as a record that cannot be authenticated.
-                End { reason: (*kind == io::ErrorKind::InvalidData).then_some("bad_record"), ..end }
+                // Not a reset: the side broke TLS's rules, for example with a record that cannot be
+                // authenticated.
+                End { reason: (*kind == io::ErrorKind::InvalidData).then_some(Reason::BadRecord), ..end }
             }
-            Self::Alerted(side, _) => of(
-                end(reset_of(*side), *side, How::Error, Stage::Relay, Told),
-                HandshakeFailure::Alert.label(),
-            ),
+            Self::Alerted(side, alert) => {
+                let end = end(reset_of(*side), *side, How::Error, Stage::Relay, Told);
+                let alert = Some(AlertBy { alert: *alert, by: *side });
+                End { alert, ..of(end, Reason::Alerted) }
+            }
             Self::Truncated(side) => end(Outcome::Truncated, *side, How::Truncated, Stage::Relay, Told),
             Self::IdleTimeout => weir(Outcome::IdleTimeout, How::Timeout, Stage::Relay, Told),
             Self::HalfClosedTimeout => weir(Outcome::HalfClosedTimeout, How::Timeout, Stage::Relay, Told),
+            Self::Flood(limit) => limited(client(Outcome::Limited, How::Limit, Stage::Relay, Told), *limit),
             Self::Stopped(Stop::Drained) => weir(Outcome::Drained, How::Drain, Stage::Relay, Told),
         }
     }
+}
 
-    /// The name of the fatal alert that a side sent: a closed set (RFC 8446 §6).
-    pub fn alert(&self) -> Option<&'static str> {
-        match self {
-            Self::ClientTls { alert, .. } | Self::Connect(ConnectError::Tls { alert, .. }) => *alert,
-            Self::Alerted(_, alert) => Some(alert),
-            _ => None,
-        }
+/// The alert for a client with which no handshake is begun.
+pub(crate) fn refusal(reason: HandshakeFailure) -> Alert {
+    match reason {
+        HandshakeFailure::NoSharedVersion => Alert::ProtocolVersion,
+        _ => Alert::UnrecognizedName,
     }
 }
 
 impl ConnectError {
-    fn end(&self) -> End {
+    /// The entries in records and metrics, and the farewell to the client.
+    pub fn end(&self) -> End {
         let (outcome, side, how) = match self {
-            Self::TimedOut => (Outcome::ConnectTimeout, Side::Backend, How::Timeout),
+            Self::TimedOut | Self::TlsTimedOut => (Outcome::ConnectTimeout, Side::Backend, How::Timeout),
             Self::Failed(_) => (Outcome::ConnectFailed, Side::Backend, How::Error),
             Self::Local(_) | Self::Forbidden(_) => (Outcome::ConnectFailed, Side::Weir, How::Error),
             Self::Tls { .. } => (Outcome::TlsBackendFailed, Side::Backend, How::Error),
         };
-        let reason = match self {
-            Self::Tls { reason, .. } => reason.label(),
-            other => other.label(),
+        let (stage, reason, alert) = match self {
+            Self::Tls { reason, alert, name_from_client: _ } => {
+                let alert = alert.map(|alert| AlertBy::of(alert, Side::Backend));
+                (Stage::Secure, Reason::Handshake(*reason), alert)
+            }
+            Self::TlsTimedOut => (Stage::Secure, Reason::Handshake(HandshakeFailure::Timeout), None),
+            other => (Stage::Connect, Reason::Dial(other.result()), None),
         };
         // To a TLS client anything but a reset could look like a clean end.
         let farewell = Farewell::Reset;
-        End { outcome, side, how, stage: Stage::Connect, reason: Some(reason), limit: None, farewell }
+        End { outcome, side, how, stage, reason: Some(reason), alert, limit: None, farewell }
     }
 }
 
-/// The outcome where a side broke.
+/// The outcome for a side that broke.
 fn reset_of(side: Side) -> Outcome {
     match side {
         Side::Client => Outcome::ClientReset,
@@ -293,7 +296,7 @@ fn reset_of(side: Side) -> Outcome {
     }
 }
 
-/// How a socket that broke like this ended on the wire.
+/// How a socket ended on the wire that broke with this error.
 fn broken(kind: io::ErrorKind) -> How {
     match kind {
         io::ErrorKind::TimedOut => How::Timeout,
@@ -302,10 +305,11 @@ fn broken(kind: io::ErrorKind) -> How {
     }
 }
 
-/// A reason as the debug log has it.
-fn told(reason: &HandshakeFailure, alert: &Option<&'static str>) -> String {
+/// A reason, as written to the debug log.
+fn told(reason: &HandshakeFailure, alert: &Option<FatalAlert>) -> String {
     match alert {
-        Some(alert) => format!("{} {alert}", reason.label()),
+        Some(FatalAlert::Received(alert)) => format!("{} {}", reason.label(), alert.label()),
+        Some(FatalAlert::Sent(alert)) => format!("{}, weir sent the alert {}", reason.label(), alert.label()),
         None => reason.label().to_owned(),
     }
 }
@@ -321,7 +325,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_that_are_used_up_are_no_fault_of_a_side() {
+    fn used_up_keys_are_no_fault_of_a_side() {
         for side in [Side::Client, Side::Backend] {
             let error = ConnError::Broken(side, KEYS_USED_UP);
             let end = error.end();
@@ -343,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn every_reason_is_documented_and_no_other_is() {
+    fn reasons_are_documented_and_no_others_are() {
         let mut handshakes: Vec<&str> = HandshakeFailure::ALL.iter().map(|reason| reason.label()).collect();
         let mut told = documented("Why a TLS handshake failed");
         handshakes.sort_unstable();
@@ -359,12 +363,18 @@ mod tests {
             ConnError::Connect(ConnectError::Local(io())),
             ConnError::Connect(ConnectError::Forbidden(Forbidden::Listener)),
             ConnError::Connect(ConnectError::TimedOut),
-            ConnError::Alerted(Side::Client, "internal_error"),
+            ConnError::Alerted(Side::Client, weir_tls::Alert::InternalError),
             ConnError::Broken(Side::Client, io::ErrorKind::InvalidData),
             ConnError::Stopped(Stop::Pending),
         ]
-        .iter()
-        .filter_map(|error| error.end().reason)
+        .into_iter()
+        .chain(
+            Limit::ALL
+                .iter()
+                .filter(|limit| limit.label().starts_with("h2_"))
+                .map(|limit| ConnError::Flood(*limit)),
+        )
+        .filter_map(|error| error.end().reason.map(Reason::label))
         .collect();
         let mut told = documented("Other reasons");
         others.sort_unstable();
@@ -373,9 +383,9 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_can_cause_speaks_against_no_backend() {
-        let tls = |reason, clients_name| {
-            ConnectError::Tls { reason, alert: None, clients_name }.is_the_backends_own()
+    fn failures_that_clients_can_cause_count_against_no_backend() {
+        let tls = |reason, name_from_client| {
+            ConnectError::Tls { reason, alert: None, name_from_client }.counts_against_backend()
         };
         for reason in [
             HandshakeFailure::NameMismatch,
@@ -390,7 +400,7 @@ mod tests {
         for reason in [HandshakeFailure::UnknownCa, HandshakeFailure::Expired, HandshakeFailure::Timeout] {
             assert!(tls(reason, true) && tls(reason, false), "{reason:?}");
         }
-        assert!(ConnectError::TimedOut.is_the_backends_own());
-        assert!(!ConnectError::Local(io::ErrorKind::AddrNotAvailable.into()).is_the_backends_own());
+        assert!(ConnectError::TimedOut.counts_against_backend());
+        assert!(!ConnectError::Local(io::ErrorKind::AddrNotAvailable.into()).counts_against_backend());
     }
 }

@@ -1,32 +1,14 @@
-//! How a connection ended: the closed sets of outcome, side and how, as records and metrics say them.
+//! How a connection ended: the closed sets of outcome, side, how, stage and reason, with their words in records and
+//! metrics.
 
-/// A closed set of words: the type, the list of all of them, and the word of each, from one table.
-macro_rules! closed_set {
-    ($(#[$about:meta])* $set:ident { $($(#[$what:meta])* $name:ident = $word:literal,)* }) => {
-        $(#[$about])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        #[allow(missing_docs, reason = "the outcomes are explained in docs/operations.md")]
-        pub enum $set {
-            $($(#[$what])* $name,)*
-        }
-
-        impl $set {
-            /// Each of them once.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
-            /// Its word in records and metrics.
-            pub fn label(self) -> &'static str {
-                match self {
-                    $(Self::$name => $word,)*
-                }
-            }
-        }
-    };
-}
+use weir_metrics::closed_set;
+use weir_metrics::labels::{DialResult, Limit};
+use weir_tls::{Alert, FatalAlert, HandshakeFailure};
 
 closed_set! {
-    /// How a connection ended: a closed set. docs/operations.md says what to do about each.
-    Outcome {
+    /// How a connection ended: a closed set. docs/operations.md says what to do about each outcome.
+    #[allow(missing_docs, reason = "the outcomes are explained in docs/operations.md")]
+    pub Outcome {
         Ok = "ok",
         NoRoute = "no_route",
         NotTls = "not_tls",
@@ -53,8 +35,8 @@ closed_set! {
 }
 
 closed_set! {
-    /// Whose doing something was.
-    Side {
+    /// The side that caused something.
+    pub Side {
         /// The side that connected to weir.
         Client = "client",
         /// The side that weir connected to.
@@ -66,7 +48,7 @@ closed_set! {
 
 closed_set! {
     /// How a connection ended on the wire.
-    How {
+    pub How {
         /// A TCP FIN.
         Fin = "fin",
         /// A TCP reset.
@@ -86,12 +68,85 @@ closed_set! {
     }
 }
 
+closed_set! {
+    /// A stage of the data path.
+    pub Stage {
+        /// Reading the hello.
+        Peek = "hello",
+        /// Choosing a route.
+        Route = "route",
+        /// The handshake with the client.
+        Handshake = "client_handshake",
+        /// Picking and reaching a backend.
+        Connect = "connect",
+        /// The handshake with the backend.
+        Secure = "backend_handshake",
+        /// Moving bytes.
+        Relay = "relay",
+        /// No connection of a client, but a health check.
+        Check = "health_check",
+    }
+}
+
+/// A detail about an early end: a closed set, made of smaller ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The hello is against the rules.
+    Malformed,
+    /// The server name is none.
+    BadSni,
+    /// A limit ended the connection.
+    Limit(Limit),
+    /// A handshake failed.
+    Handshake(HandshakeFailure),
+    /// A backend could not be reached.
+    Dial(DialResult),
+    /// A side broke its TLS session off with a fatal alert.
+    Alerted,
+    /// A side broke the rules of TLS in mid-session.
+    BadRecord,
+}
+
+impl Reason {
+    /// Its word in records.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::BadSni => "bad_sni",
+            Self::Limit(limit) => limit.label(),
+            Self::Handshake(failure) => failure.label(),
+            Self::Dial(result) => result.label(),
+            Self::Alerted => HandshakeFailure::Alert.label(),
+            Self::BadRecord => HandshakeFailure::BadRecord.label(),
+        }
+    }
+}
+
+/// A fatal alert (RFC 8446 §6), and the side that sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlertBy {
+    /// The alert.
+    pub alert: Alert,
+    /// The side that sent it.
+    pub by: Side,
+}
+
+impl AlertBy {
+    /// The alert of a handshake with `other`.
+    pub const fn of(alert: FatalAlert, other: Side) -> Self {
+        match alert {
+            FatalAlert::Sent(alert) => Self { alert, by: Side::Weir },
+            FatalAlert::Received(alert) => Self { alert, by: other },
+        }
+    }
+}
+
 /// The clean end of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Finished {
     /// The side that finished sending first.
     pub first: Side,
-    /// How it said so.
+    /// How that side ended on the wire.
     pub how: How,
 }
 

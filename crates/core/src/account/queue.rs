@@ -1,25 +1,26 @@
-//! Records on their way to the writer: a bounded queue that nothing on the data path waits for.
+//! Records on their way to the writer: a bounded queue for which nothing on the data path waits.
 //!
-//! What does not fit is dropped and counted. Text from clients (the ALPN) is escaped and cut.
+//! Records that do not fit are dropped and counted. Text from clients (the ALPN) is escaped and cut.
 
-use crate::account::outcome::{How, Outcome, Side};
+use crate::account::outcome::{AlertBy, How, Outcome, Side};
+use crate::account::request::RequestEntry;
+use crate::address::{ClientAddr, LocalAddr};
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use weir_log::lines::Lines;
 use weir_tls::Session;
 
-/// What is known of a connection when it is accepted.
+/// The facts about a connection at its accept.
 #[derive(Clone, Copy, Debug)]
 pub struct Opening {
     /// Its number, unique on this node.
     pub id: u128,
     /// The client's address.
-    pub client: SocketAddr,
-    /// The address it reached.
-    pub local: SocketAddr,
-    /// The generation of the plan that it goes by.
+    pub client: ClientAddr,
+    /// The local address that the client reached.
+    pub local: LocalAddr,
+    /// The generation of the plan that the connection uses.
     pub generation: u64,
 }
 
@@ -33,74 +34,96 @@ impl fmt::Display for ConnectionId {
     }
 }
 
-/// The queue's entrance. Clones share it.
+/// The sending end of the queue. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Records(Arc<Lines<Box<RecordEntry>>>);
+pub struct Records(Arc<Lines<Entry>>);
 
 impl Records {
-    /// Records go to the writer behind `lines`.
-    pub fn new(lines: Lines<Box<RecordEntry>>) -> Self {
+    /// Sends records to the writer behind `lines`.
+    pub fn new(lines: Lines<Entry>) -> Self {
         Self(Arc::new(lines))
     }
 
     /// Queues a record, or drops and counts it. Never waits.
-    pub(crate) fn push(&self, entry: RecordEntry) {
-        self.0.push(Box::new(entry));
+    pub(crate) fn push(&self, entry: Entry) {
+        self.0.push(entry);
     }
+}
+
+/// A record on its way to the writer.
+#[derive(Debug)]
+pub enum Entry {
+    /// That of a connection.
+    Connection(Box<RecordEntry>),
+    /// That of a request.
+    Request(Box<RequestEntry>),
 }
 
 /// One connection's record on its way to the writer.
 #[derive(Debug)]
 pub struct RecordEntry {
-    /// What was known when it was accepted.
+    /// The facts at its accept.
     pub opening: Opening,
     /// The listener's name.
     pub listener: Arc<str>,
-    /// What happened to its TLS: the word of the configuration.
+    /// The mode, in the configuration's word.
     pub mode: &'static str,
-    /// The server name of its hello.
+    /// The server name in its hello.
     pub sni: Option<Box<str>>,
-    /// What the client offers; once a handshake with it is done, what was agreed on.
-    /// Escaped and cut: a record costs little, whatever a client says.
+    /// The client's offers; after a handshake with the client, the agreed protocol. Escaped and cut, so that
+    /// a record costs little whatever a client sends.
     pub alpn: Option<Box<str>>,
-    /// Its hello had an extension for Encrypted Client Hello.
+    /// Whether its hello had an extension for Encrypted Client Hello.
     pub ech: bool,
     /// Its TLS session with the client.
     pub tls: Option<Session>,
-    /// Where its route leads.
+    /// The pool of its route.
     pub pool: Option<Arc<str>>,
-    /// The backend that was tried last.
+    /// The backend tried last.
     pub backend: Option<Arc<str>>,
-    /// Backends that were tried.
+    /// The number of backends tried.
     pub tries: u32,
-    /// How long it took to reach the backend, all tries and its TLS handshake included.
+    /// The time to reach the backend, including all tries and its TLS handshake.
     pub connect: Option<Duration>,
-    /// How long the TLS handshake with the client took.
+    /// The duration of the TLS handshake with the client.
     pub handshake: Option<Duration>,
     /// When it ended.
     pub ended: SystemTime,
     /// From accept to end.
     pub lasted: Duration,
-    /// Payload that went to the backend.
+    /// Payload bytes to the backend.
     pub up: u64,
-    /// Payload that went to the client.
+    /// Payload bytes to the client.
     pub down: u64,
+    /// Its requests; `None` if the listener does not speak HTTP, or it ended before it could.
+    pub requests: Option<u64>,
     /// How it ended.
     pub outcome: Outcome,
-    /// Whose doing that was.
+    /// The side that caused the end.
     pub side: Side,
-    /// How that looked on the wire.
+    /// How it ended on the wire.
     pub how: How,
-    /// More about it: a closed set of words.
+    /// A detail: a closed set of words.
     pub reason: Option<&'static str>,
-    /// The fatal alert that a side sent (RFC 8446 §6).
-    pub alert: Option<&'static str>,
+    /// The fatal alert that ended it, and the side that sent it.
+    pub alert: Option<AlertBy>,
+}
+
+/// A text from a client as printable ASCII, cut at `most` characters.
+pub(crate) fn printable(text: &[u8], most: usize) -> Box<str> {
+    if text.len() <= most
+        && text.iter().all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'\\' | b'"' | b'\''))
+        && let Ok(plain) = std::str::from_utf8(text)
+    {
+        return plain.into();
+    }
+    text.escape_ascii().map(char::from).take(most).collect::<String>().into()
 }
 
 /// Most characters of a text from a client.
 pub(crate) const TEXT_MAX: usize = 256;
 
-/// Names from a client as printable text, with commas between them, cut at [`TEXT_MAX`]; `None` for none.
+/// Names from a client as printable text, separated by commas, cut at [`TEXT_MAX`]; `None` if there are none.
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Option<Box<str>> {
     let mut text = String::new();
     for name in names {
@@ -126,5 +149,8 @@ mod tests {
         let many = listed(std::iter::repeat_n(&b"aaaaaaa"[..], 1000)).unwrap();
         assert!(many.len() <= TEXT_MAX + 1, "{}", many.len());
         assert_eq!(listed([]), None);
+        assert_eq!(&*printable("/a b\n\"é\\".as_bytes(), 99), "/a b\\n\\\"\\xc3\\xa9\\\\");
+        assert_eq!(printable(&[b'/'; 4000], 1024).len(), 1024);
+        assert_eq!(printable(&[0; 4000], 1024).len(), 1024);
     }
 }

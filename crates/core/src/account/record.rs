@@ -1,20 +1,37 @@
-//! The record: what is known of one connection, opened once and closed once.
+//! The record: all facts about one connection.
 //!
-//! A [`Record`] is opened when a connection is accepted, filled on its way, and closed with its outcome. It holds the same
-//! facts whether connections are recorded or not. Dropping it unclosed closes it as `internal`, so a task that panics or is
-//! cancelled is counted too.
+//! A [`Record`] is opened at accept, filled on the connection's way, and closed with its outcome. It holds
+//! the same facts whether connections are recorded or not. Dropping it unclosed closes it as `internal`, so
+//! that a task that panics or is cancelled is counted too.
 
-use crate::account::error::ConnError;
-use crate::account::outcome::{Finished, How, Outcome, Side};
-use crate::account::queue::{Opening, RecordEntry, Records, listed};
-use crate::conn::Asked;
+use crate::account::error::{ConnError, ConnectError};
+use crate::account::failures::{Cause, Failure};
+use crate::account::outcome::{AlertBy, Finished, How, Outcome, Reason, Side, Stage};
+use crate::account::queue::{Entry, Opening, RecordEntry, listed};
+use crate::account::request::{Connection, Requests};
+use crate::account::sinks::Sinks;
+use crate::alert::Alert;
 use crate::connect::Tries;
 use crate::hello::Hello;
+use crate::plan::ModeName;
+use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
-use weir_metrics::ListenerMetrics;
+use weir_metrics::labels::HandshakeSide;
+use weir_metrics::{Exemplar, ListenerMetrics};
+use weir_pool::Backend;
 use weir_tls::Session;
+
+/// The client's wishes that a session with the backend may depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The name in its hello.
+    pub sni: Option<&'a str>,
+    /// The protocol agreed on with it by ALPN.
+    pub alpn: Option<&'a [u8]>,
+}
 
 /// Payload moved, counted here and in the listener's metrics in one step.
 #[derive(Debug)]
@@ -25,12 +42,12 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    /// Nothing has moved yet.
+    /// No payload yet.
     pub fn new(metrics: Arc<ListenerMetrics>) -> Self {
         Self { metrics, up: 0, down: 0 }
     }
 
-    /// Counts `n` bytes that have gone to the backend.
+    /// Counts `n` bytes to the backend.
     pub fn up(&mut self, n: usize) {
         if n > 0 {
             self.up += n as u64;
@@ -38,7 +55,7 @@ impl Traffic {
         }
     }
 
-    /// Counts `n` bytes that have gone to the client.
+    /// Counts `n` bytes to the client.
     pub fn down(&mut self, n: usize) {
         if n > 0 {
             self.down += n as u64;
@@ -46,14 +63,14 @@ impl Traffic {
         }
     }
 
-    /// Takes back `n` of the bytes that were counted as gone to the backend: it never got them.
+    /// Takes back `n` bytes counted as sent to the backend, which never got them.
     pub(crate) fn take_back_up(&mut self, n: usize) {
         let n = self.up.min(n as u64);
         self.up -= n;
         self.metrics.up.take_back(n);
     }
 
-    /// Takes back `n` of the bytes that were counted as gone to the client: it never got them.
+    /// Takes back `n` bytes counted as sent to the client, which never got them.
     pub(crate) fn take_back_down(&mut self, n: usize) {
         let n = self.down.min(n as u64);
         self.down -= n;
@@ -66,57 +83,96 @@ impl Traffic {
 pub struct Record {
     /// Payload moved so far.
     pub traffic: Traffic,
-    /// What the client asked for; none where nothing was peeked at, or it is not TLS.
+    /// The client's hello; `None` if nothing was peeked at, or the client does not speak TLS.
     pub hello: Option<Box<Hello>>,
     /// The backends that were tried.
     pub tries: Tries,
+    /// The stage that the connection has come to.
+    pub(crate) stage: Stage,
     opening: Opening,
     opened: Instant,
-    mode: &'static str,
+    mode: ModeName,
     pool: Option<Arc<str>>,
     session: Option<Session>,
     handshake: Option<Duration>,
-    /// Where it goes in the end; none where connections are not recorded.
-    records: Option<Records>,
+    sinks: Rc<Sinks>,
+    /// What the records of its requests share, if it is one of requests.
+    requests: Option<Arc<Connection>>,
+    /// Whether connections are recorded.
+    recorded: bool,
     closed: bool,
 }
 
+/// Notes the tries of a connection that fail, while its tries are borrowed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Witness<'a> {
+    opening: &'a Opening,
+    listener: &'a Arc<str>,
+    sni: Option<&'a str>,
+    pool: &'a Option<Arc<str>>,
+    sinks: &'a Sinks,
+}
+
+impl Witness<'_> {
+    /// Keeps a failed try, whether or not another backend is tried.
+    pub(crate) fn failed(&self, backend: &Backend, error: &ConnectError) {
+        self.sinks.failures.push(Failure {
+            at: SystemTime::now(),
+            listener: Some(Arc::clone(self.listener)),
+            sni: self.sni.map(Into::into),
+            pool: self.pool.clone(),
+            backend: Some((Arc::clone(&backend.name), backend.address.clone())),
+            client: Some(self.opening.client),
+            cause: error.end().into(),
+        });
+    }
+}
+
 impl Record {
-    /// Opens the account, and counts the connection. `mode` is the listener's; a route may say otherwise later.
+    /// Opens the account, and counts the connection. `mode` is the listener's; a route may change it later. Its record is
+    /// written if it is `recorded`.
     pub fn open(
         opening: Opening,
-        mode: &'static str,
+        mode: ModeName,
         metrics: Arc<ListenerMetrics>,
-        records: Option<Records>,
+        (sinks, recorded): (Rc<Sinks>, bool),
     ) -> Self {
         metrics.opened();
         Self {
             traffic: Traffic::new(metrics),
             hello: None,
             tries: Tries::default(),
+            stage: Stage::Peek,
             opening,
             opened: Instant::now(),
             mode,
             pool: None,
             session: None,
             handshake: None,
-            records,
+            sinks,
+            requests: None,
+            recorded,
             closed: false,
         }
     }
 
-    /// When the connection was accepted: its deadlines count from here.
+    /// The time of the accept, from which its deadlines count.
     pub fn opened(&self) -> Instant {
         self.opened
     }
 
-    /// Its number, its addresses, and the plan that it began with.
+    /// The TLS session with the client, once there is one.
+    pub fn session(&self) -> Option<&Session> {
+        self.session.as_ref()
+    }
+
+    /// Its number, its addresses, and the plan at its accept.
     pub fn opening(&self) -> &Opening {
         &self.opening
     }
 
-    /// Notes the route: its mode and its pool.
-    pub fn routed(&mut self, mode: &'static str, pool: &Arc<str>) {
+    /// Records the route: its mode and its pool.
+    pub fn routed(&mut self, mode: ModeName, pool: &Arc<str>) {
         (self.mode, self.pool) = (mode, Some(Arc::clone(pool)));
         if let Some(hello) = &mut self.hello {
             // A client may offer 16 KiB of protocol names; a record shows only their beginning.
@@ -124,58 +180,119 @@ impl Record {
         }
     }
 
-    /// Notes a finished handshake with the client, and how long it took.
+    /// Records a finished handshake with the client, and its duration.
     pub fn secured(&mut self, session: Session, took: Duration) {
         let metrics = &self.traffic.metrics;
-        metrics.handshake("client", session.version, session.resumed.label(), took.as_secs_f64());
+        metrics.handshake(HandshakeSide::Client, session.version, session.resumed, took.as_secs_f64());
         (self.session, self.handshake) = (Some(session), Some(took));
     }
 
-    /// What the client asked for, and beside it the backends that were tried.
-    pub(crate) fn asked(&mut self) -> (Asked<'_>, &mut Tries) {
-        let asked = Asked {
-            sni: self.hello.as_ref().and_then(|hello| hello.sni.as_deref()),
-            alpn: self.session.as_ref().and_then(|session| session.alpn.as_deref()),
-        };
-        (asked, &mut self.tries)
+    /// Opens the records of its requests, once its handshake is done. The bytes of their bodies count for it too.
+    pub fn requests(&mut self) -> Rc<Requests> {
+        let connection = self.requests.get_or_insert_with(|| {
+            let alpn = self.session.as_ref().and_then(|session| session.alpn.as_deref());
+            Arc::new(Connection {
+                opening: self.opening,
+                listener: Arc::clone(self.traffic.metrics.name()),
+                mode: self.mode.label(),
+                sni: self.hello.as_ref().and_then(|hello| hello.sni.clone()),
+                alpn: listed(alpn),
+                ech: self.hello.as_ref().is_some_and(|hello| hello.ech),
+                tls: self.session.clone(),
+                handshake: self.handshake,
+                up: 0.into(),
+                down: 0.into(),
+                requests: 0.into(),
+            })
+        });
+        let to = (Rc::clone(&self.sinks), self.recorded);
+        let metrics = Arc::clone(&self.traffic.metrics);
+        Rc::new(Requests::new(Arc::clone(connection), self.opened, metrics, to))
     }
 
-    /// Closes the account, with its outcome. Only the first time counts.
-    pub fn close(&mut self, end: &Result<Finished, ConnError>) {
-        match end {
-            Ok(finished) => self.commit((Outcome::Ok, finished.first, finished.how), (None, None)),
-            Err(error) => {
-                let end = error.end();
-                if let Some(limit) = end.limit {
-                    self.traffic.metrics.limited(limit);
-                }
-                self.commit((end.outcome, end.side, end.how), (end.reason, error.alert()));
-            }
+    /// The client's wishes, and apart from them the backends that were tried, and what takes note of failed tries.
+    pub(crate) fn asked(&mut self) -> (Asked<'_>, &mut Tries, Witness<'_>) {
+        let sni = self.hello.as_ref().and_then(|hello| hello.sni.as_deref());
+        let alpn = self.session.as_ref().and_then(|session| session.alpn.as_deref());
+        let witness = Witness {
+            opening: &self.opening,
+            listener: self.traffic.metrics.name(),
+            sni,
+            pool: &self.pool,
+            sinks: &self.sinks,
+        };
+        (Asked { sni, alpn }, &mut self.tries, witness)
+    }
+
+    /// Closes the account of a clean end. Only the first call of this or [`Self::close_early`] counts.
+    pub fn close(&mut self, finished: Finished) {
+        self.commit((Outcome::Ok, finished.first, finished.how), (None, None));
+    }
+
+    /// Closes the account of a connection that ended early. `said` is the alert that weir itself told the client for it.
+    pub fn close_early(&mut self, error: &ConnError, said: Option<Alert>) {
+        if self.closed {
+            return;
         }
+        let mut end = error.end();
+        if let Some(limit) = end.limit {
+            self.traffic.metrics.limited(limit);
+        }
+        end.alert = end.alert.or(said.map(|alert| AlertBy { alert: alert.among_all(), by: Side::Weir }));
+        // The tries of a dial are kept one by one.
+        if !matches!((error, self.stage), (ConnError::Connect(_), Stage::Connect)) {
+            self.keep(end.into());
+        }
+        self.commit((end.outcome, end.side, end.how), (end.reason, end.alert));
+    }
+
+    fn keep(&self, cause: Cause) {
+        let sni = self.hello.as_ref().and_then(|hello| hello.sni.clone());
+        let tried = self.tries.last();
+        self.sinks.failures.push(Failure {
+            at: SystemTime::now(),
+            listener: Some(Arc::clone(self.traffic.metrics.name())),
+            sni,
+            pool: self.pool.clone(),
+            backend: tried.map(|state| (Arc::clone(&state.backend), state.address.clone())),
+            client: Some(self.opening.client),
+            cause,
+        });
     }
 
     fn commit(
         &mut self,
         (outcome, side, how): (Outcome, Side, How),
-        (reason, alert): (Option<&'static str>, Option<&'static str>),
+        (reason, alert): (Option<Reason>, Option<AlertBy>),
     ) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
         let lasted = self.opened.elapsed();
         let metrics = &self.traffic.metrics;
-        metrics.closed(self.mode, outcome.label(), side.label(), lasted.as_secs_f64());
-        let Some(records) = self.records.take() else { return };
+        metrics.closed(self.mode, outcome, side, lasted.as_secs_f64());
+        if !self.recorded {
+            return;
+        }
+        let ended = SystemTime::now();
+        let exemplar = Exemplar { id: self.opening.id, request: 0, at: ended };
+        let sinks = Rc::clone(&self.sinks);
+        let Some(records) = &sinks.records else { return };
+        metrics.example(lasted.as_secs_f64(), exemplar);
+        let (of_requests_up, of_requests_down, requests) = match &self.requests {
+            Some(all) => (load(&all.up), load(&all.down), Some(load(&all.requests))),
+            None => (0, 0, None),
+        };
         let (hello, tls) = (self.hello.take(), self.session.take());
         let alpn = match (&tls, &hello) {
             (Some(session), _) => listed(session.alpn.as_deref()),
             (None, Some(hello)) => listed(hello.offers.iter()),
             (None, None) => None,
         };
-        records.push(RecordEntry {
+        records.push(Entry::Connection(Box::new(RecordEntry {
             opening: self.opening,
             listener: Arc::clone(metrics.name()),
-            mode: self.mode,
+            mode: self.mode.label(),
             ech: hello.as_ref().is_some_and(|hello| hello.ech),
             sni: hello.and_then(|hello| hello.sni),
             alpn,
@@ -185,21 +302,31 @@ impl Record {
             tries: self.tries.count(),
             connect: self.tries.took(),
             handshake: self.handshake,
-            ended: SystemTime::now(),
+            ended,
             lasted,
-            up: self.traffic.up,
-            down: self.traffic.down,
+            up: self.traffic.up + of_requests_up,
+            down: self.traffic.down + of_requests_down,
+            requests,
             outcome,
             side,
             how,
-            reason,
+            reason: reason.map(Reason::label),
             alert,
-        });
+        })));
     }
+}
+
+fn load(number: &AtomicU64) -> u64 {
+    number.load(Ordering::Relaxed)
 }
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.commit((Outcome::Internal, Side::Weir, How::Error), (None, None));
+        if self.closed {
+            return;
+        }
+        let (outcome, side) = (Outcome::Internal, Side::Weir);
+        self.keep(Cause { stage: self.stage, outcome, side, reason: None, alert: None });
+        self.commit((outcome, side, How::Error), (None, None));
     }
 }

@@ -1,44 +1,43 @@
-//! The beginning of a connection: what it is given at accept.
+//! The beginning of a connection: what the accept loop hands over.
 
 use super::{Client, Conn};
-use crate::account::error::Stage;
-use crate::account::queue::{Opening, Records};
+use crate::account::queue::Opening;
 use crate::account::record::Record;
+use crate::account::sinks::Sinks;
 use crate::limits::{Permit, Unfinished};
 use crate::plan::Listener;
+use crate::socket::Socket;
 use crate::stop::ConnHandle;
 use std::rc::Rc;
 use std::sync::Arc;
-use tokio::net::TcpStream;
 
-/// A connection as the accept loop has it.
+/// A connection as the accept loop hands it over.
 #[derive(Debug)]
 pub struct Admitted {
     /// The client's socket.
-    pub stream: TcpStream,
-    /// Its number, its addresses, the plan that it begins with.
+    pub stream: Socket,
+    /// Its number, its addresses, the plan at its accept.
     pub opening: Opening,
     /// Ends the connection from outside.
     pub handle: Rc<ConnHandle>,
-    /// Its place among those without a complete hello or handshake.
+    /// Its place among the connections without a complete hello or handshake.
     pub pending: Unfinished,
-    /// Its room in the limits of process and listener.
+    /// Its permits within the limits of process and listener.
     pub permits: [Permit; 2],
 }
 
 impl Conn {
-    /// Opens the connection's account. `records`: where its record goes, if connections are recorded.
-    pub fn admit(admitted: Admitted, listener: &Listener, records: Option<Records>) -> Box<Self> {
+    /// Opens the connection's account, which goes to the sinks; its record only if connections are recorded.
+    pub fn admit(admitted: Admitted, listener: &Listener, sinks: (Rc<Sinks>, bool)) -> Box<Self> {
         let Admitted { stream, opening, handle, pending, permits } = admitted;
-        let metrics = Arc::clone(&listener.settings.metrics);
+        let metrics = Arc::clone(&listener.metrics);
         Box::new(Self {
             client: Client::Bare(stream),
-            ahead: Vec::new(),
+            prefix: Vec::new(),
             handle,
             pending: Some(pending),
             _permits: permits,
-            stage: Stage::Peek,
-            record: Record::open(opening, listener.mode, metrics, records),
+            record: Record::open(opening, listener.mode, metrics, sinks),
         })
     }
 }

@@ -1,14 +1,14 @@
 //! Reads a whole ClientHello message (RFC 8446 §4.1.2).
 //!
-//! tls-parser takes the fields apart; its Ok is not enough, so here every inner length must be used up exactly,
-//! and what a hello may hold only once is there only once. A lax reader in front of a strict backend, or the
-//! other way round, is a way around routing.
+//! tls-parser splits the fields, but accepts too much. So every inner length must be used up exactly here,
+//! and elements that a hello may contain only once must not be repeated. A lax reader in front of a strict
+//! backend, or the other way round, would be a way around routing.
 
 use super::{CLIENT_HELLO, Hello, HelloError, Offers, TLS12, TLS13};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use tls_parser::parse_tls_handshake_client_hello;
 
-/// The hello in `joined`, which is one handshake message with its header.
+/// Reads the hello in `joined`, which is one handshake message with its header.
 pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, HelloError> {
     let (header, body) = joined.split_at_checked(4).ok_or(HelloError::Malformed)?;
     if header.first() != Some(&CLIENT_HELLO) {
@@ -18,7 +18,7 @@ pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, HelloEr
         return Err(HelloError::Malformed);
     };
     let major = fields.version.0 >> 8;
-    // An empty list of compression methods is against RFC 5246, but says nothing that routing could misread.
+    // An empty list of compression methods violates RFC 5246, but nothing in it could mislead routing.
     if !rest.is_empty() || fields.ciphers.is_empty() || major != 3 {
         return Err(HelloError::Malformed);
     }
@@ -59,7 +59,7 @@ const ALPN: u16 = 16;
 const EARLY_DATA: u16 = 42;
 const SUPPORTED_VERSIONS: u16 = 43;
 const ENCRYPTED_CLIENT_HELLO: u16 = 0xfe0d;
-/// Extensions that a hello has.
+/// Extensions of a usual hello.
 const USUAL: usize = 24;
 
 /// The one name in a `server_name` extension; an IP literal counts as no name (RFC 6066 §3).
@@ -98,7 +98,7 @@ fn protocols(data: &[u8]) -> Result<Offers, HelloError> {
     Offers::parse(list).ok_or(HelloError::Malformed)
 }
 
-/// The newest of the versions that exist; others are there to be ignored (RFC 8701).
+/// The newest existing version in the list; others are GREASE and must be ignored (RFC 8701).
 fn newest(data: &[u8]) -> Result<u16, HelloError> {
     let mut data = Reader(data);
     let mut list = Reader(data.vector8()?);
@@ -110,7 +110,8 @@ fn newest(data: &[u8]) -> Result<u16, HelloError> {
     Ok(newest)
 }
 
-/// Takes numbers and length-prefixed vectors off the front of a slice; what is not there is malformed.
+/// Takes numbers and length-prefixed vectors off the front of a slice; a slice that ends too early is
+/// malformed.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {

@@ -1,12 +1,12 @@
-//! Pure: the first bytes of a client → partial, a hello, or why it is none.
+//! Pure: the first bytes of a client → partial, a hello, or the reason for a refusal.
 //!
-//! [`Assembler`] takes records apart and joins the handshake message that is spread over them, split at any
-//! byte, also inside the server name (RFC 8446 §5.1). It decides as soon as the bytes allow, refuses by the
-//! header that announces too much instead of buffering it, and looks at each byte once, however small the
-//! pieces come. [`message`] then reads the joined message; tls-parser does the fields, and every inner length
+//! [`Assembler`] splits records and joins the handshake message that is spread over them, however it is
+//! split, even inside the server name (RFC 8446 §5.1). It decides as soon as the bytes allow, refuses an
+//! oversized message by its header instead of buffering it, and looks at each byte once, however small the
+//! pieces. [`message`] then reads the joined message: tls-parser splits the fields, and every inner length
 //! must be used up exactly.
 //!
-//! Bytes are only looked at here: who asked keeps them and replays them unchanged.
+//! This module only looks at the bytes: the caller keeps them and replays them unchanged.
 #![deny(clippy::indexing_slicing)]
 
 mod message;
@@ -14,29 +14,29 @@ mod offers;
 
 pub use offers::Offers;
 
-/// What a client asks for, as far as routing and the record care.
+/// The parts of a hello that routing and the record use.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
-    /// The server name (RFC 6066 §3), lower-cased, without trailing dot. `None` where there is none, or an IP
-    /// literal stands in its place.
+    /// The server name (RFC 6066 §3), lower-cased, without trailing dot. `None` if it is absent or an IP
+    /// literal.
     pub sni: Option<Box<str>>,
     /// The ALPN protocols offered.
     pub offers: Offers,
     /// The newest version offered: 0x0303 is TLS 1.2, 0x0304 is TLS 1.3.
     pub version: u16,
-    /// An encrypted ClientHello is inside (RFC 9849); the name is then the outer one.
+    /// Whether it contains an encrypted ClientHello (RFC 9849); the name is then the outer one.
     pub ech: bool,
-    /// The client is sending early data (RFC 8446 §4.2.10).
+    /// Whether the client sends early data (RFC 8446 §4.2.10).
     pub early_data: bool,
     /// Length of the handshake message with its header, in bytes.
     pub length: usize,
-    /// TLS records over which it was spread.
+    /// The number of TLS records that carried it.
     pub records: u32,
 }
 
 impl Hello {
-    /// True where `read`, all bytes that were read of the client, hold this hello alone and no early data is to
-    /// follow: a backend that gets it again then does nothing twice (RFC 8446 §8, §4.2.10).
+    /// True if `read`, the number of bytes read from the client, covers this hello alone and no early data
+    /// follows: a backend that gets the hello again then does nothing twice (RFC 8446 §8, §4.2.10).
     pub fn may_be_replayed(&self, read: usize) -> bool {
         !self.early_data && read == self.length + self.records as usize * HEADER
     }
@@ -47,27 +47,27 @@ pub const TLS12: u16 = 0x0303;
 /// See [`TLS12`].
 pub const TLS13: u16 = 0x0304;
 
-/// Why the bytes are not a hello that weir takes.
+/// Why the bytes are not a hello that weir accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HelloError {
     /// Not a TLS ClientHello at all: plain HTTP, SSH, SSLv2, noise.
     NotTls,
     /// TLS, but against its rules.
     Malformed,
-    /// A server name that is no DNS name, two of them, or an extension that comes twice.
+    /// A server name that is not a DNS name, two server names, or a repeated extension.
     BadSni,
     /// It announces more than the ceiling.
     TooLarge,
 }
 
-/// The answer to the bytes so far.
+/// The verdict on the bytes so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
     /// More bytes are needed.
     Partial,
     /// A whole hello.
     Hello(Box<Hello>),
-    /// No bytes that may follow can make it one.
+    /// No further bytes can make it a hello.
     Refused(HelloError),
 }
 
@@ -85,8 +85,8 @@ pub struct Assembler {
 }
 
 impl Assembler {
-    /// An assembler that takes a message of up to `ceiling` bytes, in up to four times as many raw bytes: small
-    /// records are legal, if odd.
+    /// An assembler for a message of up to `ceiling` bytes, in up to four times as many raw bytes, because
+    /// small records are legal, if odd.
     pub fn new(ceiling: usize) -> Self {
         Self { ceiling, raw_ceiling: ceiling.saturating_mul(4), next: 0, records: 0, joined: Vec::new() }
     }
@@ -96,7 +96,7 @@ impl Assembler {
         self.raw_ceiling
     }
 
-    /// Goes on with `raw`: everything that has come so far, only ever longer from call to call.
+    /// Continues with `raw`: all bytes so far; each call must extend the previous bytes.
     pub fn advance(&mut self, raw: &[u8]) -> Progress {
         if self.records == 0
             && let Some(fault) = not_a_hello(raw)
@@ -128,12 +128,12 @@ impl Assembler {
         }
     }
 
-    /// Length of the message that its header announces, once the header is there.
+    /// The length of the message from its header; `None` before the header is complete.
     fn announced(&self) -> Option<usize> {
         announced(&self.joined)
     }
 
-    /// Before a record is whole its head may already say that the message is too large.
+    /// Refuses a message that is too large by the first part of its record, before the record is complete.
     fn refuse_early(&self, here: &[u8]) -> Progress {
         if self.joined.is_empty()
             && let Some(total) = announced(here.get(HEADER..).unwrap_or_default())
@@ -165,12 +165,12 @@ struct Body {
     len: usize,
 }
 
-/// What a record's header announces; `None` before the header is whole.
+/// The body that a record's header announces; `None` before the header is complete.
 fn record(here: &[u8]) -> Result<Option<Body>, HelloError> {
     let [kind, major, _, high, low, ..] = here else { return Ok(None) };
     let len = usize::from(u16::from_be_bytes([*high, *low]));
-    // A record of another type in between, an empty one, or one over the limit is against RFC 8446 §5.1. Its
-    // version says nothing beyond the major 3.
+    // A record of another type in between, an empty one, or one over the limit violates RFC 8446 §5.1. The
+    // minor version means nothing.
     if *kind != HANDSHAKE || *major != 3 || len == 0 || len > RECORD_MAX {
         return Err(HelloError::Malformed);
     }
@@ -181,7 +181,7 @@ fn record(here: &[u8]) -> Result<Option<Body>, HelloError> {
 fn not_a_hello(raw: &[u8]) -> Option<HelloError> {
     let is = |at: usize, want: u8| raw.get(at).is_none_or(|b| *b == want);
     (!(is(0, HANDSHAKE) && is(1, 3) && is(HEADER, CLIENT_HELLO))).then(|| {
-        // An empty first record has no byte 5 of its own: it is TLS, only malformed.
+        // An empty first record has no byte 5 of its own: it is TLS, but malformed.
         match record(raw) {
             Err(fault) if is(0, HANDSHAKE) && is(1, 3) => fault,
             _ => HelloError::NotTls,
@@ -189,7 +189,7 @@ fn not_a_hello(raw: &[u8]) -> Option<HelloError> {
     })
 }
 
-/// The length in a handshake header, the header's own four bytes included.
+/// The length in a handshake header, including the header's own four bytes.
 fn announced(joined: &[u8]) -> Option<usize> {
     let [_, a, b, c, ..] = joined else { return None };
     usize::try_from(u32::from_be_bytes([0, *a, *b, *c])).ok().map(|n| n + 4)

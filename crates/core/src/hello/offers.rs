@@ -1,7 +1,7 @@
-//! The protocols that a client offers (RFC 7301 §3.1), kept as they came.
+//! The protocols that a client offers (RFC 7301 §3.1), in their wire form.
 //!
-//! A lawful hello may name thousands of one-byte protocols. Each in a box of its own would make 16 KiB of hello
-//! cost most of a MiB, so the list stays one piece.
+//! A lawful hello may name thousands of one-byte protocols. A box for each would turn 16 KiB of hello into
+//! almost a MiB, so the list stays in one piece.
 
 use crate::account::queue::TEXT_MAX;
 use std::fmt;
@@ -11,9 +11,9 @@ use std::fmt;
 pub struct Offers(Box<[u8]>);
 
 impl Offers {
-    /// The list of an ALPN extension without its length: names, each behind a byte that says how long it is.
+    /// Reads the list of an ALPN extension without its length: names, each after a byte with its length.
     ///
-    /// `None` when a length does not fit, or a name or the list is empty.
+    /// `None` if a length does not fit, or a name or the list is empty.
     pub(super) fn parse(list: &[u8]) -> Option<Self> {
         let mut rest = list;
         while let Some((length, behind)) = rest.split_first() {
@@ -26,7 +26,8 @@ impl Offers {
         (!list.is_empty()).then(|| Self(list.into()))
     }
 
-    /// A list of these names. A name longer than 255 bytes, or an empty one, cannot be offered and is left out.
+    /// A list of these names. Leaves out empty names and names longer than 255 bytes, because they cannot be
+    /// offered.
     pub fn of<'a>(names: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut list = Vec::new();
         for name in names {
@@ -38,7 +39,7 @@ impl Offers {
         Self(list.into())
     }
 
-    /// Gives back what a record does not show: names that begin behind its first [`TEXT_MAX`] characters.
+    /// Drops the names that a record does not show: those that begin after its first [`TEXT_MAX`] characters.
     pub(crate) fn shorten(&mut self) {
         if self.0.len() <= TEXT_MAX {
             return;
@@ -51,6 +52,11 @@ impl Offers {
             kept += name.len() + 1;
         }
         self.0 = self.0.get(..kept).unwrap_or_default().into();
+    }
+
+    /// Whether this is the one name offered.
+    pub fn are_only(&self, name: &[u8]) -> bool {
+        self.0.split_first().is_some_and(|(length, rest)| usize::from(*length) == rest.len() && rest == name)
     }
 
     /// The names, the most wanted first.
@@ -76,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_list_is_shortened_to_whole_names() {
+    fn long_lists_are_shortened_to_whole_names() {
         let mut short = Offers::of([&b"h2"[..], b"http/1.1"]);
         short.shorten();
         assert_eq!(short.iter().count(), 2);
@@ -87,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_read_as_it_was_made() {
+    fn lists_are_read_as_they_were_made() {
         let offers = Offers::of([&b"h2"[..], b"", b"http/1.1"]);
         assert_eq!(offers.iter().collect::<Vec<_>>(), [&b"h2"[..], b"http/1.1"]);
         assert_eq!(Offers::parse(b"\x02h2\x08http/1.1"), Some(offers));

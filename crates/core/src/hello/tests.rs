@@ -1,4 +1,4 @@
-//! Every prefix, every split, every way to lie about a length; rustls' own reader is the referee.
+//! Every prefix, every split, every false length; rustls' own reader is the referee.
 
 use super::*;
 use proptest::prelude::*;
@@ -80,7 +80,7 @@ fn name_of(raw: &[u8]) -> Result<Option<String>, HelloError> {
 }
 
 #[test]
-fn every_prefix_of_a_real_hello_is_partial() {
+fn prefixes_of_a_real_hello_are_partial() {
     let raw = real("www.example.com", &["h2", "http/1.1"]);
     let mut growing = Assembler::new(16 * 1024);
     for n in 0..raw.len() {
@@ -110,7 +110,7 @@ fn records_of_any_size_are_joined() {
 }
 
 #[test]
-fn what_is_not_tls_is_known_at_once() {
+fn non_tls_bytes_are_recognised_at_once() {
     for first in [&b"G"[..], b"GET / HTTP/1.1\r\n", b"SSH-2.0", &[0x80, 0x2e, 1, 0, 2], &[0x16, 2], &[0]] {
         assert_eq!(whole(first), Progress::Refused(HelloError::NotTls), "{first:02x?}");
     }
@@ -119,7 +119,7 @@ fn what_is_not_tls_is_known_at_once() {
 }
 
 #[test]
-fn what_breaks_the_record_layer_is_malformed() {
+fn breaches_of_the_record_layer_are_malformed() {
     let message = real("a.example", &[])[5..].to_vec();
     let (a, b) = message.split_at(40);
     let [a, b] = [a, b].map(|m| framed(m, usize::MAX));
@@ -143,7 +143,7 @@ fn what_breaks_the_record_layer_is_malformed() {
 }
 
 #[test]
-fn too_much_is_refused_at_the_header_that_announces_it() {
+fn oversized_hellos_are_refused_by_their_header() {
     assert_eq!(whole(&[22, 3, 1, 2, 0, 1, 1, 0, 0]), Progress::Refused(HelloError::TooLarge), "64 KiB");
     assert_eq!(
         whole(&[22, 3, 1, 2, 0, 1, 255, 255, 255]),
@@ -154,7 +154,7 @@ fn too_much_is_refused_at_the_header_that_announces_it() {
     assert!(matches!(whole(&padded), Progress::Hello(_)));
     let mut small = Assembler::new(1024);
     assert_eq!(small.advance(&padded[..9]), Progress::Refused(HelloError::TooLarge));
-    // One-byte records: six raw bytes each, so the raw ceiling of four times is met first.
+    // One-byte records: six raw bytes each, so the raw ceiling of four times is reached first.
     let dusty = framed(&made(&[(21, vec![0; 12 * 1024])])[5..], 1);
     assert_eq!(whole(&dusty), Progress::Refused(HelloError::TooLarge));
 }
@@ -204,7 +204,7 @@ fn names_are_compared_as_dns_names() {
 }
 
 #[test]
-fn the_newest_version_offered_is_known() {
+fn the_newest_version_offered_is_found() {
     let version = |extensions: &[(u16, Vec<u8>)]| match whole(&made(extensions)) {
         Progress::Hello(h) => h.version,
         other => panic!("{other:?}"),
@@ -215,7 +215,7 @@ fn the_newest_version_offered_is_known() {
 }
 
 #[test]
-fn a_hello_may_be_replayed_where_it_is_alone_and_offers_no_early_data() {
+fn hellos_may_be_replayed_when_alone_and_without_early_data() {
     let of = |raw: &[u8]| match whole(raw) {
         Progress::Hello(h) => *h,
         other => panic!("{other:?}"),
@@ -225,7 +225,7 @@ fn a_hello_may_be_replayed_where_it_is_alone_and_offers_no_early_data() {
     for raw in [&plain, &in_records] {
         let hello = of(raw);
         assert!(!hello.early_data && hello.may_be_replayed(raw.len()));
-        // A change_cipher_spec behind it, as clients send before early data (RFC 8446 §D.4).
+        // Followed by a change_cipher_spec, which clients send before early data (RFC 8446 §D.4).
         let more = [&raw[..], &[20, 3, 3, 0, 1, 1]].concat();
         assert!(!of(&more).may_be_replayed(more.len()), "the client has sent more than its hello");
     }
@@ -235,7 +235,7 @@ fn a_hello_may_be_replayed_where_it_is_alone_and_offers_no_early_data() {
 }
 
 #[test]
-fn two_of_a_kind_are_refused() {
+fn repeated_elements_are_refused() {
     let two_names = vector16(&[&[0, 0, 1, b'a'][..], &[0, 0, 1, b'b']].concat());
     assert_eq!(name_of(&made(&[(0, two_names)])), Err(HelloError::BadSni));
     assert_eq!(name_of(&made(&[sni(b"a.b"), sni(b"c.d")])), Err(HelloError::BadSni));
@@ -249,7 +249,7 @@ fn two_of_a_kind_are_refused() {
 }
 
 #[test]
-fn every_inner_length_is_used_up_exactly() {
+fn inner_lengths_are_used_up_exactly() {
     let longer = |(kind, mut data): (u16, Vec<u8>)| {
         data.push(0);
         (kind, data)
@@ -281,7 +281,7 @@ fn every_inner_length_is_used_up_exactly() {
 }
 
 #[test]
-fn a_name_that_rustls_refuses_is_refused_in_every_mode() {
+fn names_that_rustls_refuses_are_refused_in_every_mode() {
     for name in
         ["-a.example", "a-.example", "a.b-", "example.1", "a.0x1f", "a-b.example", "_a.example", "1a.example"]
     {
@@ -291,7 +291,7 @@ fn a_name_that_rustls_refuses_is_refused_in_every_mode() {
     }
 }
 
-/// What rustls makes of the same bytes: the name, or none when it refuses them.
+/// rustls' reading of the same bytes: name and protocols, or `None` for a refusal.
 fn referee(raw: &[u8]) -> Option<(Option<String>, Vec<Vec<u8>>)> {
     let mut acceptor = Acceptor::default();
     let mut rest = raw;
@@ -328,7 +328,7 @@ proptest! {
         let _ = whole(&raw);
     }
 
-    /// Whatever one changed byte does: where both readers take the hello, they read the same.
+    /// Whatever one changed byte does: if both readers accept the hello, they read the same.
     #[test]
     fn agrees_with_rustls(at in 0usize..400, to in any::<u8>(), size in prop::sample::select(vec![1, 16, 64, 16384])) {
         let mut message = real("referee.example.com", &["h2", "http/1.1"])[5..].to_vec();

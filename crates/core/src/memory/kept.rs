@@ -1,4 +1,4 @@
-//! What a flow has read and could not write yet.
+//! Bytes that a flow has read but could not write yet.
 #![allow(
     clippy::indexing_slicing,
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
@@ -10,34 +10,34 @@ use weir_tls::KeptGuard;
 #[derive(Debug)]
 pub(crate) struct Kept {
     bytes: Vec<u8>,
-    /// So many of them have gone.
+    /// The number of bytes already written.
     at: usize,
     _counted: Option<KeptGuard>,
 }
 
 impl Kept {
-    /// What came before the relay, and is bounded there.
-    pub(crate) fn ahead(bytes: Vec<u8>) -> Option<Box<Self>> {
+    /// Bytes from before the relay, which are bounded there.
+    pub(crate) fn prefix(bytes: Vec<u8>) -> Option<Box<Self>> {
         (!bytes.is_empty()).then(|| Box::new(Self { bytes, at: 0, _counted: None }))
     }
 
-    /// What could not be written.
+    /// The part that could not be written.
     pub(super) fn rest(bytes: Vec<u8>, counted: KeptGuard) -> Box<Self> {
         Box::new(Self { bytes, at: 0, _counted: Some(counted) })
     }
 
-    /// What has still to go.
+    /// The bytes still to write.
     pub(crate) fn left(&self) -> &[u8] {
         &self.bytes[self.at..]
     }
 
-    /// `n` bytes more have gone.
+    /// Records `n` more bytes as written.
     pub(crate) fn gone(&mut self, n: usize) {
         self.at += n;
         debug_assert!(self.at <= self.bytes.len(), "more has gone than was kept");
     }
 
-    /// All of it, and how much has gone.
+    /// All bytes, and how many are written.
     pub(crate) fn whole(self) -> (Vec<u8>, usize) {
         (self.bytes, self.at)
     }

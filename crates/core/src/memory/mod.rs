@@ -1,4 +1,5 @@
-//! What a worker's connections share: its read buffer, its pipes, the bound on what they keep, and the turns of bulk.
+//! Memory shared by a worker's connections: its read buffer, its pipes, the bound on unwritten bytes, the
+//! turns of bulk.
 #![allow(
     clippy::indexing_slicing,
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
@@ -11,9 +12,9 @@ mod turns;
 pub(crate) use kept::Kept;
 pub use pipes::Budget;
 pub(crate) use pipes::Pipe;
-pub(crate) use turns::Ticket;
-pub use turns::Turns;
+pub use turns::{Ticket, Turns};
 
+use crate::socket::Socket;
 use pipes::Pipes;
 use std::cell::{RefCell, RefMut};
 use std::future::poll_fn;
@@ -21,7 +22,6 @@ use std::io;
 use std::pin::Pin;
 use std::task::ready;
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::net::TcpStream;
 use weir_metrics::WorkerMetrics;
 use weir_tls::{AT_ONCE, LEAST_ROOM, Scratch};
 
@@ -29,7 +29,7 @@ use weir_tls::{AT_ONCE, LEAST_ROOM, Scratch};
 #[derive(Debug)]
 pub struct Memory {
     scratch: RefCell<Box<[u8]>>,
-    /// Where records stand while they are encrypted or decrypted.
+    /// Holds records while they are encrypted or decrypted.
     pub tls: Scratch,
     pub(crate) pipes: Pipes,
     /// How much bulk moves between two looks at sockets and timers.
@@ -38,7 +38,7 @@ pub struct Memory {
 
 /// One read: large enough that bulk takes few calls, small enough to stay in the processor's cache.
 const SCRATCH: usize = AT_ONCE;
-/// A read where flows keep much: as small as TLS allows.
+/// The size of a read when flows keep much: as small as TLS allows.
 const SMALL: usize = LEAST_ROOM;
 
 impl Memory {
@@ -52,42 +52,42 @@ impl Memory {
         }
     }
 
-    /// The buffer, for the length of one poll.
-    pub(crate) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
+    /// The buffer, for the duration of one poll.
+    pub fn buffer(&self) -> RefMut<'_, Box<[u8]>> {
         self.scratch.borrow_mut()
     }
 
-    /// Keeps what could not be written.
+    /// Keeps bytes that could not be written.
     pub(crate) fn keep(&self, rest: &[u8]) -> Box<Kept> {
         Kept::rest(rest.to_vec(), self.tls.ledger.enter(rest.len()))
     }
 
-    /// Keeps what came out of a pipe and was not written.
+    /// Keeps bytes that came out of a pipe and were not written.
     pub(crate) fn keep_all(&self, rest: Vec<u8>) -> Box<Kept> {
         let counted = self.tls.ledger.enter(rest.len());
         Kept::rest(rest, counted)
     }
 
-    /// Most bytes that a flow is to read at once: fewer where many flows could not write what they had read.
+    /// Most bytes that a flow should read at once: fewer when many flows could not write their bytes.
     pub(crate) fn at_once(&self) -> usize {
         if self.tls.ledger.is_full() { SMALL } else { SCRATCH }
     }
 
-    /// Reads once through the buffer, at most `limit` bytes, and shows them to `see`. 0 bytes is the end.
+    /// Reads once through the buffer, at most `limit` bytes, and passes them to `see`. 0 bytes is the end.
     ///
     /// # Errors
     /// Those of the socket.
     ///
     /// # Cancel safety
-    /// Cancel safe: nothing has been read unless the future has ended.
+    /// Cancel safe: a future that has not finished has read nothing.
     pub async fn read<T>(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut Socket,
         limit: usize,
         mut see: impl FnMut(&[u8]) -> T,
     ) -> io::Result<(usize, T)> {
         poll_fn(|cx| {
-            let mut scratch = self.scratch();
+            let mut scratch = self.buffer();
             let size = limit.min(scratch.len());
             let mut buf = ReadBuf::new(&mut scratch[..size]);
             ready!(Pin::new(&mut *stream).poll_read(cx, &mut buf))?;
@@ -97,7 +97,7 @@ impl Memory {
         .await
     }
 
-    /// Closes pipes that nobody has needed since the last call.
+    /// Closes pipes that were not needed since the last call.
     pub fn trim(&self) {
         self.pipes.trim();
     }

@@ -1,8 +1,8 @@
 //! A worker's pool of pipes for splice(2).
 //!
-//! A pipe is held only while bytes are inside it or a flow is filling it, so a few serve many connections. The
+//! A flow holds a pipe only while it fills it or bytes are inside, so a few pipes serve many connections. The
 //! kernel gives an unprivileged user about 64 MiB of pipes (`pipe-user-pages-soft`) and then shrinks new ones
-//! to 8 KiB: the budget stays below that, a pipe that comes out small is not used, and without a pipe a flow
+//! to 8 KiB. So the budget stays below that, an undersized pipe is not used, and a flow without a pipe
 //! copies.
 
 use rustix::fd::OwnedFd;
@@ -20,7 +20,7 @@ pub struct Budget {
     pub pipes: usize,
 }
 
-/// Both ends of a pipe, empty whenever it is in the pool. One that is dropped counts as closed.
+/// Both ends of a pipe, empty whenever it is in the pool. A dropped pipe counts as closed.
 #[derive(Debug)]
 pub(crate) struct Pipe {
     pub(crate) read: OwnedFd,
@@ -56,21 +56,21 @@ impl Held {
 #[derive(Debug)]
 pub(crate) struct Pipes {
     free: RefCell<Vec<Pipe>>,
-    /// Fewest pipes that were free since the last trim: nobody needed those.
+    /// The fewest pipes free at any time since the last trim: so many were not needed.
     unneeded: Cell<usize>,
     held: Rc<Held>,
     budget: Budget,
-    /// splice(2) works here, as far as is known.
+    /// Whether splice(2) works here, as far as is known.
     usable: Cell<bool>,
 }
 
-/// Every worker finds out by itself, and says the same.
+/// Each worker finds out by itself, but only the first one logs it.
 static SAID: Once = Once::new();
 
 /// Wanted capacities: ten times fewer calls with 1 MiB than with the default of 64 KiB.
 const WANTED: usize = 1 << 20;
 const CAPACITIES: [usize; 2] = [WANTED, 1 << 18];
-/// Below the default size the user's budget is spent: copying is then cheaper.
+/// A smaller pipe shows that the user's budget is spent: copying is then cheaper.
 const SMALLEST: usize = 1 << 16;
 
 impl Pipes {
@@ -80,7 +80,7 @@ impl Pipes {
         Self { free: RefCell::default(), unneeded: Cell::new(0), held, budget, usable: Cell::new(true) }
     }
 
-    /// An empty pipe, or `None` when the budget or the kernel has none, or pipes are of no use.
+    /// An empty pipe, or `None` if the budget or the kernel has none, or splice(2) does not work.
     pub(crate) fn take(&self) -> Option<Pipe> {
         if !self.usable.get() {
             return None;
@@ -90,14 +90,14 @@ impl Pipes {
         pooled.or_else(|| self.make())
     }
 
-    /// Gives an empty pipe back.
+    /// Returns an empty pipe.
     pub(crate) fn give(&self, pipe: Pipe) {
         if self.usable.get() {
             self.free.borrow_mut().push(pipe);
         }
     }
 
-    /// This machine has no splice(2), or forbids it: pipes are of no use to this worker from here on.
+    /// Stops using pipes on this worker, because this machine lacks splice(2) or forbids it.
     pub(crate) fn give_up(&self, error: &io::Error) {
         if self.usable.replace(false) {
             SAID.call_once(|| tracing::warn!(%error, "splice(2) does not work here: bulk is copied instead"));
@@ -105,7 +105,7 @@ impl Pipes {
         self.free.borrow_mut().clear();
     }
 
-    /// Closes the pipes that nobody has needed since the last call.
+    /// Closes the pipes that were not needed since the last call.
     pub(crate) fn trim(&self) {
         let mut free = self.free.borrow_mut();
         let keep = free.len() - self.unneeded.get().min(free.len());

@@ -17,44 +17,45 @@ use tokio::time::Instant;
 
 /// A flow's place in line, and then its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Ticket(NonZeroU32);
+pub struct Ticket(NonZeroU32);
 
-/// Shares a worker's time among its flows in bulk. [`Turns::conduct`] must run beside them, on the same thread.
+/// Shares a worker's time among its flows in bulk. [`Turns::conduct`] must run beside them, on the same
+/// thread.
 #[derive(Debug)]
 pub struct Turns {
-    /// The flow whose turn it is.
+    /// The flow that has the turn.
     granted: Cell<Option<Ticket>>,
-    /// How it is woken, where it has waited.
+    /// Wakes that flow, if it waited in line.
     holder: RefCell<Option<Waker>>,
-    /// It has moved something in its turn.
+    /// It has moved bytes in its turn.
     used: Cell<bool>,
-    /// It came to its turn when nothing of the allowance was left, and keeps it until the next look.
+    /// It got its turn when the allowance was used up, and keeps it until the next look.
     waits: Cell<bool>,
-    /// It had not, at one look, and kept its turn.
+    /// It had not used its turn at the last look, and kept it.
     spared: Cell<bool>,
-    /// What is left of the allowance.
+    /// The bytes left of the allowance.
     bytes: Cell<usize>,
-    /// When the allowance ends; `None` until something of it has been used.
+    /// The end of the allowance; `None` until the allowance is touched.
     until: Cell<Option<Instant>>,
-    /// At most one entry for each flow. The entry of a flow that has ended costs two looks.
+    /// At most one entry for each flow. The entry of an ended flow costs two looks.
     line: RefCell<VecDeque<(Ticket, Waker)>>,
     drawn: Cell<u32>,
-    /// A flow has moved a little since the last look: a request or an answer, and the next may come soon.
+    /// A light flow has moved since the last look: a request or an answer, and the next may come soon.
     light_moved: Cell<bool>,
-    /// So many of the next allowances are small.
+    /// This many further allowances are small.
     small_ones: Cell<u16>,
     /// The allowance has been touched since the last look.
     busy: Cell<bool>,
     begun: Notify,
 }
 
-/// An allowance: bytes and time between two looks. It is checked after each step, which moves a full read or a full pipe
-/// at most.
+/// An allowance: bytes and time between two looks. It is checked after each step, and a step moves at most a
+/// full read or a full pipe.
 const FULL: (usize, Duration) = (512 << 10, Duration::from_micros(250));
-/// The allowance while light flows are served beside bulk: each of their messages waits for half of one on average. It is
-/// not for bulk alone, which it makes 6 % dearer.
+/// The allowance while light flows share the worker with bulk: each of their messages waits for half an
+/// allowance on average. Not used for bulk alone, which it would make 6 % dearer.
 const SMALL: (usize, Duration) = (128 << 10, Duration::from_micros(60));
-/// So many small allowances follow a light message: 60 ms at most.
+/// The number of small allowances after a light message: 60 ms at most.
 const SMALL_ONES: u16 = 1_000;
 
 impl Default for Turns {
@@ -78,12 +79,13 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Whether the flow may go on. If not, it has a place in line, and its task is woken when its turn comes.
-    pub(crate) fn poll_take(&self, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> Poll<()> {
+    /// Whether the flow may continue. If not, it has a place in line, and its task is woken when its turn
+    /// comes.
+    pub fn poll_take(&self, ticket: &mut Option<Ticket>, cx: &Context<'_>) -> Poll<()> {
         if ticket.is_some_and(|mine| self.is_in_line(mine)) {
             return Poll::Pending;
         }
-        // A ticket that is neither in line nor granted was granted, and not used for longer than two looks.
+        // A ticket that is neither in line nor granted was granted, but not used for more than two looks.
         let has_turn = self.granted.get() == *ticket && (ticket.is_some() || self.line.borrow().is_empty());
         if !self.busy.replace(true) {
             self.begun.notify_one();
@@ -104,23 +106,23 @@ impl Turns {
         Poll::Pending
     }
 
-    /// A flow that needs no turn has moved something.
-    pub(crate) fn saw_light_flow(&self) {
+    /// Records that a flow without need for a turn has moved bytes.
+    pub fn saw_light_flow(&self) {
         self.light_moved.set(true);
     }
 
     /// The most that one step of bulk should move.
-    pub(crate) fn step(&self) -> usize {
+    pub fn step(&self) -> usize {
         if self.small_ones.get() > 0 { SMALL.0 } else { usize::MAX }
     }
 
-    /// `bytes` of the allowance have been used.
-    pub(crate) fn spend(&self, bytes: usize) {
+    /// Takes `bytes` off the allowance.
+    pub fn spend(&self, bytes: usize) {
         self.bytes.set(self.bytes.get().saturating_sub(bytes));
     }
 
-    /// The flow has nothing more to move now: the next in line gets what is left of the allowance.
-    pub(crate) fn pass_on(&self, ticket: &mut Option<Ticket>) {
+    /// The flow has nothing more to move now, so the next in line gets the rest of the allowance.
+    pub fn pass_on(&self, ticket: &mut Option<Ticket>) {
         if ticket.is_some() && self.granted.get() == *ticket && !self.waits.get() {
             *ticket = None;
             self.granted.set(None);
@@ -133,13 +135,13 @@ impl Turns {
     /// Grants the turns, one after each look of the runtime at sockets and timers. Never ends.
     ///
     /// # Cancel safety
-    /// Once it is dropped, flows in bulk wait until it runs again.
+    /// After it is dropped, flows in bulk wait until it runs again.
     pub async fn conduct(&self) {
         loop {
             self.begun.notified().await;
             loop {
-                // The runtime looks before it wakes a task that has yielded, and queues it behind all that the look
-                // has woken.
+                // The runtime looks before it wakes a task that has yielded, and queues that task behind all
+                // the tasks that the look has woken.
                 yield_now().await;
                 if !self.next_look() {
                     break;
@@ -149,7 +151,7 @@ impl Turns {
         }
     }
 
-    /// Grants the turn that follows a look, with a new allowance. False where no flow waits.
+    /// Grants the turn that follows a look, with a new allowance. False if no flow waits.
     fn next_look(&self) -> bool {
         self.until.set(None);
         let small_ones = if self.light_moved.replace(false) {
@@ -160,7 +162,8 @@ impl Turns {
         self.small_ones.set(small_ones);
         self.bytes.set(self.allowance().0);
         let waits = self.waits.replace(false);
-        // Tasks that were ready before it may have kept a flow from its turn; one that is gone never uses it.
+        // Tasks that were ready before it may have kept the flow from its turn; an ended flow never uses its
+        // turn.
         if self.granted.get().is_some() && !self.used.get() && (waits || !self.spared.replace(true)) {
             if let Some(waker) = &*self.holder.borrow() {
                 waker.wake_by_ref();
@@ -203,7 +206,7 @@ impl Turns {
     }
 
     fn draw(&self) -> Ticket {
-        // Tickets live for a few turns, so those of the same number never meet.
+        // A ticket lives for a few turns only, so two with the same number never meet.
         let number = NonZeroU32::new(self.drawn.get().wrapping_add(1)).unwrap_or(NonZeroU32::MIN);
         self.drawn.set(number.get());
         Ticket(number)
@@ -219,7 +222,7 @@ mod tests {
     struct Flow(Option<Ticket>);
 
     impl Flow {
-        /// Whether it may move more. If not, its poll ends, as that of a flow does.
+        /// Whether it may move more. If not, its poll ends, as that of a real flow does.
         fn goes_on(&mut self, turns: &Turns) -> bool {
             let goes_on = turns.poll_take(&mut self.0, &Context::from_waker(Waker::noop())).is_ready();
             if !goes_on {
@@ -239,7 +242,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flow_gives_what_it_does_not_need_to_the_next_in_line() {
+    async fn unneeded_allowances_go_to_the_next_in_line() {
         let turns = Turns::default();
         let [mut first, mut second, mut third, mut fourth] = in_line(&turns);
         assert!(turns.next_look());
@@ -255,16 +258,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_that_could_not_be_used_is_kept_over_a_look() {
+    async fn unusable_turns_are_kept_over_a_look() {
         let turns = Turns::default();
         let [mut first, mut second, mut third, _] = in_line(&turns);
         assert!(turns.next_look() && first.goes_on(&turns));
         turns.pass_on(&mut first.0);
-        // Other tasks ran first, and the runtime looked before the second one came to its turn.
+        // As if other tasks ran first, and the runtime looked before the second flow got its turn.
         assert!(turns.next_look());
         assert!(!third.goes_on(&turns) && second.goes_on(&turns));
         turns.pass_on(&mut second.0);
-        // Or they took more time than the allowance has.
+        // As if those tasks took more time than the allowance has.
         tokio::time::advance(2 * FULL.1).await;
         assert!(!third.goes_on(&turns) && turns.next_look() && third.goes_on(&turns));
     }
@@ -288,7 +291,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_flow_that_is_gone_costs_two_looks() {
+    async fn ended_flows_cost_two_looks() {
         let turns = Turns::default();
         let [_, _, mut third, _] = in_line(&turns);
         let looks = (1..=5).find(|_| turns.next_look() && third.goes_on(&turns));

@@ -1,30 +1,28 @@
-//! The ends that are not clean: passing a reset on, and saying farewell at a deadline.
+//! Unclean ends: passing a reset on, and saying farewell at a deadline.
 
 use super::fault::FlowError;
 use super::flow::Flow;
-use super::queue::{queued, unacknowledged};
-use super::wire::{Finish, Wire};
+use super::wire::{Finish, RawSocket, Wire, queued};
 use crate::memory::Memory;
-use crate::socket;
 use crate::stop::ConnHandle;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-/// How long the end of a connection may take once weir has decided it.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a peer may accept nothing of the rest, once the other side is gone. A kernel announces free window in steps
-/// of a segment, which on a loopback is 64 KiB: three seconds for a client that reads 20 KB/s.
+/// How long the end of a connection may take after weir has decided on it.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a peer may accept nothing of the rest, once the other side is gone. A kernel announces free
+/// window in steps of a segment, which on a loopback is 64 KiB: three seconds for a client that reads 20
+/// KB/s.
 const STALLED: Duration = Duration::from_secs(4);
-/// How often the send queue is looked at: nothing tells when it is empty. At first this often,
-const LOOK: Duration = Duration::from_millis(2);
-/// and in the end this often: thousands of slow clients may have lost the same backend.
+/// How often the send queue is checked, because no event tells when it is empty. At first this often,
+const ACK_POLL: Duration = Duration::from_millis(2);
+/// and in the end this often, because thousands of slow clients may have lost the same backend.
 const SELDOM: Duration = Duration::from_millis(100);
 
-/// Reads at one look: a peer that never stops sending must not keep the worker.
+/// Reads per check, bounded because a peer that never stops sending must not hold up the worker.
 const DISCARDS: usize = 4;
 
 /// One direction, and what its destination took of it at the end.
@@ -34,24 +32,25 @@ pub(super) struct Direction<'a> {
     pub(super) sent: &'a mut usize,
 }
 
-/// What becomes of the bytes in the send queue of a side.
+/// The fate of the bytes in a side's send queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Queue {
     /// The kernel delivers them.
     Goes,
-    /// weir's reset drops them.
+    /// The peer's reset dropped them. Bytes sent before them have arrived, because bytes do not overtake each
+    /// other.
     Dropped,
     /// The peer's reset dropped them: those that were sent before had arrived, as bytes do not overtake each other.
     Refused,
 }
 
 impl Queue {
-    /// Of a side that broke like this.
+    /// The fate of the queue of a side that broke with this error.
     pub(super) fn after(kind: io::ErrorKind) -> Self {
         use io::ErrorKind as Kind;
         match kind {
             Kind::ConnectionReset | Kind::BrokenPipe | Kind::NotConnected => Self::Refused,
-            // Its TLS broke, or its keys are used up; its socket lives.
+            // Its TLS broke, or its keys are used up; its socket is alive.
             Kind::InvalidData | weir_tls::KEYS_USED_UP => Self::Goes,
             _ => Self::Dropped,
         }
@@ -62,7 +61,7 @@ impl Queue {
 #[derive(Debug)]
 pub(super) struct Patience<'a> {
     pub(super) handle: &'a ConnHandle,
-    /// However steadily it takes it.
+    /// The most, however steadily the peer reads.
     pub(super) most: Duration,
 }
 
@@ -72,7 +71,7 @@ struct Waiting<'a> {
     hurried: bool,
     over: Instant,
     moved: Instant,
-    /// Bytes written, and those of them that are queued.
+    /// The number of bytes written, and how many of them are queued.
     state: (usize, usize),
 }
 
@@ -82,8 +81,8 @@ impl<'a> Waiting<'a> {
         Self { handle: patience.handle, hurried: false, over: now + patience.most, moved: now, state }
     }
 
-    /// Whether to wait on, as things stand with the peer now. Nothing moves while the flow is `in_line` for a turn of bulk,
-    /// however fast the peer reads.
+    /// Whether to go on waiting, given the peer's state. A flow that is `in_line` for a turn of bulk moves
+    /// nothing, however fast the peer reads, so that does not count as a stall.
     fn goes_on(&mut self, state: (usize, usize), in_line: bool) -> bool {
         let now = Instant::now();
         if self.state != state || in_line {
@@ -92,24 +91,24 @@ impl<'a> Waiting<'a> {
         now < self.over && (self.hurried || now < self.moved + STALLED)
     }
 
-    /// The time to finish is over for the connection.
+    /// The connection was cancelled, so little time is left.
     fn hurry(&mut self) {
         self.hurried = true;
-        self.over = self.over.min(Instant::now() + PATIENCE);
+        self.over = self.over.min(Instant::now() + FAREWELL_TIMEOUT);
     }
 }
 
-/// What a turn of waiting came to.
+/// The result of one round of waiting.
 enum Turn {
-    /// The peer's kernel, or weir's, has it all.
+    /// The peer's kernel, or weir's, has all bytes.
     HandedOver,
     /// The peer is gone.
     Gone(io::ErrorKind),
     Stopped,
 }
 
-/// `from` broke. Delivers to `to` what came before that, for as long as it takes it, then resets it, because its stream
-/// is cut short; if `from` had finished sending, `to` gets its ordinary end instead.
+/// `from` broke. Delivers earlier bytes to `to`, for as long as it accepts them, then resets it, because its
+/// stream is truncated; if `from` had finished sending, `to` gets its ordinary end instead.
 pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
     Direction { flow, sent }: Direction<'_>,
     from: &mut R,
@@ -119,7 +118,7 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
 ) -> Queue {
     flow.source_broke();
     let mut waiting = Waiting::begin(&patience, (*sent, queued(to)));
-    let (mut handed_over, mut pause) = (false, LOOK);
+    let (mut handed_over, mut pause) = (false, ACK_POLL);
     loop {
         let turn = poll_fn(|cx| {
             if !waiting.hurried && waiting.handle.poll_cancelled(cx).is_ready() {
@@ -140,8 +139,8 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
             Ok(Turn::Gone(kind)) => return Queue::after(kind),
             Err(_elapsed) => pause = (pause * 2).min(SELDOM),
         }
-        // Bytes that it still sends have no reader, but it may not read before they have gone.
-        if let Err(error) = discard(to.tcp(), memory).and_then(|()| still_there(to.tcp())) {
+        // Bytes that it still sends have no reader, but it may read nothing before they have left its queue.
+        if let Err(error) = discard(to.socket(), memory).and_then(|()| still_there(to.socket())) {
             tracing::debug!(%error, "the peer is gone");
             return Queue::after(error.kind());
         }
@@ -158,19 +157,19 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
         return Queue::Goes;
     }
     if handed_over && to.bare().is_none() && waiting.moved.elapsed() < STALLED && queued(to) > 0 {
-        // It reads, but slowly: a FIN without close_notify shows a truncated stream as well as a reset does, and the
-        // kernel delivers the rest.
+        // It reads, but slowly. A FIN without close_notify shows a truncated stream as well as a reset does,
+        // and the kernel still delivers the rest.
         let told = poll_fn(|cx| to.poll_finish(cx, Finish::Bare, false));
-        if let Ok(Ok(())) = timeout(LOOK, told).await {
+        if let Ok(Ok(())) = timeout(ACK_POLL, told).await {
             return Queue::Goes;
         }
     }
-    socket::reset(to.tcp());
+    to.socket().reset();
     Queue::Dropped
 }
 
-/// weir ends the connection: flushes, ends both sides cleanly, and resets a side that does not take its end in time.
-/// Returns what becomes of the send queues of client and backend.
+/// weir ends the connection: flushes, ends both sides cleanly, and resets a side that does not accept its end
+/// in time. Returns the fate of the send queues of client and backend.
 pub(super) async fn farewell<C: Wire, B: Wire>(
     up: Direction<'_>,
     down: Direction<'_>,
@@ -178,7 +177,7 @@ pub(super) async fn farewell<C: Wire, B: Wire>(
     backend: &mut B,
     memory: &Memory,
 ) -> [Queue; 2] {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + FAREWELL_TIMEOUT;
     up.flow.finish();
     down.flow.finish();
     let both = poll_fn(|cx| {
@@ -190,26 +189,32 @@ pub(super) async fn farewell<C: Wire, B: Wire>(
     if timeout_at(deadline, both).await.is_err() {
         tracing::debug!("a side did not take its end in time");
     }
-    tokio::join!(settle(client.tcp(), memory, deadline), settle(backend.tcp(), memory, deadline));
-    [(down.flow.is_done(), client.tcp()), (up.flow.is_done(), backend.tcp())].map(|(done, tcp)| {
-        if done {
-            return Queue::Goes;
-        }
-        socket::reset(tcp);
-        Queue::Dropped
-    })
+    tokio::join!(
+        await_acknowledged(client.socket(), memory, deadline),
+        await_acknowledged(backend.socket(), memory, deadline)
+    );
+    [leave(client, down.flow), leave(backend, up.flow)]
 }
 
-/// Waits until the peer has acknowledged everything, and discards what it still sends: closing a socket with
-/// unread input resets it, and that destroys what is still in its send queue (RFC 2525 §2.17).
-async fn settle(stream: &TcpStream, memory: &Memory, deadline: Instant) {
+/// Resets a side that did not accept its end.
+fn leave<W: Wire>(side: &W, flow: &Flow) -> Queue {
+    if flow.is_done() {
+        return Queue::Goes;
+    }
+    side.socket().reset();
+    Queue::Dropped
+}
+
+/// Waits until the peer has acknowledged everything, and discards its further input: closing a socket with
+/// unread input resets it, and that destroys the rest of its send queue (RFC 2525 §2.17).
+async fn await_acknowledged(socket: &impl RawSocket, memory: &Memory, deadline: Instant) {
     let acknowledged = async {
         loop {
-            discard(stream, memory)?;
-            if unacknowledged(stream)? == 0 {
+            discard(socket, memory)?;
+            if socket.unacknowledged()? == 0 {
                 return io::Result::Ok(());
             }
-            sleep(LOOK).await;
+            sleep(ACK_POLL).await;
         }
     };
     if let Ok(Err(error)) = timeout_at(deadline, acknowledged).await {
@@ -217,15 +222,15 @@ async fn settle(stream: &TcpStream, memory: &Memory, deadline: Instant) {
     }
 }
 
-/// The error of a peer that has already sent its end: no read reports its reset.
-fn still_there(stream: &TcpStream) -> io::Result<()> {
-    stream.take_error()?.map_or(Ok(()), Err)
+/// The error of a peer that has already sent its end, whose reset no read reports.
+fn still_there(socket: &impl RawSocket) -> io::Result<()> {
+    socket.take_error()?.map_or(Ok(()), Err)
 }
 
-/// Reads off what has come in.
-fn discard(stream: &TcpStream, memory: &Memory) -> io::Result<()> {
+/// Reads off pending input.
+fn discard(socket: &impl RawSocket, memory: &Memory) -> io::Result<()> {
     for _ in 0..DISCARDS {
-        match stream.try_read(&mut memory.scratch()) {
+        match socket.discard(&mut memory.buffer()) {
             Ok(0) => return Ok(()), // It has finished sending, and may still be receiving.
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),

@@ -9,6 +9,6 @@ pub(super) enum FlowError {
     Source(io::ErrorKind),
     /// Writing to its destination failed.
     Destination(io::ErrorKind),
-    /// Its source ended TLS without close_notify, and that is to become a reset.
+    /// Its source ended TLS without close_notify, and the rule turns that into a reset.
     Truncated,
 }

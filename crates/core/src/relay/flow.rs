@@ -1,4 +1,4 @@
-//! One direction of a relay: read, write, keep what does not fit, finish.
+//! One direction of a relay: read, write, keep unwritten bytes, finish.
 #![allow(
     clippy::indexing_slicing,
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
@@ -14,23 +14,24 @@ use std::task::{Context, Poll, ready};
 use tokio::task::coop::has_budget_remaining;
 use weir_tls::LEAST_ROOM;
 
-/// Where a direction is in its life.
+/// The stages of a direction's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     Open,
-    /// Reading from its source failed: what had come before that still goes, then the fault is told.
+    /// Reading from its source failed: earlier bytes are still written, then the error is reported.
     Failed(FlowError),
-    /// Its source broke: what had come before that still goes, and no end is told.
+    /// Its source broke: earlier bytes are still written, and the destination is told of no end.
     Broken,
-    /// A broken source has been read to its end: what it said still goes, and no end is told.
+    /// A broken source has been read to its end: its bytes are still written, and the destination is told of
+    /// no end.
     Over,
-    /// Its source has ended; the destination is still to be told so.
+    /// Its source has ended; the destination must still be told.
     Finishing(Finish),
     Done,
 }
 
 impl Stage {
-    /// Whether a direction may go from here to `next`.
+    /// Whether a direction may change from this stage to `next`.
     fn may_become(self, next: Self) -> bool {
         match (self, next) {
             (Self::Open, Self::Failed(_) | Self::Broken | Self::Finishing(_)) => true,
@@ -41,45 +42,47 @@ impl Stage {
     }
 }
 
-/// A flow that moves less than this each time it is polled needs no turn: it costs others no more than a request does.
+/// A flow that moves less than this per poll needs no turn, because it costs others no more than a request
+/// does.
 const LIGHT: usize = 64 << 10;
-/// A flow that moves no more than this at a time answers requests, or asks. Bulk beside it should not keep it waiting.
+/// A flow that moves no more than this at a time carries requests or answers. Bulk beside it should not delay
+/// it.
 const MESSAGE: usize = 16 << 10;
 
 /// One direction.
 #[derive(Debug)]
 pub(super) struct Flow {
     stage: Stage,
-    /// What was read and could not be written; nothing more is read until it is gone.
+    /// Bytes read but not yet written; nothing more is read until they are gone.
     kept: Option<Box<Kept>>,
-    /// Set from outside, and true until something has been read: what goes ahead is then kept whole, also once
-    /// it has gone.
+    /// Set from outside, and true until something has been read. While it is true the prefix is kept whole,
+    /// even after it was written.
     fresh: bool,
-    /// While fresh, the end of its source is not told to its destination.
+    /// While fresh, the end of its source is not passed on to its destination.
     holds_end: bool,
-    /// The other direction has ended, both sides: what ends this one is the close.
+    /// The other direction has ended on both sides, so the close will end this one.
     last: bool,
-    /// The other direction has come to its clean end.
+    /// The other direction has ended cleanly.
     answers_an_end: bool,
     /// TLS below may hold written bytes back.
     unflushed: bool,
     truncated: bool,
-    /// Its destination went after its own end, and was not told of this one.
+    /// Its destination went away after its own end, and was not told of this direction's end.
     excused: bool,
     on_truncation: OnTruncation,
-    /// It moved much in its last poll, or waits for a turn: it moves nothing more without a turn.
+    /// It moved much in its last poll, or waits for a turn: without a turn it moves nothing more.
     in_bulk: bool,
-    /// Its place in line for a turn, or its turn.
+    /// Its place in line for a turn, or the turn itself.
     turn: Option<Ticket>,
     pub(super) bulk: Bulk,
 }
 
 impl Flow {
     /// A direction that sends `ahead` first.
-    pub(super) fn new(ahead: Vec<u8>, on_truncation: OnTruncation) -> Self {
+    pub(super) fn new(prefix: Vec<u8>, on_truncation: OnTruncation) -> Self {
         Self {
             stage: Stage::Open,
-            kept: Kept::ahead(ahead),
+            kept: Kept::prefix(prefix),
             fresh: false,
             holds_end: false,
             last: false,
@@ -94,24 +97,24 @@ impl Flow {
         }
     }
 
-    /// From here to its first byte, or until [`go_on`](Self::go_on), it keeps what goes ahead; with `holds_end` it
-    /// keeps the end of its source to itself, too.
-    pub(super) fn keep(&mut self, holds_end: bool) {
+    /// Keeps the prefix from here until the first byte is read, or until [`go_on`](Self::go_on); with
+    /// `holds_end` it also withholds the end of its source.
+    pub(super) fn hold_hello(&mut self, holds_end: bool) {
         (self.fresh, self.holds_end) = (true, holds_end);
     }
 
-    /// Nothing has been read since it was told to keep.
+    /// Whether nothing has been read since the hello was held.
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh
     }
 
-    /// Keeps nothing any more, and gives the memory back.
+    /// Stops holding the prefix, and frees its memory.
     pub(super) fn go_on(&mut self) {
         self.fresh = false;
         self.release();
     }
 
-    /// What goes ahead, whole as long as the flow is fresh, and how much of it has gone.
+    /// The prefix, whole as long as the flow is fresh, and the number of its bytes already written.
     pub(super) fn take_ahead(&mut self) -> (Vec<u8>, usize) {
         self.kept.take().map_or_else(Default::default, |kept| kept.whole())
     }
@@ -121,7 +124,7 @@ impl Flow {
         self.stage = next;
     }
 
-    /// What is true of a direction between two polls.
+    /// The invariants of a direction between two polls.
     fn check(&self) {
         let nothing_left = !self.has_left() && !self.bulk.is_filled();
         debug_assert!(
@@ -139,13 +142,13 @@ impl Flow {
         debug_assert!(!self.bulk.is_filled() || !self.has_left(), "bytes in a pipe and beside it: {self:?}");
     }
 
-    /// Whether this direction is the last one, as the other one stands now.
+    /// Updates this direction from the other one's current state.
     pub(super) fn beside(&mut self, other: &Self) {
         self.last = other.is_done();
         self.answers_an_end = other.is_done() && !other.truncated;
     }
 
-    /// Its source has ended, and nothing of what it said is left here (and perhaps its destination does not know yet).
+    /// Whether its source has ended and all its bytes are written (perhaps the destination is not told yet).
     pub(super) fn has_ended(&self) -> bool {
         match self.stage {
             Stage::Open | Stage::Failed(_) => false,
@@ -154,12 +157,12 @@ impl Flow {
         }
     }
 
-    /// Its source has ended, and has been read to that end.
+    /// Whether its source has ended, and has been read to that end.
     pub(super) fn has_read_all(&self) -> bool {
         !matches!(self.stage, Stage::Open | Stage::Failed(_))
     }
 
-    /// How reading from its source failed, while what had come before that is still to go.
+    /// The error of reading from its source, while earlier bytes are still to be written.
     pub(super) fn failed_source(&self) -> Option<io::ErrorKind> {
         match self.stage {
             Stage::Failed(FlowError::Source(kind)) => Some(kind),
@@ -167,42 +170,42 @@ impl Flow {
         }
     }
 
-    /// All that its destination still misses is to be told of the end.
+    /// Whether its destination lacks nothing but the end.
     pub(super) fn has_only_its_end_left(&self) -> bool {
         matches!(self.stage, Stage::Finishing(_)) && !self.has_left() && !self.unflushed
     }
 
-    /// Its destination has been told of the end.
+    /// Whether its destination has been told of the end.
     pub(super) fn is_done(&self) -> bool {
         self.stage == Stage::Done
     }
 
-    /// Its source ended TLS without close_notify, and that was passed on or let pass.
+    /// Whether its source ended TLS without close_notify, and that was passed on or ignored.
     pub(super) fn was_truncated(&self) -> bool {
         self.truncated
     }
 
-    /// It has bytes in hand that its destination does not take: its source is not read meanwhile.
+    /// Whether it holds bytes that its destination does not accept, so that its source is not read.
     pub(super) fn is_blocked(&self) -> bool {
         self.has_left() || self.unflushed || self.bulk.is_filled()
     }
 
-    /// It waits for its turn of bulk: other flows keep it from moving, and neither of its sides.
+    /// Whether it waits for its turn of bulk: other flows hold it up, and neither of its sides.
     pub(super) fn is_in_line(&self) -> bool {
         self.turn.is_some()
     }
 
-    /// Ends the direction here: what was read still goes, then the destination is told of a clean end.
+    /// Ends the direction here: read bytes are still written, then the destination gets a clean end.
     pub(super) fn finish(&mut self) {
-        self.last = false; // It is waited for.
+        self.last = false; // weir waits for this end.
         if self.stage == Stage::Open {
             self.go_to(Stage::Finishing(Finish::Clean));
         }
     }
 
-    /// Notes that the source broke, unless it had ended before.
+    /// Records that the source broke, unless it had ended before.
     pub(super) fn source_broke(&mut self) {
-        self.last = false; // It is waited for.
+        self.last = false; // weir waits for this end.
         match self.stage {
             Stage::Open => self.go_to(Stage::Broken),
             Stage::Failed(_) => self.go_to(Stage::Over),
@@ -210,8 +213,8 @@ impl Flow {
         }
     }
 
-    /// The destination is gone, but had ended its own stream before, and has got everything but the end: that
-    /// is no fault. True where it applies.
+    /// The destination is gone, but had ended its own stream before, and has received everything but the end:
+    /// no fault. Returns whether this applies.
     pub(super) fn excuse(&mut self) -> bool {
         let excused = self.has_only_its_end_left();
         if excused {
@@ -221,17 +224,18 @@ impl Flow {
         excused
     }
 
-    /// Its destination has been told of the end, which is in the send queue or gone from it.
+    /// Whether its destination has been told of the end, which is in the send queue or has left it.
     pub(super) fn has_told(&self) -> bool {
         self.is_done() && !self.excused
     }
 
-    /// [`Self::excuse`] has applied.
+    /// Whether [`Self::excuse`] has applied.
     pub(super) fn was_excused(&self) -> bool {
         self.excused
     }
 
-    /// Moves what can be moved now, in bulk as far as it has a turn. `sent` grows by the bytes that the destination took.
+    /// Moves all that can move now, in bulk only with a turn. `sent` grows by the bytes that the destination
+    /// accepted.
     pub(super) fn poll<R: Wire, W: Wire>(
         &mut self,
         cx: &mut Context<'_>,
@@ -310,8 +314,8 @@ impl Flow {
         self.poll_copy(cx, from, to, memory, sent)
     }
 
-    /// Reads what has come through the worker's buffer, and writes it. Where its end has come with it, both are given
-    /// to the destination together, which may send them together.
+    /// Reads the available bytes into the worker's buffer, and writes them. If the end came with them, the
+    /// destination gets both together, so that it may send them together.
     fn poll_copy<R: Wire, W: Wire>(
         &mut self,
         cx: &mut Context<'_>,
@@ -320,16 +324,16 @@ impl Flow {
         memory: &Memory,
         sent: &mut usize,
     ) -> Poll<Result<(), FlowError>> {
-        let mut scratch = memory.scratch();
+        let mut scratch = memory.buffer();
         let room = memory.at_once().min(memory.turns.step()).min(scratch.len());
         let (n, next) = read_on(cx, from, &mut scratch[..room], memory);
-        let read = &scratch[..n]; // No source gives more than there was room for.
+        let read = &scratch[..n]; // No source returns more than fits.
         let waits = next.is_pending();
         let then = match next {
             Poll::Pending if n > 0 || self.stage != Stage::Broken => self.stage,
-            // A broken TLS session over a live socket yields no more data, yet returns `Pending`. Without budget
-            // it may be the runtime that waits. A bare socket is dead: where it waits, the runtime has not heard
-            // of that yet, and what came before may still be in it.
+            // A broken TLS session over a live socket yields no more data, yet returns `Pending`. Without
+            // budget the `Pending` may be the runtime's. A broken bare socket is dead: if it returns
+            // `Pending`, the runtime does not know yet, and earlier bytes may still be in it.
             Poll::Pending if has_budget_remaining() && from.bare().is_none() => Stage::Over,
             Poll::Pending => return Poll::Pending,
             Poll::Ready(Ok(0)) => self.ended(Finish::Clean),
@@ -357,7 +361,8 @@ impl Flow {
                     Poll::Ready(Err(e)) => Poll::Ready(Err(FlowError::Destination(e.kind()))),
                     Poll::Pending => Poll::Pending,
                 };
-                // Also where the write failed: an end that came with these bytes has been read, and they have not gone.
+                // Also after a failed write: an end that came with these bytes has been read, and they are
+                // not written.
                 self.kept = Some(memory.keep(rest));
                 self.go_to(then);
                 return unwritten;
@@ -366,15 +371,16 @@ impl Flow {
         self.go_to(then);
         if waits && self.stage == Stage::Open {
             ready!(self.poll_flush(cx, to))?;
-            return Poll::Pending; // And not asked again: the source has said so.
+            return Poll::Pending; // No further read: the source has just returned `Pending`.
         }
         Poll::Ready(Ok(()))
     }
 
-    /// What becomes of a direction whose source ended TLS without close_notify, `cut` in the middle of a record.
+    /// The next stage of a direction whose source ended TLS without close_notify, `cut` in the middle of a
+    /// record.
     ///
-    /// It is no truncation where it answers the other side's end: neither side expects more, and many servers close like
-    /// this. The end is passed on unchanged all the same.
+    /// It is no truncation if it answers the other side's end: neither side expects more, and many servers
+    /// close like this. Even then the end is passed on unchanged.
     fn truncation(&mut self, cut: bool) -> Stage {
         self.truncated = cut || !self.answers_an_end || self.on_truncation == OnTruncation::Reset;
         match self.on_truncation {
@@ -430,12 +436,12 @@ impl Flow {
         Poll::Ready(Ok(()))
     }
 
-    /// Some of what it keeps has still to go.
+    /// Whether some of its kept bytes are still to be written.
     fn has_left(&self) -> bool {
         self.kept.as_ref().is_some_and(|kept| !kept.left().is_empty())
     }
 
-    /// Gives the memory of what has gone back: a connection that waits holds no buffer.
+    /// Frees the memory of written bytes, so that a waiting connection holds no buffer.
     fn release(&mut self) {
         if !self.has_left() {
             self.kept = None;
@@ -443,7 +449,8 @@ impl Flow {
     }
 }
 
-/// Reads until the source waits or has ended, or `buf` is nearly full. How many bytes came, and what the last read said.
+/// Reads until the source waits or has ended, or `buf` is nearly full. Returns the number of bytes, and the
+/// last read's result.
 fn read_on<R: Wire>(
     cx: &mut Context<'_>,
     from: &mut R,

@@ -1,23 +1,24 @@
 //! Moves bytes both ways until both have ended: half-close, resets, idle.
 //!
 //! - [`run`] the two directions side by side, and the timer: one poll after another until an end is due.
-//! - [`flow`] one direction: read, write, keep what does not fit, finish.
-//! - [`splice`] the bulk path of a flow between two bare TCP sockets.
-//! - [`wire`] what a side of a relay can do: bare TCP, TLS with a client, TLS with a backend.
+//! - [`flow`] one direction: read, write, keep unwritten bytes, finish.
+//! - [`splice`] the bulk path of a flow between two bare sockets.
+//! - [`wire`] a side of a relay: a bare socket, TLS with a client, TLS with a backend.
 //! - [`prefix`] the hello that goes first, and whether another backend may get it after this one.
-//! - [`movement`] when bytes last moved: what weir wrote, and what the peers took of it.
-//! - [`rules`] deadlines, and what a truncation becomes.
-//! - [`settle`] what a relay came to, and the telling of it to both sides.
-//! - [`closing`] the ends that are not clean: passing a reset on, saying farewell at a deadline.
+//! - [`movement`] when bytes last moved: those that weir wrote, and those that the peers acknowledged.
+//! - [`rules`] deadlines, and the treatment of truncations.
+//! - [`conclude`] the result of a relay, and how both sides are told.
+//! - [`closing`] unclean ends: passing a reset on, saying farewell at a deadline.
 //!
-//! A FIN (or close_notify) from one side means "I will send no more" and nothing else: what it sent goes on,
-//! then the other side's write half is shut, and the other direction lives on (RFC 9293 §3.6, RFC 8446 §6.1).
-//! A reset is passed on as a reset, after what was received before it. Idle time counts both directions
-//! together. An idle relay holds no buffer: reads go through the worker's one buffer, and only what cannot be
-//! written at once is kept, and then reading stops. The one exception is a hello that may be replayed: it is kept
-//! until the backend's first byte, or the client's next.
+//! A FIN (or close_notify) from one side means "I will send no more" and nothing else: its bytes are
+//! delivered, then the other side's write half is shut, and the other direction lives on (RFC 9293 §3.6, RFC
+//! 8446 §6.1). A reset is passed on as a reset, after the bytes received before it. Idle time counts both
+//! directions together. An idle relay holds no buffer: reads go through the worker's one buffer, only bytes
+//! that cannot be written at once are kept, and reading stops meanwhile. The one exception is a hello that
+//! may be replayed: it is kept until the backend's first byte, or the client's next.
 
 mod closing;
+mod conclude;
 mod fault;
 mod flow;
 mod movement;
@@ -25,67 +26,66 @@ mod prefix;
 mod queue;
 mod rules;
 mod run;
-mod settle;
 mod splice;
 mod wire;
 
 pub use prefix::{NoReply, Prefix, Relayed, Unanswered};
 pub use rules::{OnTruncation, Rules, Terms};
-pub use wire::{Finish, Tls, Wire};
+pub use wire::{Finish, RawSocket, Tls, Wire};
 
 use crate::account::error::ConnError;
 use crate::account::outcome::Finished;
 use crate::account::record::Traffic;
+use crate::socket::Socket;
 use run::{End, Relay};
-use tokio::net::TcpStream;
 use weir_pool::HelloReplay;
 
 /// Moves bytes between `client` and `backend` until both have finished; `ahead` goes to the backend first.
 ///
 /// # Errors
-/// Every end that is not clean: a reset, a truncation, a deadline, or the handle.
+/// Every unclean end: a reset, a truncation, a deadline, or the handle.
 ///
 /// # Cancel safety
-/// Dropping the future loses what was read and not yet written.
+/// Dropping the future loses bytes that were read and not yet written.
 pub fn relay<'a, C: Wire, B: Wire>(
     client: &'a mut C,
     backend: &'a mut B,
-    ahead: Vec<u8>,
+    prefix: Vec<u8>,
     terms: Terms<'a>,
     traffic: &'a mut Traffic,
 ) -> impl Future<Output = Result<Finished, ConnError>> {
-    // Made before the future: that would keep what it is called with beside what it makes of it.
-    let mut relay = Relay::new(client, backend, Prefix::new(ahead, HelloReplay::Never), terms, traffic);
+    // Made before the future, which would otherwise store its arguments beside the relay made of them.
+    let mut relay = Relay::new(client, backend, Prefix::new(prefix, HelloReplay::Never), terms, traffic);
     async move {
         let end = relay.run().await;
         if matches!(end, End::Both) {
-            return relay.finished();
+            return relay.result();
         }
-        // Boxed: a connection must not carry the size of its end.
-        Box::pin(relay.settle(end)).await
+        // Boxed, so that a connection does not carry the size of its end.
+        Box::pin(relay.conclude(end)).await
     }
 }
 
-/// As [`relay`], between bare sockets, and with a hello in `ahead` that may go to another backend: where this one
-/// ends before its first byte, and the client has neither sent more nor ended, the hello comes back whole and the
-/// client has not been touched. A deadline or the handle never gives it back.
+/// Like [`relay`], between bare sockets, with a hello in `ahead` that may go to another backend: if this one
+/// ends before its first byte, and the client has neither sent more nor ended, returns the whole hello and
+/// leaves the client untouched. A deadline or the handle never returns the hello.
 ///
 /// # Cancel safety
-/// Dropping the future loses what was read and not yet written.
+/// Dropping the future loses bytes that were read and not yet written.
 pub fn relay_hello<'a>(
-    client: &'a mut TcpStream,
-    backend: &'a mut TcpStream,
-    ahead: Prefix,
+    client: &'a mut Socket,
+    backend: &'a mut Socket,
+    prefix: Prefix,
     terms: Terms<'a>,
     traffic: &'a mut Traffic,
 ) -> impl Future<Output = Relayed> {
-    let mut relay = Relay::new(client, backend, ahead, terms, traffic);
+    let mut relay = Relay::new(client, backend, prefix, terms, traffic);
     async move {
         match relay.run().await {
-            End::Both => Relayed::Ended(relay.finished()),
-            End::Unanswered(silence) => Relayed::Unanswered(relay.unanswered(silence)),
-            // Boxed: a connection must not carry the size of its end.
-            end => Relayed::Ended(Box::pin(relay.settle(end)).await),
+            End::Both => Relayed::Ended(relay.result()),
+            End::Unanswered(no_reply) => Relayed::Unanswered(relay.unanswered(no_reply)),
+            // Boxed, so that a connection does not carry the size of its end.
+            end => Relayed::Ended(Box::pin(relay.conclude(end)).await),
         }
     }
 }

@@ -13,16 +13,16 @@ pub(super) struct Movement {
     last: Instant,
     /// Milliseconds from then to the last look.
     looked: u32,
-    /// What was queued for client and backend at the last look; [`UNSEEN`]: not looked at since weir moved bytes.
+    /// Bytes queued for client and backend at the last look; [`UNSEEN`]: no look since weir moved bytes.
     queued: [u32; 2],
 }
 
 /// More than a send queue holds: Linux counts its bytes in an `int`.
 const UNSEEN: [u32; 2] = [u32::MAX; 2];
-/// The first look is for later ones to be compared with: what was taken before it goes unseen, so it comes early. A part
-/// of the deadline, and at most this long.
+/// The first look gives the baseline for later ones: acknowledgements before it go unseen, so it comes early.
+/// A part of the deadline, and at most this long.
 const FIRST: (u32, Duration) = (16, Duration::from_secs(5));
-/// The same for later looks: between two of them the time of a movement is not known.
+/// The same for later looks: the time of a movement between two of them is unknown.
 const OTHERS: (u32, Duration) = (8, Duration::from_secs(30));
 const SHORTEST: Duration = Duration::from_millis(1);
 
@@ -36,12 +36,13 @@ impl Movement {
         self.last
     }
 
-    /// weir has moved bytes.
+    /// Records that weir has moved bytes.
     pub(super) fn moved(&mut self, now: Instant) {
         *self = Self::new(now);
     }
 
-    /// When the queues are to be looked at, with a deadline of `limit` after the last movement; `None`: they are empty.
+    /// The time of the next look at the queues, with a deadline of `limit` after the last movement; `None`:
+    /// they are empty.
     pub(super) fn next_look(&self, limit: Duration) -> Option<Instant> {
         let (part, longest) = match self.queued {
             UNSEEN => FIRST,
@@ -52,7 +53,7 @@ impl Movement {
         Some(looked + (limit / part).clamp(SHORTEST, longest))
     }
 
-    /// Notes what is queued for client and backend. Less than before is movement.
+    /// Records the bytes queued for client and backend. Fewer than before is movement.
     pub(super) fn look(&mut self, now: Instant, queued: [usize; 2]) {
         let queued = queued.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX - 1));
         if self.queued != UNSEEN && queued.iter().zip(self.queued).any(|(now, before)| *now < before) {
@@ -70,7 +71,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(8);
 
     #[test]
-    fn a_queue_that_shrinks_is_movement_and_one_that_does_not_is_none() {
+    fn only_shrinking_queues_are_movement() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let mut movement = Movement::new(start);
@@ -86,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn empty_queues_are_looked_at_once() {
+    fn empty_queues_get_one_look() {
         let start = Instant::now();
         let mut movement = Movement::new(start);
         movement.look(start + LIMIT / 8, [0, 0]);

@@ -1,24 +1,21 @@
-//! The loop of a relay: both directions have their turns, and one timer watches over them.
+//! The loop of a relay: polls both directions, and one timer for all deadlines.
 
 use super::fault::FlowError;
 use super::flow::Flow;
 use super::movement::Movement;
 use super::prefix::{self, NoReply, Prefix};
-use super::queue::queued;
 use super::rules::Terms;
-use super::wire::Wire;
+use super::wire::{RawSocket, Wire, queued};
 use crate::account::error::ConnError;
 use crate::account::outcome::{Finished, Side};
 use crate::account::record::Traffic;
-use crate::socket;
-use socket2::SockRef;
+use crate::socket::Options;
+use crate::socket::options::WATCH_AFTER;
 use std::future::poll_fn;
 use std::io;
-use std::mem::MaybeUninit;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep_until};
 use weir_pool::HelloReplay;
 
@@ -29,10 +26,10 @@ pub(super) struct Relay<'a, C, B> {
     pub(super) up: Flow,
     pub(super) down: Flow,
     pub(super) first: Option<Finished>,
-    /// The side that was the first to end TLS without close_notify, where that was no end of a connection.
+    /// The first side that ended TLS without close_notify, unless that answered the other side's end.
     pub(super) truncated: Option<Side>,
     pub(super) replay: HelloReplay,
-    /// So many of the next bytes up have been counted with an earlier backend.
+    /// The number of next bytes up that were already counted for an earlier backend.
     pub(super) counted: usize,
     pub(super) terms: Terms<'a>,
     pub(super) traffic: &'a mut Traffic,
@@ -44,7 +41,7 @@ pub(super) enum End {
     Both,
     /// The backend ended before its first byte, and the hello may go to another one.
     Unanswered(NoReply),
-    /// The flow that `from` feeds failed.
+    /// The flow with the source `from` failed.
     Broken { from: Side, fault: FlowError },
     /// A side that is not being read from has been reset.
     Gone(Side, io::ErrorKind),
@@ -56,17 +53,17 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
     pub(super) fn new(
         client: &'a mut C,
         backend: &'a mut B,
-        ahead: Prefix,
+        prefix: Prefix,
         terms: Terms<'a>,
         traffic: &'a mut Traffic,
     ) -> Self {
-        let replayable = ahead.is_replayable();
-        let Prefix { bytes, replay, counted } = ahead;
+        let replayable = prefix.is_replayable();
+        let Prefix { bytes, replay, counted } = prefix;
         let mut up = Flow::new(bytes, terms.rules.client_truncation);
         let mut down = Flow::new(Vec::new(), terms.rules.backend_truncation);
         if replayable {
-            up.keep(false);
-            down.keep(prefix::covers(replay, NoReply::Fin));
+            up.hold_hello(false);
+            down.hold_hello(prefix::covers(replay, NoReply::Fin));
         }
         Self { client, backend, up, down, first: None, truncated: None, replay, counted, terms, traffic }
     }
@@ -75,8 +72,8 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         let (idle, handle) = (self.terms.rules.idle, self.terms.handle);
         let begun = Instant::now();
         let mut movement = Movement::new(begun);
-        let mut young = Some(begun + socket::LATER);
-        let mut timer = pin!(sleep_until(begun + idle.min(socket::LATER)));
+        let mut young = Some(begun + WATCH_AFTER);
+        let mut timer = pin!(sleep_until(begun + idle.min(WATCH_AFTER)));
         poll_fn(|cx| {
             let end = self.poll_flows(cx, &mut movement);
             handle.moved(movement.last());
@@ -100,8 +97,8 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             self.first = Some(Finished { first: Side::Client, how: C::CLEAN_END });
         }
         self.keep_or_go_on();
-        // A socket tells of its reset once: a write that has met it leaves the next read nothing but an end that
-        // looks clean. So nothing more is read until it is known what the failure means.
+        // A socket reports its reset once: after a write has met it, the next read returns an end that looks
+        // clean. So nothing more is read until the meaning of the failure is known.
         let broke = matches!(up, Poll::Ready(Err(_))) && !self.up.has_only_its_end_left();
         let down = if broke {
             Poll::Pending
@@ -115,15 +112,16 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         self.count_up(sent_up);
         self.traffic.down(sent_down);
         if self.truncated.is_none() {
-            // What the other side does then is its answer to that, and comes in a later poll.
+            // A truncation of the other side is an answer to this one, and comes in a later poll.
             self.truncated = self.up.was_truncated().then_some(Side::Client);
             self.truncated = self.truncated.or(self.down.was_truncated().then_some(Side::Backend));
         }
-        if let Some(silence) = self.silence(&up, &down) {
-            return Poll::Ready(End::Unanswered(silence));
+        if let Some(no_reply) = self.no_reply(&up, &down) {
+            return Poll::Ready(End::Unanswered(no_reply));
         }
         self.keep_or_go_on();
-        // A flow in line waits for weir: it is not idle. The time of a half-closed connection begins with the half-close.
+        // A flow in line waits for weir, so it is not idle. The time of a half-closed connection begins with
+        // the half-close.
         let in_line = self.up.is_in_line() || self.down.is_in_line();
         if sent_up + sent_down > 0 || in_line || (was_open && self.first.is_some()) {
             movement.moved(Instant::now());
@@ -136,8 +134,8 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         }
     }
 
-    /// How the backend ended, where the hello may go to another one.
-    fn silence(
+    /// How the backend ended, if the hello may go to another one.
+    fn no_reply(
         &self,
         up: &Poll<Result<(), FlowError>>,
         down: &Poll<Result<(), FlowError>>,
@@ -145,8 +143,8 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         if !self.up.is_fresh() || !self.down.is_fresh() {
             return None;
         }
-        let silence = match (up, down) {
-            (Poll::Ready(Err(FlowError::Destination(kind))), _) if !has_unread(self.backend.tcp()) => {
+        let no_reply = match (up, down) {
+            (Poll::Ready(Err(FlowError::Destination(kind))), _) if !self.backend.socket().has_unread() => {
                 NoReply::Broke(*kind)
             }
             (Poll::Ready(Err(_)), _) => return None,
@@ -154,7 +152,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             _ if self.down.has_ended() => NoReply::Fin,
             _ => return None,
         };
-        prefix::covers(self.replay, silence).then_some(silence)
+        prefix::covers(self.replay, no_reply).then_some(no_reply)
     }
 
     /// The hello may go to another backend only while neither side has sent a byte or ended.
@@ -171,14 +169,15 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         self.down.go_on();
     }
 
-    /// Counts what went up, but for what was counted when it went to an earlier backend.
+    /// Counts bytes up, except those already counted for an earlier backend.
     pub(super) fn count_up(&mut self, sent: usize) {
         let again = sent.min(self.counted);
         self.counted -= again;
         self.traffic.up(sent - again);
     }
 
-    /// One timer for all deadlines. It is not moved with every byte: when it fires it looks at the last one.
+    /// One timer for all deadlines. It is not reset with every byte: when it fires, the time of the last byte
+    /// is checked.
     fn poll_timer(
         &mut self,
         cx: &mut Context<'_>,
@@ -189,8 +188,8 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         let rules = &self.terms.rules;
         let half_closed = self.first.is_some();
         let limit = if half_closed { rules.half_closed } else { rules.idle };
-        // A side that has finished sending, or whose bytes are stuck, is not read from: nothing would tell of its
-        // reset.
+        // A side that has finished sending, or whose bytes are stuck, is not read from, so that no event
+        // would report its reset.
         let watching =
             half_closed || self.up.is_blocked() || self.down.is_blocked() || self.client.holds_back();
         let next = |movement: &Movement, young: Option<Instant>| {
@@ -216,15 +215,12 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
                 return Poll::Ready(gone);
             }
             if young.take_if(|grown| now >= *grown).is_some() {
-                for socket in [self.client.tcp(), self.backend.tcp()] {
-                    if let Err(error) = socket::watch_over(SockRef::from(socket), self.terms.options) {
-                        tracing::debug!(%error, "cannot set the options of a socket");
-                    }
-                }
+                watch_over(self.client, self.terms.options);
+                watch_over(self.backend, self.terms.options);
             }
             if self.client.holds_back() {
-                // A backend that is slow to speak: what was to go with its first bytes goes alone. That it cannot go now
-                // will be met again.
+                // The backend is slow to speak, so bytes that should have gone with its first bytes go alone.
+                // A failure will be met again.
                 let _sent: Poll<io::Result<()>> = self.client.poll_flush(cx);
             }
             timer.as_mut().reset(next(movement, *young));
@@ -232,21 +228,16 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         Poll::Pending
     }
 
-    /// A reset of a side that is not being read from.
+    /// The reset of a side that is not being read from.
     fn reset_unseen(&self) -> Option<End> {
-        let error = |flow: &Flow, tcp: &TcpStream| {
-            let unread = flow.has_ended() || flow.is_blocked();
-            let error = || tcp.take_error().ok().flatten().map(|e| e.kind());
-            flow.failed_source().or_else(|| unread.then(error).flatten())
-        };
         let gone = |side| move |kind| End::Gone(side, kind);
-        error(&self.up, self.client.tcp())
+        unseen(&self.up, self.client)
             .map(gone(Side::Client))
-            .or_else(|| error(&self.down, self.backend.tcp()).map(gone(Side::Backend)))
+            .or_else(|| unseen(&self.down, self.backend).map(gone(Side::Backend)))
     }
 }
 
-/// A destination that cannot be told of the end any more, because it has gone after its own clean end, is no fault.
+/// A destination that cannot be told of the end because it went away after its own clean end is no fault.
 fn excused(
     polled: Poll<Result<(), FlowError>>,
     flow: &mut Flow,
@@ -260,10 +251,18 @@ fn excused(
     }
 }
 
-/// Bytes have come that nobody has read: they can still be read after a reset.
-fn has_unread(stream: &TcpStream) -> bool {
-    SockRef::from(stream).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|n| n > 0)
+fn watch_over<W: Wire>(side: &W, options: &Options) {
+    if let Err(error) = side.socket().watch_over(options) {
+        tracing::debug!(%error, "cannot set the options of a socket");
+    }
 }
 
-/// How often a side that is not being read from is looked at.
+/// How the source of a flow went away, if the flow does not read from it.
+fn unseen<W: Wire>(flow: &Flow, source: &W) -> Option<io::ErrorKind> {
+    let unread = flow.has_ended() || flow.is_blocked();
+    let error = || source.socket().take_error().ok().flatten().map(|e| e.kind());
+    flow.failed_source().or_else(|| unread.then(error).flatten())
+}
+
+/// How often a side that is not being read from is checked.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);

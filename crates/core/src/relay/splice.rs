@@ -1,22 +1,22 @@
 //! The bulk path of a flow: socket → pipe → socket inside the kernel, by splice(2).
 //!
-//! A flow copies while its reads are small, as a pipe costs calls of its own; after a few large reads it takes
-//! a pipe, and gives it back as soon as it is empty. The pipe is filled only when empty: then "try again" from
-//! the socket can only mean that the socket has nothing, never that the pipe is full. Bytes inside may exceed
-//! the pipe's capacity in pages, so no more is assumed than what the calls returned.
+//! A flow copies while its reads are small, because a pipe costs calls of its own; after a few large reads it
+//! takes a pipe, and returns it as soon as it is empty. The pipe is filled only when empty: then "try again"
+//! from the socket can only mean that the socket has nothing, never that the pipe is full. Bytes inside may
+//! exceed the pipe's capacity in pages, so the code relies only on the numbers that the calls return.
 //!
-//! Where splice(2) does not work (an old or an emulated kernel, a seccomp filter), bulk is copied. No byte is lost:
-//! a splice(2) that fails takes nothing from its source, and bytes inside a pipe can be read out of it.
+//! If splice(2) does not work (an old or emulated kernel, a seccomp filter), bulk is copied. No byte is lost:
+//! a failed splice(2) takes nothing from its source, and bytes inside a pipe can be read out of it.
 
 use super::fault::FlowError;
 use crate::memory::{Kept, Memory, Pipe};
+use crate::socket::Socket;
 use rustix::fd::AsFd;
 use rustix::io::{read, retry_on_intr};
 use rustix::pipe::{SpliceFlags, splice};
 use std::io;
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 /// Whether a flow is in bulk, and its pipe while bytes are inside.
 #[derive(Debug, Default)]
@@ -35,13 +35,13 @@ struct Filled {
 
 /// A read of this size is a large one.
 const LARGE: usize = 16 * 1024;
-/// So many large reads in a row turn a flow to bulk, which is spliced where both sides are bare,
+/// This many large reads in a row turn a flow to bulk, which is spliced between two bare sockets,
 const TO_SPLICE: u8 = 3;
-/// and so many small ones turn it back.
+/// and this many small ones turn it back.
 const TO_COPY: u8 = 8;
 
 impl Bulk {
-    /// Notes a read that was copied.
+    /// Records a read that was copied.
     pub(super) fn saw_read(&mut self, n: usize) {
         let goes_on_so = (n >= LARGE) == self.on;
         self.streak = if goes_on_so { 0 } else { self.streak.saturating_add(1) };
@@ -54,7 +54,7 @@ impl Bulk {
         self.on
     }
 
-    /// Bytes are inside its pipe.
+    /// Whether bytes are inside its pipe.
     pub(super) fn is_filled(&self) -> bool {
         self.pipe.is_some()
     }
@@ -64,13 +64,13 @@ impl Bulk {
     }
 }
 
-/// Fills an empty pipe from the source and empties it into the destination; Ready also when the flow goes back to copying.
-/// `kept` gets what the pipe held, where there was no other way out of it.
+/// Fills an empty pipe from the source and empties it into the destination; Ready also when the flow returns
+/// to copying. `kept` gets the pipe's bytes if they can leave it only by a read.
 pub(super) fn poll_splice(
     bulk: &mut Bulk,
     kept: &mut Option<Box<Kept>>,
     cx: &mut Context<'_>,
-    (from, to): (&TcpStream, &TcpStream),
+    (from, to): (&Socket, &Socket),
     memory: &Memory,
     sent: &mut usize,
 ) -> Poll<Result<(), FlowError>> {
@@ -113,13 +113,13 @@ pub(super) fn poll_splice(
     }
 }
 
-/// Empties the flow's pipe into the destination, and gives it back. Where the pipe cannot be spliced from, `kept`
-/// gets what is inside, and the flow is back to copying.
+/// Empties the flow's pipe into the destination, and returns it. If the pipe cannot be spliced from, `kept`
+/// gets the bytes inside, and the flow returns to copying.
 pub(super) fn poll_drain(
     bulk: &mut Bulk,
     kept: &mut Option<Box<Kept>>,
     cx: &mut Context<'_>,
-    to: &TcpStream,
+    to: &Socket,
     memory: &Memory,
     sent: &mut usize,
 ) -> Poll<Result<(), FlowError>> {
@@ -146,7 +146,7 @@ pub(super) fn poll_drain(
                     bulk.back_to_copying();
                     return Poll::Ready(Ok(()));
                 }
-                bulk.pipe = None; // Its bytes have nowhere to go.
+                bulk.pipe = None; // Its bytes cannot be delivered.
                 return Poll::Ready(Err(FlowError::Destination(e.kind())));
             }
         }
@@ -154,10 +154,10 @@ pub(super) fn poll_drain(
     Poll::Ready(Ok(()))
 }
 
-/// What an error of splice(2) says.
+/// The meaning of an error from splice(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Failure {
-    /// It does not work here, and will not.
+    /// It does not work here, and never will.
     Call,
     /// There is no memory for it now.
     Shortage,

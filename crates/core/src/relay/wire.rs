@@ -1,38 +1,79 @@
-//! What a side of a relay can do: bare TCP, TLS with a client, TLS with a backend.
+//! A side of a relay: a bare socket, TLS with a client, TLS with a backend.
 
+use super::queue;
 use crate::account::outcome::How;
 use crate::memory::Memory;
+use crate::socket::{Options, Socket, options};
+use socket2::SockRef;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use weir_tls::{Role, TlsStream, Transport};
 
 /// A TLS session as a side of a relay.
 #[derive(Debug)]
-pub struct Tls<S>(pub Box<TlsStream<S, TcpStream>>);
+pub struct Tls<S>(pub Box<TlsStream<S, Socket>>);
 
 /// How a direction is ended towards its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// Whatever is a clean end there: a FIN, or close_notify and a FIN.
+    /// With the destination's clean end: a FIN, or close_notify and a FIN.
     Clean,
-    /// A FIN alone: its source did not end cleanly either.
+    /// With a FIN alone, because its source did not end cleanly either.
     Bare,
+}
+
+/// The socket below a side, accessed past any TLS session on it.
+pub trait RawSocket {
+    /// The socket's pending error, if there is one: a reset that no read or write has met. Reading it clears
+    /// it.
+    ///
+    /// # Errors
+    /// The socket cannot be queried.
+    fn take_error(&self) -> io::Result<Option<io::Error>>;
+    /// Whether unread bytes have arrived: they can still be read after a reset.
+    fn has_unread(&self) -> bool;
+    /// Bytes in the send queue, including bytes sent but not acknowledged, and a FIN as one byte. After a
+    /// reset by the peer, the number at that moment.
+    ///
+    /// # Errors
+    /// The socket cannot be queried.
+    fn unacknowledged(&self) -> io::Result<usize>;
+    /// The part of [`unacknowledged`](Self::unacknowledged) that was never sent, because the peer's window
+    /// was full.
+    ///
+    /// # Errors
+    /// The socket cannot be queried.
+    fn unsent(&self) -> io::Result<usize>;
+    /// Reads off pending input, at most as many bytes as `buf` holds; 0 is the end of the peer's stream.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is none now; else the socket's.
+    fn discard(&self, buf: &mut [u8]) -> io::Result<usize>;
+    /// Sets the options that watch over a silent peer.
+    ///
+    /// # Errors
+    /// The system refuses one.
+    fn watch_over(&self, options: &Options) -> io::Result<()>;
+    /// Makes the close send a reset, and drop the rest of the send queue, if the socket knows resets.
+    fn reset(&self);
 }
 
 /// One side of a relay.
 pub trait Wire {
-    /// True where written bytes may wait inside for a flush.
+    /// The socket below it.
+    type Socket: RawSocket;
+    /// Whether written bytes may wait inside for a flush.
     const BUFFERS: bool;
-    /// What a clean end is called in the record.
+    /// The record's word for a clean end.
     const CLEAN_END: How;
 
-    /// Reads into `buf`; 0 is a clean end, [`io::ErrorKind::UnexpectedEof`] one that TLS did not announce.
+    /// Reads into `buf`; 0 is a clean end, [`io::ErrorKind::UnexpectedEof`] an end that TLS did not announce.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8], memory: &Memory)
     -> Poll<io::Result<usize>>;
-    /// Writes a part of `bytes`. With an `end`, nothing comes after them but that: once they are all taken,
+    /// Writes a part of `bytes`. With an `end`, only that follows them: once all bytes are accepted,
     /// [`poll_finish`](Self::poll_finish) follows at once, and until then the last of them may be held back.
     fn poll_write(
         &mut self,
@@ -41,35 +82,77 @@ pub trait Wire {
         end: Option<Finish>,
         memory: &Memory,
     ) -> Poll<io::Result<usize>>;
-    /// Sends what is held back.
+    /// Sends bytes that are held back.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// It holds something back that may go with what is written next: a flush sends it alone.
+    /// Whether it holds bytes back that may go with the next write: a flush sends them alone.
     fn holds_back(&self) -> bool {
         false
     }
-    /// Bytes that it took and that its socket has not: encrypted ones, where it encrypts.
+    /// Bytes that it has accepted and its socket has not: encrypted ones, if it encrypts.
     fn inside(&self) -> usize {
         0
     }
-    /// How much payload the last `n` bytes are that its socket took or that are [inside](Self::inside).
+    /// The payload in the last `n` bytes that its socket accepted or that are [inside](Self::inside).
     fn payload_of(&self, n: usize) -> usize {
         n
     }
-    /// Only a part of a record has been read: an end here is a truncation.
+    /// Whether only a part of a record has been read: an end here is a truncation.
     fn has_part(&self) -> bool {
         false
     }
-    /// Flushes, then ends the write half. The `last` thing that happens before the side is closed: it has been read to
-    /// the end of its stream, so that closing it sends a FIN behind all that was written, and nothing else. A shutdown
-    /// before that would be a system call for nothing.
+    /// Flushes, then ends the write half. With `last`, nothing follows but the close: the side has been read
+    /// to the end of its stream, so that closing it sends a FIN after all written bytes, and nothing else. A
+    /// shutdown before that would be a wasted system call.
     fn poll_finish(&mut self, cx: &mut Context<'_>, how: Finish, last: bool) -> Poll<io::Result<()>>;
-    /// The socket below.
-    fn tcp(&self) -> &TcpStream;
-    /// The socket, where nothing is between it and the payload: splice(2) may be used.
-    fn bare(&self) -> Option<&TcpStream>;
+    /// The socket below it.
+    fn socket(&self) -> &Self::Socket;
+    /// The socket, if nothing is between it and the payload, so that splice(2) may be used.
+    fn bare(&self) -> Option<&Socket>;
 }
 
-impl Wire for TcpStream {
+impl RawSocket for Socket {
+    fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.take_error()
+    }
+
+    fn has_unread(&self) -> bool {
+        SockRef::from(self).peek(&mut [MaybeUninit::uninit()]).is_ok_and(|n| n > 0)
+    }
+
+    fn unacknowledged(&self) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => queue::unacknowledged(stream),
+            // Written bytes are in the peer's own queue, and stay there whatever happens to this end.
+            Self::Unix(_) => Ok(0),
+        }
+    }
+
+    fn unsent(&self) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => queue::unsent(stream),
+            Self::Unix(_) => Ok(0),
+        }
+    }
+
+    fn discard(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.try_read(buf)
+    }
+
+    fn watch_over(&self, options: &Options) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => options::watch_over(SockRef::from(stream), options),
+            // Nothing to set: the system knows when the process at the other end is gone.
+            Self::Unix(_) => Ok(()),
+        }
+    }
+
+    fn reset(&self) {
+        self.reset();
+    }
+}
+
+impl Wire for Socket {
+    type Socket = Self;
     const BUFFERS: bool = false;
     const CLEAN_END: How = How::Fin;
 
@@ -100,16 +183,17 @@ impl Wire for TcpStream {
         if last { Poll::Ready(Ok(())) } else { Pin::new(self).poll_shutdown(cx) }
     }
 
-    fn tcp(&self) -> &TcpStream {
+    fn socket(&self) -> &Self {
         self
     }
 
-    fn bare(&self) -> Option<&TcpStream> {
+    fn bare(&self) -> Option<&Socket> {
         Some(self)
     }
 }
 
 impl<S: Role> Wire for Tls<S> {
+    type Socket = Socket;
     const BUFFERS: bool = true;
     const CLEAN_END: How = How::CloseNotify;
 
@@ -157,16 +241,22 @@ impl<S: Role> Wire for Tls<S> {
             Finish::Clean => ready!(self.0.poll_close_notify(cx))?,
             Finish::Bare => ready!(self.0.poll_flush(cx))?,
         }
-        // Also at the last: the session has been read to its end, not the socket. Whatever came behind a close_notify
-        // would make the close a reset, and that would take with it what waits for the FIN.
+        // Even for the last one: the session has been read to its end, but the socket has not. Bytes after a
+        // close_notify would turn the close into a reset, which would destroy the bytes that wait for the
+        // FIN.
         self.0.get_mut().poll_finish(cx, how, false)
     }
 
-    fn tcp(&self) -> &TcpStream {
+    fn socket(&self) -> &Socket {
         self.0.get_ref()
     }
 
-    fn bare(&self) -> Option<&TcpStream> {
+    fn bare(&self) -> Option<&Socket> {
         None
     }
+}
+
+/// Bytes that a side has accepted and its peer has not acknowledged.
+pub(super) fn queued<W: Wire>(side: &W) -> usize {
+    side.inside() + side.socket().unacknowledged().unwrap_or(0)
 }

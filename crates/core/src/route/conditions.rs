@@ -1,4 +1,4 @@
-//! What a route asks of a client: its conditions, and how they read.
+//! The conditions of a route, and their text.
 
 use ipnet::IpNet;
 use std::fmt;
@@ -10,9 +10,9 @@ pub enum NamePattern {
     Exact(Box<str>),
     /// One or more labels in front of this suffix, which has no leading dot.
     Suffix(Box<str>),
-    /// Any name, but there must be one.
+    /// Any name, but one must be present.
     AnyName,
-    /// No condition: also clients without a name.
+    /// No condition: clients without a name match too.
     Anything,
 }
 
@@ -21,20 +21,20 @@ pub enum NamePattern {
 pub struct Match {
     /// Names; empty means [`NamePattern::Anything`].
     pub names: Vec<NamePattern>,
-    /// ALPN protocols, any of which the client must offer.
+    /// ALPN protocols; the client must offer one of them.
     pub alpn: Vec<Vec<u8>>,
-    /// Prefixes, in one of which the client's address must be.
+    /// Prefixes; the client's address must be in one of them.
     pub source: Vec<IpNet>,
 }
 
 impl Match {
-    /// How many entries of a table a route with these conditions has: each name with each network.
+    /// The number of table entries for a route with these conditions: each name with each network.
     pub fn entries(&self) -> usize {
         self.names.len().max(1).saturating_mul(self.source.len().max(1))
     }
 }
 
-/// As the configuration writes it; nothing where it would leave it out.
+/// The configuration's notation; empty for no condition.
 impl fmt::Display for NamePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,7 +46,8 @@ impl fmt::Display for NamePattern {
     }
 }
 
-/// The keys that are conditions: `sni=a.example.com,*.b.example.com alpn=h2 source=10.0.0.0/8`; `any` without one.
+/// The conditions with their keys: `sni=a.example.com,*.b.example.com alpn=h2 source=10.0.0.0/8`; `any`
+/// without one.
 impl fmt::Display for Match {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let named = self.names.iter().filter(|name| **name != NamePattern::Anything);

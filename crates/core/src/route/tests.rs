@@ -1,4 +1,4 @@
-//! Which route wins, and what is said about the others: examples, and a naive model.
+//! Which route wins, and the verdicts on the others: examples, and a naive model.
 
 use super::*;
 use proptest::prelude::*;
@@ -64,7 +64,63 @@ fn alpn_then_the_longest_prefix_decide_within_a_name() {
 }
 
 #[test]
-fn equal_matches_are_named() {
+fn a_challenge_goes_by_its_protocol_before_any_name() {
+    let table = Table::build(vec![
+        (rule(vec![exact("a.b")], &[], &[]), "exact"),
+        (rule(vec![suffix("b")], &["h2"], &["10.0.0.0/8"]), "wild"),
+        (rule(vec![], &["acme-tls/1"], &[]), "responder"),
+        (rule(vec![exact("own.b")], &["acme-tls/1", "h2"], &[]), "own responder"),
+        (rule(vec![suffix("near.b")], &["acme-tls/1"], &["10.0.0.0/8"]), "near responder"),
+        (rule(vec![exact("x.near.b")], &[], &[]), "exact, far"),
+    ])
+    .unwrap();
+    let at = |name, alpn: &[&str], ip: &str| table.lookup(name, &offers(alpn), ip.parse().unwrap()).copied();
+    let challenge = &["acme-tls/1"][..];
+    for (name, ip, want) in [
+        (Some("a.b"), "10.1.2.3", "responder"),
+        (Some("other.test"), "10.1.2.3", "responder"),
+        (None, "192.0.2.1", "responder"),
+        (Some("own.b"), "192.0.2.1", "own responder"),
+        (Some("x.near.b"), "10.1.2.3", "near responder"),
+        (Some("x.near.b"), "192.0.2.1", "responder"),
+    ] {
+        assert_eq!(at(name, challenge, ip), Some(want), "{name:?} from {ip}");
+    }
+    // RFC 8737 §3: a validation offers this protocol and no other. Whatever offers more is an ordinary client.
+    assert_eq!(at(Some("a.b"), &["acme-tls/1", "h2"], "10.1.2.3"), Some("exact"));
+    assert_eq!(at(Some("a.b"), &["acme-tls/1", "acme-tls/1"], "10.1.2.3"), Some("exact"));
+    assert_eq!(at(Some("a.b"), &["acme-tls/11"], "10.1.2.3"), Some("exact"));
+    assert_eq!(at(Some("a.b"), &["h2"], "10.1.2.3"), Some("exact"));
+    assert_eq!(at(Some("other.test"), &["acme-tls/1", "h2"], "10.1.2.3"), Some("responder"), "as ever");
+}
+
+#[test]
+fn a_challenge_that_no_route_is_for_is_routed_as_ever() {
+    let table = Table::build(vec![
+        (rule(vec![exact("a.b")], &[], &[]), "exact"),
+        (rule(vec![], &["acme-tls/1"], &["192.0.2.0/24"]), "responder elsewhere"),
+        (rule(vec![suffix("b")], &[], &["10.0.0.0/8"]), "wild"),
+    ])
+    .unwrap();
+    let challenge = offers(&["acme-tls/1"]);
+    assert_eq!(table.lookup(Some("a.b"), &challenge, HERE), Some(&"exact"));
+    assert_eq!(table.lookup(Some("c.b"), &challenge, HERE), Some(&"wild"));
+    assert_eq!(table.lookup(Some("c.d"), &challenge, HERE), None);
+    use Verdict::{LessSpecific, Matched, NameDiffers, SourceOutside};
+    let far = "192.0.2.1".parse().unwrap();
+    assert_eq!(
+        table.explain(Some("a.b"), &challenge, HERE),
+        [Matched, SourceOutside, LessSpecific(Rule::Name)]
+    );
+    assert_eq!(
+        table.explain(Some("a.b"), &challenge, far),
+        [LessSpecific(Rule::Challenge), Matched, SourceOutside]
+    );
+    assert_eq!(table.explain(Some("c.d"), &challenge, far), [NameDiffers, Matched, NameDiffers]);
+}
+
+#[test]
+fn equal_matches_are_reported() {
     let two = |a, b| Table::build(vec![(a, 0), (b, 1)]).map(|_| ());
     let a = || vec![exact("a.b")];
     assert_eq!(two(rule(a(), &[], &[]), rule(a(), &[], &[])), Err(vec![Ambiguous(0, 1)]));
@@ -87,10 +143,10 @@ fn pattern() -> impl Strategy<Value = NamePattern> {
     ]
 }
 
-/// How well one route matches: name, protocol, prefix, larger is better. Or what it fails by.
-type Rank = (usize, usize, usize);
+/// How well one route matches: challenge, name, protocol, prefix, larger is better. Or its first mismatch.
+type Rank = (bool, usize, usize, usize);
 
-/// The rules of the module's head, one after the other.
+/// The rules in the module's header, one after the other.
 fn rank(m: &Match, sni: Option<&str>, offers: &Offers, ip: IpAddr) -> Result<Rank, Verdict> {
     let name = m.names.iter().filter_map(|p| match (p, sni) {
         (NamePattern::Exact(n), Some(s)) => (**n == *s).then_some(1000),
@@ -114,16 +170,18 @@ fn rank(m: &Match, sni: Option<&str>, offers: &Offers, ip: IpAddr) -> Result<Ran
         let inside = m.source.iter().filter(|s| s.contains(&ip));
         inside.map(|s| 1 + usize::from(s.prefix_len())).max().ok_or(Verdict::SourceOutside)?
     };
-    Ok((name, alpn, source))
+    let challenge = offers.iter().eq([CHALLENGE]) && m.alpn.iter().any(|a| a == CHALLENGE);
+    Ok((challenge, name, alpn, source))
 }
 
-/// What the ranks of all routes come to.
+/// The verdicts that follow from the ranks of all routes.
 fn naive(ranks: &[Result<Rank, Verdict>]) -> Vec<Verdict> {
     let best = ranks.iter().filter_map(|r| r.as_ref().ok()).max().copied();
     let verdict = |rank: Rank| match best {
-        Some(best) if rank.0 < best.0 => Verdict::LessSpecific(Rule::Name),
-        Some(best) if rank.1 < best.1 => Verdict::LessSpecific(Rule::Alpn),
-        Some(best) if rank.2 < best.2 => Verdict::LessSpecific(Rule::Source),
+        Some(best) if rank.0 != best.0 => Verdict::LessSpecific(Rule::Challenge),
+        Some(best) if rank.1 < best.1 => Verdict::LessSpecific(Rule::Name),
+        Some(best) if rank.2 < best.2 => Verdict::LessSpecific(Rule::Alpn),
+        Some(best) if rank.3 < best.3 => Verdict::LessSpecific(Rule::Source),
         _ => Verdict::Matched,
     };
     ranks.iter().map(|rank| rank.map_or_else(|fails| fails, verdict)).collect()
@@ -131,12 +189,15 @@ fn naive(ranks: &[Result<Rank, Verdict>]) -> Vec<Verdict> {
 
 proptest! {
     #[test]
-    fn agrees_with_the_naive_model(
+    fn look_ups_agree_with_the_naive_model(
         rules in prop::collection::vec(
-            (prop::collection::vec(pattern(), 1..3), prop::sample::subsequence(vec!["h2", "x"], 0..=2),
+            (prop::collection::vec(pattern(), 1..3), prop::sample::subsequence(vec!["h2", "x", "acme-tls/1"], 0..=3),
              prop::sample::subsequence(vec!["10.0.0.0/8", "10.1.0.0/16", "::/0"], 0..=2)), 1..8),
         sni in prop::option::of("[ab](\\.[ab]){0,4}"),
-        alpn in prop::sample::subsequence(vec!["h2", "x", "y"], 0..=3).prop_shuffle(),
+        alpn in prop_oneof![
+            1 => Just(vec!["acme-tls/1"]),
+            3 => prop::sample::subsequence(vec!["h2", "x", "y", "acme-tls/1"], 0..=4).prop_shuffle(),
+        ],
         ip in prop::sample::select(vec!["10.1.2.3", "10.9.9.9", "192.0.2.1", "::1"]),
     ) {
         let routes: Vec<(Match, usize)> =
@@ -156,7 +217,7 @@ proptest! {
 }
 
 #[test]
-fn each_route_is_told_why_it_lost() {
+fn each_losing_route_has_a_verdict() {
     use Verdict::{AlpnNotOffered, LessSpecific, Matched, NameDiffers, SourceOutside};
     let table = Table::build(vec![
         (rule(vec![exact("a.b")], &[], &["10.1.0.0/16"]), "ten one"),
@@ -181,7 +242,7 @@ fn each_route_is_told_why_it_lost() {
 }
 
 #[test]
-fn conditions_read_as_they_are_written() {
+fn conditions_print_as_they_are_written() {
     let written = |m: &Match| m.to_string();
     let names = vec![NamePattern::AnyName, suffix("b"), exact("c.b"), exact("a.b")];
     let table = Table::build(vec![

@@ -1,4 +1,4 @@
-//! A refused client hears why: its alert is not destroyed by what it is still sending.
+//! A refused client gets its alert, even while it is still sending.
 
 use crate::{memory, metrics, pair, read_out};
 use std::time::Duration;
@@ -8,7 +8,7 @@ use weir_core::alert::{Alert, close_gently, refuse};
 use weir_core::stop::ConnHandle;
 
 #[tokio::test]
-async fn the_alert_arrives_though_the_client_is_still_sending() {
+async fn alerts_arrive_while_the_client_is_still_sending() {
     let handle = ConnHandle::default();
     for (alert, code) in [
         (Alert::DecodeError, 50),
@@ -32,7 +32,7 @@ async fn the_alert_arrives_though_the_client_is_still_sending() {
 }
 
 #[tokio::test]
-async fn a_gentle_close_is_a_fin() {
+async fn gentle_closes_are_fins() {
     let handle = ConnHandle::default();
     let (mut client, server) = pair().await;
     let metrics = metrics();
@@ -47,7 +47,7 @@ async fn a_gentle_close_is_a_fin() {
     assert_eq!(heard, (Vec::new(), None));
 }
 
-/// A client that never closes, or never stops sending, is not waited for.
+/// weir does not wait for a client that never closes, or never stops sending.
 #[tokio::test(start_paused = true)]
 async fn patience_ends_after_a_second() {
     let handle = ConnHandle::default();
@@ -60,7 +60,7 @@ async fn patience_ends_after_a_second() {
 }
 
 #[tokio::test]
-async fn a_flood_is_not_listened_to() {
+async fn floods_are_not_read() {
     let handle = ConnHandle::default();
     let (mut client, server) = pair().await;
     let metrics = metrics();

@@ -1,4 +1,4 @@
-//! The stages of the data path that wait for others, over real loopback sockets: peek, connect, alert.
+//! The stages of the data path that wait for a peer, over real loopback sockets: peek, connect, alert.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -13,8 +13,9 @@ mod peek;
 use std::io;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use weir_core::memory::{Budget, Memory};
+use weir_core::socket::Socket;
 use weir_metrics::Metrics;
 
 fn metrics() -> Arc<Metrics> {
@@ -22,26 +23,32 @@ fn metrics() -> Arc<Metrics> {
 }
 
 fn memory(metrics: &Metrics) -> Memory {
-    // A metric a worker, or two tests in one process would share it: each has its own registry.
+    // A registry of its own, because two tests in one process would otherwise share the worker's metric.
     Memory::new(Budget { pipes: 0 }, metrics.worker(0))
 }
 
-/// Both ends of a connection, the client's first.
-async fn pair() -> (TcpStream, TcpStream) {
+/// A client, and weir's end of its connection.
+async fn pair() -> (TcpStream, Socket) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     client.set_nodelay(true).unwrap();
-    (client, listener.accept().await.unwrap().0)
+    (client, listener.accept().await.unwrap().0.into())
 }
 
-/// Reads to the end: the bytes, and the error if it was none.
+/// The same over a Unix socket.
+fn unix_pair() -> (UnixStream, Socket) {
+    let (client, server) = UnixStream::pair().unwrap();
+    (client, server.into())
+}
+
+/// Reads to the end: the bytes, and the error if there was one.
 async fn read_out<S: AsyncRead + Unpin>(stream: &mut S) -> (Vec<u8>, Option<io::ErrorKind>) {
     let mut bytes = Vec::new();
     let end = stream.read_to_end(&mut bytes).await;
     (bytes, end.err().map(|e| e.kind()))
 }
 
-/// The value of a series in a scrape; 0 where there is none.
+/// The value of a series in a scrape; 0 if it is missing.
 fn value(metrics: &Metrics, series: &str) -> u64 {
     let text = metrics.scrape().unwrap();
     let line = text.lines().find_map(|l| l.strip_prefix(series)?.strip_prefix(' '));

@@ -1,16 +1,16 @@
-//! Every way in which the first bytes of a client may come, its outcome, and its counter.
+//! All ways in which the first bytes of a client may arrive, with their outcomes and counters.
 
-use crate::{memory, metrics, pair, read_out, value};
+use crate::{memory, metrics, pair, read_out, unix_pair, value};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::task::yield_now;
 use tokio::time::{Instant, sleep, timeout};
 use weir_core::account::error::ConnError;
 use weir_core::account::outcome::How;
 use weir_core::hello::HelloError;
 use weir_core::peek::{NotAHello, Peeked, client_hello};
+use weir_core::socket::Socket;
 use weir_metrics::Metrics;
 
 const CEILING: usize = 16 * 1024;
@@ -32,7 +32,7 @@ fn hello(name: &str) -> Vec<u8> {
     out
 }
 
-/// The hello with another name of the same length in it.
+/// The hello with another name of the same length.
 fn renamed(to: &str) -> Vec<u8> {
     assert_eq!(to.len(), NAME.len());
     let mut bytes = hello(NAME);
@@ -41,7 +41,7 @@ fn renamed(to: &str) -> Vec<u8> {
     bytes
 }
 
-async fn peek(server: &mut TcpStream, metrics: &Arc<Metrics>) -> Result<Peeked, NotAHello> {
+async fn peek(server: &mut Socket, metrics: &Arc<Metrics>) -> Result<Peeked, NotAHello> {
     let deadline = Instant::now() + DEADLINE;
     client_hello(server, CEILING, deadline, &memory(metrics), &metrics.listener("edge")).await
 }
@@ -51,7 +51,7 @@ fn counted(metrics: &Metrics, outcome: &str) -> u64 {
 }
 
 #[tokio::test]
-async fn bytes_are_kept_as_they_came_whatever_the_segments() {
+async fn bytes_are_kept_unchanged_whatever_the_segments() {
     let sent = [hello(NAME).as_slice(), b"early data"].concat();
     for segment in [1, 7, 300, sent.len()] {
         let (mut client, mut server) = pair().await;
@@ -72,12 +72,29 @@ async fn bytes_are_kept_as_they_came_whatever_the_segments() {
     }
 }
 
-/// What a client sends, the fault it is, and the label it is counted under.
+#[tokio::test]
+async fn hellos_may_come_over_a_unix_socket() {
+    let (mut client, mut server) = unix_pair();
+    let metrics = metrics();
+    let (first, rest) = (hello(NAME), b"early data");
+    client.write_all(&[first.as_slice(), rest].concat()).await.unwrap();
+    let peeked = peek(&mut server, &metrics).await.unwrap();
+    assert_eq!((peeked.hello.sni.as_deref(), counted(&metrics, "complete")), (Some(NAME), 1));
+    assert_eq!(peeked.bytes, [first.as_slice(), rest].concat());
+    // A client that goes away in the middle of its hello.
+    let (mut client, mut server) = unix_pair();
+    client.write_all(&first[..20]).await.unwrap();
+    drop(client);
+    let end = peek(&mut server, &metrics).await.unwrap_err();
+    assert!(matches!(end.error, ConnError::ClientGone(How::Fin)), "{:?}", end.error);
+}
+
+/// The bytes of a client, their error, and the label it is counted under.
 fn refused() -> Vec<(Vec<u8>, HelloError, &'static str)> {
     let mut split_by_another_record = vec![22, 3, 1, 0, 4, 1, 0, 1, 0];
     split_by_another_record.extend([23, 3, 1, 0, 1, 0]);
     let announces_20000 = vec![22, 3, 1, 0x40, 0, 1, 0, 0x4e, 0x20];
-    // Four bytes of handshake a record: within the ceiling of the handshake, over that of the raw bytes.
+    // Four handshake bytes per record: within the ceiling of the handshake, above that of the raw bytes.
     let mut crumbs = Vec::new();
     let message = [&[1, 0, 0x3f, 0x00][..], &vec![0; 0x3f00]].concat();
     for crumb in message.chunks(1) {
@@ -96,13 +113,13 @@ fn refused() -> Vec<(Vec<u8>, HelloError, &'static str)> {
 }
 
 #[tokio::test]
-async fn what_is_no_hello_is_refused_and_counted_at_once() {
+async fn other_bytes_are_refused_and_counted_at_once() {
     for (sent, fault, label) in refused() {
         let (client, mut server) = pair().await;
         let metrics = metrics();
         let (mut reader, mut writer) = client.into_split();
         let send = async {
-            // The last of it may come after the refusal.
+            // The last bytes may arrive after the refusal.
             let written = writer.write_all(&sent).await;
             drop(written);
         };
@@ -118,7 +135,7 @@ async fn what_is_no_hello_is_refused_and_counted_at_once() {
 }
 
 #[tokio::test]
-async fn an_address_is_no_name() {
+async fn addresses_are_no_names() {
     let (mut client, mut server) = pair().await;
     let metrics = metrics();
     client.write_all(&hello("192.0.2.1")).await.unwrap();
@@ -127,7 +144,7 @@ async fn an_address_is_no_name() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_is_told_from_one_that_resets() {
+async fn clients_that_leave_are_told_from_those_that_reset() {
     for (reset, how) in [(false, How::Fin), (true, How::Rst)] {
         let (mut client, mut server) = pair().await;
         let metrics = metrics();
@@ -146,7 +163,7 @@ async fn a_client_that_goes_is_told_from_one_that_resets() {
 
 /// One deadline for the whole hello: a byte a second does not stretch it.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_drips_has_no_more_time_than_others() {
+async fn dripping_clients_have_no_more_time_than_others() {
     let (mut client, mut server) = pair().await;
     let metrics = metrics();
     let started = Instant::now();
@@ -168,7 +185,7 @@ async fn a_client_that_drips_has_no_more_time_than_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_client_is_given_up() {
+async fn silent_clients_are_given_up() {
     let (_client, mut server) = pair().await;
     let metrics = metrics();
     let end = peek(&mut server, &metrics).await.unwrap_err();
@@ -176,9 +193,9 @@ async fn a_silent_client_is_given_up() {
     assert_eq!(counted(&metrics, "timeout"), 1);
 }
 
-/// Many slow hellos must not keep much beside what flows keep.
+/// Many slow hellos must not keep much besides the bytes that flows keep.
 #[tokio::test]
-async fn what_a_slow_hello_keeps_is_counted() {
+async fn bytes_of_slow_hellos_are_counted() {
     let (mut client, mut server) = pair().await;
     let metrics = metrics();
     let (memory, listener) = (memory(&metrics), metrics.listener("edge"));

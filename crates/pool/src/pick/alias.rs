@@ -5,7 +5,7 @@
 
 use fastrand::Rng;
 
-/// The columns, one a backend.
+/// One column for each backend.
 #[derive(Clone, Debug)]
 pub(crate) struct Alias {
     columns: Vec<Column>,
@@ -40,7 +40,7 @@ impl Alias {
         Self { columns, height }
     }
 
-    /// A number, as often as its weight is of the sum; `None` if the sum is 0.
+    /// A number, drawn with the probability of its weight; `None` if all weights are 0.
     pub(crate) fn draw(&self, random: &mut Rng) -> Option<usize> {
         if self.height == 0 {
             return None;
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn draws_what_has_a_weight() {
+    fn draws_have_a_weight() {
         let mut random = Rng::with_seed(1);
         assert_eq!(Alias::new([]).draw(&mut random), None);
         assert_eq!(Alias::new([0, 0]).draw(&mut random), None);

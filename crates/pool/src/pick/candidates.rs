@@ -1,18 +1,18 @@
 //! What a policy sees of a pool's backends: numbers and states, no addresses and no sockets.
 //!
-//! A policy is asked with a [`Candidates`] and answers with a number. It never learns where the states come from,
-//! so the same code runs over a live pool, in `weir explain` and in tests.
+//! A policy gets a [`Candidates`] and gives a number. It never learns where the states come from, so that the same code
+//! runs over a real pool, in `weir explain` and in tests.
 
 use std::ops::Range;
 
 /// The backends of one tier (the primaries, or the backups), numbered from 0 in the order of the configuration.
 ///
-/// What is asked about a number that is not below `len` may be answered with anything, so long as `usable` is false.
+/// For a number that is not below `len`, `usable` must be false; the other answers do not matter.
 pub trait Candidates {
     /// How many there are.
     fn len(&self) -> usize;
 
-    /// True if there is none.
+    /// True if there are none.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -26,12 +26,12 @@ pub trait Candidates {
     /// Connections that it serves now.
     fn load(&self, number: usize) -> u32;
 
-    /// The loads of a range of them, all below `len`. To be told one after the other is half the cost of asking.
+    /// The loads of a range of them, all below `len`: at half the cost of asking for each.
     fn loads(&self, range: Range<usize>) -> impl Iterator<Item = u32> {
         range.map(|number| self.load(number))
     }
 
-    /// How much of its weight counts now: all of it, but in slow start.
+    /// How much of its weight counts now: all of it, except in slow start.
     fn share(&self, number: usize) -> Share;
 }
 
@@ -42,10 +42,10 @@ pub struct Share(u16);
 impl Share {
     /// All of it.
     pub const WHOLE: Self = Self(1024);
-    /// What slow start begins with: 10 %, so that a backend which has just recovered is seen to serve at all.
+    /// Where slow start begins: 10 %, so that operators see a backend serve as soon as it has recovered.
     pub const LEAST: Self = Self(103);
 
-    /// This part of it, 1 being the whole. Below a tenth it is a tenth.
+    /// This part of it, where 1 is the whole, but at least a tenth.
     pub fn part(part: f64) -> Self {
         let parts =
             (part * f64::from(Self::WHOLE.0)).clamp(f64::from(Self::LEAST.0), f64::from(Self::WHOLE.0));
@@ -67,7 +67,7 @@ impl Share {
         self.0
     }
 
-    /// What `score` becomes when only this share of the weight below it counts.
+    /// The `score` (something divided by a weight) when only this share of the weight counts.
     pub(crate) fn raise(self, score: u64) -> u64 {
         if self.is_whole() {
             score
@@ -76,7 +76,7 @@ impl Share {
         }
     }
 
-    /// What is left of `weight`, in parts of 1024: below 2^26.
+    /// This share of `weight`, in parts of 1024: below 2^26.
     pub(crate) fn of(self, weight: u16) -> u64 {
         u64::from(weight) * u64::from(self.0)
     }

@@ -1,10 +1,10 @@
-//! The backend with the fewest connections for its weight: the least of (connections + 1) / weight, that is, as they
-//! would be after the pick. Ties go by round robin.
+//! The backend with the fewest connections for its weight: the least (connections + 1) / weight, which is the load
+//! after the pick. Ties go by round robin.
 //!
-//! While there are fewer connections than the sum of the weights, light backends get less than their shares: what is
-//! best for the next connection is then a heavy one that is nearly idle.
+//! While there are fewer connections than the sum of the weights, light backends get less than their shares, because a
+//! nearly idle heavy backend is then best for the next connection.
 //!
-//! A pick looks at every backend, O(n), unless it finds one that cannot be beaten: idle, and none is heavier.
+//! A pick looks at every backend, O(n), unless it finds an idle backend of the greatest weight, which cannot be beaten.
 
 use crate::pick::candidates::Candidates;
 use std::ops::Range;
@@ -12,13 +12,13 @@ use std::ops::Range;
 /// Where the search begins, and what a connection counts at each backend.
 #[derive(Clone, Debug)]
 pub struct LeastConnections {
-    // `UNIT` / weight, or `NEVER`. To multiply by it is what makes the search fast: comparing fractions takes two
+    // `UNIT` / weight, or `NEVER`. Multiplying by it makes the search fast: comparing fractions would take two
     // multiplications a backend.
     costs: Vec<u64>,
-    // Of the heaviest one: nothing costs less.
+    // The cost at the heaviest backend.
     least: u64,
-    // Behind the one picked last, so that ties go by round robin.
-    cursor: usize,
+    // The backend after the last pick, so that ties go by round robin.
+    next: usize,
 }
 
 /// The best so far.
@@ -29,23 +29,23 @@ struct Best {
 }
 
 impl LeastConnections {
-    /// For backends of these weights; ties begin at the backend number `start`, counted over and over.
+    /// For backends of these weights; ties begin at backend number `start`, modulo their number.
     pub fn new(weights: impl IntoIterator<Item = u16>, start: u64) -> Self {
         let costs: Vec<u64> =
             weights.into_iter().map(|w| UNIT.checked_div(u64::from(w)).unwrap_or(NEVER)).collect();
         let least = costs.iter().copied().filter(|cost| *cost != NEVER).min().unwrap_or(0);
-        let cursor = start.checked_rem(costs.len() as u64).and_then(|c| usize::try_from(c).ok());
-        Self { costs, least, cursor: cursor.unwrap_or(0) }
+        let next = start.checked_rem(costs.len() as u64).and_then(|c| usize::try_from(c).ok());
+        Self { costs, least, next: next.unwrap_or(0) }
     }
 
     /// The number of the backend with the least connections for its weight; `None` if none is usable.
     pub fn pick(&mut self, candidates: &impl Candidates) -> Option<usize> {
-        let behind = self.search(self.cursor..self.costs.len(), None, candidates);
+        let behind = self.search(self.next..self.costs.len(), None, candidates);
         let best = match behind {
             Some(best) if best.score == self.least => best,
-            _ => self.search(0..self.cursor, behind, candidates)?,
+            _ => self.search(0..self.next, behind, candidates)?,
         };
-        self.cursor = if best.number + 1 < self.costs.len() { best.number + 1 } else { 0 };
+        self.next = if best.number + 1 < self.costs.len() { best.number + 1 } else { 0 };
         Some(best.number)
     }
 
@@ -63,7 +63,7 @@ impl LeastConnections {
         for ((number, cost), load) in range.zip(costs.iter().copied()).zip(loads) {
             // No overflow, see `UNIT`; the check for one would cost a third of the search.
             let score = (u64::from(load) + 1).wrapping_mul(cost);
-            // Slow start only makes it worse, so this rules out most without a look at their health.
+            // Slow start only raises the score, so most are ruled out here without a look at their health.
             if score >= limit || cost == NEVER || !candidates.usable(number) {
                 continue;
             }
@@ -80,10 +80,10 @@ impl LeastConnections {
     }
 }
 
-/// What a connection counts at a backend of weight 1. Times 2^32 connections it fits 64 bits; divided by the greatest
+/// The cost of a connection at a backend of weight 1. Times 2^32 connections it fits 64 bits; divided by the greatest
 /// weight it is rounded by less than 2 in 100,000.
 const UNIT: u64 = u32::MAX as u64;
-/// Instead of a cost, where there is no weight.
+/// The cost at a backend without a weight.
 const NEVER: u64 = 0;
 
 #[cfg(test)]
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_numbers_do_not_overflow() {
+    fn highest_numbers_do_not_overflow() {
         let mut fake = Fake::new(&[u16::MAX, u16::MAX]);
         fake.loads = vec![u32::MAX, u32::MAX - 1];
         assert_eq!(LeastConnections::new([u16::MAX; 2], 0).pick(&fake), Some(1));
@@ -121,7 +121,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn equals_a_naive_search(
+        fn picks_equal_a_naive_search(
             backends in prop::collection::vec((0u16..5, 0u32..6, any::<bool>(), any::<bool>()), 0..10),
             start in any::<u64>(),
         ) {

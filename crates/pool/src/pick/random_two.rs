@@ -1,14 +1,14 @@
-//! Two weighted random choices, of which the less loaded one is taken (Mitzenmacher, "The power of two choices in
-//! randomized load balancing"). O(1), and workers that know nothing of each other do not all run to the same backend.
+//! The less loaded of two weighted random choices (Mitzenmacher, "The power of two choices in randomized load
+//! balancing"). O(1), and workers that know nothing of each other do not all choose the same backend.
 //!
-//! Random choices are drawn again while they fall on backends that cannot be used. Where that is most of them, one
-//! pass over all gives the same choice at O(n): as likely as its weight among the usable ones.
+//! Draws are repeated while they fall on backends that are not usable. If most are not, one pass over all backends
+//! makes the same choice in O(n): each usable one with the probability of its weight.
 
 use crate::pick::alias::Alias;
 use crate::pick::candidates::{Candidates, Share};
 use fastrand::Rng;
 
-/// The weights of one tier, made ready for drawing.
+/// The weights of one tier, prepared for drawing.
 #[derive(Clone, Debug)]
 pub struct RandomTwo {
     weights: Alias,
@@ -32,7 +32,8 @@ impl RandomTwo {
         Some(if two.0 * one.1 < one.0 * two.1 { second } else { first })
     }
 
-    /// A usable one that is not `other`, or `None` when luck has run out. Slow start accepts as often as its share is.
+    /// A usable one that is not `other`; `None` after too many draws. In slow start a backend accepts with the
+    /// probability of its share.
     fn draw(&self, other: Option<usize>, candidates: &impl Candidates, random: &mut Rng) -> Option<usize> {
         (0..DRAWS).find_map(|_| {
             let number = self.weights.draw(random)?;
@@ -48,8 +49,8 @@ fn accepts(share: Share, random: &mut Rng) -> bool {
 
 /// Two choices among all usable ones in one pass; they may be the same.
 ///
-/// Each usable one replaces the choice so far as often as its weight is of the sum so far: so each ends as the
-/// choice as often as its weight is of the whole sum.
+/// Each usable backend replaces the choice so far with a probability of its weight in the sum so far, and so is the
+/// final choice with the probability of its weight in the whole sum.
 fn search(candidates: &impl Candidates, random: &mut Rng) -> Option<(usize, usize)> {
     let mut sum = 0;
     let mut choices = None;
@@ -67,7 +68,7 @@ fn search(candidates: &impl Candidates, random: &mut Rng) -> Option<(usize, usiz
     choices
 }
 
-/// Draws for each of the two. With half of the backends usable, one pick in 256 needs the search.
+/// Draws for each of the two choices. With half of the backends usable, one pick in 256 needs the search.
 const DRAWS: u32 = 8;
 
 #[cfg(test)]
@@ -85,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn the_less_loaded_wins() {
+    fn less_loaded_backends_win() {
         let mut fake = Fake::new(&[1; 10]);
         fake.loads = (0..10).collect();
         let got = counts(&RandomTwo::new([1; 10]), &fake, 10_000);
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_one_usable_among_many_is_found() {
+    fn a_lone_usable_backend_is_found() {
         let mut fake = Fake::new(&[1; 1000]);
         fake.usable = vec![false; 1000];
         fake.usable[777] = true;

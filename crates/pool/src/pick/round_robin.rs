@@ -12,7 +12,7 @@ use std::collections::binary_heap::PeekMut;
 #[derive(Clone, Debug)]
 pub struct RoundRobin {
     queue: BinaryHeap<Reverse<Turn>>,
-    lanes: Vec<Lane>,
+    strides: Vec<Stride>,
     // Among equal deadlines this backend comes first, and then those behind it.
     first: usize,
     passed_over: Vec<Reverse<Turn>>,
@@ -21,53 +21,53 @@ pub struct RoundRobin {
 /// When a backend is next: its deadline, then its distance from the first.
 type Turn = (u64, usize);
 
-/// What does not change from turn to turn, and what slow start has saved up.
+/// A backend's step from turn to turn, and what slow start has saved up.
 #[derive(Clone, Copy, Debug)]
-struct Lane {
-    stride: u64,
-    /// In parts of 1024 of a turn; below 0 for one that was picked on credit.
+struct Stride {
+    length: u64,
+    /// In parts of 1024 of a turn; below 0 after a pick on credit.
     saved: i32,
 }
 
 impl RoundRobin {
     /// A rotation over backends of these weights; one of weight 0 is never picked.
     ///
-    /// It begins with its turn number `start`, counted over and over. Workers begin at random ones: there are many
-    /// of them, each begins anew when backends change, and the first backend must not be everyone's first.
+    /// It begins with turn number `start`, modulo the number of turns. Workers begin at random turns, because each
+    /// begins anew when backends change, and the first backend must not be the first of all workers.
     pub fn new(weights: impl IntoIterator<Item = u16>, start: u64) -> Self {
         let weights: Vec<u16> = weights.into_iter().collect();
         let (first, now) = place(&weights, start);
-        let lanes: Vec<Lane> = weights.iter().map(|w| Lane { stride: stride(*w), saved: 0 }).collect();
+        let strides: Vec<Stride> = weights.iter().map(|w| Stride { length: stride(*w), saved: 0 }).collect();
         let queue = weights
             .iter()
             .enumerate()
             .filter(|(_, weight)| **weight > 0)
             .map(|(number, weight)| {
                 let stride = stride(*weight);
-                // Its first deadline that is not over.
+                // Its first deadline that is not past.
                 let missed = now.saturating_sub(stride / 2).div_ceil(stride);
                 let deadline = stride / 2 + missed * stride - now;
                 Reverse((deadline, (number + weights.len() - first) % weights.len()))
             })
             .collect();
-        Self { queue, lanes, first, passed_over: Vec::new() }
+        Self { queue, strides, first, passed_over: Vec::new() }
     }
 
     /// The number of the next usable backend; `None` if there is none.
     ///
-    /// Those that are not usable lose their turn: one that comes back is not flooded with what it missed. One in
-    /// slow start takes a turn when it has saved up a whole one, its share at each: so it follows a share that
-    /// grows while it waits, which a longer stride would not.
+    /// Backends that are not usable lose their turns, so that a returning backend is not flooded with missed ones. In
+    /// slow start a backend saves its share at each turn and takes a turn for each whole one saved: unlike a longer
+    /// stride, that follows a share which grows meanwhile.
     pub fn pick(&mut self, candidates: &impl Candidates) -> Option<usize> {
         let mut waits = 0;
         let mut picked = None;
         while let Some(mut top) = self.queue.peek_mut() {
-            let number = number(top.0.1, self.first, self.lanes.len());
-            let Some(lane) = self.lanes.get_mut(number) else { break };
-            top.0.0 += lane.stride;
+            let number = number(top.0.1, self.first, self.strides.len());
+            let Some(stride) = self.strides.get_mut(number) else { break };
+            top.0.0 += stride.length;
             if !candidates.usable(number) {
                 self.passed_over.push(PeekMut::pop(top));
-            } else if lane.takes_turn(candidates.share(number), waits) {
+            } else if stride.takes_turn(candidates.share(number), waits) {
                 picked = Some(number);
                 break;
             } else {
@@ -88,16 +88,16 @@ impl RoundRobin {
     }
 }
 
-impl Lane {
-    /// Whether a usable backend takes its turn, when `waits` others have just let theirs pass.
+impl Stride {
+    /// Whether a usable backend takes its turn after `waits` others have let theirs pass in this pick.
     fn takes_turn(&mut self, share: Share, waits: u32) -> bool {
         if share.is_whole() {
             return true;
         }
         self.saved = self.saved.saturating_add(i32::from(share.parts()));
-        let takes = self.saved >= TURN || waits >= MOST_WAITS;
+        let takes = self.saved >= TURN_COST || waits >= MOST_WAITS;
         if takes {
-            self.saved = self.saved.saturating_sub(TURN);
+            self.saved = self.saved.saturating_sub(TURN_COST);
         }
         takes
     }
@@ -105,7 +105,8 @@ impl Lane {
 
 /// The backend that has turn number `start`, and that turn's deadline.
 ///
-/// Turns are counted backend by backend, so that the first pick over all places has the shares of the weights, too.
+/// Turns are counted backend by backend, so that over all values of `start` the first picks have the weights' shares
+/// too.
 fn place(weights: &[u16], start: u64) -> (usize, u64) {
     let total: u64 = weights.iter().map(|w| u64::from(*w)).sum();
     let mut turn = start.checked_rem(total).unwrap_or(0);
@@ -123,7 +124,7 @@ fn stride(weight: u16) -> u64 {
     LAP.checked_div(u64::from(weight)).unwrap_or(LAP)
 }
 
-/// The backend that is `distance` behind the `first`, around the end.
+/// The backend that is `distance` behind the `first`, wrapping at the end.
 fn number(distance: usize, first: usize, len: usize) -> usize {
     let number = distance + first;
     if number < len { number } else { number - len }
@@ -134,9 +135,9 @@ const LAP: u64 = 1 << 40;
 /// Far from overflow: one pick moves a deadline by at most `MOST_WAITS` + 1 times `LAP`.
 const REWIND_AT: u64 = 1 << 62;
 /// A whole turn, in the unit of a share.
-const TURN: i32 = 1024;
-/// Turns let pass in one pick before someone goes on credit. When all are in slow start at a tenth, one turn in ten
-/// is taken; this is above it, so that credit is the exception, and still bounds a pick.
+const TURN_COST: i32 = 1024;
+/// Turns that may pass in one pick before a backend is picked on credit. With all backends in slow start at a tenth,
+/// one turn in ten is taken; the limit is above ten, so that credit is the exception, and it bounds a pick.
 const MOST_WAITS: u32 = 16;
 
 #[cfg(test)]
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn is_smooth() {
+    fn rotation_is_smooth() {
         let fake = Fake::new(&[5, 1, 1]);
         let order = picks(&mut RoundRobin::new([5, 1, 1], 0), &fake, 7);
         assert_eq!(order.iter().filter(|n| **n == 0).count(), 5);
@@ -160,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_comes_back_is_not_flooded() {
+    fn returning_backends_are_not_flooded() {
         let mut rr = RoundRobin::new([1, 1], 0);
         let mut fake = Fake::new(&[1, 1]);
         fake.usable[0] = false;
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn all_in_slow_start_share_as_ever() {
+    fn backends_all_in_slow_start_keep_their_shares() {
         let weights: Vec<u16> = (0..100).map(|n| 1 + n % 3).collect();
         let mut fake = Fake::new(&weights);
         fake.shares = vec![Share::LEAST; 100];
@@ -210,7 +211,7 @@ mod tests {
         }
     }
 
-    /// Counts how often it is asked whether a backend is usable.
+    /// Counts the questions whether a backend is usable.
     struct Counted(Fake, Cell<u32>);
 
     impl Candidates for Counted {

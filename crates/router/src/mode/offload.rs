@@ -1,12 +1,12 @@
 //! Offload: TLS ends here, the backend gets plaintext.
 
 use super::terminate::{BackendSide, terminate};
-use tokio::net::TcpStream;
 use weir_core::account::error::{ConnError, ConnectError};
 use weir_core::account::outcome::Finished;
 use weir_core::conn::{Asked, Conn};
 use weir_core::local::Local;
 use weir_core::plan::{ClientTls, Destination};
+use weir_core::socket::Socket;
 use weir_pool::Backend;
 
 /// Finishes the handshake with the client, reaches a backend in the clear, and relays.
@@ -30,14 +30,9 @@ pub async fn offload(
 struct Plain;
 
 impl BackendSide for Plain {
-    type Stream = TcpStream;
+    type Stream = Socket;
 
-    async fn secure(
-        &self,
-        stream: TcpStream,
-        _: &Backend,
-        _: Asked<'_>,
-    ) -> Result<Self::Stream, ConnectError> {
+    async fn secure(&self, stream: Socket, _: &Backend, _: Asked<'_>) -> Result<Self::Stream, ConnectError> {
         Ok(stream)
     }
 

@@ -1,12 +1,12 @@
 //! TLS ends here: the steps that offload and bridging share.
 
-use tokio::net::TcpStream;
 use weir_core::account::error::{ConnError, ConnectError};
 use weir_core::account::outcome::{Finished, Side};
 use weir_core::conn::{Asked, Conn};
 use weir_core::local::Local;
 use weir_core::plan::{ClientTls, Destination};
 use weir_core::relay::{OnTruncation, Tls, Wire, relay};
+use weir_core::socket::Socket;
 use weir_pool::Backend;
 use weir_tls::Role;
 
@@ -15,15 +15,15 @@ pub(super) trait BackendSide {
     /// What weir speaks to it.
     type Stream: Wire;
 
-    /// Makes of the bare connection what the mode speaks.
+    /// Turns the bare connection into what the mode speaks.
     async fn secure(
         &self,
-        stream: TcpStream,
+        stream: Socket,
         backend: &Backend,
         asked: Asked<'_>,
     ) -> Result<Self::Stream, ConnectError>;
 
-    /// Says more of an early end, by what the backend's side knows of it.
+    /// Refines an early end by what the backend's side knows about it.
     fn explain(&self, error: ConnError, stream: &mut Self::Stream) -> ConnError;
 }
 

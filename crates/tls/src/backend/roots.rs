@@ -1,97 +1,85 @@
-//! Whom a pool trusts: the authorities of its `ca` file, or the system's.
+//! The authorities that a pool trusts: those in its `ca` file, or the system's.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use rustls::RootCertStore;
-use rustls::client::WebPkiServerVerifier;
+use rustls::pki_types::CertificateDer;
 use tokio::time::Instant;
 
 use super::error::BackendTlsError;
+use super::trust::webpki;
 use crate::certificate::certificates_in;
-use crate::provider::provider;
-use crate::sessions::Digest;
+use crate::digest::Digest;
 use crate::tickets::unix_now;
-use crate::verify::{Listed, Verifier};
+use crate::verify::{Chain, Listed, Verifier};
 use crate::warning::Warning;
 
-/// How a backend's certificate is judged, and the digest of it: equal ones judge alike.
+/// Authorities that a pool trusts.
 #[derive(Debug)]
-pub(super) struct Trust {
-    pub(super) verifier: Arc<Verifier>,
+pub(super) struct Authorities {
+    /// Never empty.
+    pub(super) roots: Arc<RootCertStore>,
+    /// The certificates of the `ca` file that can be trust anchors, with their positions in it, from 1; none of the
+    /// system's.
+    pub(super) certificates: Vec<(usize, CertificateDer<'static>)>,
+    /// The same, as those that a backend may show itself.
+    pub(super) listed: Vec<Listed>,
     pub(super) digest: Digest,
 }
 
-impl Trust {
-    /// Nothing is judged but the handshake's signature.
-    pub(super) fn unjudged() -> Self {
-        Self { verifier: Verifier::nobody(), digest: Digest::of([&b"unjudged"[..]]) }
-    }
-}
-
-/// Chain and name are judged by the authorities in `ca`, or by the system's.
-pub(super) fn trust(ca: Option<&Path>) -> Result<(Trust, Vec<Warning>), BackendTlsError> {
-    match ca {
-        Some(path) => from_file(path),
-        None => {
-            let roots = system()?;
-            let anchors = roots.roots.iter().flat_map(|anchor| {
-                let constraints = anchor.name_constraints.as_deref().unwrap_or_default();
-                [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref(), constraints]
-            });
-            let digest = Digest::of(std::iter::once(&b"system"[..]).chain(anchors));
-            let verifier = Verifier::chain(webpki(roots, BackendTlsError::NoSystemRoots)?, Vec::new());
-            Ok((Trust { verifier, digest }, Vec::new()))
-        }
-    }
-}
-
-/// The system's authorities as judges, where there are any.
-pub(super) fn system_verifier() -> Option<Arc<Verifier>> {
-    let webpki = webpki(system().ok()?, BackendTlsError::NoSystemRoots).ok()?;
-    Some(Verifier::chain(webpki, Vec::new()))
-}
-
-fn from_file(path: &Path) -> Result<(Trust, Vec<Warning>), BackendTlsError> {
+/// The authorities in `ca`, or the system's.
+///
+/// # Errors
+/// The file cannot be used, or the system has no authorities.
+pub(super) fn read(ca: Option<&Path>) -> Result<(Authorities, Vec<Warning>), BackendTlsError> {
+    let Some(path) = ca else { return Ok((of_the_system()?, Vec::new())) };
     let certificates =
         certificates_in(path).map_err(|problem| BackendTlsError::Ca { path: path.to_owned(), problem })?;
     let digest = Digest::of(std::iter::once(&b"file"[..]).chain(certificates.iter().map(AsRef::as_ref)));
     let mut roots = RootCertStore::empty();
-    let mut listed = Vec::new();
-    let mut warnings = Vec::new();
+    let (mut anchors, mut listed, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
     for (index, certificate) in certificates.into_iter().enumerate() {
-        match (roots.add(certificate.clone()), Listed::new(certificate)) {
+        let (path, position) = (path.to_owned(), index + 1);
+        match (roots.add(certificate.clone()), Listed::new(certificate.clone())) {
             (Ok(()), Some(one)) => {
                 if let Some(not_after) = one.ended(unix_now()) {
-                    warnings.push(Warning::CaExpired {
-                        path: path.to_owned(),
-                        position: index + 1,
-                        not_after,
-                    });
+                    warnings.push(Warning::CaExpired { path, position, not_after });
                 }
+                anchors.push((position, certificate));
                 listed.push(one);
             }
-            _ => warnings.push(Warning::CaSkipped { path: path.to_owned(), position: index + 1 }),
+            _ => warnings.push(Warning::CaSkipped { path, position }),
         }
     }
-    let webpki = webpki(Arc::new(roots), BackendTlsError::NoAnchor { path: path.to_owned() })?;
-    Ok((Trust { verifier: Verifier::chain(webpki, listed), digest }, warnings))
+    if roots.is_empty() {
+        return Err(BackendTlsError::NoAnchor { path: path.to_owned() });
+    }
+    Ok((Authorities { roots: Arc::new(roots), certificates: anchors, listed, digest }, warnings))
 }
 
-fn webpki(
-    roots: Arc<RootCertStore>,
-    none: BackendTlsError,
-) -> Result<Arc<WebPkiServerVerifier>, BackendTlsError> {
-    // Without revocation lists the builder refuses one thing only: an empty store.
-    WebPkiServerVerifier::builder_with_provider(roots, provider()).build().map_err(|_empty| none)
+fn of_the_system() -> Result<Authorities, BackendTlsError> {
+    let roots = system()?;
+    let anchors = roots.roots.iter().flat_map(|anchor| {
+        let constraints = anchor.name_constraints.as_deref().unwrap_or_default();
+        [anchor.subject.as_ref(), anchor.subject_public_key_info.as_ref(), constraints]
+    });
+    let digest = Digest::of(std::iter::once(&b"system"[..]).chain(anchors));
+    Ok(Authorities { roots, certificates: Vec::new(), listed: Vec::new(), digest })
 }
 
-/// The system's authorities: read once for all pools of a configuration (it costs milliseconds and
-/// 150 KiB each time), and anew for the next one.
+/// A verifier with the system's authorities, if there are any.
+pub(super) fn system_verifier() -> Option<Arc<Verifier>> {
+    let webpki = webpki(&system().ok()?, &[]).ok()?;
+    Some(Verifier::chain(Chain { webpki, listed: Vec::new(), uri: None }))
+}
+
+/// The system's authorities, read once for all pools of a configuration, because each read costs milliseconds
+/// and 150 KiB, and read again for the next configuration.
 fn system() -> Result<Arc<RootCertStore>, BackendTlsError> {
     static LAST: Mutex<Option<(Instant, Weak<RootCertStore>)>> = Mutex::new(None);
-    // Whatever panicked while it held this lock left a whole value behind.
+    // A panic under this lock leaves a complete value behind.
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some((when, roots)) = &*last
         && when.elapsed() < SAME_CONFIGURATION
@@ -100,7 +88,7 @@ fn system() -> Result<Arc<RootCertStore>, BackendTlsError> {
         return Ok(roots);
     }
     let mut roots = RootCertStore::empty();
-    // Systems carry a few certificates that no parser of today takes; the rest is what counts.
+    // Ignore the few certificates of a system that current parsers refuse.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if roots.is_empty() {
         return Err(BackendTlsError::NoSystemRoots);
@@ -110,5 +98,5 @@ fn system() -> Result<Arc<RootCertStore>, BackendTlsError> {
     Ok(roots)
 }
 
-/// Two pools built this close to each other belong to one load of one configuration.
+/// Pools built within this time of each other belong to the same load of a configuration.
 const SAME_CONFIGURATION: Duration = Duration::from_secs(10);

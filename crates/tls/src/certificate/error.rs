@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {problem}", path.display())]
 pub struct CertificateError {
-    /// The entry in the list of certificates that was given, from 0.
+    /// The entry in the list of certificates that was given, from 0; of a `directory`, it is behind the last one.
     pub entry: usize,
     /// Which of the entry's two files it is about.
     pub file: CertificateFile,
@@ -29,6 +29,14 @@ impl CertificateError {
         Self::new(0, CertificateFile::Cert, Path::new("certificates"), CertificateProblem::NoneListed)
     }
 
+    pub(crate) fn no_suite() -> Self {
+        Self::new(0, CertificateFile::Cert, Path::new("cipher_suites"), CertificateProblem::NoSuite)
+    }
+
+    pub(crate) fn directory(behind: usize, path: &Path, problem: CertificateProblem) -> Self {
+        Self::new(behind, CertificateFile::Directory, path, problem)
+    }
+
     /// What the operator can do about it; empty where the problem says it all.
     #[must_use]
     pub fn hint(&self) -> &'static str {
@@ -43,15 +51,18 @@ pub enum CertificateFile {
     Cert,
     /// `key`.
     Key,
+    /// `directory`.
+    Directory,
 }
 
 impl CertificateFile {
-    /// The key in the configuration: `cert` or `key`.
+    /// The key in the configuration.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Cert => "cert",
             Self::Key => "key",
+            Self::Directory => "directory",
         }
     }
 }
@@ -68,6 +79,9 @@ pub enum CertificateProblem {
     /// A profile without any certificate cannot answer anyone.
     #[error("no certificate is listed")]
     NoneListed,
+    /// No cipher suite works with any certificate of the profile.
+    #[error("no certificate of the profile works with any of these suites")]
+    NoSuite,
     /// The file cannot be opened or read.
     #[error("cannot be read: {source}")]
     Unreadable {
@@ -76,10 +90,19 @@ pub enum CertificateProblem {
         source: io::Error,
     },
     /// The file is larger than any chain or key.
-    #[error("is larger than {limit} bytes, so it is no certificate or key")]
+    #[error("is larger than {limit} bytes, more than any such file")]
     TooLarge {
         /// The ceiling, in bytes.
         limit: u64,
+    },
+    /// The file was written while it was read.
+    #[error("was written while it was read")]
+    Changing,
+    /// The key must be private, and group or others can read it.
+    #[error("group or others can read this private key (mode {mode:04o}), and strict_permissions is on")]
+    Exposed {
+        /// Its permission bits, for instance 0o644.
+        mode: u32,
     },
     /// The file holds nothing.
     #[error("is empty")]
@@ -157,13 +180,18 @@ impl CertificateProblem {
     #[must_use]
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NoneListed => "list at least one {cert, key} pair",
+            Self::NoneListed => "list at least one {cert, key} pair, or name a `directory`",
+            Self::NoSuite => {
+                "suites of TLS 1.3 work with every key; TLS_ECDHE_RSA_… need an RSA key, and TLS_ECDHE_ECDSA_… an ECDSA or Ed25519 key"
+            }
             Self::Unreadable { source } => match source.kind() {
                 io::ErrorKind::NotFound => "paths are relative to the folder of the configuration file",
                 io::ErrorKind::PermissionDenied => "weir's user needs read permission on it",
                 _ => "",
             },
             Self::TooLarge { .. } => "is this the right file?",
+            Self::Changing => "write it under another name, and rename it into its place",
+            Self::Exposed { .. } => "chmod 600 it",
             Self::BadPem { .. } => "sections run from -----BEGIN X----- to -----END X-----, base64 between",
             Self::Empty => "was it written to the end?",
             Self::SecondKey { .. } => "leave the one that fits the certificate",
@@ -174,7 +202,7 @@ impl CertificateProblem {
                 "decrypt it with `openssl pkey -in FILE -out NEW` and protect it by its mode, 0600"
             }
             Self::KeyRefused { .. } => {
-                "RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521) and Ed25519 keys work"
+                "RSA (2048 to 8192 bits), ECDSA (P-256, P-384, P-521), Ed25519 and ML-DSA (44, 65, 87) keys work"
             }
             Self::Mismatch => {
                 "both must come from the same request; compare `openssl x509 -noout -pubkey` and `openssl pkey -pubout`"

@@ -1,66 +1,124 @@
 //! The bytes on disk: bounded reads, PEM sections, and a good guess at what a wrong file is instead.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use zeroize::Zeroizing;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
+use weir_files::{Content, FileState, ReadError};
 
 use super::error::CertificateProblem;
 use super::pem::{self, DER_SEQUENCE, Section};
+use crate::ocsp_problem::OcspProblem;
 
 /// Reads every certificate of a PEM file, in its order.
 ///
 /// # Errors
 /// The file is unreadable, not PEM, without a certificate, or has a section that cannot be taken.
 pub(crate) fn certificates_in(path: &Path) -> Result<Vec<CertificateDer<'static>>, CertificateProblem> {
-    let (bytes, _) = read(path)?;
-    let sections = pem::sections(&bytes)?;
+    certificates_and_state(path).0
+}
+
+/// The certificates of a PEM file, or why there are none.
+type Read<T> = (Result<Vec<T>, CertificateProblem>, FileState);
+
+/// As [`certificates_in`], with the file's state.
+pub(crate) fn certificates_and_state(path: &Path) -> Read<CertificateDer<'static>> {
+    let (content, state) = read(path, LIMIT);
+    (content.and_then(|bytes| certificates(&bytes)), state)
+}
+
+/// Every certificate of a PEM file, in its order.
+///
+/// # Errors
+/// As [`certificates_in`], but for reading.
+pub(super) fn certificates(bytes: &[u8]) -> Result<Vec<CertificateDer<'static>>, CertificateProblem> {
+    let sections = pem::sections(bytes)?;
     if let Some(problem) = sections.iter().find_map(Section::refused) {
         return Err(problem);
     }
     let certificates: Vec<_> = sections.iter().filter(|section| section.is_certificate()).collect();
     if certificates.is_empty() {
-        return Err(CertificateProblem::NoCertificate { hint: instead_of_certificate(&bytes) });
+        return Err(CertificateProblem::NoCertificate { hint: instead_of_certificate(bytes) });
     }
     certificates.into_iter().map(Section::read).collect()
 }
 
-/// Reads the private key of a PEM file, and the file's permission bits.
+/// Reads every revocation list of a file, PEM or one in DER, in its order, with the file's state. A file without any
+/// gives none. It cannot be taken if it is unreadable, neither PEM nor DER, or has a section that is no list.
+pub(crate) fn lists_and_state(path: &Path) -> Read<CertificateRevocationListDer<'static>> {
+    let (content, state) = read(path, LIST_LIMIT);
+    (content.and_then(|bytes| lists(&bytes)), state)
+}
+
+fn lists(bytes: &[u8]) -> Result<Vec<CertificateRevocationListDer<'static>>, CertificateProblem> {
+    if bytes.first() == Some(&DER_SEQUENCE) {
+        return Ok(vec![CertificateRevocationListDer::from(bytes.to_vec())]);
+    }
+    let sections = pem::sections(bytes)?;
+    if let Some(problem) = sections.iter().find_map(Section::refused_among_lists) {
+        return Err(problem);
+    }
+    sections.iter().map(Section::read).collect()
+}
+
+/// Reads the private key of a PEM file.
 ///
 /// # Errors
-/// The file is unreadable, not PEM, without a key or with more than one, or its key is encrypted.
-pub(super) fn private_key(path: &Path) -> Result<(PrivateKeyDer<'static>, u32), CertificateProblem> {
-    let (bytes, mode) = read(path)?;
+/// The file is unreadable, or as [`private_key`].
+pub(crate) fn key_in(path: &Path) -> Result<PrivateKeyDer<'static>, CertificateProblem> {
+    private_key(&read(path, LIMIT).0?)
+}
+
+/// The private key of a PEM file.
+///
+/// # Errors
+/// The file is not PEM, without a key or with more than one, or its key is encrypted.
+pub(super) fn private_key(bytes: &[u8]) -> Result<PrivateKeyDer<'static>, CertificateProblem> {
     // Before parsing: the old encrypted form (RFC 1421 headers inside the section) reads as bad base64,
     // the new one is no section that the reader knows.
-    if has(&bytes, b"BEGIN ENCRYPTED PRIVATE KEY") || has(&bytes, b"Proc-Type: 4,ENCRYPTED") {
+    if has(bytes, b"BEGIN ENCRYPTED PRIVATE KEY") || has(bytes, b"Proc-Type: 4,ENCRYPTED") {
         return Err(CertificateProblem::Encrypted);
     }
-    let sections = pem::sections(&bytes)?;
+    let sections = pem::sections(bytes)?;
     let mut keys = sections.iter().filter(|section| section.is_key());
     match (keys.next(), keys.next()) {
         (Some(_), Some(second)) => Err(CertificateProblem::SecondKey { line: second.line }),
-        (Some(key), None) => Ok((key.read()?, mode)),
-        (None, _) => Err(CertificateProblem::NoKey { hint: instead_of_key(&bytes) }),
+        (Some(key), None) => Ok(key.read()?),
+        (None, _) => Err(CertificateProblem::NoKey { hint: instead_of_key(bytes) }),
     }
 }
 
-/// The whole file, zeroized when dropped, and its permission bits, both from one open file.
-fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), CertificateProblem> {
-    let unreadable = |source| CertificateProblem::Unreadable { source };
-    let file = File::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if metadata.len() > LIMIT {
-        return Err(CertificateProblem::TooLarge { limit: LIMIT });
+/// The whole file, zeroized when dropped, and its state.
+pub(super) fn read(path: &Path, limit: u64) -> (Result<Content, CertificateProblem>, FileState) {
+    match weir_files::read(path, limit) {
+        Ok((content, state)) => (Ok(content), state),
+        Err((error, state)) => {
+            let problem = match error {
+                ReadError::Changing => CertificateProblem::Changing,
+                ReadError::TooLarge => CertificateProblem::TooLarge { limit },
+                ReadError::Io(source) => CertificateProblem::Unreadable { source },
+            };
+            (Err(problem), *state)
+        }
     }
-    // One allocation of the final size: a vector that grows would leave copies of the key behind.
-    let room = usize::try_from(metadata.len()).unwrap_or(0) + 1;
-    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(LIMIT).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok((bytes, metadata.permissions().mode() & 0o7777))
+}
+
+/// Reads an OCSP response, unchecked, as [`read`] does.
+pub(super) fn ocsp_response(path: &Path) -> (Result<Content, OcspProblem>, FileState) {
+    // By the same limit as other files, because a later look has the same one.
+    let (content, state) = read(path, LIMIT);
+    let content = match content {
+        Ok(content) if content.len() > OCSP_LIMIT => Err(OcspProblem::TooLarge { limit: OCSP_LIMIT as u64 }),
+        Ok(content) => Ok(content),
+        Err(CertificateProblem::TooLarge { .. }) => Err(OcspProblem::TooLarge { limit: OCSP_LIMIT as u64 }),
+        Err(CertificateProblem::Unreadable { source }) if source.kind() == std::io::ErrorKind::NotFound => {
+            Err(OcspProblem::Missing)
+        }
+        Err(CertificateProblem::Unreadable { source }) => {
+            Err(OcspProblem::Unreadable { reason: source.to_string() })
+        }
+        Err(other) => Err(OcspProblem::Unreadable { reason: other.to_string() }),
+    };
+    (content, state)
 }
 
 fn instead_of_certificate(bytes: &[u8]) -> &'static str {
@@ -99,4 +157,8 @@ pub(super) const NO_CERTIFICATE: &str =
 
 /// The largest bundle of public authorities in use is well below 1 MiB; this leaves room for private
 /// ones and keeps a mistaken path (a log, a device) from being read into memory.
-const LIMIT: u64 = 8 * 1024 * 1024;
+pub(super) const LIMIT: u64 = 8 * 1024 * 1024;
+/// A response with its responder's certificate has a few KiB; each handshake that staples it sends all of it.
+const OCSP_LIMIT: usize = 64 * 1024;
+/// The largest lists of public authorities are tens of MiB.
+const LIST_LIMIT: u64 = 64 * 1024 * 1024;

@@ -88,7 +88,7 @@ impl Section {
             "PKCS7" | "PKCS #7 SIGNED DATA" | "CMS" => {
                 "`openssl pkcs7 -print_certs -in FILE -out NEW` takes the certificates out of it"
             }
-            "X509 CRL" => "lists of revoked certificates are not supported",
+            "X509 CRL" => "a list of revoked certificates belongs in a file of its own, which `crl` names",
             _ if self.is_certificate() || self.is_key() => return None,
             // They stand beside certificates and keys, and say nothing that these do not.
             "EC PARAMETERS"
@@ -98,6 +98,16 @@ impl Section {
             | "NEW CERTIFICATE REQUEST"
             | "OPENSSH PRIVATE KEY"
             | "ENCRYPTED PRIVATE KEY" => return None,
+            _ => "take it out of the file",
+        };
+        Some(CertificateProblem::Section { line: self.line, label: self.label.clone(), hint })
+    }
+
+    /// Why a file of revocation lists that has it cannot be taken, if it cannot.
+    pub(super) fn refused_among_lists(&self) -> Option<CertificateProblem> {
+        let hint = match self.label.as_str() {
+            "X509 CRL" => return None,
+            _ if self.is_certificate() => "are `ca` and `crl` swapped? An authority belongs in `ca`",
             _ => "take it out of the file",
         };
         Some(CertificateProblem::Section { line: self.line, label: self.label.clone(), hint })

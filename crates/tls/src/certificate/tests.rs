@@ -12,7 +12,7 @@ use crate::fixtures::{Pki, ecdsa, params, rsa};
 const NOW: i64 = 1_800_000_000;
 
 fn only_error(files: CertificateFiles) -> CertificateError {
-    let mut errors = load_all(&[files], &Certificates::default(), NOW).expect_err("an error");
+    let mut errors = load_all(&[files], &CertificateStore::default(), None, NOW).expect_err("an error");
     assert_eq!(errors.len(), 1, "{errors:?}");
     errors.remove(0)
 }
@@ -21,7 +21,8 @@ fn only_error(files: CertificateFiles) -> CertificateError {
 fn a_pair_loads_with_its_facts() {
     let pki = Pki::new();
     let files = pki.issue("a", &["b.example.com", "A.Example.com", "*.example.com"]);
-    let (served, warnings) = load_all(&[files], &Certificates::default(), NOW).expect("a certificate");
+    let (served, warnings) =
+        load_all(&[files], &CertificateStore::default(), None, NOW).expect("a certificate");
     let facts = &served[0].facts;
     assert_eq!(facts.file, "a.pem");
     assert_eq!(facts.names, ["*.example.com", "a.example.com", "b.example.com"]);
@@ -36,7 +37,8 @@ fn the_common_name_counts_only_without_other_names_and_only_as_a_name() {
         let mut params = params(names);
         params.distinguished_name.push(DnType::CommonName, common);
         let files = pki.issue_for(file, &ecdsa(), params);
-        let (served, warnings) = load_all(&[files], &Certificates::default(), NOW).expect("a certificate");
+        let (served, warnings) =
+            load_all(&[files], &CertificateStore::default(), None, NOW).expect("a certificate");
         (served[0].facts.names.clone(), warnings.len())
     };
     assert_eq!(named("a", "Old.Example.com", &[]), (vec!["old.example.com".to_owned()], 0));
@@ -57,7 +59,7 @@ fn keys_come_in_three_encodings() {
     for (file, key, label, wrapping) in cases {
         let mut files = pki.issue_for(file, key, params(&["example.com"]));
         files.key = pki.file(&format!("{file}.key"), pem(label, &key.serialize_der()[wrapping..]));
-        load_all(&[files], &Certificates::default(), NOW)
+        load_all(&[files], &CertificateStore::default(), None, NOW)
             .unwrap_or_else(|errors| panic!("{file}: {errors:?}"));
     }
 }
@@ -68,7 +70,7 @@ fn one_file_may_hold_both() {
     let files = pki.issue("a", &["example.com"]);
     let both = [fs::read(&files.key).unwrap(), fs::read(&files.cert).unwrap()].concat();
     let both = pki.file("both.pem", both);
-    load_all(&[CertificateFiles { cert: both.clone(), key: both }], &Certificates::default(), NOW)
+    load_all(&[CertificateFiles::new(both.clone(), both)], &CertificateStore::default(), None, NOW)
         .expect("a certificate");
 }
 
@@ -77,8 +79,8 @@ fn each_problem_has_its_name_its_place_and_a_hint() {
     let pki = Pki::new();
     let good = pki.issue("good", &["example.com"]);
     let other = pki.issue("other", &["example.org"]);
-    let with_cert = |cert| CertificateFiles { cert, key: good.key.clone() };
-    let with_key = |key| CertificateFiles { cert: good.cert.clone(), key };
+    let with_cert = |cert| CertificateFiles::new(cert, good.key.clone());
+    let with_key = |key| CertificateFiles::new(good.cert.clone(), key);
     let key_text = fs::read_to_string(&good.key).unwrap();
     let old_encrypted = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\n\
                          AAAA\n-----END RSA PRIVATE KEY-----\n";
@@ -120,22 +122,20 @@ fn a_chain_in_the_wrong_order_is_told_apart_from_a_foreign_key() {
     let files = pki.issue("a", &["example.com"]);
     let reversed = [fs::read(&pki.ca).unwrap(), fs::read(&files.cert).unwrap()].concat();
     let cert = pki.file("reversed.pem", reversed);
-    let error = only_error(CertificateFiles { cert, key: files.key });
+    let error = only_error(CertificateFiles::new(cert, files.key));
     assert!(matches!(error.problem, CertificateProblem::WrongOrder { position: 2 }), "{error}");
 }
 
 #[test]
-fn all_errors_come_at_once() {
+fn errors_are_reported_together() {
     let pki = Pki::new();
     let good = pki.issue("good", &["example.com"]);
     let nowhere = |name: &str| pki.path().join(name);
-    let bad = CertificateFiles { cert: nowhere("a"), key: nowhere("b") };
-    let half = CertificateFiles { cert: good.cert.clone(), key: nowhere("c") };
-    let errors = load_all(&[bad, good, half], &Certificates::default(), NOW).expect_err("errors");
+    let bad = CertificateFiles::new(nowhere("a"), nowhere("b"));
+    let half = CertificateFiles::new(good.cert.clone(), nowhere("c"));
+    let errors = load_all(&[bad, good, half], &CertificateStore::default(), None, NOW).expect_err("errors");
     let places: Vec<_> = errors.iter().map(|error| (error.entry, error.file.label())).collect();
     assert_eq!(places, [(0, "cert"), (0, "key"), (2, "key")]);
-    let none = load_all(&[], &Certificates::default(), NOW).expect_err("an error");
-    assert!(matches!(none[0].problem, CertificateProblem::NoneListed));
 }
 
 #[test]
@@ -146,8 +146,11 @@ fn dates_and_modes_are_warnings() {
     params.not_after = rcgen::date_time_ymd(2021, 1, 1);
     let files = pki.issue_for("a", &ecdsa(), params);
     fs::set_permissions(&files.key, fs::Permissions::from_mode(0o640)).unwrap();
-    let warnings =
-        |now| load_all(std::slice::from_ref(&files), &Certificates::default(), now).expect("a certificate").1;
+    let warnings = |now| {
+        load_all(std::slice::from_ref(&files), &CertificateStore::default(), None, now)
+            .expect("a certificate")
+            .1
+    };
     let readable = Warning::KeyReadable { path: files.key.clone(), mode: 0o640 };
     let expired = Warning::Expired { path: files.cert.clone(), not_after: 1_609_459_200 };
     let early = Warning::NotYetValid { path: files.cert.clone(), not_before: 1_577_836_800 };
@@ -157,13 +160,13 @@ fn dates_and_modes_are_warnings() {
 }
 
 #[test]
-fn no_error_quotes_the_key() {
+fn errors_never_quote_the_key() {
     let pki = Pki::new();
     let good = pki.issue("good", &["example.com"]);
     // A broken line is what a PEM reader likes to quote.
     let secret = "c2VjcmV0LWtleS1tYXRlcmlhbA";
     let text = format!("-----BEGIN PRIVATE KEY-----\n{secret}\n-----BEGIN {secret}\n");
-    let error = only_error(CertificateFiles { cert: good.cert, key: pki.file("broken.key", text) });
+    let error = only_error(CertificateFiles::new(good.cert, pki.file("broken.key", text)));
     assert!(!format!("{error} {error:?}").contains(secret));
 }
 
@@ -172,7 +175,7 @@ fn debug_shows_no_key() {
     let pki = Pki::new();
     let key = ecdsa();
     let files = pki.issue_for("a", &key, params(&["example.com"]));
-    let (served, _) = load_all(&[files], &Certificates::default(), NOW).expect("a certificate");
+    let (served, _) = load_all(&[files], &CertificateStore::default(), None, NOW).expect("a certificate");
     let shown = format!("{served:?}");
     // The scalar of a P-256 key in PKCS#8 stands at a fixed place.
     let scalar: Vec<String> = key.serialized_der()[36..68].iter().map(u8::to_string).collect();
@@ -197,11 +200,11 @@ fn pem(label: &str, der: &[u8]) -> String {
 }
 
 #[test]
-fn what_is_in_use_is_not_held_twice() {
-    let (pki, kept) = (Pki::new(), Certificates::default());
+fn certificates_in_use_are_not_held_twice() {
+    let (pki, kept) = (Pki::new(), CertificateStore::default());
     let (one, two) = (pki.issue("one", &["one.test"]), pki.issue("two", &["two.test"]));
     let load = |files: &CertificateFiles| {
-        load_all(std::slice::from_ref(files), &kept, NOW).expect("a certificate").0.remove(0)
+        load_all(std::slice::from_ref(files), &kept, None, NOW).expect("a certificate").0.remove(0)
     };
     let (first, other) = (load(&one), load(&two));
     assert!(Arc::ptr_eq(&first.certified, &load(&one).certified));
@@ -213,11 +216,11 @@ fn what_is_in_use_is_not_held_twice() {
     assert!(Arc::ptr_eq(&first.certified, &copied.certified) && copied.facts.path == two.cert);
     // A certificate in use does not lend itself to another key.
     fs::copy(pki.issue("three", &["three.test"]).key, &two.key).expect("a copy");
-    assert!(load_all(std::slice::from_ref(&two), &kept, NOW).is_err());
+    assert!(load_all(std::slice::from_ref(&two), &kept, None, NOW).is_err());
 }
 
 #[test]
-fn nothing_of_a_chain_is_passed_over() {
+fn chains_are_served_whole() {
     let pki = Pki::new();
     let files = pki.issue("leaf", &["example.com"]);
     let (leaf, ca) = (fs::read_to_string(&files.cert).unwrap(), fs::read_to_string(&pki.ca).unwrap());
@@ -245,7 +248,7 @@ fn nothing_of_a_chain_is_passed_over() {
 }
 
 #[test]
-fn what_cannot_be_taken_is_refused_by_its_line() {
+fn unusable_sections_are_refused_by_their_line() {
     let pki = Pki::new();
     let files = pki.issue("leaf", &["example.com"]);
     let leaf = fs::read_to_string(&files.cert).unwrap();
@@ -288,8 +291,9 @@ fn members_of_a_chain_are_looked_at() {
     let stranger = fs::read_to_string(&Pki::new().ca).unwrap();
     let with = |name: &str, more: &str| {
         let text = fs::read_to_string(&files.cert).unwrap() + more;
-        let files = [CertificateFiles { cert: pki.file(name, text), key: files.key.clone() }];
-        let (_, warnings) = load_all(&files, &Certificates::default(), 1_800_000_000).expect("it loads");
+        let files = [CertificateFiles::new(pki.file(name, text), files.key.clone())];
+        let (_, warnings) =
+            load_all(&files, &CertificateStore::default(), None, 1_800_000_000).expect("it loads");
         warnings
     };
     assert_eq!(with("good.pem", &fs::read_to_string(&pki.ca).unwrap()), []);

@@ -1,23 +1,28 @@
 //! SNI → certificate: the certificates' own names, exact first, then a wildcard of one label.
 //!
-//! Several certificates may serve one name (RSA and ECDSA side by side): the first one that the client can take by
-//! all that its hello says, those with the cheaper signatures first. Built once, read by every handshake without
-//! a lock.
+//! Several certificates may serve one name (RSA, ECDSA and ML-DSA side by side): the first one that the client can take
+//! by all that its hello says, ML-DSA first, then those with the cheaper signatures. Built whenever certificates
+//! change, read by every handshake without a lock.
 
 mod candidate;
+mod order;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use rustls::ProtocolVersion;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::agreed::{self, Version};
 use crate::certificate::Served;
+use crate::choice::Choice;
 use crate::offer::{self, Offer};
+use crate::warning::Warning;
 use candidate::Candidate;
 
-/// What a client gets that asks for a name no certificate has.
+/// The answer to a client that asks for a name that no certificate has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum UnknownSni {
     /// No handshake: the alert `unrecognized_name`.
@@ -35,20 +40,21 @@ pub(crate) struct CertificateResolver {
     exact: HashMap<Box<str>, Candidates>,
     /// By what follows `*.`.
     wildcard: HashMap<Box<str>, Candidates>,
-    /// The first certificate listed, and those that share a name with it.
+    /// The first certificate of the configuration, and those that share a name with it.
     first: Candidates,
     unknown: UnknownSni,
+    has_a_choice: bool,
+    choice: Arc<Choice>,
+    /// The times between which this order of certificates is right.
+    holds: (i64, i64),
+    /// Certificates that others hide.
+    hidden: Vec<Warning>,
 }
 
 impl CertificateResolver {
-    /// `served` in the order of the configuration.
-    pub(crate) fn new(served: &[Served], unknown: UnknownSni) -> Self {
-        // ECDSA and Ed25519 sign many times faster than RSA, and a client that can check both does not
-        // mind: without this an RSA certificate that is listed first would hide the other one for good.
-        let mut order: Vec<(&Served, Arc<Candidate>)> =
-            served.iter().map(|one| (one, Arc::new(Candidate::new(&one.certified)))).collect();
-        order.sort_by_key(|(_, candidate)| candidate.is_rsa());
-
+    /// `served` in the order of the configuration; `now` in seconds since 1970.
+    pub(crate) fn new(served: &[Served], unknown: UnknownSni, choice: Arc<Choice>, now: i64) -> Self {
+        let order = order::ordered(served, now);
         let mut exact: HashMap<Box<str>, Candidates> = HashMap::new();
         let mut wildcard: HashMap<Box<str>, Candidates> = HashMap::new();
         for (one, candidate) in &order {
@@ -61,13 +67,29 @@ impl CertificateResolver {
             }
         }
         let first = served.first().map_or_else(Vec::new, |first| siblings(first, &order));
-        Self { exact, wildcard, first, unknown }
+        let more = |candidates: &Candidates| candidates.len() > 1;
+        let both = !exact.is_empty() && !wildcard.is_empty();
+        let has_a_choice = both || more(&first) || exact.values().chain(wildcard.values()).any(more);
+        let (holds, hidden) = (order::holds(served, now), order::hidden(&order));
+        Self { exact, wildcard, first, unknown, has_a_choice, choice, holds, hidden }
     }
 
-    /// Would a client that asks for `sni` get a certificate? One that names nothing always does.
+    /// Whether the certificates are in the right order at `now`: one may have begun or ended since, or the clock has
+    /// jumped.
+    pub(crate) fn holds(&self, now: i64) -> bool {
+        (self.holds.0..=self.holds.1).contains(&now)
+    }
+
+    /// Certificates with a name for which another one is served: a warning each.
+    pub(crate) fn hidden(&self) -> &[Warning] {
+        &self.hidden
+    }
+
+    /// Whether a client that asks for `sni` gets a certificate. A client without SNI always does.
     pub(crate) fn answers(&self, sni: Option<&str>) -> bool {
         match (sni, self.unknown) {
-            (None, _) | (_, UnknownSni::First) => true,
+            // There is none yet in a `directory` that is empty.
+            (None, _) | (_, UnknownSni::First) => !self.first.is_empty(),
             (Some(name), UnknownSni::Refuse) => {
                 let name = normal(name);
                 self.exact.contains_key(name.as_ref()) || self.by_wildcard(&name).is_some()
@@ -75,11 +97,9 @@ impl CertificateResolver {
         }
     }
 
-    /// May a name's certificate depend on what the client can take?
+    /// Whether a name's certificate may depend on what the client can take.
     pub(crate) fn has_a_choice(&self) -> bool {
-        let more = |candidates: &Candidates| candidates.len() > 1;
-        let both = !self.exact.is_empty() && !self.wildcard.is_empty();
-        both || more(&self.first) || self.exact.values().chain(self.wildcard.values()).any(more)
+        self.has_a_choice
     }
 
     fn choose(&self, sni: Option<&str>, offer: &Offer) -> Option<&Arc<CertifiedKey>> {
@@ -97,15 +117,19 @@ impl CertificateResolver {
             }
         };
         let candidates = || exact.iter().chain(wildcard);
-        // RFC 8446 §4.4.2.2: a chain that the client may not be able to check is better than none.
-        let mut taken = candidates().filter(|one| one.can_be_used_with(offer));
-        let best = taken.clone().find(|one| one.chain_suits(offer)).or_else(|| taken.next());
+        let best = [true, false].into_iter().find_map(|valid| {
+            let of_these =
+                |one: &&Arc<Candidate>| one.is_valid == valid && one.can_be_used_with(offer, &self.choice);
+            let mut taken = candidates().filter(of_these);
+            // RFC 8446 §4.4.2.2: a chain that the client may not be able to check is better than none.
+            taken.clone().find(|one| one.chain_suits(offer)).or_else(|| taken.next())
+        });
         // With a certificate for the name but none that the client takes, rustls is given the first one all
         // the same: it then says handshake_failure, and not that there is no certificate.
         best.or_else(|| candidates().next()).map(|one| &one.certified)
     }
 
-    /// RFC 9525 §6.3: a wildcard stands for one label, the leftmost.
+    /// RFC 9525 §6.3: a wildcard matches one label, the leftmost.
     fn by_wildcard(&self, name: &str) -> Option<&Candidates> {
         let (label, suffix) = name.split_once('.')?;
         if label.is_empty() { None } else { self.wildcard.get(suffix) }
@@ -114,17 +138,27 @@ impl CertificateResolver {
 
 impl ResolvesServerCert for CertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        offer::note_groups(hello.named_groups().is_some());
+        offer::note_groups(hello.named_groups().is_some(), hello.cipher_suites());
         offer::with_current(|offer| match offer {
             Some(offer) => self.choose(hello.server_name(), offer).cloned(),
-            // There is no choice, or the hello came in a way that `Offer` does not know.
+            // There is no choice, or `Offer` cannot read the hello's records.
             None => self.choose(hello.server_name(), &shown(&hello)).cloned(),
         })
     }
 }
 
+/// The versions in which no suite works with this certificate's key, of those that the profile speaks.
+/// That ML-DSA is not for TLS 1.2 is no fault of the suites, and left out while TLS 1.3 is spoken.
+pub(crate) fn without_suite(served: &Served, choice: &Choice) -> Vec<Version> {
+    let candidate = Candidate::new(&served.certified, true);
+    let for_tls13 = candidate.is_ml_dsa() && choice.speaks(ProtocolVersion::TLSv1_3);
+    let versions = choice.versions.iter().map(|version| version.version);
+    let missing = versions.filter(|version| !candidate.has_suite(*version, choice) && !for_tls13);
+    missing.map(agreed::version).collect()
+}
+
 /// The certificates that can stand in for `first`, itself among them, in the order of `order`.
-fn siblings(first: &Served, order: &[(&Served, Arc<Candidate>)]) -> Candidates {
+fn siblings(first: &Served, order: &order::Ordered<'_>) -> Candidates {
     order
         .iter()
         .filter(|(one, _)| {

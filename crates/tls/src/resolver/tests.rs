@@ -1,14 +1,16 @@
 //! Which of several certificates a name gets.
 
 use super::*;
-use crate::certificate::{CertificateFiles, load_all};
+use crate::certificate::{CertificateFiles, CertificateStore, load_all};
 use crate::fixtures::{Pki, ecdsa, params, rsa};
-use crate::sessions::Certificates;
+use crate::provider::MinVersion;
 use rustls::{CipherSuite, NamedGroup, SignatureScheme};
 
 const ECDSA: &[SignatureScheme] = &[SignatureScheme::ECDSA_NISTP256_SHA256];
 const RSA: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256];
 const BOTH: &[SignatureScheme] = &[SignatureScheme::RSA_PSS_SHA256, SignatureScheme::ECDSA_NISTP256_SHA256];
+
+const NOW: i64 = 1_800_000_000;
 
 struct Names {
     served: Vec<Served>,
@@ -17,9 +19,17 @@ struct Names {
 
 impl Names {
     fn new(files: &[CertificateFiles], unknown: UnknownSni) -> Self {
-        let (served, _) = load_all(files, &Certificates::default(), 1_800_000_000).expect("certificates");
-        let resolver = CertificateResolver::new(&served, unknown);
+        let (served, _) = load_all(files, &CertificateStore::default(), None, NOW).expect("certificates");
+        let choice = Choice::new(MinVersion::Tls12, &[], &[]).expect("suites");
+        let resolver = CertificateResolver::new(&served, unknown, Arc::new(choice), NOW);
         Self { served, resolver }
+    }
+
+    /// The same certificates at another time.
+    fn at(&self, now: i64) -> Self {
+        let choice = Arc::clone(&self.resolver.choice);
+        let resolver = CertificateResolver::new(&self.served, self.resolver.unknown, choice, now);
+        Self { served: self.served.clone(), resolver }
     }
 
     /// The file that is served.
@@ -179,10 +189,10 @@ fn a_chain_that_the_client_can_check_is_preferred() {
     let ca_of_rsa = rcgen::Issuer::new(authority, rsa());
     let signed_by_rsa = |file: &str, key: &rcgen::KeyPair| {
         let cert = params(&["example.com"]).signed_by(key, &ca_of_rsa).expect("a certificate");
-        CertificateFiles {
-            cert: pki.file(&format!("{file}.pem"), cert.pem()),
-            key: pki.file(&format!("{file}.key"), key.serialize_pem()),
-        }
+        CertificateFiles::new(
+            pki.file(&format!("{file}.pem"), cert.pem()),
+            pki.file(&format!("{file}.key"), key.serialize_pem()),
+        )
     };
     let by_rsa = signed_by_rsa("by-rsa", &ecdsa());
     let by_ecdsa = pki.issue("by-ecdsa", &["example.com"]);
@@ -200,4 +210,70 @@ fn a_chain_that_the_client_can_check_is_preferred() {
     // None that it can check: one all the same.
     let of_certificates = Some(vec![SignatureScheme::ED25519]);
     assert_eq!(names.chosen(sni, &Offer { of_certificates, ..able(true) }), Some("by-rsa.pem"));
+}
+
+fn until(year: i32) -> rcgen::CertificateParams {
+    let mut params = params(&["example.com"]);
+    params.not_before = rcgen::date_time_ymd(year - 10, 1, 1);
+    params.not_after = rcgen::date_time_ymd(year, 1, 1);
+    params
+}
+
+#[test]
+fn the_valid_one_that_lasts_longest_is_served() {
+    let pki = Pki::new();
+    let files = [
+        pki.issue_for("short", &ecdsa(), until(2030)),
+        pki.issue_for("expired", &ecdsa(), until(2020)),
+        pki.issue_for("long", &ecdsa(), until(2036)),
+        pki.issue_for("early", &ecdsa(), until(2050)),
+        pki.issue_for("rsa", &rsa(), until(2033)),
+    ];
+    let names = Names::new(&files, UnknownSni::Refuse);
+    for sni in [Some("example.com"), None] {
+        assert_eq!(names.file(sni, BOTH), Some("long.pem"), "{sni:?}");
+        assert_eq!(names.file(sni, RSA), Some("rsa.pem"), "{sni:?}");
+    }
+    let hidden: Vec<_> = names.resolver.hidden().iter().map(ToString::to_string).collect();
+    assert_eq!(hidden.len(), 3, "{hidden:?}");
+    assert!(hidden.iter().all(|line| line.contains("long.pem has the name example.com")), "{hidden:?}");
+
+    // The order holds from the last end to the next one, and after it another one is served.
+    let day = |year| until(year).not_after.unix_timestamp();
+    for (now, holds) in [(NOW, true), (day(2030), true), (day(2030) + 1, false), (day(2020), false)] {
+        assert_eq!(names.resolver.holds(now), holds, "{now}");
+    }
+    for (now, file) in [(day(2036), "long.pem"), (day(2036) + 1, "early.pem"), (day(2020) - 1, "expired.pem")]
+    {
+        let again = names.at(now);
+        assert_eq!(again.file(Some("example.com"), ECDSA), Some(file), "{now}");
+    }
+}
+
+#[test]
+fn a_valid_certificate_of_another_kind_or_a_wildcard_goes_before_an_expired_one() {
+    let pki = Pki::new();
+    let mut wild = params(&["*.example.com"]);
+    wild.not_after = rcgen::date_time_ymd(2040, 1, 1);
+    let mut old = params(&["www.example.com"]);
+    old.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let files = [
+        pki.issue_for("expired", &ecdsa(), until(2020)),
+        pki.issue_for("rsa", &rsa(), until(2033)),
+        pki.issue_for("exact", &ecdsa(), old),
+        pki.issue_for("wild", &ecdsa(), wild),
+    ];
+    let names = Names::new(&files, UnknownSni::Refuse);
+    assert_eq!(names.file(Some("example.com"), BOTH), Some("rsa.pem"));
+    assert_eq!(names.file(Some("example.com"), ECDSA), Some("expired.pem"), "better than none");
+    assert_eq!(names.file(Some("www.example.com"), BOTH), Some("wild.pem"));
+    assert_eq!(names.resolver.hidden(), [], "of different kinds or names");
+}
+
+#[test]
+fn one_certificate_under_two_paths_hides_nothing() {
+    let pki = Pki::new();
+    let one = pki.issue("one", &["example.com"]);
+    let two = CertificateFiles::new(pki.file("two.pem", std::fs::read(&one.cert).unwrap()), one.key.clone());
+    assert_eq!(Names::new(&[one, two], UnknownSni::Refuse).resolver.hidden(), []);
 }

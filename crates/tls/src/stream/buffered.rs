@@ -1,4 +1,4 @@
-//! A TLS stream for whoever reads and writes by [`AsyncRead`] and [`AsyncWrite`].
+//! A TLS stream for code that reads and writes through [`AsyncRead`] and [`AsyncWrite`].
 #![allow(
     clippy::indexing_slicing,
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
@@ -10,33 +10,33 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A [`TlsStream`] with a scratch buffer of its own: for single connections, not for a worker's thousands.
+/// A [`TlsStream`] with its own scratch buffer: for single connections, not for the thousands of a worker.
 #[derive(Debug)]
 pub struct Buffered<S, IO> {
     stream: Box<TlsStream<S, IO>>,
     scratch: Scratch,
-    /// Decrypted, and not asked for yet, from `at` on.
+    /// Decrypted bytes; those from `at` on have not been read yet.
     plain: Vec<u8>,
     at: usize,
 }
 
 impl<S, IO> Buffered<S, IO> {
-    /// The stream with a buffer.
+    /// Wraps `stream` with a buffer.
     pub fn new(stream: Box<TlsStream<S, IO>>) -> Self {
         Self { stream, scratch: Scratch::default(), plain: Vec::new(), at: 0 }
     }
 
-    /// The stream within.
+    /// The wrapped stream.
     pub fn get_ref(&self) -> &TlsStream<S, IO> {
         &self.stream
     }
 
-    /// The stream within; what was decrypted and not read is lost.
+    /// The wrapped stream; bytes that were decrypted but not read are lost.
     pub fn into_inner(self) -> Box<TlsStream<S, IO>> {
         self.stream
     }
 
-    /// The stream within.
+    /// The wrapped stream.
     pub fn get_mut(&mut self) -> &mut TlsStream<S, IO> {
         &mut self.stream
     }

@@ -5,6 +5,8 @@
 )]
 
 use super::{ONE_RECORD, Reading, Role, Scratch, TlsStream, Transport, broken};
+use crate::alert::queued;
+use crate::failure::HandshakeError;
 use rustls::ProtocolVersion;
 use std::future::poll_fn;
 use std::io;
@@ -12,10 +14,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::io::ReadBuf;
 
-/// Runs a handshake over `io`, of which `ahead` has been read already.
+/// Runs a handshake over `io`; `ahead` holds the bytes already read from it.
 ///
 /// # Errors
-/// The error, and `io`: the alert that says so has been sent as far as the socket took it.
+/// The error with its alert, and `io`. An alert of this end has been sent as far as the socket accepted it.
 ///
 /// # Cancel safety
 /// Not cancel safe: dropping the future drops `io` in the middle of the handshake.
@@ -24,13 +26,13 @@ pub(crate) async fn handshake<S: Role, IO: Transport>(
     io: IO,
     ahead: Vec<u8>,
     scratch: &Scratch,
-) -> Result<Box<TlsStream<S, IO>>, (io::Error, IO)> {
-    // Boxed from the start: it is over a KiB, and would be a part of every future that it passes through.
+) -> Result<Box<TlsStream<S, IO>>, (HandshakeError, IO)> {
+    // Boxed from the start: the stream is over a KiB, and would be stored in every future that holds it.
     let mut stream = Box::new(TlsStream::new(side, io, ahead));
     match poll_fn(|cx| stream.poll_handshake(cx, scratch)).await {
         Ok(()) => Ok(stream),
         Err(error) => {
-            // The handshake's own error is what counts; a socket that takes no alert changes nothing about it.
+            // The handshake's error is the one to report, even if the socket accepts no alert.
             drop(poll_fn(|cx| stream.poll_flush(cx)).await);
             Err((error, stream.io))
         }
@@ -38,14 +40,18 @@ pub(crate) async fn handshake<S: Role, IO: Transport>(
 }
 
 impl<S: Role, IO: Transport> TlsStream<S, IO> {
-    fn poll_handshake(&mut self, cx: &mut Context<'_>, scratch: &Scratch) -> Poll<io::Result<()>> {
+    fn poll_handshake(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &Scratch,
+    ) -> Poll<Result<(), HandshakeError>> {
         loop {
-            // What a handshake keeps while it waits counts as what other streams keep: it may be up to 64 KiB.
+            // Bytes kept by a waiting handshake, up to 64 KiB, count like those of any other stream.
             self.counted_part = None;
-            self.work_through_the_handshake()?;
+            self.process_handshake()?;
             let common = self.side.common();
             if !common.is_handshaking() {
-                // What is left for the client is a ticket, and a client waits for no ticket.
+                // Only tickets are left to send, and clients do not wait for tickets.
                 self.may_wait = S::ENDS_WITH_TICKETS
                     && common.protocol_version() == Some(ProtocolVersion::TLSv1_3)
                     && self.reading == Reading::Open;
@@ -54,11 +60,11 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
                 }
                 return Poll::Ready(Ok(()));
             }
-            // What cannot be sent is no reason not to read: the peer may be waiting for the same.
+            // Read even if nothing can be sent: the peer may be blocked on its own writes too.
             let _sent: Poll<()> = self.poll_flush(cx)?;
-            let mut room = scratch.borrow();
-            // No more than this: what comes behind the handshake is kept until there is a backend to take it.
-            let mut buf = ReadBuf::new(&mut room[..ONE_RECORD]);
+            let mut space = scratch.borrow();
+            // One record at most: bytes after the handshake are kept until a backend can take them.
+            let mut buf = ReadBuf::new(&mut space[..ONE_RECORD]);
             let read = Pin::new(&mut self.io).poll_read(cx, &mut buf)?;
             if read.is_pending() {
                 let kept = self.partial.len() + self.early.len() + self.unsent.len();
@@ -66,15 +72,16 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
                 return Poll::Pending;
             }
             if buf.filled().is_empty() || self.reading == Reading::Ended {
-                return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
+                return Poll::Ready(Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()));
             }
             self.unacknowledged = true;
             self.partial.extend_from_slice(buf.filled());
         }
     }
 
-    /// rustls bounds what it leaves: no record and no message may be longer than 64 KiB.
-    fn work_through_the_handshake(&mut self) -> io::Result<()> {
+    /// Passes the received bytes to rustls and keeps the rest. The rest is bounded, because rustls refuses records and
+    /// messages over 64 KiB.
+    fn process_handshake(&mut self) -> Result<(), HandshakeError> {
         let (mut input, mut early) = (std::mem::take(&mut self.partial), Vec::new());
         let (left, failed) = self.take(&mut input, &mut |bytes| early.extend_from_slice(bytes));
         self.early.append(&mut early);
@@ -83,7 +90,8 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
             None => Ok(()),
             Some(error) => {
                 self.reading = Reading::Failed;
-                Err(broken(error))
+                let sent = queued(&self.unsent, &error);
+                Err(HandshakeError::from(broken(error)).with_sent(sent))
             }
         }
     }

@@ -1,57 +1,57 @@
-//! What a worker's streams keep because sockets did not take it, counted for all of them together.
+//! Counts the bytes that all streams of a worker keep because their sockets did not accept them.
 //!
-//! Few may keep a large piece each. Where many keep something, as with thousands of slow readers, pieces become small,
-//! so that memory stays a small number of MiB, and a piece of the usual size for each.
+//! A few streams may keep a large piece each. If many keep bytes, as with thousands of slow readers, new pieces become
+//! small, so that memory stays within a few MiB plus one record per stream.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// The count, in bytes. Clones count together.
+/// The count, in bytes. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct KeptBytes(Arc<AtomicUsize>);
 
-/// Bytes that are kept, until this is dropped.
+/// Counts kept bytes until it is dropped.
 #[derive(Debug)]
 pub struct KeptGuard {
-    ledger: KeptBytes,
+    kept: KeptBytes,
     bytes: usize,
 }
 
 impl KeptBytes {
-    /// Counts `bytes` that are kept from now on.
+    /// Adds `bytes` to the count until the guard is dropped.
     pub fn enter(&self, bytes: usize) -> KeptGuard {
         self.0.fetch_add(bytes, Ordering::Relaxed);
-        KeptGuard { ledger: self.clone(), bytes }
+        KeptGuard { kept: self.clone(), bytes }
     }
 
-    /// So much is kept that pieces are to be small.
+    /// Whether so much is kept that new pieces should be small.
     pub fn is_full(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= MUCH
+        self.0.load(Ordering::Relaxed) >= KEPT_HIGH
     }
 }
 
 impl Drop for KeptGuard {
     fn drop(&mut self) {
-        self.ledger.0.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.kept.0.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 
-/// Few streams that keep large pieces do not come to this.
-const MUCH: usize = 2 << 20;
+/// From this many bytes on, new pieces are small. A few streams with large pieces stay below it.
+const KEPT_HIGH: usize = 2 << 20;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn it_is_full_until_something_has_gone() {
-        let ledger = KeptBytes::default();
-        let mut entries: Vec<_> = (0..MUCH >> 10).map(|_| ledger.enter(1 << 10)).collect();
-        assert!(ledger.is_full());
-        assert!(ledger.clone().is_full(), "clones count together");
+    fn memory_is_full_until_bytes_are_released() {
+        let kept = KeptBytes::default();
+        let mut entries: Vec<_> = (0..KEPT_HIGH >> 10).map(|_| kept.enter(1 << 10)).collect();
+        assert!(kept.is_full());
+        assert!(kept.clone().is_full(), "clones share the count");
         drop(entries.pop());
-        assert!(!ledger.is_full());
+        assert!(!kept.is_full());
         drop(entries);
-        assert_eq!(ledger.0.load(Ordering::Relaxed), 0);
+        assert_eq!(kept.0.load(Ordering::Relaxed), 0);
     }
 }

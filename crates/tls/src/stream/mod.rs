@@ -1,11 +1,11 @@
 //! A TLS stream that holds no buffer while it waits.
 //!
-//! It stands on rustls' unbuffered interface: ciphertext is read in large pieces into the worker's scratch buffer,
-//! many records at a time, and plaintext is encrypted there and sent with one call. What stays with the stream is
-//! what must: the beginning of a record whose rest has not come, and what was encrypted and the socket did not take.
+//! The stream uses rustls' unbuffered interface: ciphertext is read in large pieces into the worker's scratch buffer,
+//! many records at a time, and plaintext is encrypted there and sent with one call. The stream itself keeps only the
+//! beginning of an incomplete record, and encrypted bytes that the socket did not accept.
 //!
-//! Its ends are those of RFC 8446 §6.1: close_notify reads as an end, an end without it as
-//! [`io::ErrorKind::UnexpectedEof`], and each direction ends by itself.
+//! It ends as RFC 8446 §6.1 says: close_notify reads as EOF, EOF without it is
+//! [`io::ErrorKind::UnexpectedEof`], and each direction ends independently.
 #![allow(
     clippy::indexing_slicing,
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
@@ -28,7 +28,7 @@ pub use write::KEYS_USED_UP;
 
 pub(crate) use handshake::handshake;
 
-use crate::failure::alert_name;
+use crate::alert::Alert;
 use rustls::ProtocolVersion;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData};
 use std::fmt;
@@ -41,30 +41,30 @@ use tokio::io::ReadBuf;
 pub struct TlsStream<S, IO> {
     side: S,
     io: IO,
-    /// Plaintext that came with the end of the handshake.
+    /// Plaintext received with the end of the handshake.
     early: Vec<u8>,
-    /// The beginning of a record.
+    /// The beginning of an incomplete record.
     partial: Vec<u8>,
-    /// Records that are to be sent, from `sent` on.
+    /// Encrypted records; those from `sent` on have not been sent yet.
     unsent: Vec<u8>,
     sent: usize,
-    /// Counts them where they are more than an answer.
+    /// Counts `unsent` if it holds more than protocol answers.
     counted: Option<KeptGuard>,
-    /// Counts what a handshake keeps while it waits.
+    /// Counts the bytes that a waiting handshake keeps.
     counted_part: Option<KeptGuard>,
-    /// What is to be sent may wait for what is written next: it is a ticket.
+    /// `unsent` holds a ticket, which may wait for the next write.
     may_wait: bool,
-    /// A handshake message of the peer's has been read, and nothing has been sent since that would acknowledge it.
+    /// A handshake message of the peer has been read, and nothing sent since then acknowledges it.
     unacknowledged: bool,
     reading: Reading,
-    /// The last flush failed. A socket reports an error once, and the next read then looks like a clean EOF, so the error
-    /// is kept.
+    /// The last flush failed. A socket reports an error once, and the next read then looks like a clean EOF, so the
+    /// error is kept.
     broke: Option<io::ErrorKind>,
-    /// close_notify is among what was sent or is to be.
+    /// close_notify has been sent or queued.
     said_goodbye: bool,
     /// The fatal alert by which the peer ended the session.
-    alert: Option<u8>,
-    /// The peer has said something in the session: a ticket, or plaintext.
+    alert: Option<Alert>,
+    /// The peer has sent a ticket or plaintext in the session.
     heard: bool,
     /// Bytes read at a time.
     reads: Pace,
@@ -72,29 +72,29 @@ pub struct TlsStream<S, IO> {
     writes: Pace,
 }
 
-/// Where the peer's direction is.
+/// The state of the direction from the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reading {
     Open,
-    /// By close_notify.
+    /// Ended by close_notify.
     Ended,
-    /// By a FIN alone.
+    /// Ended by a FIN alone.
     Truncated,
     /// The session is broken.
     Failed,
 }
 
-/// What rustls wants next.
+/// The result of one step of rustls.
 enum Step {
-    /// Something is encoded, decrypted or ended; there may be more.
+    /// Something was encoded, decrypted or ended; more may follow.
     More,
-    /// It has worked through everything.
+    /// All input is processed.
     Done,
     Failed(rustls::Error),
 }
 
-/// How much is read, or encrypted, at a time: more while each time all of it goes, so that bulk takes few calls and a
-/// slow peer makes the stream keep little.
+/// The amount read or encrypted at a time. It grows while every call completes in full, so that bulk transfers take few
+/// calls and a slow peer makes the stream keep little.
 #[derive(Clone, Copy, Debug)]
 struct Pace(u8);
 
@@ -110,32 +110,33 @@ impl Pace {
         usize::from(self.0) * ONE_RECORD
     }
 
-    /// `all` that was asked for has come, or gone at once.
-    fn saw(&mut self, all: bool) {
+    /// Grows if the last call read or sent `all` that was requested.
+    fn completed(&mut self, all: bool) {
         if all && self.bytes() * 2 <= AT_ONCE {
             self.0 *= 2;
         }
     }
 
-    /// The socket did not take it at once.
+    /// Shrinks, because the socket did not accept everything at once.
     fn stalled(&mut self) {
         self.0 = (self.0 / 2).max(1);
     }
 }
 
-/// A record is at most a little longer than this.
+/// The most plaintext in one record (RFC 8446 §5.1); a record is a little longer.
 const ONE_RECORD: usize = 16 * 1024;
-/// What encryption adds to a record: header, type and tag (RFC 8446 §5.2); header, nonce and tag (RFC 5288 §3).
-const AROUND_TLS13: usize = 22;
-const AROUND_TLS12: usize = 29;
+/// The bytes that encryption adds to a record: header, type and tag (RFC 8446 §5.2); header, nonce and tag (RFC 5288
+/// §3).
+const RECORD_OVERHEAD_TLS13: usize = 22;
+const RECORD_OVERHEAD_TLS12: usize = 29;
 /// The payload of an alert.
 const ALERT: usize = 2;
-/// What rustls takes for a record at most, its header with it: TLS 1.2 allows that much expansion (RFC 5246 §6.2.3).
+/// The longest record that rustls accepts, with its header: TLS 1.2 allows that much expansion (RFC 5246 §6.2.3).
 const LONGEST_RECORD: usize = 5 + (16 << 10) + (2 << 10);
-/// The least room for plaintext that a read may be given: that of a record whose beginning came with an earlier read, and
-/// of something new.
+/// The least space for plaintext that a read may be given: enough for a record whose beginning came with an earlier
+/// read and for some new bytes.
 pub const LEAST_ROOM: usize = 20 << 10;
-/// Answers to a peer that asks and asks and takes nothing, as far as they are kept.
+/// The most answers kept for a peer that keeps sending requests and reads nothing; above it, reading stops.
 const ANSWERS: usize = 64 * 1024;
 
 impl<S: Role, IO: Transport> TlsStream<S, IO> {
@@ -161,36 +162,36 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
         }
     }
 
-    /// The stream below.
+    /// The transport.
     pub fn get_ref(&self) -> &IO {
         &self.io
     }
 
-    /// The stream below, to end it without a word of TLS.
+    /// The transport, to end it without any TLS message.
     pub fn get_mut(&mut self) -> &mut IO {
         &mut self.io
     }
 
-    /// The stream below, without a word of TLS; what was not sent or decrypted is lost.
+    /// The transport, without any TLS message; unsent and undecrypted bytes are lost.
     pub fn into_inner(self) -> IO {
         self.io
     }
 
-    /// The name of the fatal alert by which the peer ended the session (RFC 8446 §6.2).
-    pub fn alert_received(&self) -> Option<&'static str> {
-        self.alert.map(alert_name)
+    /// The fatal alert by which the peer ended the session (RFC 8446 §6.2).
+    pub fn alert_received(&self) -> Option<Alert> {
+        self.alert
     }
 
-    /// The name of the alert by which the peer refused a handshake that this end had finished, as a TLS 1.3 server does
-    /// when it requires a certificate. Only an alert that comes before anything else in the session counts. Call it once
-    /// the stream has failed: the alert may lie behind a reset that a write has met, and is then read here.
-    pub fn refused_by(&mut self, scratch: &Scratch) -> Option<&'static str> {
+    /// The alert by which the peer refused a handshake that this end had finished, as a TLS 1.3 server does
+    /// when it requires a certificate. Only an alert that precedes everything else in the session counts. Call it after
+    /// the stream has failed: if a write failed with a reset, the alert may still be unread and is read here.
+    pub fn refused_by(&mut self, scratch: &Scratch) -> Option<Alert> {
         if self.side.common().protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-            return None; // Both ends had finished: what comes now is about the session.
+            return None; // Both ends had finished: the alert is about the session, not the handshake.
         }
         if self.alert.is_none() && !self.heard {
             let mut context = Context::from_waker(Waker::noop());
-            // Only the alert matters now: plaintext has no reader any more.
+            // Only the alert matters: the plaintext is discarded.
             let _read: Poll<io::Result<usize>> =
                 self.poll_read(&mut context, &mut vec![0; LEAST_ROOM], scratch);
         }
@@ -202,29 +203,33 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
         &self.side
     }
 
-    /// There is a ticket that waits for what is written next; [`Self::poll_flush`] sends it alone.
+    /// Whether a ticket waits for the next write; [`Self::poll_flush`] sends it alone.
     pub fn holds_back(&self) -> bool {
         self.may_wait && !self.unsent.is_empty()
     }
 
-    /// Bytes that were written, are encrypted, and have not been taken by the stream below.
+    /// The number of encrypted bytes that the transport has not accepted yet; a waiting ticket does not count.
     pub fn inside(&self) -> usize {
         if self.may_wait { 0 } else { self.unsent.len() - self.sent }
     }
 
-    /// How much plaintext is in the last `n` bytes that were sent or will be sent; exact to the byte if their records
-    /// are full.
+    /// The number of plaintext bytes in the last `n` bytes that were or will be sent; exact if their records are full.
     pub fn plaintext_of(&self, n: usize) -> usize {
-        let around = match self.side.common().protocol_version() {
-            Some(ProtocolVersion::TLSv1_3) => AROUND_TLS13,
-            _ => AROUND_TLS12,
+        let overhead = match self.side.common().protocol_version() {
+            Some(ProtocolVersion::TLSv1_3) => RECORD_OVERHEAD_TLS13,
+            _ => RECORD_OVERHEAD_TLS12,
         };
-        let n = if self.said_goodbye { n.saturating_sub(around + ALERT) } else { n };
-        let (full, part) = (n / (ONE_RECORD + around), n % (ONE_RECORD + around));
-        full * ONE_RECORD + part.saturating_sub(around)
+        let n = if self.said_goodbye { n.saturating_sub(overhead + ALERT) } else { n };
+        let (full, part) = (n / (ONE_RECORD + overhead), n % (ONE_RECORD + overhead));
+        full * ONE_RECORD + part.saturating_sub(overhead)
     }
 
-    /// The beginning of a record has come, and its rest has not.
+    /// The plaintext that a write takes at once: more while the peer reads fast, one record for a slow one.
+    pub fn takes(&self) -> usize {
+        self.writes.bytes()
+    }
+
+    /// Whether an incomplete record has been received.
     pub fn has_part(&self) -> bool {
         !self.partial.is_empty()
     }
@@ -234,12 +239,13 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
         self.side.common().peer_certificates()?.first().map(AsRef::as_ref)
     }
 
-    /// Reads plaintext into `plain`, which has room for [`LEAST_ROOM`] bytes. 0 is the end that the peer told.
+    /// Reads plaintext into `plain`, which must hold at least [`LEAST_ROOM`] bytes. 0 means that the peer sent
+    /// close_notify.
     ///
     /// # Errors
-    /// [`io::ErrorKind::UnexpectedEof`] for an end without close_notify; [`io::ErrorKind::InvalidData`] where the peer
-    /// breaks the protocol: the alert that says so is sent as far as the socket takes it; those of the socket, also
-    /// where it was the sending of something held back that met them.
+    /// [`io::ErrorKind::UnexpectedEof`] for EOF without close_notify; [`io::ErrorKind::InvalidData`] if the peer breaks
+    /// the protocol, after the alert has been sent as far as the socket accepts it; errors of the socket, including
+    /// those met while sending held-back bytes.
     pub fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -266,24 +272,24 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
             }
             let mut input = scratch.borrow();
             let before = self.partial.len();
-            // Plaintext is shorter than its records: the one that has begun, and what comes now. What else there may be is
-            // a message of several records (a long ticket), of which rustls bounds the length.
+            // Plaintext is shorter than its records, which are the incomplete one and the new ones. `partial` may also
+            // hold a message of several records (a long ticket), whose length rustls bounds.
             let plain_of_new = plain.len().saturating_sub(before.min(LONGEST_RECORD));
             let most = (before + self.reads.bytes().min(plain_of_new)).min(AT_ONCE);
             if most <= before {
-                // A message that the peer spreads over more than a whole buffer.
+                // The peer spreads one message over more than a whole buffer.
                 self.reading = Reading::Failed;
                 continue;
             }
             let mut buf = ReadBuf::new(&mut input[before..most]);
             let polled = Pin::new(&mut self.io).poll_read(cx, &mut buf);
             if polled.is_pending() && std::mem::take(&mut self.unacknowledged) {
-                // Only now: most clients' first bytes are there already, and are acknowledged with the answer.
+                // Not earlier: the first bytes of most clients are already there, and the answer acknowledges them.
                 self.io.acknowledge();
             }
             ready!(polled)?;
             let read = buf.filled().len();
-            self.reads.saw(buf.remaining() == 0);
+            self.reads.completed(buf.remaining() == 0);
             if read == 0 {
                 if let Some(kind) = self.broke {
                     return Poll::Ready(Err(kind.into()));
@@ -294,7 +300,7 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
             input[..before].copy_from_slice(&self.partial);
             let mut filled = 0;
             let (left, failed) = self.take(&mut input[..before + read], &mut |bytes| {
-                // There is room: plaintext is shorter than its records, and `most` leaves room for what has begun.
+                // It fits: plaintext is shorter than its records, and `most` leaves space for the incomplete one.
                 plain[filled..filled + bytes.len()].copy_from_slice(bytes);
                 filled += bytes.len();
             });
@@ -303,19 +309,19 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
             if let Some(error) = failed {
                 self.reading = Reading::Failed;
                 if let rustls::Error::AlertReceived(alert) = error {
-                    self.alert = Some(alert.into());
+                    self.alert = Some(Alert::of(alert.into()));
                 }
             }
             if filled > 0 {
                 return Poll::Ready(Ok(filled));
             }
-            // Tickets: a backend's first answer may wait for their acknowledgement.
+            // These were tickets: a backend's first answer may wait for their acknowledgement.
             self.unacknowledged = self.partial.is_empty();
         }
     }
 
-    /// Works through `input`. Gives where the rest begins that it could do nothing with, and what broke the session:
-    /// then the alert that says so is among what is to be sent, and rustls must not be asked again.
+    /// Processes `input`. Returns the offset of the unprocessed rest, and the error that broke the session, if any: its
+    /// alert is then queued, and rustls must not be called again.
     fn take(&mut self, input: &mut [u8], see: &mut dyn FnMut(&[u8])) -> (usize, Option<rustls::Error>) {
         let mut at = 0;
         loop {
@@ -326,7 +332,7 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
                 Step::Done => return (at, None),
                 Step::Failed(error) => {
                     self.may_wait = false;
-                    // Only as long as something is to be sent: asked further, it would fail on the same bytes again.
+                    // Stop when nothing is left to send: a further step would fail on the same bytes again.
                     while self.side.common().wants_write() {
                         let (discard, _alert) = self.step(&mut input[at..], see);
                         at += discard;
@@ -337,7 +343,7 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
         }
     }
 
-    /// One step of rustls, and how much of `input` it is done with.
+    /// Runs one step of rustls; returns how many bytes of `input` it has consumed, and the result.
     fn step(&mut self, input: &mut [u8], see: &mut dyn FnMut(&[u8])) -> (usize, Step) {
         let status = self.side.process(input);
         let discard = status.discard;
@@ -370,7 +376,7 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
                 | ConnectionState::WriteTraffic(_)
                 | ConnectionState::BlockedHandshake,
             ) => Step::Done,
-            // Early data is never offered or accepted.
+            // Early data is neither offered nor accepted.
             Ok(_) => Step::Failed(rustls::Error::General("an unknown state".to_owned())),
         };
         (discard, step)
@@ -383,12 +389,12 @@ impl<S, IO> fmt::Debug for TlsStream<S, IO> {
     }
 }
 
-/// Appends what rustls wants to be sent.
+/// Appends the bytes that rustls wants to send.
 fn encode<D>(mut data: EncodeTlsData<'_, D>, to: &mut Vec<u8>) -> Result<(), rustls::Error> {
     let at = to.len();
     let needed = match data.encode(&mut []) {
         Err(EncodeError::InsufficientSize(size)) => size.required_size,
-        _ => return Ok(()), // It is empty.
+        _ => return Ok(()), // Nothing to encode.
     };
     to.resize(at + needed, 0);
     match data.encode(&mut to[at..]) {

@@ -1,34 +1,34 @@
-//! The buffer that a worker's TLS streams encrypt into and decrypt from.
+//! The buffer in which a worker's TLS streams encrypt and decrypt.
 
 use super::KeptBytes;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Where records stand while they are being worked on; a worker's streams share one, and none holds it across a wait.
-/// The lock is for streams that move between threads: a worker's own never wait for it.
+/// Holds records while they are processed. All streams of a worker share one, and none holds it across a wait.
+/// The lock is for streams that move between threads; the streams of one worker never contend for it.
 #[derive(Debug)]
 pub struct Scratch {
-    room: Mutex<Box<[u8]>>,
-    /// What its streams keep, and whoever else counts there.
+    space: Mutex<Box<[u8]>>,
+    /// The bytes that its streams, and other holders of buffers, keep.
     pub ledger: KeptBytes,
 }
 
-/// Plaintext that is encrypted at a time, and the most ciphertext that is read at a time.
+/// The most plaintext encrypted at a time, and the most ciphertext read at a time, in bytes.
 pub const AT_ONCE: usize = 128 * 1024;
-/// Headers and tags of so much plaintext, and whatever goes before it: a ticket, a key update.
-const AROUND: usize = 8 * 1024;
+/// Space for the headers and tags of that much plaintext, and for a ticket or key update sent before it.
+const RECORD_OVERHEAD: usize = 8 * 1024;
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self { room: Mutex::new(vec![0; Self::BYTES].into_boxed_slice()), ledger: KeptBytes::default() }
+        Self { space: Mutex::new(vec![0; Self::BYTES].into_boxed_slice()), ledger: KeptBytes::default() }
     }
 }
 
 impl Scratch {
-    /// How much memory one takes.
-    pub const BYTES: usize = AT_ONCE + AROUND;
+    /// The size of one, in bytes.
+    pub const BYTES: usize = AT_ONCE + RECORD_OVERHEAD;
 
     pub(crate) fn borrow(&self) -> MutexGuard<'_, Box<[u8]>> {
-        // Whatever stood there when somebody panicked is overwritten.
-        self.room.lock().unwrap_or_else(PoisonError::into_inner)
+        // Contents left by a panic do not matter, because every use overwrites them.
+        self.space.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! The two ends of a TLS connection, as far as they differ.
+//! The differences between the two ends of a TLS connection.
 
 use rustls::CommonState;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
@@ -8,13 +8,13 @@ use std::fmt;
 
 /// One end of a TLS connection: [`AsServer`] towards clients, [`AsClient`] towards backends.
 pub trait Role: Unpin {
-    /// What rustls keeps for this end.
+    /// rustls' data for this end.
     type Data;
-    /// The last flight of this end's TLS 1.3 handshake is tickets.
+    /// Whether the last flight that this end sends in a TLS 1.3 handshake consists of tickets.
     const ENDS_WITH_TICKETS: bool;
-    /// Works through `incoming`, which begins where the last call's `discard` ended.
+    /// Processes `incoming`, which begins where the last call's `discard` ended.
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
-    /// What was agreed on.
+    /// The state that both ends share, such as the negotiated version.
     fn common(&self) -> &CommonState;
 }
 

@@ -1,6 +1,7 @@
-//! Our stream against tokio-rustls: whatever the sockets do, the same bytes and the same ends.
+//! weir's stream against tokio-rustls: both give the same bytes and the same ends, whatever the sockets do.
 
 use super::*;
+use crate::failure::HandshakeError;
 use crate::fixtures::{Pki, plain_server, tls_error};
 use proptest::prelude::*;
 use rustls::client::UnbufferedClientConnection;
@@ -16,7 +17,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 const NAME: &str = "www.example.com";
 
-/// A stream that gives and takes less than it could, and sometimes nothing yet.
+/// A stream that reads and writes less than it could, and is sometimes not ready.
 struct Choppy {
     io: DuplexStream,
     random: fastrand::Rng,
@@ -72,6 +73,11 @@ struct World {
     client: Arc<ClientConfig>,
 }
 
+/// The error of the library alone.
+fn io_error<IO>((error, io): (HandshakeError, IO)) -> (io::Error, IO) {
+    (error.source, io)
+}
+
 impl World {
     fn new(version: &'static SupportedProtocolVersion) -> Self {
         let pki = Pki::new();
@@ -82,13 +88,13 @@ impl World {
     async fn accept<IO: Transport>(&self, io: IO) -> Result<Buffered<AsServer, IO>, (io::Error, IO)> {
         let scratch = Scratch::default();
         let side = AsServer(UnbufferedServerConnection::new(Arc::clone(&self.server)).expect("a server"));
-        Ok(Buffered::new(handshake(side, io, Vec::new(), &scratch).await?))
+        Ok(Buffered::new(handshake(side, io, Vec::new(), &scratch).await.map_err(io_error)?))
     }
 
     async fn connect<IO: Transport>(&self, io: IO) -> Result<Buffered<AsClient, IO>, (io::Error, IO)> {
         let scratch = Scratch::default();
         let connection = UnbufferedClientConnection::new(Arc::clone(&self.client), name()).expect("a client");
-        Ok(Buffered::new(handshake(AsClient(connection), io, Vec::new(), &scratch).await?))
+        Ok(Buffered::new(handshake(AsClient(connection), io, Vec::new(), &scratch).await.map_err(io_error)?))
     }
 
     async fn their_accept<IO: Transport>(&self, io: IO) -> tokio_rustls::server::TlsStream<IO> {
@@ -109,10 +115,10 @@ async fn ours_and_theirs(
 ) -> (Buffered<AsServer, DuplexStream>, tokio_rustls::client::TlsStream<DuplexStream>) {
     let (near, far) = duplex(1 << 20);
     let (ours, theirs) = tokio::join!(world.accept(near), world.their_connect(far));
-    (ours.map_err(why).expect("our side"), theirs)
+    (ours.map_err(error_of).expect("our side"), theirs)
 }
 
-fn why<IO>((error, _): (io::Error, IO)) -> io::Error {
+fn error_of<IO>((error, _): (io::Error, IO)) -> io::Error {
     error
 }
 
@@ -121,7 +127,7 @@ fn name() -> ServerName<'static> {
 }
 
 #[tokio::test]
-async fn what_the_socket_does_not_take_is_counted_until_it_has_gone() {
+async fn unsent_bytes_are_counted_until_they_are_sent() {
     let (ours, mut theirs) = ours_and_theirs(&World::new(&TLS13)).await;
     let (mut ours, scratch, plain) = (ours.into_inner(), Scratch::default(), vec![7; AT_ONCE]);
     let mut pieces = Vec::new();
@@ -132,19 +138,19 @@ async fn what_the_socket_does_not_take_is_counted_until_it_has_gone() {
         Poll::Ready(())
     })
     .await;
-    assert_eq!(*pieces.last().unwrap(), AT_ONCE, "as much as it may be, while all goes");
+    assert_eq!(*pieces.last().unwrap(), AT_ONCE, "the largest piece, while everything is sent");
     assert!(ours.counted.is_some());
     let mut left = vec![0; pieces.iter().sum()];
     let (flushed, read) = tokio::join!(poll_fn(|cx| ours.poll_flush(cx)), theirs.read_exact(&mut left));
     flushed.and(read.map(drop)).expect("all of it");
     assert!(ours.counted.is_none());
-    // Where others keep much, it works in small pieces.
+    // If other streams keep a lot, pieces are small.
     let _much = scratch.ledger.enter(1 << 30);
     let taken = poll_fn(|cx| ours.poll_write(cx, &plain, false, &scratch)).await.expect("a piece");
     assert_eq!(taken, ONE_RECORD);
 }
 
-/// Says `size` bytes in pieces, ends, and gives what the other side said to its end.
+/// Sends `size` bytes in pieces, ends, and returns all that the other side sent.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, size: usize, seed: u64) -> Vec<u8> {
     let (mut reader, mut writer) = tokio::io::split(stream);
     let said = bytes(size, seed);
@@ -190,21 +196,25 @@ fn run(pairing: Pairing, world: &World, sizes: (usize, usize), room: usize, seed
         match pairing {
             Pairing::OurServer => tokio::join!(
                 async {
-                    converse(world.accept(near).await.map_err(why).expect("a handshake"), down, seed).await
+                    converse(world.accept(near).await.map_err(error_of).expect("a handshake"), down, seed)
+                        .await
                 },
                 async { converse(world.their_connect(far).await, up, seed + 1).await },
             ),
             Pairing::OurClient => {
                 tokio::join!(async { converse(world.their_accept(near).await, down, seed).await }, async {
-                    converse(world.connect(far).await.map_err(why).expect("a handshake"), up, seed + 1).await
+                    converse(world.connect(far).await.map_err(error_of).expect("a handshake"), up, seed + 1)
+                        .await
                 },)
             }
             Pairing::Both => tokio::join!(
                 async {
-                    converse(world.accept(near).await.map_err(why).expect("a handshake"), down, seed).await
+                    converse(world.accept(near).await.map_err(error_of).expect("a handshake"), down, seed)
+                        .await
                 },
                 async {
-                    converse(world.connect(far).await.map_err(why).expect("a handshake"), up, seed + 1).await
+                    converse(world.connect(far).await.map_err(error_of).expect("a handshake"), up, seed + 1)
+                        .await
                 },
             ),
         }
@@ -229,7 +239,7 @@ proptest! {
             static WORLDS: [World; 2] = [World::new(&TLS12), World::new(&TLS13)];
         }
         let world = WORLDS.with(|worlds| worlds[usize::from(modern)].clone());
-        // A byte at a time is for the handshake and a little more.
+        // One byte at a time is slow: send little more than the handshake.
         let (down, up) = if room == 1 { (down % 3_000, up % 3_000) } else { (down, up) };
         run(pairing, &world, (down, up), room, seed % (u64::MAX - 1));
     }
@@ -277,7 +287,7 @@ async fn a_changed_byte_is_an_error_and_an_alert() {
     let mut relay = tokio::task::JoinSet::new();
     relay.spawn(between(middle, other));
     let (ours, mut theirs) = tokio::join!(world.accept(near), world.their_connect(far));
-    let mut ours = ours.map_err(why).expect("our side");
+    let mut ours = ours.map_err(error_of).expect("our side");
     theirs.write_all(b"CHANGE ME").await.expect("it writes");
     let error = ours.read_u8().await.expect_err("bad record");
     assert_eq!(error.kind(), io::ErrorKind::InvalidData);
@@ -295,7 +305,7 @@ async fn between(mut near: DuplexStream, mut far: DuplexStream) {
             n = near.read(&mut down) => far.write_all(&down[..n.expect("it reads")]).await.expect("it writes"),
             n = far.read(&mut up) => {
                 let n = n.expect("it reads");
-                // The hello, then Finished, then what is to be changed.
+                // The first pieces are the hello and Finished; the later ones are changed.
                 pieces += 1;
                 if pieces > 2 {
                     up[n - 1] ^= 1;
@@ -306,7 +316,7 @@ async fn between(mut near: DuplexStream, mut far: DuplexStream) {
     }
 }
 
-/// TLS 1.2 servers have finished by then; one of TLS 1.3 that has sent a ticket or a byte has accepted the client.
+/// A TLS 1.2 server has finished by then; a TLS 1.3 server that has sent a ticket or a byte has accepted the client.
 #[tokio::test]
 async fn an_alert_in_mid_session_refuses_no_handshake() {
     for version in [&TLS12, &TLS13] {
@@ -319,8 +329,8 @@ async fn an_alert_in_mid_session_refuses_no_handshake() {
             theirs
         };
         let talk = async {
-            let mut ours = world.connect(far).await.map_err(why).expect("a handshake");
-            // Finished goes by itself.
+            let mut ours = world.connect(far).await.map_err(error_of).expect("a handshake");
+            // Finished is sent alone.
             for _ in 0..8 {
                 tokio::task::yield_now().await;
             }
@@ -328,7 +338,7 @@ async fn an_alert_in_mid_session_refuses_no_handshake() {
             ours.flush().await.expect("it writes");
             ours.read_u8().await.expect_err("an alert");
             let mut ours = ours.into_inner();
-            assert_eq!(ours.alert_received(), Some("bad_record_mac"), "{version:?}");
+            assert_eq!(ours.alert_received(), Some(Alert::BadRecordMac), "{version:?}");
             assert_eq!(ours.refused_by(&Scratch::default()), None, "{version:?}");
         };
         let both = async { tokio::join!(server, talk) };
@@ -339,23 +349,23 @@ async fn an_alert_in_mid_session_refuses_no_handshake() {
     }
 }
 
-/// All that other streams may keep, but for 8 KiB.
-fn nearly_all(ledger: &KeptBytes) -> Vec<KeptGuard> {
+/// All that other streams may keep, except 8 KiB.
+fn nearly_all(kept: &KeptBytes) -> Vec<KeptGuard> {
     let mut entries = Vec::new();
-    while !ledger.is_full() {
-        entries.push(ledger.enter(1 << 10));
+    while !kept.is_full() {
+        entries.push(kept.enter(1 << 10));
     }
     entries.truncate(entries.len() - 8);
     entries
 }
 
 #[tokio::test]
-async fn what_an_unfinished_handshake_keeps_is_counted() {
+async fn bytes_kept_by_unfinished_handshakes_are_counted() {
     let world = World::new(&TLS13);
     let scratch = Scratch::default();
     let _others = nearly_all(&scratch.ledger);
     let (near, mut far) = duplex(1 << 20);
-    // The beginning of a hello of 15,000 bytes.
+    // The beginning of a 15,000-byte hello.
     let part = [&[22, 3, 1, 0x3a, 0x98, 1, 0, 0x3a, 0x94, 3, 3][..], &[7; 10_000]].concat();
     far.write_all(&part).await.expect("it writes");
     let connection = UnbufferedServerConnection::new(Arc::clone(&world.server)).expect("a server");
@@ -368,7 +378,7 @@ async fn what_an_unfinished_handshake_keeps_is_counted() {
 }
 
 #[tokio::test]
-async fn a_peer_that_went_while_much_was_unsent_is_told_of() {
+async fn departed_peers_are_reported_while_much_is_unsent() {
     let world = World::new(&TLS13);
     let (mut ours, theirs) = ours_and_theirs(&world).await;
     ours.flush().await.expect("the ticket goes");
@@ -414,7 +424,7 @@ impl ProducesTickets for LongTickets {
 }
 
 #[test]
-fn the_least_room_takes_what_stands_behind_a_message_of_many_records() {
+fn the_least_space_takes_records_after_a_message_of_many_records() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let pki = Pki::new();
     let mut server = plain_server(&pki.issue("a", &[NAME]), 2);
@@ -431,7 +441,7 @@ fn the_least_room_takes_what_stands_behind_a_message_of_many_records() {
             theirs
         };
         let hear = async {
-            let mut ours = world.connect(far).await.map_err(why).expect("a handshake").into_inner();
+            let mut ours = world.connect(far).await.map_err(error_of).expect("a handshake").into_inner();
             let (scratch, mut room, mut heard, mut most) =
                 (Scratch::default(), vec![0; LEAST_ROOM], Vec::new(), 0);
             loop {
@@ -468,7 +478,7 @@ async fn keys_change_in_the_middle() {
 }
 
 #[tokio::test]
-async fn it_holds_nothing_while_it_waits() {
+async fn idle_streams_hold_no_buffer() {
     for version in [&TLS12, &TLS13] {
         let world = World::new(version);
         let (mut ours, mut theirs) = ours_and_theirs(&world).await;
@@ -484,7 +494,7 @@ async fn it_holds_nothing_while_it_waits() {
 }
 
 #[tokio::test]
-async fn what_comes_with_the_handshake_is_not_lost() {
+async fn bytes_after_the_handshake_are_not_lost() {
     for version in [&TLS12, &TLS13] {
         let world = World::new(version);
         let (near, far) = duplex(1 << 20);
@@ -494,7 +504,7 @@ async fn what_comes_with_the_handshake_is_not_lost() {
             theirs.shutdown().await.expect("it ends");
             theirs
         };
-        // Ours begins when all is there.
+        // Our end starts after everything has arrived.
         let (ours, theirs) = tokio::join!(
             async {
                 tokio::task::yield_now().await;
@@ -502,7 +512,7 @@ async fn what_comes_with_the_handshake_is_not_lost() {
             },
             client
         );
-        let mut ours = ours.map_err(why).expect("our side");
+        let mut ours = ours.map_err(error_of).expect("our side");
         let stream = ours.get_ref();
         assert!(
             stream.early.len() + stream.partial.len() <= ONE_RECORD,
@@ -541,7 +551,7 @@ async fn one_side(world: &World, io: DuplexStream) -> (io::Error, DuplexStream) 
     world.accept(io).await.expect_err("no handshake")
 }
 
-/// The provider with suites whose keys may protect few records.
+/// The provider, with suites whose keys may protect only a few records.
 fn short_lived() -> Arc<rustls::crypto::CryptoProvider> {
     use rustls::SupportedCipherSuite::{Tls12, Tls13};
     use rustls::{CipherSuiteCommon, Tls12CipherSuite, Tls13CipherSuite};
@@ -573,7 +583,7 @@ fn short_lived() -> Arc<rustls::crypto::CryptoProvider> {
 
 const FEW: u64 = 16;
 
-/// A world in which both ends have to make new keys, or end, after few records.
+/// A world in which both ends must make new keys, or end, after a few records.
 fn short_lived_world(version: &'static SupportedProtocolVersion) -> World {
     use rustls::pki_types::pem::PemObject;
     use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -611,7 +621,7 @@ async fn tls13_makes_new_keys_in_both_directions() {
         theirs.flush().await.expect("up");
         assert_eq!(ours.read_u8().await.expect("up"), byte);
     }
-    // Many records in one write, as bulk has them.
+    // Many records in one write, as in bulk transfers.
     let bulk = vec![7; 1 << 19];
     let (sent, mut got) = (async { ours.write_all(&bulk).await.and(ours.shutdown().await) }, Vec::new());
     let (sent, read) = tokio::join!(sent, theirs.read_to_end(&mut got));

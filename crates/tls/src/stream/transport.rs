@@ -1,4 +1,4 @@
-//! What a TLS stream stands on.
+//! The transport below a TLS stream.
 
 use rustix::net::{SendFlags, send, sockopt};
 use std::io;
@@ -7,22 +7,22 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest};
 use tokio::net::TcpStream;
 
-/// A byte stream that may be told that its end follows.
+/// A byte stream that can be told in advance that its end follows.
 pub trait Transport: AsyncRead + AsyncWrite + Unpin {
-    /// As [`AsyncWrite::poll_write`], for the last bytes: a shutdown or the close follows at once, and they may be
+    /// As [`AsyncWrite::poll_write`], for the last bytes: a shutdown or close must follow at once, and the bytes may be
     /// held back until then.
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(self).poll_write(cx, bytes)
     }
 
-    /// Acknowledges what has been read now, where the system waits for something to send it with. A peer that leaves
-    /// Nagle's algorithm on (RFC 9293 §3.7.4) sends nothing small until then.
+    /// Sends a delayed acknowledgement at once. A peer with Nagle's algorithm on (RFC 9293 §3.7.4) holds back small
+    /// writes until it arrives.
     fn acknowledge(&self) {}
 }
 
 impl Transport for TcpStream {
-    /// The FIN goes with the last bytes, in one segment (`MSG_MORE`, send(2)): one less for the system to send, to
-    /// receive and to wake the peer for.
+    /// Sends the FIN in one segment with the last bytes (`MSG_MORE`, send(2)), which saves a segment and a wakeup of
+    /// the peer.
     fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_write_ready(cx))?;
@@ -35,7 +35,7 @@ impl Transport for TcpStream {
     }
 
     fn acknowledge(&self) {
-        // `TCP_QUICKACK`, tcp(7). A socket that takes no option is gone, and the next read says so.
+        // `TCP_QUICKACK`, tcp(7). If setting the option fails, the socket is gone, and the next read reports it.
         let _gone: Result<(), _> = sockopt::set_tcp_quickack(self, true);
     }
 }

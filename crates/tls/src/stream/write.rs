@@ -1,4 +1,4 @@
-//! The sending half of a [`TlsStream`]: what is written, what is held back, and the end of both.
+//! The sending half of a [`TlsStream`]: writes, held-back bytes, and close_notify.
 #![allow(
     clippy::indexing_slicing,
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
@@ -10,23 +10,24 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-/// A ticket longer than this, by the client's certificates in it, is sent by itself.
+/// A longer ticket (it may contain the client's certificates) is sent alone, not with the next write.
 const LONG_TICKET: usize = 4 * 1024;
-/// The keys of a session have protected as many records as they may, 2^24 with AES-GCM, and TLS 1.2 has no way to make
-/// new ones: no socket gives this kind of error. TLS 1.3 makes new ones by itself.
+/// The error of a session whose keys have protected as many records as they may (2^24 with AES-GCM). TLS 1.2 cannot
+/// make new keys; TLS 1.3 does so by itself. No socket gives this kind of error.
 pub const KEYS_USED_UP: io::ErrorKind = io::ErrorKind::QuotaExceeded;
-/// A header, an alert, and what encryption adds to it.
+/// Space for an encrypted alert, in bytes.
 const CLOSE_NOTIFY: usize = 128;
 
 impl<S: Role, IO: Transport> TlsStream<S, IO> {
-    /// Takes a part of `plain`, and sends what the socket takes of it; the rest is kept for [`Self::poll_flush`].
+    /// Encrypts a part of `plain` and sends as much of it as the socket accepts; the rest is kept for
+    /// [`Self::poll_flush`]. Returns how many bytes of `plain` were taken.
     ///
-    /// `last`: nothing comes behind `plain`, and [`Self::poll_close_notify`] and the end of the stream below follow at
-    /// once. With the end of `plain` goes close_notify.
+    /// `last` says that nothing follows `plain`, and that [`Self::poll_close_notify`] and the end of the transport
+    /// follow at once. close_notify is then sent with the end of `plain`.
     ///
     /// # Errors
-    /// Those of the socket; [`io::ErrorKind::InvalidData`] on a broken session; [`KEYS_USED_UP`], after which the peer has
-    /// been told of the end.
+    /// Errors of the socket; [`io::ErrorKind::InvalidData`] on a broken session; [`KEYS_USED_UP`], after close_notify
+    /// has been queued.
     pub fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
@@ -48,19 +49,19 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
         output[..ticket].copy_from_slice(&self.unsent); // At most LONG_TICKET; anything longer has been flushed.
         let encrypted = self.encrypt(plain, &mut output[ticket..]);
         if encrypted.as_ref().is_err_and(|error| error.kind() == KEYS_USED_UP) {
-            // rustls has used the last record that these keys may protect for close_notify.
+            // rustls has used the last record that these keys may protect for its close_notify.
             self.said_goodbye = true;
             self.queue_close_notify();
             let _sent: Poll<io::Result<()>> = self.poll_flush(cx);
         }
         let mut end = ticket + encrypted?;
-        self.all_gone();
+        self.clear_unsent();
         (self.may_wait, self.unacknowledged) = (false, false);
         if last && !std::mem::replace(&mut self.said_goodbye, true) {
             self.queue_close_notify();
             let goodbye = std::mem::take(&mut self.unsent);
-            let room = output.get_mut(end..end + goodbye.len()).ok_or(io::ErrorKind::WriteZero)?;
-            room.copy_from_slice(&goodbye);
+            let space = output.get_mut(end..end + goodbye.len()).ok_or(io::ErrorKind::WriteZero)?;
+            space.copy_from_slice(&goodbye);
             end += goodbye.len();
         }
         let output = &output[..end];
@@ -79,22 +80,22 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
                 }
             }
         }
-        self.writes.saw(plain.len() >= self.writes.bytes());
+        self.writes.completed(plain.len() >= self.writes.bytes());
         Poll::Ready(Ok(plain.len()))
     }
 
     fn encrypt(&mut self, plain: &[u8], output: &mut [u8]) -> io::Result<usize> {
         let mut at = 0;
         loop {
-            // A beginning of a record is nothing that a step can be done with, so nothing is discarded.
+            // No step can consume an incomplete record, so nothing is discarded.
             let state = self.side.process(&mut self.partial).state;
-            let room = &mut output[at..];
+            let space = &mut output[at..];
             match state.map_err(broken)? {
                 ConnectionState::WriteTraffic(mut traffic) => {
-                    return Ok(at + traffic.encrypt(plain, room).map_err(exhausted)?);
+                    return Ok(at + traffic.encrypt(plain, space).map_err(exhausted)?);
                 }
                 ConnectionState::EncodeTlsData(mut data) => {
-                    at += data.encode(room).map_err(|error| io::Error::other(error.to_string()))?;
+                    at += data.encode(space).map_err(|error| io::Error::other(error.to_string()))?;
                 }
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 _ => return Err(io::ErrorKind::InvalidData.into()),
@@ -102,10 +103,10 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
         }
     }
 
-    /// Sends what is to be sent.
+    /// Sends all queued bytes.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Errors of the socket.
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_unsent(cx, false)
     }
@@ -128,38 +129,38 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
             }
         }
         if self.sent > 0 {
-            self.all_gone();
+            self.clear_unsent();
         }
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// Nothing is to be sent any more: its memory is given back.
-    fn all_gone(&mut self) {
+    /// Frees the memory of the sent bytes.
+    fn clear_unsent(&mut self) {
         (self.unsent, self.sent, self.counted) = (Vec::new(), 0, None);
     }
 
-    /// Sends what the session has to say by itself. That it cannot be sent now is no reason not to read.
+    /// Sends the session's own messages. If they cannot be sent now, reading goes on.
     pub(super) fn answer(&mut self, cx: &mut Context<'_>) {
         if !self.may_wait && !self.unsent.is_empty() {
-            // Nor is that it can never be sent: what has come is there to be read, and behind it `broke` tells.
+            // Reading goes on even after an error: received bytes are still there, and `broke` is reported after them.
             let _sent: Poll<io::Result<()>> = self.poll_flush(cx);
         }
     }
 
-    /// Sends close_notify after all that was written, then a FIN.
+    /// Sends all written bytes and close_notify, then a FIN.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Errors of the socket.
     pub fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_close_notify(cx))?;
         Pin::new(&mut self.io).poll_shutdown(cx)
     }
 
-    /// Sends close_notify after all that was written. A shutdown of the stream below, or its close, follows at once: the
-    /// last bytes may be held back until then.
+    /// Sends all written bytes and close_notify. A shutdown or close of the transport must follow at once: the last
+    /// bytes may be held back until then.
     ///
     /// # Errors
-    /// Those of the socket.
+    /// Errors of the socket.
     pub fn poll_close_notify(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.said_goodbye {
             self.said_goodbye = true;
@@ -168,9 +169,11 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
         self.poll_unsent(cx, true)
     }
 
+    /// The loop ends, because rustls returns each queued record once, allows traffic only when none is left, and queues
+    /// close_notify once; `partial` holds no complete record, so nothing else is queued meanwhile.
     fn queue_close_notify(&mut self) {
         if self.reading == Reading::Failed {
-            return; // It has said its last word.
+            return; // The alert was the last message.
         }
         loop {
             match self.side.process(&mut self.partial).state {
@@ -178,7 +181,8 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
                     let mut alert = [0; CLOSE_NOTIFY];
                     match traffic.queue_close_notify(&mut alert) {
                         Ok(n) => self.unsent.extend(alert.iter().take(n)),
-                        // More is to be sent before it than a close_notify: it is queued, and comes out by steps.
+                        // More than a close_notify must be sent first: rustls has queued it, and further steps return
+                        // it.
                         Err(EncryptError::InsufficientSize(_)) => continue,
                         Err(EncryptError::EncryptExhausted) => {}
                     }

@@ -1,16 +1,14 @@
-//! `weir backend`: takes a backend out of service and back, or sets its weight, by hand.
+//! `weir backend`: drains a backend, puts it back into service, or sets its weight, by hand.
 
-use super::admin::{Server, encoded};
+use super::admin::Server;
 use crate::terminal::end;
 use anyhow::Result;
 use clap::{Args, Subcommand};
-use serde::Deserialize;
-use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use weir_admin::api::{BackendChange, Done, Weight};
 
-/// Drains a backend, puts it back into service, or sets its weight. What is set by hand outlives reloads, and ends
-/// with the process.
+/// Drains a backend, puts it back into service, or sets its weight. The change outlives reloads, but not the process.
 #[derive(Debug, Args)]
 pub(super) struct Backend {
     #[command(subcommand)]
@@ -19,15 +17,15 @@ pub(super) struct Backend {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// No new connections; those it has go on until the pool's drain_timeout
+    /// Stop new connections; open ones may last until the pool's drain_timeout
     Drain(Which),
-    /// Back into service
+    /// Put the backend back into service
     Ready(Which),
-    /// Another share than the configuration gives it; 0: no new connections
+    /// Replace the configured weight; 0 stops new connections
     Weight {
         #[command(flatten)]
         which: Which,
-        /// From 0 to 65535
+        /// The weight, from 0 to 65535
         weight: u16,
     },
 }
@@ -37,19 +35,13 @@ enum Action {
 struct Which {
     /// The pool's name
     pool: String,
-    /// The backend's name, which is its address where the configuration gives it none
+    /// The backend's name, or its address if the configuration gives it no name
     backend: String,
     #[command(flatten)]
     server: Server,
-    /// The configuration whose admin.address is asked; without it ./weir.yaml, then /etc/weir/weir.yaml
+    /// Take admin.address from this configuration [default: ./weir.yaml, then /etc/weir/weir.yaml]
     #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
     config: Option<PathBuf>,
-}
-
-/// The answer to what was done.
-#[derive(Debug, Deserialize)]
-struct Done {
-    message: String,
 }
 
 impl Backend {
@@ -65,14 +57,16 @@ impl Backend {
 }
 
 impl Action {
-    fn request(&self) -> (&Which, String, Option<Value>) {
-        let (which, verb, body) = match self {
-            Self::Drain(which) => (which, "drain", None),
-            Self::Ready(which) => (which, "ready", None),
-            Self::Weight { which, weight } => (which, "weight", Some(json!({ "weight": weight }))),
+    /// The backend, the path of the request, and its body.
+    fn request(&self) -> (&Which, String, Option<Weight>) {
+        let (which, change, body) = match self {
+            Self::Drain(which) => (which, BackendChange::Drain, None),
+            Self::Ready(which) => (which, BackendChange::Ready, None),
+            Self::Weight { which, weight } => {
+                (which, BackendChange::Weight, Some(Weight { weight: *weight }))
+            }
         };
-        let (pool, backend) = (encoded(&which.pool), encoded(&which.backend));
-        (which, format!("/api/v1/pools/{pool}/backends/{backend}/{verb}"), body)
+        (which, change.path(&which.pool, &which.backend), body)
     }
 }
 
@@ -100,7 +94,7 @@ mod tests {
         );
         assert_eq!(
             request(&["weight", "web", "é", "7"]).unwrap(),
-            ("/api/v1/pools/web/backends/%C3%A9/weight".to_owned(), Some(json!({"weight": 7})))
+            ("/api/v1/pools/web/backends/%C3%A9/weight".to_owned(), Some(Weight { weight: 7 }))
         );
         assert!(request(&["weight", "web", "a", "65536"]).unwrap_err().contains("65536"));
     }

@@ -1,4 +1,4 @@
-//! `weir check`: is this configuration sound?
+//! `weir check`: checks a configuration.
 
 use super::configuration::Named;
 use super::format::Format;
@@ -10,12 +10,12 @@ use serde_json::json;
 use std::process::ExitCode;
 use weir_config::{Diagnostic, Rejected};
 
-/// Loads a configuration with its certificates and keys, and reports everything that is wrong. Opens no socket.
+/// Loads a configuration with its certificates and keys, and reports all errors and warnings. Opens no socket.
 #[derive(Debug, Args)]
 pub(super) struct Check {
     #[command(flatten)]
     configuration: Named,
-    /// How findings are written
+    /// Format of the findings
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }

@@ -5,14 +5,14 @@ use crate::terminal::end;
 use clap::Args;
 use std::process::ExitCode;
 
-/// Makes certificates and backends, runs one listener per mode on free loopback ports, and prints a curl
-/// command for each. Leaves nothing behind.
+/// Creates certificates and backends, runs one listener per mode on free loopback ports, and prints a curl
+/// command for each. Removes everything at the end.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
-    /// Make a request through each mode, print what each side saw, and end with 0 or 1
+    /// Make a request through each mode, print what each side saw, and exit with 0 or 1
     #[arg(long)]
     once: bool,
-    /// Print the configuration and end; the certificates it names are kept in the folder that it names
+    /// Print the configuration and exit; its certificates stay in the folder that it names
     #[arg(long, conflicts_with = "once")]
     print_config: bool,
 }

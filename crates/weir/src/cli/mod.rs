@@ -1,20 +1,22 @@
-//! The command line: a file a verb.
+//! The command line: one file for each verb.
 //!
-//! Exit codes: 0 done, 1 it failed or the configuration is wrong, 2 wrong usage.
+//! Exit codes: 0 for success, 1 for a failure or a wrong configuration, 2 for wrong usage.
 
 mod admin;
 mod backend;
+mod certs;
 mod check;
 mod configuration;
 mod demo;
 mod explain;
+mod failures;
 mod format;
 mod health;
 mod plan;
 mod reload;
 mod run;
-mod running;
 mod schema;
+mod secret;
 mod status;
 mod table;
 mod version;
@@ -39,25 +41,31 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Run with a configuration until told to stop
+    /// Run with a configuration until stopped by a signal
     Run(run::Run),
-    /// Check a configuration, its certificates and keys; open no socket
+    /// Check a configuration, its certificates and keys, without opening a socket
     Check(check::Check),
-    /// Show where a client would go, and why there
+    /// Show which route, pool and backends a client would get, and why
     Explain(explain::Explain),
     /// Show what the running weir is doing
     Status(status::Status),
-    /// Say whether the running weir works, for probes: by the exit code
+    /// Show the certificates of a configuration or of the running weir, when they end, and their faults
+    Certs(certs::Certs),
+    /// Show which connections ended early, why, and what to do about it
+    Failures(failures::Failures),
+    /// Report by exit code whether the running weir works, for probes
     Health(health::Health),
     /// Show what a reload would change, and how many connections it would touch
     Plan(plan::Plan),
-    /// Have the running weir read its configuration anew
+    /// Make the running weir reload its configuration
     Reload(reload::Reload),
-    /// Drain a backend, put it back into service, set its weight
+    /// Drain a backend, put it back into service, or set its weight
     Backend(backend::Backend),
     /// Print the JSON Schema of the configuration, for editors
     Schema(schema::Schema),
-    /// Show the three modes on this machine, with made-up certificates and backends
+    /// Make the secrets that the nodes of a fleet share, and name them
+    Secret(secret::Secret),
+    /// Show the three modes on this machine, with temporary certificates and backends
     Demo(demo::Demo),
     /// Print the version
     Version(version::Version),
@@ -65,18 +73,20 @@ enum Verb {
 
 const EXAMPLES: &str = "\
 Examples:
-  weir demo                              see it work, without a configuration
-  weir check weir.yaml                   what is wrong with it, all at once
-  weir run /etc/weir/weir.yaml           run it; SIGTERM drains and ends
-  weir check weir.yaml --format json     for editors and pipelines
-  weir explain --sni www.example.com     where such a client goes, and why
-  weir status --down                     which backends are down, and why
-  weir health --ready                    exit code 0 if traffic may come
-  weir plan weir.yaml                    what a reload would change
-  weir reload                            take the changed configuration
-  weir backend drain web 10.0.0.11:8080  no new connections to this one";
+  weir demo                              try weir without a configuration
+  weir check weir.yaml                   report all errors at once
+  weir run /etc/weir/weir.yaml           run weir; SIGTERM drains and stops it
+  weir check weir.yaml --format json     report errors as JSON, for editors
+  weir explain --sni www.example.com     show where this client goes, and why
+  weir status --down                     show which backends are down, and why
+  weir certs --expires-within 30d        exit with 1 if a certificate needs care
+  weir failures --last 10m               show why connections fail
+  weir health --ready                    exit with 0 if ready for traffic
+  weir plan weir.yaml                    show what a reload would change
+  weir reload                            apply the changed configuration
+  weir backend drain web 10.0.0.11:8080  send this backend no new connections";
 
-/// Does what the command line says. `taken` are the signals, where that is to run until told to stop.
+/// Runs the verb on the command line. `taken` holds the signals, if the verb runs until stopped by one.
 pub(crate) fn main(taken: Option<Result<Taken>>) -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => match cli.verb {
@@ -84,21 +94,24 @@ pub(crate) fn main(taken: Option<Result<Taken>>) -> ExitCode {
             Verb::Check(verb) => verb.execute(),
             Verb::Explain(verb) => verb.execute(),
             Verb::Status(verb) => verb.execute(),
+            Verb::Certs(verb) => verb.execute(),
+            Verb::Failures(verb) => verb.execute(),
             Verb::Health(verb) => verb.execute(),
             Verb::Plan(verb) => verb.execute(),
             Verb::Reload(verb) => verb.execute(),
             Verb::Backend(verb) => verb.execute(),
             Verb::Schema(verb) => verb.execute(),
+            Verb::Secret(verb) => verb.execute(),
             Verb::Demo(verb) => verb.execute(),
             Verb::Version(verb) => verb.execute(),
         },
-        // With the signals taken, nothing here may wait for a reader.
+        // With the signals taken, nothing here may block on a reader.
         Err(error) if error.use_stderr() && taken.is_some() => {
             last_words(error.render().to_string().trim_end());
             ExitCode::from(WRONG_USAGE)
         }
         Err(error) => {
-            // Help and version go to stdout and are no failure; everything else is wrong usage.
+            // Help and version go to stdout and are successes; everything else is wrong usage.
             let shown = error.print().and_then(|()| io::stdout().flush());
             if error.use_stderr() { ExitCode::from(WRONG_USAGE) } else { ended(unless_gone(shown)) }
         }

@@ -3,35 +3,35 @@
 use super::admin::Server;
 use super::configuration::Named;
 use super::format::Format;
-use super::running::{Pool, Running};
 use super::table::counted;
 use crate::run;
 use crate::terminal::{complain, end, say};
 use clap::Args;
 use serde::Serialize;
-use serde_json::json;
+
 use std::path::Path;
 use std::process::ExitCode;
+use weir_admin::api;
 use weir_config::difference::{Kind, What};
 use weir_config::{Change, Diagnostic, Difference, Rejected, difference, expand};
 
-/// Checks a new configuration, and prints what a reload of the running weir would change: a line each, with the
-/// connections that would drain. Changes nothing.
+/// Checks a new configuration, and prints what a reload of the running weir would change: one line per change, with
+/// the number of connections that would drain. Changes nothing.
 #[derive(Debug, Args)]
 pub(super) struct Plan {
     #[command(flatten)]
     configuration: Named,
     #[command(flatten)]
     server: Server,
-    /// How it is written
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-/// What a reload would change: as the answer to a reload, and with the connections that would drain.
+/// The changes of a reload, as in the answer to a reload, with the number of connections that would drain.
 #[derive(Debug, Serialize)]
 struct Planned<'p> {
-    /// The generation that runs now.
+    /// The running generation.
     generation: u64,
     changes: Vec<PlannedChange<'p>>,
     warnings: Vec<String>,
@@ -41,7 +41,7 @@ struct Planned<'p> {
 struct PlannedChange<'p> {
     #[serde(flatten)]
     change: &'p Change,
-    /// Connections open now that have to end with it; absent where it ends none by its kind.
+    /// Open connections that must end with the change; absent if its kind ends none.
     #[serde(skip_serializing_if = "Option::is_none")]
     draining: Option<u64>,
 }
@@ -52,7 +52,7 @@ impl Plan {
             Ok(path) => path,
             Err(code) => return code,
         };
-        // Its own mistakes first: they are worth telling also where no weir runs.
+        // Errors of the configuration come first: they are worth reporting even if no weir is running.
         let new = match run::compile(&path) {
             Ok(Ok(compiled)) => compiled,
             Ok(Err(rejected)) => {
@@ -69,9 +69,9 @@ impl Plan {
             Ok(client) => client,
             Err(code) => return code,
         };
-        let planned = client.get("/api/v1/config").and_then(|answer| {
+        let planned = client.get(api::CONFIG).and_then(|answer| {
             let found = difference(&answer.read()?, &new.config);
-            let running: Running = client.get("/api/v1/status")?.read()?;
+            let running = client.get(api::STATUS)?.read()?;
             Ok(match self.format {
                 Format::Text => report(&found, &running),
                 Format::Json => serde_json::to_string(&planned(&found, &running, &new.warnings))?,
@@ -80,7 +80,7 @@ impl Plan {
         end(planned)
     }
 
-    /// Says what is wrong with the new configuration, in the words in which a reload would.
+    /// Reports the errors of the new configuration in the words of a reload.
     fn refuse(&self, path: &Path, rejected: &Rejected) -> ExitCode {
         let said = match self.format {
             Format::Text => {
@@ -90,7 +90,8 @@ impl Plan {
             }
             Format::Json => {
                 let errors: Vec<String> = rejected.0.iter().map(Diagnostic::render).collect();
-                say(&json!({ "errors": errors, "more": rejected.1 }).to_string())
+                let said = serde_json::to_string(&api::Rejected { errors, more: rejected.1 });
+                said.map_err(Into::into).and_then(|said| say(&said))
             }
         };
         if let Err(error) = said {
@@ -100,7 +101,7 @@ impl Plan {
     }
 }
 
-fn planned<'p>(found: &'p Difference, running: &Running, warnings: &[Diagnostic]) -> Planned<'p> {
+fn planned<'p>(found: &'p Difference, running: &api::Status, warnings: &[Diagnostic]) -> Planned<'p> {
     let change = |change: &'p Change| PlannedChange { change, draining: touched(change, running) };
     Planned {
         generation: running.generation,
@@ -109,8 +110,8 @@ fn planned<'p>(found: &'p Difference, running: &Running, warnings: &[Diagnostic]
     }
 }
 
-/// A line a change, with the connections that it touches, and what becomes of the others.
-fn report(found: &Difference, running: &Running) -> String {
+/// One line per change, with the number of connections that it drains, and notes on the others.
+fn report(found: &Difference, running: &api::Status) -> String {
     if found.is_empty() {
         return "nothing differs from what runs".to_owned();
     }
@@ -135,22 +136,23 @@ fn report(found: &Difference, running: &Running) -> String {
     lines.join("\n")
 }
 
-/// Connections open now that have to end with this change; `None` if it ends none. The connections of a route are not
-/// counted, and go on; those of a pool are counted with its backends.
-fn touched(change: &Change, running: &Running) -> Option<u64> {
+/// Open connections that must end with this change; `None` if it ends none. A route's connections continue and are not
+/// counted; those of a pool are counted with its backends.
+fn touched(change: &Change, running: &api::Status) -> Option<u64> {
     let moved = change.keys.iter().any(|key| key.key == "address");
-    // The configuration shows variables by their names; what runs is called by their values.
+    // The configuration has the names of variables; the running weir has their values.
     let name = &expand(&change.name);
     match (change.what, change.kind) {
         (What::Listener, Kind::Removed) => {
-            let gone = running.listeners.iter().filter(|listener| listener.name == *name);
+            let gone = running.listeners.iter().filter(|listener| *listener.name == **name);
             Some(gone.map(|listener| listener.active).sum())
         }
-        // At another address it is another backend, whatever its name.
+        // Another address means another backend, whatever its name.
         (What::Backend, kind) if kind == Kind::Removed || kind == Kind::Changed && moved => {
-            let at = |pool: &Pool| {
-                let backend = name.strip_prefix(&pool.name).and_then(|rest| rest.strip_prefix('/'))?;
-                Some(pool.active(backend))
+            let at = |pool: &api::status::Pool| {
+                let backend = name.strip_prefix(&*pool.name).and_then(|rest| rest.strip_prefix('/'))?;
+                let its = pool.backends.iter().filter(|b| b.entry() == backend);
+                Some(its.map(|b| u64::from(b.active)).sum::<u64>())
             };
             Some(running.pools.iter().filter_map(at).sum())
         }
@@ -161,17 +163,18 @@ fn touched(change: &Change, running: &Running) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
-    fn running() -> Running {
+    fn running() -> api::Status {
         serde_json::from_value(json!({
             "listeners": [{"name": "edge", "active": 7}, {"name": "www", "active": 2}],
             "pools": [
                 {"name": "web", "backends": [
                     {"name": "10.0.0.12:8080", "active": 3}, {"name": "two", "active": 1},
-                    {"name": "api@10.0.0.1:80", "address": "10.0.0.1:80", "active": 4},
-                    {"name": "api@10.0.0.2:80", "address": "10.0.0.2:80", "active": 5},
-                    {"name": "10.0.0.9:80", "address": "10.0.0.9:80", "active": 6},
-                ], "names": [{"name": "db.internal:80", "addresses": ["10.0.0.9:80", "10.0.0.8:80"]}]},
+                    {"name": "api@10.0.0.1:80", "entry": "api", "address": "10.0.0.1:80", "active": 4},
+                    {"name": "api@10.0.0.2:80", "entry": "api", "address": "10.0.0.2:80", "active": 5},
+                    {"name": "10.0.0.9:80", "entry": "DB.internal.:80", "address": "10.0.0.9:80", "active": 6},
+                ]},
                 {"name": "other", "backends": [{"name": "two", "active": 100}]},
             ],
         }))
@@ -179,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn what_goes_says_how_many_connections_go_with_it() {
+    fn removed_parts_show_their_draining_connections() {
         let old = json!({
             "listeners": [{"name": "edge", "address": [":443"], "routes": [{"match": {}, "pool": "web"}]}],
             "pools": [{"name": "web", "balance": "round_robin", "backends": [
@@ -215,7 +218,7 @@ what needs a restart stays as it is until then"
     }
 
     #[test]
-    fn as_json_it_is_what_a_reload_answers_with_what_drains() {
+    fn the_json_is_that_of_a_reload_with_draining_connections() {
         let old = json!({
             "listeners": [{"name": "edge", "address": [":443"]}],
             "pools": [{"name": "web", "balance": "round_robin", "backends": ["10.0.0.12:8080"]}],
@@ -226,7 +229,7 @@ what needs a restart stays as it is until then"
         });
         let found = difference(&old, &new);
         let told =
-            serde_json::to_value(planned(&found, &Running { generation: 4, ..running() }, &[])).unwrap();
+            serde_json::to_value(planned(&found, &api::Status { generation: 4, ..running() }, &[])).unwrap();
         assert_eq!(
             told,
             json!({
@@ -243,6 +246,6 @@ what needs a restart stays as it is until then"
             })
         );
         let reloaded: Difference = serde_json::from_value(told["changes"].clone()).unwrap();
-        assert_eq!(reloaded, found, "whoever reads a reload's changes can read a plan's");
+        assert_eq!(reloaded, found, "a reader of a reload's changes can read a plan's");
     }
 }

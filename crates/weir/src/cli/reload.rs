@@ -1,46 +1,25 @@
-//! `weir reload`: the running weir reads its configuration anew.
+//! `weir reload`: makes the running weir reload its configuration.
 
-use super::admin::{Answer, Server};
+use super::admin::{AdminReply, Server};
 use super::table::counted;
 use crate::terminal::{complain, end};
 use anyhow::Result;
 use clap::Args;
 use hyper::StatusCode;
-use serde::Deserialize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use weir_admin::api::{RELOAD, Rejected, Reloaded};
 use weir_config::Difference;
 
-/// Has the running weir read its configuration anew, waits, and prints what changed; or what is wrong, and then
-/// nothing has changed.
+/// Makes the running weir reload its configuration, waits, and prints the changes. If the configuration has errors,
+/// prints them; then nothing has changed.
 #[derive(Debug, Args)]
 pub(super) struct Reload {
     #[command(flatten)]
     server: Server,
-    /// The configuration whose admin.address is asked; without it ./weir.yaml, then /etc/weir/weir.yaml
+    /// Take admin.address from this configuration [default: ./weir.yaml, then /etc/weir/weir.yaml]
     #[arg(short, long, value_name = "FILE", conflicts_with = "admin")]
     config: Option<PathBuf>,
-}
-
-/// The answer to a reload that was done.
-#[derive(Debug, Deserialize)]
-struct Reloaded {
-    generation: u64,
-    changes: Difference,
-    /// Of very many, how many more there are.
-    #[serde(default)]
-    more: usize,
-    #[serde(default)]
-    warnings: Vec<String>,
-}
-
-/// The answer to a reload of a configuration that is wrong.
-#[derive(Debug, Deserialize)]
-struct Refused {
-    errors: Vec<String>,
-    /// Of very many, how many more there are.
-    #[serde(default)]
-    more: usize,
 }
 
 impl Reload {
@@ -49,14 +28,14 @@ impl Reload {
             Ok(client) => client,
             Err(code) => return code,
         };
-        let told = client.post("/api/v1/reload", None).and_then(|answer| tell(&answer));
+        let told = client.post(RELOAD, None::<&()>).and_then(|answer| tell(&answer));
         told.unwrap_or_else(|error| end(Err(error)))
     }
 }
 
-fn tell(answer: &Answer) -> Result<ExitCode> {
+fn tell(answer: &AdminReply) -> Result<ExitCode> {
     if answer.status == StatusCode::UNPROCESSABLE_ENTITY
-        && let Ok(Refused { errors, more }) = serde_json::from_slice(&answer.body)
+        && let Ok(Rejected { errors, more }) = serde_json::from_slice(&answer.body)
     {
         for error in &errors {
             complain(&format!("{error}\n"));
@@ -74,7 +53,7 @@ fn tell(answer: &Answer) -> Result<ExitCode> {
     Ok(end(Ok(report(generation, &changes, more))))
 }
 
-/// The changes, a line each, how many more there are, and a last line that sums up.
+/// The changes, one per line, the number of further ones, and a last line with the total.
 fn report(generation: u64, changes: &Difference, more: usize) -> String {
     if changes.is_empty() {
         return format!("generation {generation}: nothing differs");
@@ -90,12 +69,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn answer(status: StatusCode, body: &serde_json::Value) -> Answer {
-        Answer { status, body: body.to_string().into() }
+    fn answer(status: StatusCode, body: &serde_json::Value) -> AdminReply {
+        AdminReply { status, body: body.to_string().into() }
     }
 
     #[test]
-    fn what_changed_is_a_line_each() {
+    fn each_change_is_one_line() {
         let said = json!({"generation": 3, "warnings": [], "changes": [
             {"kind": "removed", "what": "backend", "name": "web/10.0.0.12:8080", "keys": []},
             {"kind": "changed", "what": "runtime", "name": "",
@@ -120,7 +99,7 @@ mod tests {
         assert_eq!(tell(&wrong).unwrap(), ExitCode::FAILURE);
         let busy = answer(StatusCode::CONFLICT, &json!({"error": "another reload runs"}));
         assert_eq!(tell(&busy).unwrap_err().to_string(), "another reload runs");
-        let old = Answer { status: StatusCode::METHOD_NOT_ALLOWED, body: b"only GET\n".to_vec() };
+        let old = AdminReply { status: StatusCode::METHOD_NOT_ALLOWED, body: "only GET\n".into() };
         assert_eq!(tell(&old).unwrap_err().to_string(), "405 Method Not Allowed: only GET");
     }
 }

@@ -1,4 +1,4 @@
-//! `weir run`: runs a configuration until told to stop.
+//! `weir run`: runs a configuration until stopped by a signal.
 
 use super::configuration::Named;
 use crate::run;
@@ -6,13 +6,19 @@ use crate::signals::Taken;
 use crate::terminal::last_words;
 use anyhow::Result;
 use clap::Args;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs a configuration in the foreground. SIGTERM and SIGINT drain and end with 0; a second one ends at once.
+/// Runs a configuration in the foreground. SIGTERM or SIGINT drains connections and exits with 0; a second one exits at
+/// once.
 #[derive(Debug, Args)]
 pub(super) struct Run {
     #[command(flatten)]
     configuration: Named,
+    /// Append the secrets of all TLS sessions, of clients and backends, to this file (the format of SSLKEYLOGFILE), to
+    /// decrypt recorded traffic. For debugging only: a reader of the file can read everything
+    #[arg(long, value_name = "FILE")]
+    key_log: Option<PathBuf>,
 }
 
 impl Run {
@@ -21,7 +27,7 @@ impl Run {
             Ok(path) => path,
             Err(code) => return code,
         };
-        match taken.and_then(|taken| run::run(path, taken)) {
+        match taken.and_then(|taken| run::run(path, self.key_log.clone(), taken)) {
             Ok(code) => code,
             Err(error) => {
                 last_words(&format!("{error:#}"));

@@ -1,10 +1,10 @@
-//! `weir schema`: what editors need to complete and check a weir.yaml.
+//! `weir schema`: prints the JSON Schema with which editors complete and check a weir.yaml.
 
 use crate::terminal::end;
 use clap::Args;
 use std::process::ExitCode;
 
-/// Prints the JSON Schema (draft 7) of the configuration. Editors that know YAML take it from a first line
+/// Prints the JSON Schema (draft 7) of the configuration. Editors with YAML support use it if the file's first line is
 /// `# yaml-language-server: $schema=weir.schema.json`.
 #[derive(Debug, Args)]
 pub(super) struct Schema {}
@@ -25,7 +25,7 @@ mod tests {
     use std::path::Path;
 
     #[test]
-    fn it_prints_the_file_that_editors_get() {
+    fn the_schema_is_the_file_that_editors_get() {
         let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/weir.schema.json");
         assert_eq!(text().unwrap() + "\n", std::fs::read_to_string(kept).unwrap());
     }

@@ -1,9 +1,9 @@
-//! Columns and counts for people.
+//! Tables and counts for human readers.
 
 use std::{fmt, io};
 use terminal_size::{Width, terminal_size_of};
 
-/// Rows of text under a head, as wide as a terminal: what does not fit its column goes on in the next line.
+/// Rows of text under a header, as wide as a terminal: text too long for its column continues on the next line.
 #[derive(Debug)]
 pub(super) struct Table<const N: usize> {
     head: [&'static str; N],
@@ -19,14 +19,14 @@ impl<const N: usize> Table<N> {
         self.rows.push(cells.map(|cell| printable(&cell)));
     }
 
-    /// The table in lines of at most `width` characters. Columns are as wide as they must be; empty ones are left out. The
-    /// last column is prose: it gets the room that the others leave, or lines of its own below.
+    /// The table in lines of at most `width` characters. Columns are as wide as their longest text; empty ones are left
+    /// out. The last column is prose: it gets the remaining space, or its own lines below the row.
     pub(super) fn fit(&self, width: usize) -> String {
         let empty = |n: &usize| !self.rows.is_empty() && self.rows.iter().all(|row| cell(row, *n).is_empty());
         self.lines((0..N).filter(|n| !empty(n)).collect(), width).join("\n")
     }
 
-    /// The columns that are `shown`, in lines of at most `width` characters.
+    /// The columns in `shown`, in lines of at most `width` characters.
     fn lines(&self, mut shown: Vec<usize>, width: usize) -> Vec<String> {
         let natural = |n: usize| {
             let cells = self.rows.iter().map(|row| cell(row, n));
@@ -70,22 +70,22 @@ impl<const N: usize> Table<N> {
     }
 }
 
-/// All columns, as wide as they must be.
+/// All columns, each as wide as its longest text.
 impl<const N: usize> fmt::Display for Table<N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines((0..N).collect(), usize::MAX).join("\n"))
     }
 }
 
-/// Between two columns.
+/// The space between two columns.
 const GAP: &str = "  ";
-/// Before prose that stands below its row.
+/// The indentation of prose below its row.
 const INDENT: &str = "    ";
-/// Prose in a column narrower than this is hard to read.
+/// The least width of a prose column; narrower ones are hard to read.
 const BESIDE: usize = 20;
-/// No column gets narrower than this.
+/// Columns are not made narrower than this.
 const NARROWEST: usize = 8;
-/// The least width, and that of output to a file or a pipe.
+/// The least line width, and the default for output to a file or a pipe.
 const LINE: usize = 80;
 
 fn cell<T: AsRef<str>>(row: &[T], n: usize) -> &str {
@@ -104,7 +104,7 @@ fn shrink(widths: &mut [usize], width: usize) {
     }
 }
 
-/// Lines of at most `width` characters, broken between words, and within a word that is longer than a line.
+/// `text` in lines of at most `width` characters, broken between words, and inside words that are longer than a line.
 pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     if text.chars().count() <= width {
         return vec![text.to_owned()];
@@ -135,8 +135,8 @@ pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// How wide lines on stdout may be: as the terminal is, and 80 where that is narrower or none. `COLUMNS` in the
-/// environment says otherwise for a file or a pipe.
+/// The width of lines on stdout: that of the terminal; for a file or a pipe `COLUMNS` from the environment, if set. At
+/// least 80, and 80 by default.
 pub(super) fn line_width() -> usize {
     let terminal = terminal_size_of(io::stdout()).map(|(Width(columns), _)| usize::from(columns));
     let told = || std::env::var("COLUMNS").ok()?.parse().ok();
@@ -148,8 +148,9 @@ pub(super) fn counted(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-/// Why a check failed may quote what a backend sent, and a terminal obeys control characters.
-fn printable(text: &str) -> String {
+/// `text` with its control characters escaped: a terminal obeys them, and the reason of a failed check may quote what a
+/// backend sent.
+pub(super) fn printable(text: &str) -> String {
     let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
     text.chars().map(escape).collect()
 }
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn prose_goes_on_beside_its_row_or_below_it() {
+    fn prose_continues_beside_its_row_or_below_it() {
         let mut table = Table::new(["NAME", "STATE", "EMPTY", "WHY"]);
         table.row(["one".into(), "up".into(), String::new(), String::new()]);
         table.row(["two".into(), "down".into(), String::new(), "cannot connect: refused, 2s ago".into()]);
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_wider_than_it_may_be() {
+    fn lines_fit_their_width() {
         let mut table =
             Table::new(["POOL", "BACKEND", "ADDRESS", "STATE", "WEIGHT", "ACTIVE", "TOTAL", "WHY"]);
         for long in ["x".repeat(70), "word ".repeat(30), "[2001:db8::1]:8443".to_owned()] {

@@ -1,11 +1,11 @@
-//! `weir version`: which weir this is.
+//! `weir version`: prints weir's version.
 
 use crate::terminal::end;
 use crate::version::VERSION;
 use clap::Args;
 use std::process::ExitCode;
 
-/// Prints the version, as --version does.
+/// Prints the version, like --version.
 #[derive(Debug, Args)]
 pub(super) struct Version {}
 

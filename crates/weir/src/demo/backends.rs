@@ -24,7 +24,7 @@ pub(super) fn start(socket: TcpListener, tls: Option<ServerProfile>) -> Result<(
         while let Ok((stream, _)) = socket.accept().await {
             let tls = tls.clone();
             tokio::spawn(async move {
-                match timeout(PATIENCE, serve(stream, tls.as_deref())).await {
+                match timeout(ANSWER_TIMEOUT, serve(stream, tls.as_deref())).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::debug!(%error, "a demo backend's connection broke"),
                     Err(_elapsed) => tracing::debug!("a demo backend's client was silent"),
@@ -36,7 +36,7 @@ pub(super) fn start(socket: TcpListener, tls: Option<ServerProfile>) -> Result<(
 }
 
 /// One request must come within this time.
-const PATIENCE: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most bytes of a request.
 const REQUEST_MAX: usize = 16 * 1024;
 /// The first byte of a TLS handshake record.
@@ -47,7 +47,12 @@ async fn serve(stream: TcpStream, tls: Option<&ServerProfile>) -> Result<()> {
     let scratch = Scratch::default();
     let accepted = Box::pin(profile.accept(stream, Vec::new(), &scratch)).await;
     let (stream, session) = accepted.map_err(|failed| anyhow::anyhow!("{}", failed.error))?;
-    answer(Buffered::new(stream), DECRYPTED, &format!(" (TLS {}, {})", session.version, session.cipher)).await
+    answer(
+        Buffered::new(stream),
+        DECRYPTED,
+        &format!(" (TLS {}, {})", session.version.label(), session.cipher),
+    )
+    .await
 }
 
 async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin, what: &str, more: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! `weir demo`: the three modes on this machine, with made-up certificates and backends.
 //!
-//! - [`scene`] certificates, backends, and a configuration for them, in a folder that goes with it.
+//! - [`setup`] certificates, backends, and a configuration for them, in a folder of their own.
 //! - [`backends`] two small HTTP servers that say what they see: one in the clear, one behind TLS.
 //! - [`mod@once`] a request through each mode, and what each side must have seen.
 //!
@@ -8,13 +8,13 @@
 
 mod backends;
 mod once;
-mod scene;
+mod setup;
 
 use crate::run::{self, Running};
 use crate::signals::Signals;
 use crate::terminal::{say, takes, unless_gone};
 use anyhow::{Context, Result, anyhow};
-use scene::Scene;
+use setup::DemoSetup;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -28,9 +28,9 @@ use tokio::time::interval;
 /// # Errors
 /// When the folder cannot be made.
 pub(crate) fn print_config() -> Result<ExitCode> {
-    let scene = Scene::set()?;
-    say(scene.config.trim_end())?;
-    scene.keep();
+    let setup = DemoSetup::new()?;
+    say(setup.config.trim_end())?;
+    setup.keep();
     Ok(ExitCode::SUCCESS)
 }
 
@@ -39,9 +39,9 @@ pub(crate) fn print_config() -> Result<ExitCode> {
 /// # Errors
 /// When the demo cannot be set up; a mode that does not do its work is a failure, not an error.
 pub(crate) fn once() -> Result<ExitCode> {
-    play(async |scene, running, mut signals| {
+    play(async |setup, running, mut signals| {
         let sound = tokio::select! {
-            sound = once::requests(scene) => sound,
+            sound = once::requests(setup) => sound,
             signal = signals.end_or_hangup() => Err(anyhow!("ended by {signal}")),
         };
         running.drain().await?;
@@ -54,8 +54,8 @@ pub(crate) fn once() -> Result<ExitCode> {
 /// # Errors
 /// When the demo cannot be set up.
 pub(crate) fn stay() -> Result<ExitCode> {
-    play(async |scene, running, signals| {
-        let shown = watch(scene, &running, signals).await;
+    play(async |setup, running, signals| {
+        let shown = watch(setup, &running, signals).await;
         let drained = running.drain().await?;
         shown.map(|()| drained)
     })
@@ -65,10 +65,10 @@ pub(crate) fn stay() -> Result<ExitCode> {
 ///
 /// # Errors
 /// When it cannot be written.
-async fn watch(scene: &Scene, running: &Running, mut signals: Signals) -> Result<()> {
+async fn watch(setup: &DemoSetup, running: &Running, mut signals: Signals) -> Result<()> {
     // A stdout that is not read must not keep the demo from ending.
-    let shown = |text: &str| if takes(&io::stdout(), PATIENCE) { say(text) } else { Ok(()) };
-    shown(&scene.table())?;
+    let shown = |text: &str| if takes(&io::stdout(), READER_TIMEOUT) { say(text) } else { Ok(()) };
+    shown(&setup.table())?;
     let mut tick = interval(if io::stdout().is_terminal() { LIVE } else { LOGGED });
     loop {
         tokio::select! {
@@ -84,24 +84,24 @@ async fn watch(scene: &Scene, running: &Running, mut signals: Signals) -> Result
 }
 
 /// How long a reader may take for output that is shown once.
-const PATIENCE: Duration = Duration::from_secs(1);
+const READER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often the live line is written: on a terminal, and into a file.
 const LIVE: Duration = Duration::from_secs(1);
 const LOGGED: Duration = Duration::from_secs(10);
 
-/// Sets the scene, starts weir in it, and clears everything away afterwards.
-fn play(act: impl AsyncFnOnce(&Scene, Running, Signals) -> Result<ExitCode>) -> Result<ExitCode> {
+/// Makes the setup, starts weir in it, and removes everything afterwards.
+fn play(act: impl AsyncFnOnce(&DemoSetup, Running, Signals) -> Result<ExitCode>) -> Result<ExitCode> {
     let runtime =
         Builder::new_current_thread().enable_all().build().context("cannot start the control plane")?;
     let ended = runtime.block_on(async {
-        // First of all: a signal that ended the process by its default would leave the scene's folder behind.
+        // Before the setup: a signal that ended the process by its default would leave the folder behind.
         let signals = Signals::listen().context("cannot listen to signals")?;
-        let mut scene = Scene::set()?;
-        scene.raise()?;
-        let prepared = run::prepare(&scene.path())?.map_err(|rejected| anyhow!("{rejected}"))?;
+        let mut setup = DemoSetup::new()?;
+        setup.start_backends()?;
+        let prepared = run::prepare(&setup.path())?.map_err(|rejected| anyhow!("{rejected}"))?;
         let log = crate::logging::start(&prepared.compiled.plan.log, prepared.metrics())?;
         let running = Running::start(prepared, log, Arc::default()).await?;
-        act(&scene, running, signals).await
+        act(&setup, running, signals).await
     });
     Runtime::shutdown_background(runtime);
     crate::logging::flush();
@@ -118,8 +118,8 @@ fn live_line(running: &Running) -> Result<()> {
         .listeners
         .iter()
         .map(|l| {
-            let (opened, active) = l.settings.metrics.connections();
-            let bytes = l.settings.metrics.up.get() + l.settings.metrics.down.get();
+            let (opened, active) = l.metrics.connections();
+            let bytes = l.metrics.up.get() + l.metrics.down.get();
             format!("{} {opened} ({active} open, {bytes} B)", l.name)
         })
         .collect();

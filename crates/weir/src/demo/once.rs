@@ -1,7 +1,7 @@
 //! A request through each mode, and what each side must have seen.
 
 use super::backends::{DECRYPTED, SAW_PLAINTEXT};
-use super::scene::{Scene, Show};
+use super::setup::{DemoMode, DemoSetup};
 use crate::terminal::say;
 use anyhow::{Context, Result, ensure};
 use std::time::Duration;
@@ -22,51 +22,52 @@ enum Certificate {
 ///
 /// # Errors
 /// When it cannot be printed.
-pub(super) async fn requests(scene: &Scene) -> Result<bool> {
+pub(super) async fn requests(setup: &DemoSetup) -> Result<bool> {
     let mut sound = true;
-    for show in &scene.shows {
-        let asked = timeout(PATIENCE, ask(scene, show)).await.context("no answer in time").and_then(|r| r);
-        let judged = match asked {
+    for demo in &setup.modes {
+        let asked =
+            timeout(REQUEST_TIMEOUT, ask(setup, demo)).await.context("no answer in time").and_then(|r| r);
+        let verdict = match asked {
             Ok((certificate, body)) => {
-                say(&format!("{}\n  client saw   {}", show.mode, describe(certificate)))?;
+                say(&format!("{}\n  client saw   {}", demo.mode, describe(certificate)))?;
                 say(&format!("  backend said {}", body.trim_end()))?;
-                judge(show.mode, certificate, &body)
+                judge(demo.mode, certificate, &body)
             }
             Err(error) => Err(error),
         };
-        sound &= judged.is_ok();
-        match judged {
+        sound &= verdict.is_ok();
+        match verdict {
             Ok(()) => say("  as it should be\n")?,
-            Err(error) => say(&format!("  WRONG        {}: {error:#}\n", show.mode))?,
+            Err(error) => say(&format!("  WRONG        {}: {error:#}\n", demo.mode))?,
         }
     }
     say(if sound { "all three modes work" } else { "something is wrong" })?;
     Ok(sound)
 }
 
-/// One request, all of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// For one whole request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-async fn ask(scene: &Scene, show: &Show) -> Result<(Certificate, String)> {
+async fn ask(setup: &DemoSetup, demo: &DemoMode) -> Result<(Certificate, String)> {
     let settings = BackendSettings {
-        ca: Some(scene.file("ca.pem")),
-        server_name: ServerNameFrom::Fixed(show.name.to_owned()),
+        ca: Some(setup.file("ca.pem")),
+        server_name: ServerNameFrom::Fixed(demo.name.to_owned()),
         ..BackendSettings::default()
     };
     let (client, _warnings) =
         BackendTls::build(&settings).map_err(|errors| anyhow::anyhow!("cannot make a client: {errors:?}"))?;
-    let stream = TcpStream::connect(show.address).await.context("cannot connect to weir")?;
+    let stream = TcpStream::connect(demo.address).await.context("cannot connect to weir")?;
     let (client, scratch) = (client.client(), Scratch::default());
-    let connect = client.connect(stream, &scratch, None, show.name, None);
+    let connect = client.connect(stream, &scratch, None, demo.name, None);
     let (stream, _session) = Box::pin(connect).await?;
     let seen = stream.peer_certificate().map(<[u8]>::to_vec);
     let mut stream = Buffered::new(stream);
     let certificate = match seen {
-        Some(c) if c == scene.weir_certificate => Certificate::Weir,
-        Some(c) if c == scene.backend_certificate => Certificate::Backend,
+        Some(c) if c == setup.weir_certificate => Certificate::Weir,
+        Some(c) if c == setup.backend_certificate => Certificate::Backend,
         _ => Certificate::Unknown,
     };
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", show.name);
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", demo.name);
     stream.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.context("the answer broke off")?;

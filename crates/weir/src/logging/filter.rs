@@ -1,4 +1,4 @@
-//! Which lines are written.
+//! Selects the lines that are written.
 
 use anyhow::{Context, Result};
 use tracing_subscriber::EnvFilter;
@@ -7,9 +7,9 @@ use weir_core::plan::Log;
 
 /// The filter of a configuration.
 ///
-/// A level of `log.level` that stands alone is that of weir's own lines. Libraries say nothing unless `log.level` names
-/// them: a stranger can make them warn (rustls about a name that is an IP address, the DNS library about forged answers),
-/// and weir itself logs all that its operator must know.
+/// A level alone in `log.level` is that of weir's own lines. Libraries are silent unless `log.level` names them: a
+/// stranger can make them warn (rustls about a name that is an IP address, the DNS library about forged answers), and
+/// weir itself logs all that its operator must know.
 ///
 /// # Errors
 /// When `log.level` is no level and no filter.
@@ -18,7 +18,7 @@ pub(super) fn of(log: &Log) -> Result<EnvFilter> {
 }
 
 fn directives(level: &str) -> String {
-    // Of two directives for one target the last one counts.
+    // The last of two directives for one target counts.
     let mut all = vec!["off".to_owned(), format!("{OWN}=error")];
     for part in level.split(',').map(str::trim).filter(|part| !part.is_empty()) {
         match part.parse::<LevelFilter>() {

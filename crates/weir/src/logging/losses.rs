@@ -1,18 +1,19 @@
-//! Warns now and then that lines of the log, or records, were lost, because not everybody looks at counters.
+//! Warns of lost log lines and records, because not every operator watches the counters.
 
 use std::time::Duration;
 use tokio::time::sleep;
 use weir_control::access;
 use weir_metrics::{LostLines, Metrics};
 
-/// Warns once a minute of the losses since the last time, for ever. `records` knows why records could not be written.
+/// Warns at most once a minute of the losses since the last warning. Never returns. `records` knows why records could
+/// not be written.
 ///
 /// # Cancel safety
 /// Cancel safe.
 pub(crate) async fn tell(metrics: &Metrics, records: &access::Writer) {
     let (mut log, mut access) = (Losses::of(metrics.log_dropped()), Losses::of(metrics.access_dropped()));
     loop {
-        sleep(LOOK).await;
+        sleep(LOSS_POLL).await;
         if let Some(lost) = log.since_last() {
             tracing::warn!(lost, total = log.told, "lines of the log were lost: stderr does not take them");
         }
@@ -27,9 +28,9 @@ pub(crate) async fn tell(metrics: &Metrics, records: &access::Writer) {
     }
 }
 
-/// How often losses are looked for.
-const LOOK: Duration = Duration::from_secs(5);
-/// The further wait after a warning: with [`LOOK`], one a minute.
+/// How often losses are checked.
+const LOSS_POLL: Duration = Duration::from_secs(5);
+/// The further wait after a warning: with [`LOSS_POLL`], one a minute.
 const EVERY: Duration = Duration::from_secs(55);
 
 struct Losses {

@@ -3,7 +3,7 @@
 //! - [`filter`] selects lines: weir's own by level, those of libraries only if `log.level` names them.
 //! - [`queue`] takes them to stderr, so that no thread waits for it.
 //! - [`panics`] logs panics like everything else.
-//! - [`losses`] warns now and then of lost lines and records.
+//! - [`losses`] warns of lost lines and records.
 
 mod filter;
 pub(crate) mod losses;
@@ -49,7 +49,7 @@ pub(crate) fn start(log: &Log, metrics: &Metrics) -> Result<Logging> {
     let (lines, lines_handle) = reload::Layer::new(lines(log, &queue));
     let started = registry().with(filter).with(lines).try_init();
     started.map_err(|error| anyhow!("cannot start the log: {error}"))?;
-    // It is not set yet: the log does not start twice.
+    // Never set before: the log starts once.
     WRITER.get_or_init(|| writer);
     panics::log_them();
     Ok(Logging { filter: filter_handle, lines: lines_handle, queue })

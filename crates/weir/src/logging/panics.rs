@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 use weir_log::throttle::LogThrottle;
 
-/// From here on every panic is an error in the log; of panics that repeat, only a few are.
+/// From here on every panic is an error in the log; repeated panics are limited to a few.
 pub(super) fn log_them() {
     panic::set_hook(Box::new(log));
 }
@@ -18,7 +18,7 @@ fn log(panic: &PanicHookInfo<'_>) {
     let what = panic.payload_as_str().unwrap_or("not said why");
     let location = panic.location().map(ToString::to_string);
     let thread = thread::current();
-    // Captured only where RUST_BACKTRACE asks for it.
+    // Captured only if RUST_BACKTRACE asks for it.
     let backtrace = Backtrace::capture();
     let backtrace = (backtrace.status() == BacktraceStatus::Captured).then(|| backtrace.to_string());
     tracing::error!(

@@ -7,18 +7,18 @@ use tracing_subscriber::fmt::MakeWriter;
 use weir_log::lines::{self, Lines, Unlocked};
 use weir_metrics::{LostLines, Metrics};
 
-/// The queue's entrance.
+/// The queue's sender.
 #[derive(Clone, Debug)]
 pub(super) struct Queue {
     lines: Lines<Line>,
-    /// Bytes that wait to be written.
+    /// Bytes waiting to be written.
     waiting: Arc<AtomicUsize>,
 }
 
 /// The thread that writes.
 pub(super) type Writer = lines::Writer<Line>;
 
-/// A line that waits, counted while it does.
+/// A waiting line, counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct Line {
     text: Vec<u8>,
@@ -64,9 +64,9 @@ impl Queue {
     }
 }
 
-/// Lines that may wait.
+/// The most lines that may wait.
 const LINES: usize = 8192;
-/// Bytes of the lines that may wait, so that long lines are bounded too.
+/// The most bytes of waiting lines, so that long lines are bounded too.
 const BYTES: usize = 8 << 20;
 
 /// Where the subscriber writes its lines, each with one call.
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_is_bounded_in_bytes_too() {
+    fn waiting_lines_are_bounded_in_bytes_too() {
         let lost = lost();
         let (reader, writer) = io::pipe().unwrap();
         let (queue, thread) = Queue::to(Unlocked::new(writer), lost.clone()).unwrap();

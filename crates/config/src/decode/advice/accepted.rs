@@ -1,4 +1,5 @@
-//! What `compile` takes beyond what the schema says, so that no hint leads to another error: ranges, and addresses.
+//! Checks of `compile` beyond the schema (ranges and addresses), repeated here so that no hint leads to
+//! another error.
 
 use std::net::SocketAddr;
 
@@ -9,7 +10,7 @@ use crate::shape::{self, Kind};
 use crate::tree::{Value, YamlNode};
 use crate::units::{Percent, Size, Time};
 
-/// Whether the key takes this value, as far as can be told without the rest of the file.
+/// Whether the key takes this value, as far as this can be judged without the rest of the file.
 pub(super) fn takes(section: &str, key: &str, node: &YamlNode) -> bool {
     shape::fits(section, key, node) && in_range(section, key, node)
 }
@@ -41,13 +42,15 @@ fn in_range(section: &str, key: &str, node: &YamlNode) -> bool {
 /// The largest number that a key takes.
 pub(super) fn most(section: &str, key: &str) -> u64 {
     match (section, key) {
-        ("BackendFields", "weight") | ("HealthCheck", "port") => u64::from(u16::MAX),
+        ("BackendFields", "weight")
+        | ("HealthCheck" | "Redirect", "port")
+        | ("Redirect" | "Respond", "status") => u64::from(u16::MAX),
         ("Runtime", "workers") => 1024,
         _ => u64::from(u32::MAX),
     }
 }
 
-/// Is this the address of a backend: an IP address that can be connected to, or a host name, and a port?
+/// Whether this is a backend's address: a dialable IP address, or a host name, and a port.
 pub(super) fn is_backend(text: &str) -> bool {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return address.port() > 0 && forbidden(address.ip()).is_none();

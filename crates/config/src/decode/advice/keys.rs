@@ -1,4 +1,4 @@
-//! Unknown keys: a slip of the hand, another program's word, or a key that stands elsewhere.
+//! Unknown keys: a misspelling, another program's word, or a key that belongs elsewhere.
 
 use super::accepted::{is_backend, takes};
 use super::write::{flow, scalar};
@@ -8,18 +8,19 @@ use crate::shape::{self, Kind};
 use crate::tree::{KeyValue, Value, YamlNode};
 use crate::words::{self, Means, squash};
 
-/// What to do about an unknown key.
+/// Advice for an unknown key.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Advice {
     pub(crate) hint: String,
-    /// The key that must have been meant: it is not missing, then.
+    /// The key that must have been meant, and is therefore not missing.
     pub(crate) meant: Option<&'static str>,
-    /// The value fits that key, so it is read as its value, and mistakes in it come out at the same time.
+    /// The value fits that key, so it is read as that key's value, and mistakes in it are reported at the
+    /// same time.
     pub(crate) adopt: bool,
 }
 
-/// What to do about a key that the section does not have. `all` are the entries of the section, this one too, as they
-/// are read; `allowed` is what may stand here, of what the section has.
+/// Advice for a key that the section does not have. `all` are all entries of the section, as they are read,
+/// including this one; `allowed` are the section's keys that may be used here.
 pub(crate) fn unknown_key(
     root: &YamlNode,
     section: &'static str,
@@ -56,7 +57,7 @@ struct Unknown<'u> {
     section: &'static str,
     wrong: &'u KeyValue,
     all: &'u [KeyValue],
-    /// The keys of the section that are not there yet.
+    /// The keys of the section that are not used yet.
     free: &'u [&'static str],
 }
 
@@ -65,7 +66,7 @@ impl Unknown<'_> {
         match means? {
             Means::Key(key) if !self.free.contains(&key) => {
                 let refused = shape::keys(self.section).contains(&key);
-                refused.then(|| self.say(format!("weir calls it `{key}`, which stands here already"), None))
+                refused.then(|| self.say(format!("weir calls it `{key}`, which is here already"), None))
             }
             Means::Key(key) => Some(self.key(key)),
             Means::Inside(inner, key) => self.inside(inner, key),
@@ -86,7 +87,8 @@ impl Unknown<'_> {
         }
     }
 
-    /// `10.0.0.1: 80`: with a blank behind its colon an address is a key and a value; and one may stand as a key.
+    /// `10.0.0.1: 80`: a blank after its colon turns an address into a key and a value. An address alone may
+    /// also be a key.
     fn split_address(&self) -> Option<Advice> {
         let host = self.wrong.key.as_str();
         let is_host = host.contains(['.', ':']) || host.eq_ignore_ascii_case("localhost");
@@ -94,7 +96,7 @@ impl Unknown<'_> {
         let hint = match self.wrong.node.value {
             _ if self.section != "BackendFields" || !is_host || !short => return None,
             Value::Unsigned(port) if is_backend(&format!("{host}:{port}")) => {
-                format!("write `\"{host}:{port}\"`: no blank behind the colon")
+                format!("write `\"{host}:{port}\"`: no blank after the colon")
             }
             _ if is_backend(host) => format!("the address is a value: {{address: \"{host}\", weight: 2}}"),
             _ => "the address is a value, with its port: {address: \"10.0.0.11:8080\", weight: 2}".to_owned(),
@@ -102,7 +104,7 @@ impl Unknown<'_> {
         Some(self.say(hint, Some("address")))
     }
 
-    /// `{idle:5s}`, `{idle=5s}`: without a space behind its colon all of it is a key.
+    /// `{idle:5s}`, `{idle=5s}`: without a space after its colon the whole text is a key.
     fn glued(&self) -> Option<Advice> {
         let (key, value) = self.wrong.key.split_once([':', '='])?;
         let key = self.free.iter().copied().find(|known| *known == key.trim())?;
@@ -110,7 +112,7 @@ impl Unknown<'_> {
         short.then(|| self.say(format!("write `{key}: {}`", scalar(value.trim())), Some(key)))
     }
 
-    /// `{host: 10.0.0.1, port: 80}`: one mistake in two keys, and one error.
+    /// `{host: 10.0.0.1, port: 80}`: one mistake in two keys, reported as one error.
     fn host_and_port(&self) -> Option<Advice> {
         let is_host =
             |key: &str| key == "address" || words::key("BackendFields", key) == Some(Means::Key("address"));
@@ -129,7 +131,7 @@ impl Unknown<'_> {
         if self.section != "BackendFields" || !mine || text.len() > LONGEST_HOST {
             return None;
         }
-        // The other one of the two has its error here.
+        // The error of the other key is reported here.
         host.mean("address");
         host.node.refuse();
         port.node.refuse();
@@ -145,7 +147,7 @@ impl Unknown<'_> {
         ))
     }
 
-    /// The hint for a key of this section that was meant.
+    /// The hint for a misnamed key of this section.
     fn key(&self, key: &'static str) -> Advice {
         let node = &self.wrong.node;
         if let Some(list) = refers_to(self.section, key) {
@@ -166,7 +168,7 @@ impl Unknown<'_> {
         self.say(format!("weir calls it `{key}`: {}", example(self.section, key)), Some(key))
     }
 
-    /// The address in a URL that stands behind another word for `address`: one mistake, not two.
+    /// The address in a URL that is the value of another word for `address`: one mistake, not two.
     fn bare_address(&self, key: &str) -> Option<String> {
         let Value::Text { text, substituted: false } = &self.wrong.node.value else { return None };
         let (scheme, rest) =
@@ -177,7 +179,7 @@ impl Unknown<'_> {
         [host.to_owned(), format!("{host}:{port}")].into_iter().find(|address| is_backend(address))
     }
 
-    /// The hint for a key that names a pool or a profile.
+    /// The hint for a misnamed key that refers to a pool or a profile.
     fn reference(&self, key: &'static str, list: &str) -> Advice {
         let node = match &self.wrong.node.value {
             Value::List(nodes) if nodes.len() == 1 => nodes.first().unwrap_or(&self.wrong.node),
@@ -186,7 +188,7 @@ impl Unknown<'_> {
         let is_list = !std::ptr::eq(node, &self.wrong.node);
         let text = match &node.value {
             Value::Text { text, substituted: false } => text.as_str(),
-            // Its keys on the spot.
+            // The profile is written inline.
             Value::Map(_) if list == "tls_profiles" && shape::fits(self.section, key, &self.wrong.node) => {
                 return Advice { hint: format!("did you mean `{key}`?"), meant: Some(key), adopt: true };
             }
@@ -206,7 +208,7 @@ impl Unknown<'_> {
         }
     }
 
-    /// A slip of the hand.
+    /// A misspelling.
     fn near(&self) -> Option<Advice> {
         let fitting = |key: &&&'static str| {
             shape::fits(self.section, key, &self.wrong.node) || refers_to(self.section, key).is_some()
@@ -214,24 +216,24 @@ impl Unknown<'_> {
         if let Some(key) = nearest(&self.wrong.key, self.free.iter().filter(fitting).copied()) {
             return Some(Advice { hint: format!("did you mean `{key}`?"), meant: Some(key), adopt: true });
         }
-        // A long word that is nearly a key is that key, although something is wrong with its value, too.
+        // A long word that nearly matches a key is that key, even if its value is wrong too.
         let key = nearest(&self.wrong.key, self.free.iter().copied().filter(|key| key.len() > SHORT_KEY))?;
         Some(self.key(key))
     }
 
-    /// A key of a section within this one.
+    /// The hint for a key that belongs in a section within this one.
     fn inside(&self, inner: &'static str, key: &str) -> Option<Advice> {
         let name = inner_name(self.section, inner)?;
         let key = shape::keys(name).into_iter().find(|known| *known == key)?;
         let fits = takes(name, key, &self.wrong.node) && self.free.contains(&inner);
         Some(match flow(&self.wrong.node).filter(|_| fits) {
             Some(text) => self.say(format!("write `{inner}: {{{key}: {text}}}`"), Some(inner)),
-            None if key == self.wrong.key => self.say(format!("`{key}` stands in `{inner}`"), None),
+            None if key == self.wrong.key => self.say(format!("`{key}` belongs in `{inner}`"), None),
             None => self.say(format!("weir has it in `{inner}`, as `{key}`"), None),
         })
     }
 
-    /// A key of another section.
+    /// The hint for a key that belongs in another section.
     fn elsewhere(&self) -> Option<Advice> {
         let places = shape::places_of(&self.wrong.key);
         let shown: Vec<String> = places
@@ -243,10 +245,10 @@ impl Unknown<'_> {
                 },
             )
             .collect();
-        // `name` or `tls` may stand in so many places that it tells nothing.
+        // `name` or `tls` may be in so many places that a list of them tells nothing.
         let (last, others) = shown.split_last()?;
         let list = if others.is_empty() { last.clone() } else { format!("{} or {last}", others.join(", ")) };
-        (places.len() <= MOST_PLACES).then(|| self.say(format!("this key stands in {list}"), None))
+        (places.len() <= MOST_PLACES).then(|| self.say(format!("this key belongs in {list}"), None))
     }
 
     fn say(&self, hint: String, meant: Option<&'static str>) -> Advice {
@@ -273,7 +275,7 @@ fn inner_section_with(section: &str, wrong: &KeyValue, free: &[&'static str]) ->
     let suits = |inner: &&'static str| {
         inner_name(section, inner).is_some_and(|name| shape::fits(name, key, &wrong.node))
     };
-    // One that is not there yet can be written down as a whole.
+    // A section that is still missing can be suggested as a whole.
     let free = |inner: &&'static str| free.contains(inner);
     let of = |wanted: &dyn Fn(&&'static str) -> bool| all.iter().copied().find(|inner| wanted(inner));
     of(&|inner| suits(inner) && free(inner))
@@ -282,7 +284,7 @@ fn inner_section_with(section: &str, wrong: &KeyValue, free: &[&'static str]) ->
         .or_else(|| of(&|_| true))
 }
 
-/// How a key is written that takes more than a word.
+/// An example for a key that takes more than a word.
 pub(super) fn example(section: &str, key: &str) -> String {
     let text = match (section, key) {
         ("File", "listeners") => "[{name: edge, address: \":443\", mode: passthrough, default_pool: web}]",
@@ -293,6 +295,7 @@ pub(super) fn example(section: &str, key: &str) -> String {
         ("Profile", "certificates") => "[{cert: a.pem, key: a.key}]",
         ("Profile", "alpn") => "[h2, http/1.1]",
         ("File", "admin") => "{address: \"127.0.0.1:9901\"}",
+        ("File", "metrics") => "{address: \":9902\"}",
         ("File", "log") => "{level: info}",
         ("File", "runtime") => "{workers: auto}",
         ("Route", "match") => "{sni: www.example.com}",
@@ -308,6 +311,7 @@ pub(super) fn example(section: &str, key: &str) -> String {
             Some(Kind::Size) => "16KiB",
             Some(Kind::Percent) if key == "bounded_load" => "125%",
             Some(Kind::Percent) => "50%",
+            Some(Kind::Rate) => "100/s",
             Some(Kind::Switch) => "true",
             Some(Kind::Number | Kind::Count) => "2",
             Some(Kind::Word) => return "one of its words".to_owned(),
@@ -319,7 +323,7 @@ pub(super) fn example(section: &str, key: &str) -> String {
 
 /// Bytes of a host name (RFC 1035 §2.3.4).
 const LONGEST_HOST: usize = 253;
-/// Places that are listed for a key.
+/// Places to list for a key.
 const MOST_PLACES: usize = 3;
-/// Of keys this long or shorter others are near by chance.
+/// Keys this short or shorter resemble others by chance.
 const SHORT_KEY: usize = 5;

@@ -1,12 +1,14 @@
-//! What to do about a key or a value that does not fit: the hints of [`super`].
+//! Hints for keys and values that do not fit.
 //!
-//! In: where it stands, and what stands there. Out: one line. What a hint tells to write is accepted there; where
-//! nothing is sure enough it gives the choices instead. `keys` is about unknown keys, `values` about values of another
-//! kind than the key takes, `units` about times, sizes and shares, `accepted` about what `compile` takes, `write` writes
-//! values as YAML.
+//! In: the position and the value. Out: one line. A text that a hint tells to write is accepted there; if
+//! nothing is sure enough, the hint lists the choices instead. `keys` is about unknown keys, `values` about
+//! values of the wrong kind, with `sections`, `lists` and `units` (times, sizes, shares); `accepted` repeats
+//! the checks of `compile`, `write` writes values as YAML.
 
 mod accepted;
 mod keys;
+mod lists;
+mod sections;
 mod units;
 mod values;
 mod write;
@@ -16,20 +18,20 @@ use crate::tree::{KeyValue, Value, YamlNode};
 pub(super) use keys::unknown_key;
 pub(super) use values::value;
 
-/// The value that is being looked at.
+/// The value that the advice is about.
 #[derive(Clone, Copy)]
 pub(super) struct Spot<'t> {
     /// The whole configuration, for the names in it.
     pub(super) root: &'t YamlNode,
-    /// The section in which the key stands.
+    /// The section of the key.
     pub(super) section: &'static str,
     pub(super) key: &'t str,
-    /// It is an element of the list behind the key.
+    /// The value is an element of the key's list.
     pub(super) element: bool,
     pub(super) node: &'t YamlNode,
 }
 
-/// The names of a list at the top: pools, TLS profiles.
+/// The names in a list at the top: pools, TLS profiles.
 fn names<'t>(root: &'t YamlNode, list: &str) -> Vec<&'t str> {
     let nodes = entry(root, list).map(|entry| &entry.node.value);
     let Some(Value::List(nodes)) = nodes else { return Vec::new() };

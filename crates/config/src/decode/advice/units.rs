@@ -1,11 +1,11 @@
-//! Times, sizes and shares that are written in another way, or without a unit.
+//! Times, sizes, shares and rates in a foreign notation, or without a unit.
 
 use crate::ranges::{self, Zero};
 use crate::tree::Value;
-use crate::units::{LONGEST_TIME, Percent, Size, Time};
+use crate::units::{LONGEST_TIME, Per, Percent, Rate, Size, Time};
 use crate::words::{NEVER, squash};
 
-/// How the time that was meant is written.
+/// weir's notation for the time that was meant.
 pub(super) fn time(section: &str, key: &str, value: &Value) -> String {
     let range = ranges::times(section, key);
     let number = number(value);
@@ -35,7 +35,7 @@ pub(super) fn time(section: &str, key: &str, value: &Value) -> String {
         (Some(number), _) if number.unit.is_empty() => {
             let units = [("s", 1_000.0), ("ms", 1.0), ("m", 60_000.0)];
             let times = units.iter().filter_map(|(unit, millis)| {
-                // What would have to be rounded was not meant.
+                // A time that would have to be rounded was not meant.
                 let time =
                     millis_of(number.value * millis).filter(|_| (number.value * millis).fract() == 0.0)?;
                 let whole = number.value.fract() == 0.0;
@@ -54,7 +54,7 @@ pub(super) fn time(section: &str, key: &str, value: &Value) -> String {
     }
 }
 
-/// How the size that was meant is written.
+/// weir's notation for the size that was meant.
 pub(super) fn size(section: &str, key: &str, value: &Value) -> String {
     let (least, most) = ranges::sizes(section, key);
     let fits = |bytes: f64| {
@@ -89,7 +89,7 @@ pub(super) fn size(section: &str, key: &str, value: &Value) -> String {
     fits(number.value * factor).map_or_else(range, |size| format!("write `{size}`"))
 }
 
-/// How the share that was meant is written.
+/// weir's notation for the share that was meant.
 pub(super) fn share(key: &str, value: &Value) -> String {
     let (least, most) = ranges::shares(key);
     let example = if least.0 >= 100 { "125%" } else { "50%" };
@@ -98,7 +98,8 @@ pub(super) fn share(key: &str, value: &Value) -> String {
     };
     let percent = match number.unit.trim_start().to_lowercase().as_str() {
         "%" | "percent" | "pct" | "per cent" => number.value.round(),
-        // A part of one is what others write, and so is more than one where less makes no sense.
+        // Other programs write a fraction of one; they do so above 1 too, for keys whose least value is 100
+        // %.
         "" if number.value.fract() != 0.0 || least.0 >= 100 && number.value < 10.0 => {
             (number.value * 100.0).round()
         }
@@ -113,7 +114,41 @@ pub(super) fn share(key: &str, value: &Value) -> String {
     }
 }
 
-/// A number, and what stands behind it.
+/// weir's notation for the rate that was meant.
+pub(super) fn rate(value: &Value) -> String {
+    const EXAMPLE: &str = "a whole number and /s, /m or /h, such as `100/s`";
+    let Some(number) = number(value) else { return EXAMPLE.to_owned() };
+    let count =
+        |value: f64| whole(value).and_then(|count| u32::try_from(count).ok()).filter(|count| *count > 0);
+    let rate = |value: f64, per| count(value).map(|count| Rate { count, per });
+    let word = squash(&number.unit);
+    let per = match &*word {
+        "" if number.unit.is_empty() && number.value.fract() == 0.0 => {
+            return match rate(number.value, Per::Second).zip(rate(number.value, Per::Minute)) {
+                Some((second, minute)) => format!("with its unit: `{second}` or `{minute}`"),
+                None => EXAMPLE.to_owned(),
+            };
+        }
+        "s" | "sec" | "second" | "persecond" | "rps" | "rs" | "reqs" => Per::Second,
+        "m" | "min" | "minute" | "perminute" | "rpm" | "rm" => Per::Minute,
+        "h" | "hour" | "hr" | "perhour" | "rh" => Per::Hour,
+        _ => return EXAMPLE.to_owned(),
+    };
+    // Less than one a second is some a minute.
+    let finer = match per {
+        Per::Second => Some((number.value * 60.0, Per::Minute)),
+        Per::Minute => Some((number.value * 60.0, Per::Hour)),
+        Per::Hour => None,
+    };
+    let as_written = (number.value, per);
+    let fitting = [Some(as_written), finer].into_iter().flatten().find(|(value, _)| value.fract() == 0.0);
+    match fitting.and_then(|(value, per)| rate(value, per)) {
+        Some(rate) => format!("write `{rate}`"),
+        None => EXAMPLE.to_owned(),
+    }
+}
+
+/// A number, and the text after it.
 struct Number {
     value: f64,
     unit: String,
@@ -142,7 +177,7 @@ fn number(value: &Value) -> Option<Number> {
     }
 }
 
-/// Exact: larger numbers than these are no times, sizes or shares.
+/// Converts exactly; `None` for numbers that are too large for a time, size or share.
 fn f64_of(value: u64) -> Option<f64> {
     u32::try_from(value).ok().map(f64::from)
 }
@@ -157,9 +192,9 @@ fn is_never(value: &Value) -> bool {
     }
 }
 
-/// A whole number of units out of a product of small ones.
+/// A whole number of units from a product of small ones.
 fn whole(value: f64) -> Option<u64> {
-    // Through text: a float has no checked conversion.
+    // Goes through text, because a float has no checked conversion.
     let rounded = value.round();
     (rounded.is_finite() && rounded >= 0.0).then(|| format!("{rounded:.0}").parse().ok()).flatten()
 }
@@ -189,7 +224,7 @@ fn spelt_time(text: &str) -> Option<Time> {
 }
 
 fn millis_in(unit: &str) -> Option<f64> {
-    // `M` may be anything from a minute to a month.
+    // `M` could mean anything from a minute to a month, so it has no meaning here.
     Some(match (unit, unit.to_lowercase().as_str()) {
         ("M", _) => return None,
         (_, "us" | "µs" | "usec" | "microseconds") => 0.001,
@@ -210,6 +245,6 @@ fn example_time(section: &str, key: &str) -> Time {
     if range.contains(five) { five } else { range.least }
 }
 
-/// Parts of a time that is written as in `1d2h3m4s`.
+/// Parts of a time such as `1d2h3m4s`.
 const MOST_PARTS: usize = 6;
 const NO_NEVER: &str = "there is no `never` here; a long time, such as `1d`, is close";

@@ -1,10 +1,22 @@
 //! Values written as YAML on one line, for hints that can be copied.
 
 use crate::tree::{KeyValue, Value, YamlNode};
-use crate::units::{Percent, Size, Time};
+use crate::units::{Percent, Rate, Size, Time};
 
-/// A value on one line; `None` where it is too long to be copied, or came out of a variable: what a variable holds is
-/// never repeated.
+/// A scalar in its plain form, without quotes.
+pub(super) fn plain(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(value) => Some(value.to_string()),
+        Value::Unsigned(value) => Some(value.to_string()),
+        Value::Signed(value) => Some(value.to_string()),
+        Value::Float(value) => Some(value.to_string()),
+        Value::Text { text, .. } => Some(text.clone()),
+        Value::Null | Value::List(_) | Value::Map(_) => None,
+    }
+}
+
+/// A value on one line; `None` if it is too long to be copied, or contains a variable, because values of
+/// variables are never repeated.
 pub(super) fn flow(node: &YamlNode) -> Option<String> {
     let text = match &node.value {
         Value::Null => "null".to_owned(),
@@ -37,21 +49,24 @@ pub(super) fn pairs(entries: &[KeyValue]) -> Option<String> {
     Some(pairs?.join(", "))
 }
 
-/// A text, with quotes where YAML would take it for something else.
+/// A text, in quotes if YAML would read it as another type.
 pub(super) fn scalar(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '/' | '-');
     let word =
         matches!(text, "true" | "false" | "null" | "True" | "False" | "Null" | "TRUE" | "FALSE" | "NULL");
     let starts = text.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '_' | '/'));
-    let unit = Time::parse(text).is_ok() || Size::parse(text).is_ok() || Percent::parse(text).is_ok();
+    let unit = Time::parse(text).is_ok()
+        || Size::parse(text).is_ok()
+        || Percent::parse(text).is_ok()
+        || Rate::parse(text).is_ok();
     if unit || starts && !word && text.chars().all(plain) {
         return text.to_owned();
     }
-    // JSON's quoting is YAML's.
+    // A JSON string is a valid YAML string.
     serde_json::Value::from(text).to_string()
 }
 
-/// Elements, or keys, of something that is repeated in a hint.
+/// Elements or keys to repeat in a hint.
 const MOST_PARTS: usize = 8;
-/// Bytes of a value that is repeated in a hint.
+/// Bytes of a value to repeat in a hint.
 const LONGEST: usize = 160;

@@ -1,33 +1,33 @@
-//! How deep a text is nested, and how many directives it has, before the YAML parser reads it: its time grows with
-//! the nesting times the length, and with the square of the directives.
+//! Measures a text's nesting and counts its directives before the YAML parser reads it, because the parser's
+//! time grows with the nesting times the length, and with the square of the directives.
 //!
-//! In: a text. Out: the first place at which there is too much of either, if there is one. The text is taken apart as
-//! libyaml's scanner takes it apart: brackets in quoted, plain and block texts and in comments nest nothing. Where the
-//! scanner would stop at a mistake this goes on; what is nested too deep behind a mistake is refused for the nesting.
-//! A test compares it with the parser, text for text.
+//! In: a text. Out: the first position that exceeds either ceiling, if any. The text is tokenised as
+//! libyaml's scanner does it: brackets in quoted, plain and block texts and in comments nest nothing. The
+//! scanner stops at a mistake, this module goes on; a text nested too deep after a mistake is refused for the
+//! nesting. A test compares the results with the parser's, text for text.
 
 #[cfg(test)]
 mod tests;
 
 use crate::source::Position;
 
-/// What there is too much of.
+/// The exceeded ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Excess {
     Nesting,
     Directives,
 }
 
-/// What a text may have.
+/// The ceilings for a text.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Most {
-    /// Open brackets, and as many sections and lists without brackets within each other.
+    /// Open brackets, plus nested sections and lists without brackets.
     pub(super) nesting: usize,
     /// Lines that begin with `%`.
     pub(super) directives: usize,
 }
 
-/// The first place at which there is more than the most, and of what.
+/// The first position that exceeds a ceiling, and which one.
 pub(super) fn excess(file: usize, text: &str, most: Most) -> Option<(Position, Excess)> {
     let mut scan = Scan { chars: text.chars(), line: 1, column: 1, open: 0, columns: Vec::new() };
     let mut last = None;
@@ -48,7 +48,7 @@ pub(super) fn excess(file: usize, text: &str, most: Most) -> Option<(Position, E
                 scan.skip_line();
             }
             '-' | '.' if scan.column == 1 && scan.is_document_mark() => {
-                // What it marks may begin behind it on its line.
+                // The marked document may begin on the same line.
                 scan.skip(3);
                 (scan.open, last) = (0, None);
                 scan.columns.clear();
@@ -107,7 +107,7 @@ struct Scan<'t> {
     column: usize,
     /// Brackets that are open.
     open: usize,
-    /// The columns of the sections and lists without brackets that this place is in.
+    /// The columns of the enclosing sections and lists without brackets.
     columns: Vec<usize>,
 }
 
@@ -120,7 +120,7 @@ impl Scan<'_> {
         self.chars.clone().nth(ahead)
     }
 
-    /// Is there a blank, a line break or the end?
+    /// Whether a blank, a line break or the end follows.
     fn is_blank_at(&self, ahead: usize) -> bool {
         self.peek_at(ahead).is_none_or(|c| is_blank(c) || is_break(c))
     }
@@ -152,13 +152,13 @@ impl Scan<'_> {
         self.skip_while(|c| !is_break(c));
     }
 
-    /// Passes blanks, line breaks and comments. Says whether a line has begun.
+    /// Skips blanks, line breaks and comments. Returns whether a line has begun.
     fn skip_blanks(&mut self) -> bool {
         let line = self.line;
         loop {
             self.skip_while(|c| is_blank(c) || is_break(c));
             match self.peek() {
-                // The scanner passes over a byte order mark there, and nowhere else.
+                // The scanner skips a byte order mark there, and nowhere else.
                 Some('\u{feff}') if self.column == 1 => self.skip(1),
                 Some('#') => self.skip_line(),
                 _ => return self.line != line,
@@ -171,7 +171,7 @@ impl Scan<'_> {
         (rest.starts_with("---") || rest.starts_with("...")) && self.is_blank_at(3)
     }
 
-    /// A section or a list without brackets has an entry in this column.
+    /// Records an entry of a section or a list without brackets in this column.
     fn begin(&mut self, column: usize) {
         self.columns.truncate(self.columns.partition_point(|outer| *outer <= column));
         if self.columns.last() != Some(&column) {
@@ -179,15 +179,15 @@ impl Scan<'_> {
         }
     }
 
-    /// The column that a text without brackets has to go beyond to go on in the next line.
+    /// The column that a text without brackets must exceed to continue on the next line.
     fn margin(&self) -> usize {
         self.columns.last().copied().unwrap_or(0)
     }
 
-    /// A text behind `|` or `>`: all lines that are indented further than what it belongs to.
+    /// Skips a text behind `|` or `>`: all lines indented further than its parent.
     fn block_text(&mut self) {
         self.skip_line();
-        // The line of the `|` may itself stand deeper than a shallower section that goes on below it.
+        // The line of the `|` may itself be indented deeper than a shallower section that continues below it.
         loop {
             self.next();
             let rest = self.chars.as_str();
@@ -206,19 +206,20 @@ impl Scan<'_> {
             if c == '\\' && quote == '"' {
                 self.next();
             } else if c == quote {
-                // A doubled one stands for itself; taken for the end and a new beginning it comes to the same.
+                // A doubled quote stands for itself; reading it as an end and a new beginning has the same
+                // effect.
                 return;
             }
         }
     }
 
-    /// An anchor or an alias. What stands right behind its name is no part of it.
+    /// Skips an anchor or an alias, up to the end of its name.
     fn anchor(&mut self) {
         self.next();
         self.skip_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
     }
 
-    /// A tag: `!name`, or `!<…>` with brackets and commas in it.
+    /// Skips a tag: `!name`, or `!<…>` with brackets and commas in it.
     fn tag(&mut self) {
         let written_out = self.peek_at(1) == Some('<');
         let flow = self.open > 0 && !written_out;
@@ -229,7 +230,7 @@ impl Scan<'_> {
         }
     }
 
-    /// A text without quotes, over as many lines as it has.
+    /// Skips a text without quotes, over all its lines.
     fn plain(&mut self) {
         let flow = self.open > 0;
         let mut before = self.next().unwrap_or(' ');
@@ -243,7 +244,7 @@ impl Scan<'_> {
                 before = c;
                 self.next();
             }
-            // Does it go on in the next line that says something?
+            // Looks for a continuation on the next line that is not blank.
             let mut ahead = Scan { chars: self.chars.clone(), columns: Vec::new(), ..*self };
             ahead.skip_while(|c| is_blank(c) || is_break(c));
             let goes_on = match ahead.peek() {

@@ -7,7 +7,7 @@ use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Varian
 
 use super::*;
 
-/// How deep a text is nested, by asking for every depth.
+/// How deep a text is nested, by trying every depth.
 fn depth(text: &str) -> usize {
     let most = |nesting| Most { nesting, directives: usize::MAX };
     (0..200).find(|nesting| excess(0, text, most(*nesting)).is_none()).unwrap_or(200)
@@ -55,7 +55,7 @@ fn brackets_count_where_the_parser_sees_them() {
 }
 
 #[test]
-fn the_place_is_that_of_the_first_bracket_too_many() {
+fn errors_point_at_the_first_bracket_too_many() {
     let most = Most { nesting: 2, directives: 0 };
     let found = excess(3, "a: 1\nb: [[\n  [", most);
     assert_eq!(found, Some((Position { file: 3, line: 3, column: 3 }, Excess::Nesting)));
@@ -72,7 +72,7 @@ fn parsed_depth(text: &str) -> usize {
     deepest.get()
 }
 
-/// Reads a value for nothing but its depth.
+/// Reads a value only to measure its depth.
 #[derive(Clone, Copy)]
 struct Depth<'d> {
     deepest: &'d Cell<usize>,
@@ -150,7 +150,7 @@ impl<'de> Visitor<'de> for Depth<'_> {
     }
 }
 
-/// Pieces that change what a bracket behind them means to the scanner. The anchor that is repeated is that of a text:
+/// Pieces that change the meaning of a later bracket for the scanner. The repeated anchor belongs to a text:
 /// within its own section an alias would be deep without any nesting.
 const PIECES: &[&str] = &[
     "---", "...", "%", " ", " ", "  ", "\t", "\n", "\n", "\n ", "\n  ", "\r", "\u{85}", "\u{2028}",
@@ -159,7 +159,7 @@ const PIECES: &[&str] = &[
     "x\n",
 ];
 
-/// What nests deep, once.
+/// Pieces that nest deep, used once.
 const DEEP: &[&str] = &["[", "{a: ", "[{a: ", "- ", "? ", "['a', ", "[\"a\", ", "[!t ", "[&a "];
 
 fn pieces(most: usize) -> impl Strategy<Value = String> {
@@ -167,13 +167,13 @@ fn pieces(most: usize) -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 0..most).prop_map(|pieces| pieces.concat())
 }
 
-/// How often what nests deep is repeated: the YAML library gives up at 128.
+/// Repetitions of a deep piece: the YAML library gives up at 128.
 const REPEATED: usize = 100;
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases()) })]
     #[test]
-    fn what_is_deep_for_the_parser_is_deep_for_the_gate(
+    fn texts_deep_for_the_parser_are_deep_for_the_gate(
         before in pieces(9),
         deep in prop::sample::select(DEEP),
         behind in pieces(3),

@@ -1,21 +1,21 @@
-//! A target → an answer, within a deadline. Nothing is kept here: each call asks anew.
+//! A source → an answer, within a deadline. Nothing is kept here: each call asks anew.
 
-use super::answer::{Answer, Missing};
+use super::answer::{DnsAnswer, Missing};
 use super::error::ResolveError;
 use super::{lookup::Lookup, service};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::timeout;
-use weir_pool::source::{Found, Target};
+use weir_pool::source::{Found, Source};
 
-/// Asks DNS for targets. Cheap to clone.
+/// Asks DNS for sources. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Resolver {
+pub struct DnsResolver {
     lookup: Arc<Lookup>,
 }
 
-impl Resolver {
+impl DnsResolver {
     /// A resolver that asks `servers`, in turn. Without any it does as the system does: its resolv.conf with
     /// the search list, and its hosts file, both read when a name is first asked for and again when they change.
     ///
@@ -25,23 +25,28 @@ impl Resolver {
         Ok(Self { lookup: Arc::new(Lookup::new(servers)?) })
     }
 
-    /// Every address that `target` stands for. Takes ten seconds at most; must run on a tokio runtime.
+    /// Every address that `source` stands for. Takes ten seconds at most; must run on a tokio runtime.
     ///
     /// # Errors
     /// Why there is no address. A name that exists without one is an error too.
     ///
     /// # Cancel safety
     /// Dropping the future gives the questions up.
-    pub async fn resolve(&self, target: &Target) -> Result<Answer, ResolveError> {
+    pub async fn resolve(&self, source: &Source) -> Result<DnsAnswer, ResolveError> {
         // Boxed: a task that only waits for its next turn must not carry the size of a question.
-        let answer = match target {
-            Target::Host { host, port } => timeout(WHOLE, Box::pin(self.host(host, *port))).await,
-            Target::Srv { name } => timeout(WHOLE, Box::pin(service::resolve(&self.lookup, name))).await,
+        let answer = match source {
+            Source::Static(address) => {
+                let (host, weight, backup) = (address.host(), 1, false);
+                let found = address.endpoint().tcp().map(|address| Found { address, host, weight, backup });
+                Ok(Ok(DnsAnswer::new(found.into_iter().collect(), Duration::MAX, Vec::new())))
+            }
+            Source::Dns { host, port } => timeout(WHOLE, Box::pin(self.host(host, *port))).await,
+            Source::Srv { name } => timeout(WHOLE, Box::pin(service::resolve(&self.lookup, name))).await,
         };
-        answer.unwrap_or(Err(ResolveError::TimedOut)).and_then(Answer::usable)
+        answer.unwrap_or(Err(ResolveError::TimedOut)).and_then(DnsAnswer::usable)
     }
 
-    async fn host(&self, host: &Arc<str>, port: u16) -> Result<Answer, ResolveError> {
+    async fn host(&self, host: &Arc<str>, port: u16) -> Result<DnsAnswer, ResolveError> {
         let addresses = self.lookup.addresses(host).await?;
         let found = addresses.all.iter().map(|ip| Found {
             address: SocketAddr::new(*ip, port),
@@ -50,7 +55,7 @@ impl Resolver {
             backup: false,
         });
         let missing = addresses.missing.map(|family| Missing { host: Arc::clone(host), family });
-        Ok(Answer::new(found.collect(), addresses.ttl, missing.into_iter().collect()))
+        Ok(DnsAnswer::new(found.collect(), addresses.ttl, missing.into_iter().collect()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Of hosts, from the target to the answer.
+//! Of hosts, from the source to the answer.
 
 use super::*;
 use crate::discovery::answer::Family;
@@ -6,17 +6,17 @@ use crate::discovery::fake::{Fake, Reply};
 use hickory_resolver::proto::rr::RecordType;
 use tokio::time::Instant;
 
-fn host(name: &str) -> Target {
-    Target::Host { host: name.into(), port: 8443 }
+fn host(name: &str) -> Source {
+    Source::Dns { host: name.into(), port: 8443 }
 }
 
-async fn fake() -> (Fake, Resolver) {
+async fn fake() -> (Fake, DnsResolver) {
     let fake = Fake::start().await;
-    let resolver = Resolver::new(&[fake.address]).unwrap();
+    let resolver = DnsResolver::new(&[fake.address]).unwrap();
     (fake, resolver)
 }
 
-fn addresses(answer: &Answer) -> Vec<String> {
+fn addresses(answer: &DnsAnswer) -> Vec<String> {
     answer.found.iter().map(|f| f.address.to_string()).collect()
 }
 
@@ -31,7 +31,16 @@ async fn every_address_of_both_families_is_found() {
 }
 
 #[tokio::test]
-async fn a_family_that_never_answers_holds_nothing_up() {
+async fn a_static_source_is_its_address_and_asks_no_server() {
+    let (fake, resolver) = fake().await;
+    let source = Source::Static("10.0.0.7:80".parse::<std::net::SocketAddr>().unwrap().into());
+    let answer = resolver.resolve(&source).await.unwrap();
+    assert_eq!((addresses(&answer), &*answer.found[0].host), (vec!["10.0.0.7:80".to_owned()], "10.0.0.7"));
+    assert!(fake.asked().is_empty());
+}
+
+#[tokio::test]
+async fn silent_address_families_hold_nothing_up() {
     let (fake, resolver) = fake().await;
     fake.host("a.test.", 60, &["10.0.0.1"]);
     fake.set("a.test.", RecordType::AAAA, Reply::Silence);
@@ -43,7 +52,7 @@ async fn a_family_that_never_answers_holds_nothing_up() {
 }
 
 #[tokio::test]
-async fn a_family_that_does_not_exist_is_no_gap() {
+async fn absent_address_families_are_no_gap() {
     let (fake, resolver) = fake().await;
     fake.host("a.test.", 60, &["::1"]);
     let answer = resolver.resolve(&host("a.test")).await.unwrap();
@@ -51,7 +60,7 @@ async fn a_family_that_does_not_exist_is_no_gap() {
 }
 
 #[tokio::test]
-async fn localhost_is_this_machine_and_nobody_is_asked() {
+async fn localhost_is_this_machine_without_a_question() {
     let (fake, resolver) = fake().await;
     let answer = resolver.resolve(&host("LocalHost")).await.unwrap();
     assert_eq!(addresses(&answer), ["127.0.0.1:8443", "[::1]:8443"]);
@@ -66,7 +75,7 @@ async fn given_servers_are_asked_for_whole_names_alone() {
 }
 
 #[tokio::test]
-async fn what_is_no_name_is_an_error() {
+async fn malformed_names_are_errors() {
     let (_fake, resolver) = fake().await;
     let long = "a".repeat(64) + ".test";
     for bad in [long.as_str(), "a..b"] {
@@ -76,7 +85,7 @@ async fn what_is_no_name_is_an_error() {
 
 #[tokio::test]
 async fn the_system_knows_localhost() {
-    let resolver = Resolver::new(&[]).unwrap();
+    let resolver = DnsResolver::new(&[]).unwrap();
     let answer = resolver.resolve(&host("localhost")).await.unwrap();
     assert!(addresses(&answer).contains(&"127.0.0.1:8443".to_owned()));
 }

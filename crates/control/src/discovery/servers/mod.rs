@@ -1,6 +1,6 @@
 //! Asks DNS servers for the records of one name and kind.
 //!
-//! The servers are asked in turn, beginning with the one that answered last, because the library's own way
+//! The servers are asked in turn, the last to answer first, because the library's own way
 //! (all at once, the first reply wins) takes a lame server's SERVFAIL for the answer though the next server
 //! knows better. Over UDP first; a truncated reply is asked for again over TCP. With EDNS, which gives larger replies; a
 //! server that does not know it is asked without (RFC 6891 §7), at once where it says so, else in the next round: some say
@@ -20,24 +20,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
-/// DNS servers that know the same.
+/// DNS servers with the same knowledge.
 pub(super) struct Servers {
     list: Vec<Server>,
-    /// What every question shares with the others.
+    /// The state that all questions share.
     shared: Arc<PoolContext>,
-    /// Which one answered last.
+    /// The last server to answer.
     preferred: AtomicUsize,
 }
 
 struct Server {
     address: SocketAddr,
-    /// When it was last seen, or tried, to answer without EDNS and not with it; `None` where it was not.
+    /// When the server last answered only without EDNS, or was last tried; `None` if it never did.
     plain: Mutex<Option<Instant>>,
 }
 
 impl Server {
-    /// Whether to ask with EDNS now. A server that does not know it may have been replaced, or a lost packet may have made
-    /// it look so: one question an hour tries again, and the others need not wait for a server that says nothing to it.
+    /// Whether to ask with EDNS now. A server without EDNS may have been replaced, or only have looked so after a lost
+    /// packet, so one question an hour tries again; the others do not wait for a server that is silent to EDNS.
     fn takes_edns(&self) -> bool {
         let mut plain = self.plain();
         match &mut *plain {
@@ -163,8 +163,8 @@ impl Servers {
         answer
     }
 
-    /// One exchange with one server, and one more where the answer does not fit. Whatever is neither NOERROR nor NXDOMAIN is
-    /// a failure: the library takes codes that it does not know for answers.
+    /// One exchange with one server, and a second if the answer does not fit. Every code but NOERROR and NXDOMAIN is a
+    /// failure, because the library takes unknown codes for answers.
     async fn exchange(
         &self,
         address: SocketAddr,
@@ -189,7 +189,7 @@ impl Servers {
         }
     }
 
-    /// The way to one server, for one question. The library would keep a TCP connection for as long as the
+    /// A connection to one server for one question. The library would keep a TCP connection for as long as the
     /// server does; a server with one connection at a time (dnsmasq in the foreground) then answers no other client.
     fn way_to(&self, address: SocketAddr) -> NameServerPool<TokioRuntimeProvider> {
         let at = |mut connection: ConnectionConfig| {
@@ -228,7 +228,7 @@ const ONE_TRY: Duration = Duration::from_secs(2);
 /// How long a server that does not know EDNS is asked without it: a server is not updated more often, and an hour's
 /// first question may wait for its silence.
 const PLAIN_FOR: Duration = Duration::from_secs(3600);
-/// How often a server is asked while none says anything, as resolv.conf's `attempts` by default.
+/// How often each server is asked while all are silent: the default of resolv.conf's `attempts`.
 const ROUNDS: usize = 2;
 /// The longest chain of aliases. Chains of more than two or three are a mistake in practice; BIND stops at 16.
 const ALIASES: usize = 8;

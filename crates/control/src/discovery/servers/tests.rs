@@ -17,7 +17,7 @@ fn ip(ip: &str) -> RData {
 async fn ask(fakes: &[&Fake], of: &str) -> Result<Records, &'static str> {
     let addresses: Vec<_> = fakes.iter().map(|f| f.address).collect();
     let servers = Servers::new(&addresses).unwrap();
-    servers.records(name(of), RecordType::A).await.map_err(|error| error.label())
+    servers.records(name(of), RecordType::A).await.map_err(|error| error.result().label())
 }
 
 #[tokio::test]
@@ -73,7 +73,7 @@ async fn each_failure_has_its_name() {
         (ResponseCode::ServFail, "server_failure"),
         (ResponseCode::Refused, "server_failure"),
         (ResponseCode::YXDomain, "server_failure"),
-        // DSOTYPENI (RFC 8490) and one that nobody has defined.
+        // DSOTYPENI (RFC 8490) and an undefined one.
         (ResponseCode::Unknown(11), "server_failure"),
         (ResponseCode::Unknown(15), "server_failure"),
         (ResponseCode::Unknown(24), "server_failure"),
@@ -92,7 +92,7 @@ async fn each_failure_has_its_name() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_know_edns_is_asked_without() {
+async fn servers_without_edns_are_asked_without_it() {
     let records = || vec![record("a.test.", TTL, ip("10.0.0.1"))];
     for code in [ResponseCode::FormErr, ResponseCode::NotImp, ResponseCode::BADVERS] {
         let fake = Fake::start().await;
@@ -111,7 +111,7 @@ async fn a_server_that_does_not_know_edns_is_asked_without() {
 }
 
 #[tokio::test]
-async fn a_server_that_says_nothing_to_edns_is_asked_without() {
+async fn servers_silent_to_edns_are_asked_without_it() {
     let fake = Fake::start().await;
     let records = vec![record("a.test.", TTL, ip("10.0.0.1"))];
     fake.set("a.test.", RecordType::A, Reply::WithoutEdns(None, records));
@@ -153,7 +153,7 @@ async fn edns_is_tried_again_after_an_hour_by_one_question() {
 }
 
 #[tokio::test]
-async fn what_a_negative_answer_says_is_final() {
+async fn negative_answers_are_final() {
     let (first, second) = (Fake::start().await, Fake::start().await);
     second.host("a.test.", TTL, &["10.0.0.1"]);
     assert_eq!(ask(&[&first, &second], "a.test.").await, Err("nxdomain"));

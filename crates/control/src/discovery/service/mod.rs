@@ -1,6 +1,6 @@
-//! An SRV record (RFC 2782) → the hosts behind it: ports, weights, and who serves only when the others are gone.
+//! An SRV record (RFC 2782) → the hosts behind it: ports, weights, and which of them are backups.
 
-use super::answer::{Addresses, Answer, Family, Missing};
+use super::answer::{Addresses, DnsAnswer, Family, Missing};
 use super::error::ResolveError;
 use super::lookup::Lookup;
 use hickory_resolver::proto::rr::RData;
@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use weir_pool::source::Found;
 
-/// A record in our terms.
+/// A record as weir uses it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Service {
     /// Lower-cased, without its final dot.
@@ -26,7 +26,7 @@ struct Service {
 ///
 /// # Cancel safety
 /// Dropping the future gives the questions up.
-pub(super) async fn resolve(lookup: &Arc<Lookup>, name: &str) -> Result<Answer, ResolveError> {
+pub(super) async fn resolve(lookup: &Arc<Lookup>, name: &str) -> Result<DnsAnswer, ResolveError> {
     let records = lookup.services(name).await?;
     let services = read(&records.data)?;
     let hosts = addresses(lookup, &services).await;
@@ -41,7 +41,7 @@ pub(super) async fn resolve(lookup: &Arc<Lookup>, name: &str) -> Result<Answer, 
             }
             Err(error) => {
                 failure = failure.or(error.clone());
-                // A host that does not exist has no addresses to keep.
+                // A host that does not exist has no old addresses to keep.
                 if !error.is_negative() {
                     missing.push(Missing { host: Arc::clone(host), family: Family::Any });
                 }
@@ -57,10 +57,10 @@ pub(super) async fn resolve(lookup: &Arc<Lookup>, name: &str) -> Result<Answer, 
             backup: service.backup,
         }));
     }
-    if found.is_empty() { Err(failure) } else { Ok(Answer::new(found, ttl, missing)) }
+    if found.is_empty() { Err(failure) } else { Ok(DnsAnswer::new(found, ttl, missing)) }
 }
 
-/// The lowest priority serves, every other one is a backup; a weight of 0 is the smallest share, not none.
+/// Records of the lowest priority serve, all others are backups. A weight of 0 is the smallest share, not none.
 fn read(records: &[RData]) -> Result<Vec<Service>, ResolveError> {
     let records = records.iter().filter_map(|data| match data {
         RData::SRV(srv) => Some(srv),
@@ -92,7 +92,7 @@ async fn addresses(
         let (lookup, turns) = (Arc::clone(lookup), Arc::clone(&turns));
         asking.spawn(async move {
             let _turn = turns.acquire().await;
-            // A name from DNS is whole: no search list.
+            // A name from DNS is absolute: the search list does not apply.
             let addresses = lookup.addresses(&format!("{host}.")).await;
             (host, addresses)
         });
@@ -104,7 +104,7 @@ async fn addresses(
     answers
 }
 
-/// Of one SRV record at most as many are used as an answer may have addresses, the lowest priorities first.
+/// The most hosts of one SRV record, lowest priorities first: as many as an answer may have addresses.
 const HOSTS: usize = 1000;
 /// Questions at once for one SRV record; each is two packets.
 const AT_ONCE: usize = 16;

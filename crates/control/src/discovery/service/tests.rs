@@ -8,11 +8,11 @@ use std::time::Duration;
 
 const NAME: &str = "_https._tcp.api.test";
 
-async fn resolve_at(fake: &Fake) -> Result<Answer, ResolveError> {
+async fn resolve_at(fake: &Fake) -> Result<DnsAnswer, ResolveError> {
     resolve(&Arc::new(Lookup::new(&[fake.address]).unwrap()), NAME).await
 }
 
-fn short(answer: &Answer) -> Vec<String> {
+fn short(answer: &DnsAnswer) -> Vec<String> {
     let one =
         |f: &Found| format!("{} {} {} {}", f.address, f.host, f.weight, if f.backup { "backup" } else { "" });
     answer.found.iter().map(|f| one(f).trim_end().to_owned()).collect()
@@ -52,14 +52,14 @@ async fn an_alias_of_an_srv_record_is_followed() {
 }
 
 #[tokio::test]
-async fn a_service_that_is_not_offered_has_no_addresses() {
+async fn services_not_offered_have_no_addresses() {
     let fake = Fake::start().await;
     fake.set("_https._tcp.api.test.", RecordType::SRV, Reply::Records(vec![srv(NAME, 9, [0, 0, 80], ".")]));
     assert!(matches!(resolve_at(&fake).await, Err(ResolveError::NotOffered)));
 }
 
 #[tokio::test]
-async fn a_host_that_fails_is_missing_and_one_that_is_gone_is_not() {
+async fn failed_hosts_are_missing_and_gone_ones_are_not() {
     let fake = Fake::start().await;
     let records = ["a.test.", "b.test.", "gone.test."].map(|host| srv(NAME, 9, [1, 1, 80], host));
     fake.set("_https._tcp.api.test.", RecordType::SRV, Reply::Records(records.to_vec()));

@@ -3,11 +3,11 @@
 use super::*;
 
 const BULK: usize = 2 << 20;
-/// What the worker's gauge says of its one read buffer.
+/// The worker's gauge for its one read buffer.
 const BUFFER: i64 = (weir_tls::AT_ONCE + weir_tls::Scratch::BYTES) as i64;
 
 #[tokio::test]
-async fn pipes_come_back_and_close_when_nobody_needs_them() {
+async fn pipes_come_back_and_close_when_not_needed() {
     let rig = Rig::new(4);
     for _ in 0..3 {
         let Sides { mut client, front, back, mut backend } = sides().await;
@@ -38,13 +38,13 @@ async fn backend_done(client: &mut TcpStream) {
     assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0);
 }
 
-/// A pipe that breaks with bytes inside cannot be used again; it is closed and not counted any more.
+/// A pipe that breaks with bytes inside cannot be used again, so it is closed and no longer counted.
 #[tokio::test]
-async fn a_pipe_of_a_broken_connection_is_closed() {
+async fn pipes_of_broken_connections_are_closed() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = Rig::new(2);
     let talk = async {
-        // More than all buffers hold: the pipe is full when the backend goes.
+        // More than all buffers hold, so that the pipe is full when the backend goes.
         let (torrent, mut sent) = (vec![7; 64 << 20], 0);
         tokio::select! {
             _ = client.write_all(&torrent) => panic!("all of it fits into the kernel's buffers"),
@@ -62,9 +62,10 @@ async fn a_pipe_of_a_broken_connection_is_closed() {
     assert_eq!(rig.worker.pipes.get(), 0);
 }
 
-/// Back-pressure: who does not read stops who sends, and costs one pipe a direction, or one buffer's rest.
+/// Back-pressure: a side that does not read stops its sender, and costs one pipe a direction, or the rest of
+/// one buffer.
 #[tokio::test]
-async fn a_slow_reader_stops_its_sender() {
+async fn slow_readers_stop_their_sender() {
     for pipes in [8, 0] {
         let Sides { mut client, front, back, mut backend } = sides().await;
         let rig = Rig::new(pipes);
@@ -93,9 +94,9 @@ async fn a_slow_reader_stops_its_sender() {
     }
 }
 
-/// recv(2) steps over an urgent byte; splice(2) stops before it and says that there is nothing.
+/// recv(2) steps over an urgent byte; splice(2) stops before it and reports no data.
 #[tokio::test]
-async fn an_urgent_byte_in_bulk_does_not_stop_the_stream() {
+async fn urgent_bytes_in_bulk_do_not_stop_the_stream() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let mut rig = Rig::new(1);
     rig.rules.idle = Duration::from_secs(2);

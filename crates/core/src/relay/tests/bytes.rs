@@ -4,11 +4,11 @@ use super::*;
 use proptest::prelude::*;
 use tokio::task::yield_now;
 
-/// What one side sends, and how it reads.
+/// The bytes that one side sends, and how it reads.
 #[derive(Clone, Debug)]
 struct Manner {
     chunks: Vec<usize>,
-    /// Most bytes a read takes; between two reads the others have their turn.
+    /// Most bytes per read; between two reads other tasks get their turn.
     sip: usize,
 }
 
@@ -56,23 +56,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_byte_arrives_once_and_in_order(
-        client in manner(), backend in manner(), ahead in 0usize..6000, tiny in any::<bool>(), pipes in 0usize..3
+    fn bytes_arrive_once_and_in_order(
+        client in manner(), backend in manner(), prefix in 0usize..6000, tiny in any::<bool>(), pipes in 0usize..3
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let buffers = if tiny { 2048 } else { 0 };
             let (near, front) = pair(buffers).await;
-            let (back, far) = pair(buffers).await;
-            let (ahead, up, down) = (payload(1, ahead), client.sends(2), backend.sends(3));
+            let (back, far) = back_pair(buffers).await;
+            let (prefix, up, down) = (payload(1, prefix), client.sends(2), backend.sends(3));
             let rig = Rig::new(pipes);
             let (ended, got_down, got_up) = within(async {
-                tokio::join!(rig.run(front, back, &ahead), talk(near, &client, &up), talk(far, &backend, &down))
+                tokio::join!(rig.run(front, back, &prefix), talk(near, &client, &up), talk(far, &backend, &down))
             })
             .await;
             assert!(ended.end.is_ok(), "{ended:?}");
             assert!(got_down == down, "{} of {} down", got_down.len(), down.len());
-            assert!(got_up == [ahead.as_slice(), &up].concat(), "{} of {} up", got_up.len(), up.len());
+            assert!(got_up == [prefix.as_slice(), &up].concat(), "{} of {} up", got_up.len(), up.len());
             assert_eq!((ended.up, ended.down), (got_up.len() as u64, got_down.len() as u64));
         });
     }

@@ -1,7 +1,7 @@
-//! Deadlines and the handle: what has been read goes out, then both sides get their ends.
+//! Deadlines and the handle: bytes already read are sent, then both sides get their ends.
 
 use super::*;
-use crate::socket::LATER;
+use crate::socket::options::WATCH_AFTER;
 use crate::stop::Stop;
 
 const IDLE: Duration = Duration::from_secs(7);
@@ -44,7 +44,7 @@ async fn idle_time_counts_both_directions_together() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_half_closed_connection_ends_after_its_own_time() {
+async fn half_closed_connections_end_after_their_own_time() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = rig();
     let started = Instant::now();
@@ -62,9 +62,9 @@ async fn a_half_closed_connection_ends_after_its_own_time() {
     assert!(matches!(ended.end, Err(ConnError::HalfClosedTimeout)), "{ended:?}");
 }
 
-/// Whoever takes nothing, not even within the last second, is reset.
+/// A side that accepts nothing, not even within the last second, is reset.
 #[tokio::test(start_paused = true)]
-async fn a_side_that_takes_nothing_is_reset_in_the_end() {
+async fn sides_that_accept_nothing_are_reset_in_the_end() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = rig();
     let talk = async {
@@ -78,7 +78,7 @@ async fn a_side_that_takes_nothing_is_reset_in_the_end() {
 }
 
 #[tokio::test]
-async fn the_switch_ends_bulk_with_what_was_read_and_a_fin() {
+async fn cancelling_ends_bulk_with_the_read_bytes_and_a_fin() {
     for pipes in [0, 1] {
         let Sides { mut client, front, back, mut backend } = sides().await;
         let rig = Rig::new(pipes);
@@ -101,11 +101,11 @@ async fn the_switch_ends_bulk_with_what_was_read_and_a_fin() {
     }
 }
 
-/// The client is still sending when weir ends the connection: closing then must not destroy what is under way.
+/// The client is still sending when weir ends the connection: closing then must not destroy bytes in flight.
 #[tokio::test]
-async fn the_switch_does_not_destroy_what_is_on_its_way() {
+async fn cancelling_does_not_destroy_bytes_in_flight() {
     let (client, front) = pair(16 * 1024).await;
-    let (back, mut backend) = pair(0).await;
+    let (back, mut backend) = back_pair(0).await;
     SockRef::from(&front).set_send_buffer_size(1 << 20).unwrap();
     let rig = Rig::new(1);
     let answer = payload(2, 300_000);
@@ -120,13 +120,13 @@ async fn the_switch_does_not_destroy_what_is_on_its_way() {
         assert!(got == answer, "{} of {}: {end:?}", got.len(), answer.len());
         assert_eq!(kind(&end), None, "a FIN, no reset");
     };
-    // The backend takes nothing of the upload by hand; its kernel takes some.
+    // The backend program reads nothing of the upload; its kernel accepts some.
     let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
     assert!(matches!(ended.end, Err(ConnError::Stopped(Stop::Drained))), "{ended:?}");
 }
 
 #[tokio::test]
-async fn the_switch_ends_an_idle_connection_at_once() {
+async fn cancelling_ends_an_idle_connection_at_once() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -146,7 +146,7 @@ async fn both_sides_are_watched_over_once_the_relay_has_lived_for_a_while() {
     let rig = rig();
     let both = [&front, &back].map(|side| SockRef::from(side).try_clone().unwrap());
     let talk = async {
-        sleep(LATER - TICK).await;
+        sleep(WATCH_AFTER - TICK).await;
         assert!(both.iter().all(|watched| !watched.keepalive().unwrap()));
         sleep(2 * TICK).await;
         for watched in both {

@@ -1,5 +1,6 @@
-//! Neither direction starves the other, and no connection its worker.
+//! No direction starves the other, and no connection starves its worker.
 
+use super::no_socket::NoSocket;
 use super::*;
 use crate::relay::closing::{Direction, Patience, pass_reset_on};
 use crate::relay::flow::Flow;
@@ -11,26 +12,27 @@ use tokio::task::JoinSet;
 use tokio::task::coop::poll_proceed;
 use tokio::time::sleep_until;
 
-/// A side that always has more, and always takes more: a peer that is faster than weir.
+/// A side that always has and always accepts more: a peer that is faster than weir.
 struct Torrent<'a> {
-    tcp: TcpStream,
+    socket: NoSocket,
     left: usize,
-    /// What the torrent had still to send when something came for it.
+    /// The bytes that the torrent still had to send when the first byte for it came.
     left_at_answer: &'a Cell<Option<usize>>,
 }
 
-/// A side that takes everything, and has one word to say.
+/// A side that accepts everything, and sends one word.
 struct Word {
-    tcp: TcpStream,
+    socket: NoSocket,
     said: bool,
 }
 
 impl Wire for Torrent<'_> {
+    type Socket = NoSocket;
     const BUFFERS: bool = false;
     const CLEAN_END: How = How::Fin;
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8], _: &Memory) -> Poll<io::Result<usize>> {
-        std::task::ready!(poll_proceed(cx)).made_progress(); // As a socket does.
+        std::task::ready!(poll_proceed(cx)).made_progress(); // As sockets do.
         let n = buf.len().min(self.left);
         self.left -= n;
         Poll::Ready(Ok(n))
@@ -56,16 +58,17 @@ impl Wire for Torrent<'_> {
         Poll::Ready(Ok(()))
     }
 
-    fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    fn socket(&self) -> &NoSocket {
+        &self.socket
     }
 
-    fn bare(&self) -> Option<&TcpStream> {
+    fn bare(&self) -> Option<&Socket> {
         None
     }
 }
 
 impl Wire for Word {
+    type Socket = NoSocket;
     const BUFFERS: bool = false;
     const CLEAN_END: How = How::Fin;
 
@@ -95,11 +98,11 @@ impl Wire for Word {
         Poll::Ready(Ok(()))
     }
 
-    fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    fn socket(&self) -> &NoSocket {
+        &self.socket
     }
 
-    fn bare(&self) -> Option<&TcpStream> {
+    fn bare(&self) -> Option<&Socket> {
         None
     }
 }
@@ -107,36 +110,33 @@ impl Wire for Word {
 const TORRENT: usize = 256 << 20;
 
 #[tokio::test]
-async fn an_upload_that_never_pauses_does_not_starve_the_download() {
-    let Sides { client: _client, front, back, backend: _backend } = sides().await;
+async fn endless_uploads_do_not_starve_the_download() {
     let rig = Rig::new(0);
     let left_at_answer = Cell::new(None);
-    let torrent = Torrent { tcp: front, left: TORRENT, left_at_answer: &left_at_answer };
-    let ended = within(rig.run(torrent, Word { tcp: back, said: false }, b"")).await;
+    let torrent = Torrent { socket: NoSocket::default(), left: TORRENT, left_at_answer: &left_at_answer };
+    let ended = within(rig.run(torrent, Word { socket: NoSocket::default(), said: false }, b"")).await;
     assert_eq!((ended.up, ended.down), (TORRENT as u64, 1));
     let sent = TORRENT - left_at_answer.get().unwrap();
     assert!(sent <= 16 << 20, "{sent} bytes went up before one came down");
 }
 
 #[tokio::test]
-async fn a_download_that_never_pauses_does_not_starve_the_upload() {
-    let Sides { client: _client, front, back, backend: _backend } = sides().await;
+async fn endless_downloads_do_not_starve_the_upload() {
     let rig = Rig::new(0);
     let left_at_answer = Cell::new(None);
-    let torrent = Torrent { tcp: back, left: TORRENT, left_at_answer: &left_at_answer };
-    let ended = within(rig.run(Word { tcp: front, said: false }, torrent, b"")).await;
+    let torrent = Torrent { socket: NoSocket::default(), left: TORRENT, left_at_answer: &left_at_answer };
+    let ended = within(rig.run(Word { socket: NoSocket::default(), said: false }, torrent, b"")).await;
     assert_eq!((ended.up, ended.down), (1, TORRENT as u64));
     let sent = TORRENT - left_at_answer.get().unwrap();
     assert!(sent <= 16 << 20, "{sent} bytes came down before one went up");
 }
 
-/// A relay in bulk gives way: whatever else its worker has to do is done meanwhile.
+/// A relay in bulk gives way, so that its worker's other tasks run meanwhile.
 #[tokio::test]
 async fn bulk_gives_way_to_the_worker_s_other_tasks() {
-    let Sides { client: _client, front, back, backend: _backend } = sides().await;
     let rig = Rig::new(0);
-    let nobody = Cell::new(None);
-    let torrent = Torrent { tcp: front, left: TORRENT, left_at_answer: &nobody };
+    let unread = Cell::new(None);
+    let torrent = Torrent { socket: NoSocket::default(), left: TORRENT, left_at_answer: &unread };
     let mut turns = 0;
     let other = async {
         while rig.listener.up.get() < TORRENT as u64 {
@@ -144,16 +144,18 @@ async fn bulk_gives_way_to_the_worker_s_other_tasks() {
             tokio::task::yield_now().await;
         }
     };
-    let (_, ()) =
-        within(async { tokio::join!(rig.run(torrent, Word { tcp: back, said: true }, b""), other) }).await;
+    let (_, ()) = within(async {
+        tokio::join!(rig.run(torrent, Word { socket: NoSocket::default(), said: true }, b""), other)
+    })
+    .await;
     assert!(turns >= 16, "{turns} turns within {TORRENT} bytes");
 }
 
-/// What the sides in bulk have read.
+/// The reads of the sides in bulk.
 #[derive(Default)]
 struct Reads {
     all: Cell<usize>,
-    /// Those from [`Reads::due`] on.
+    /// Reads from [`Reads::due`] on.
     late: Cell<usize>,
     due: Cell<Option<Instant>>,
 }
@@ -167,13 +169,14 @@ impl Reads {
     }
 }
 
-/// A side that always has more and takes everything.
+/// A side that always has and always accepts more.
 struct Endless {
-    tcp: TcpStream,
+    socket: NoSocket,
     reads: Rc<Reads>,
 }
 
 impl Wire for Endless {
+    type Socket = NoSocket;
     const BUFFERS: bool = false;
     const CLEAN_END: How = How::Fin;
 
@@ -200,28 +203,27 @@ impl Wire for Endless {
         Poll::Ready(Ok(()))
     }
 
-    fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    fn socket(&self) -> &NoSocket {
+        &self.socket
     }
 
-    fn bare(&self) -> Option<&TcpStream> {
+    fn bare(&self) -> Option<&Socket> {
         None
     }
 }
 
-/// Spawns a relay with endless bytes both ways; the future of each ends never.
+/// Spawns a relay with endless bytes both ways; its futures never end.
 fn spawn_bulk(tasks: &mut JoinSet<()>, rig: &Rc<Rig>, reads: &Rc<Reads>) {
     let (rig, reads) = (Rc::clone(rig), Rc::clone(reads));
     tasks.spawn_local(async move {
-        let Sides { client: _client, front, back, backend: _backend } = sides().await;
-        let side = |tcp| Endless { tcp, reads: Rc::clone(&reads) };
-        let (mut front, mut back, mut traffic) = (side(front), side(back), rig.traffic());
+        let side = || Endless { socket: NoSocket::default(), reads: Rc::clone(&reads) };
+        let (mut front, mut back, mut traffic) = (side(), side(), rig.traffic());
         let end = relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut traffic).await;
         unreachable!("{end:?} of an endless relay");
     });
 }
 
-/// Runs `work` on a worker's kind of runtime, and gives it the room for tasks, where turns are granted.
+/// Runs `work` on the kind of runtime that a worker has, with a set for tasks, while turns are granted.
 fn on_a_worker<F: Future<Output = ()>>(work: impl FnOnce(Rc<Rig>, JoinSet<()>) -> F) {
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
     runtime.block_on(async {
@@ -242,12 +244,12 @@ fn beside_bulk<F: Future<Output = ()>>(connections: usize, others: impl FnOnce(R
     });
 }
 
-/// Reads of bulk that may lie between an event and the task that waits for it: those of one turn, and some room. Without
-/// turns there were 976 of them, and more where both directions are in bulk.
+/// The reads of bulk that may come between an event and the task that waits for it: those of one turn, and a
+/// margin. Without turns there were 976 of them, and more with bulk in both directions.
 const READS_OF_A_TURN: usize = 40;
 
 #[test]
-fn a_socket_waits_for_one_turn_of_bulk() {
+fn sockets_wait_for_one_turn_of_bulk() {
     for connections in [1, 8, 100] {
         beside_bulk(connections, async |reads| {
             let (mut near, far) = pair(0).await;
@@ -263,7 +265,7 @@ fn a_socket_waits_for_one_turn_of_bulk() {
 }
 
 #[test]
-fn a_timer_waits_for_one_turn_of_bulk() {
+fn timers_wait_for_one_turn_of_bulk() {
     for connections in [1, 8, 100] {
         beside_bulk(connections, async |reads| {
             for _ in 0..20 {
@@ -294,7 +296,8 @@ fn connections_in_bulk_have_equal_shares() {
     });
 }
 
-/// Nothing of bulk moves for six seconds, because other flows have the turns: longer than a peer may stall, or be idle.
+/// Lets nothing of bulk move for six seconds, because other flows have the turns: longer than a peer may
+/// stall, or be idle.
 async fn beside_a_late_turn<F: Future>(rig: &Rig, work: F) -> F::Output {
     let mut other = None;
     let taken = poll_fn(|cx| rig.memory.turns.poll_take(&mut other, cx));
@@ -307,8 +310,8 @@ async fn beside_a_late_turn<F: Future>(rig: &Rig, work: F) -> F::Output {
     }
 }
 
-/// Two connections with room for all of `sent` in the kernel on the way to weir, which has arrived.
-async fn sent_to_weir(sent: &[u8]) -> (TcpStream, TcpStream, TcpStream, TcpStream) {
+/// Two connections whose kernel buffers towards weir hold all of `sent`, which has arrived.
+async fn sent_to_weir(sent: &[u8]) -> (TcpStream, Socket, Socket, TcpStream) {
     let Sides { client, front, back, mut backend } = sides().await;
     SockRef::from(&back).set_recv_buffer_size(1 << 20).unwrap();
     backend.write_all(sent).await.unwrap();
@@ -372,5 +375,5 @@ async fn time_in_line_for_a_turn_is_not_idle() {
     }
 }
 
-/// More than moves without a turn, and less than the kernel takes.
+/// More than moves without a turn, and less than the kernel accepts.
 const IN_BULK: usize = 192 << 10;

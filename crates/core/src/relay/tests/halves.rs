@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_client_that_has_finished_still_gets_its_answer() {
+async fn finished_clients_still_get_their_answer() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -21,7 +21,7 @@ async fn a_client_that_has_finished_still_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn a_backend_that_has_finished_still_gets_the_rest() {
+async fn finished_backends_still_get_the_rest() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -51,14 +51,15 @@ async fn both_may_finish_at_once() {
     assert_eq!(read_out(&mut client).await.0, b"down");
 }
 
-/// Both ways the last bytes and their FIN are there when the relay looks, and go together.
+/// In both directions the last bytes and their FIN have arrived before the relay looks, and are sent
+/// together.
 #[tokio::test]
-async fn last_bytes_that_go_with_their_end_do_not_wait() {
+async fn last_bytes_sent_with_their_end_do_not_wait() {
     let talk = async || {
         let Sides { mut client, front, back, mut backend } = sides().await;
         let rig = Rig::new(1);
         let started = Instant::now();
-        // The word and its end are there when the relay looks.
+        // The word and its end have arrived before the relay looks.
         let ((), ended) = tokio::join!(ask_and_answer(&mut client, &mut backend), rig.run(front, back, b""));
         assert_clean(&ended, Side::Client, How::Fin);
         started.elapsed()
@@ -67,9 +68,9 @@ async fn last_bytes_that_go_with_their_end_do_not_wait() {
     assert!(took < HELD_BACK, "{took:?}");
 }
 
-/// The client's FIN cannot be told to a backend that has sent its own and is gone: nobody misses anything.
+/// The client's FIN cannot reach a backend that has sent its own FIN and is gone: no side misses anything.
 #[tokio::test]
-async fn an_end_that_cannot_be_told_any_more_is_no_fault() {
+async fn ends_that_can_no_longer_be_told_are_no_fault() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -83,8 +84,8 @@ async fn an_end_that_cannot_be_told_any_more_is_no_fault() {
     assert_clean(&ended, Side::Backend, How::Fin);
 }
 
-/// A connection may have been quiet for longer than `half_closed` when one side finishes: the time for the other
-/// side's answer begins with that end, not with the last byte before it.
+/// A connection may have been quiet for longer than `half_closed` when one side finishes: the time for the
+/// other side's answer begins with that end, not with the last byte before it.
 #[tokio::test(start_paused = true)]
 async fn the_time_of_a_half_closed_connection_begins_with_the_half_close() {
     let Sides { mut client, front, back, mut backend } = sides().await;

@@ -1,7 +1,8 @@
-//! Bytes are conserved, and ends are told as they were, in every interleaving of reads, short writes, waits and faults.
+//! Bytes are conserved, and ends are passed on unchanged, in every interleaving of reads, short writes, waits
+//! and faults.
 //!
-//! Both sides go by scripts ([`super::scripted`]) in paused time. What must come of two scripts follows from them,
-//! but for the order of faults that both have.
+//! Both sides follow scripts ([`super::scripted`]) in paused time. Two scripts determine the result, except
+//! for the order of faults that both have.
 
 use super::scripted::{Fate, Last, Say, Script, Scripted, Take};
 use super::*;
@@ -52,11 +53,11 @@ fn on_truncation() -> impl Strategy<Value = OnTruncation> {
     prop_oneof![Just(OnTruncation::Reset), Just(OnTruncation::Finish), Just(OnTruncation::PassOn)]
 }
 
-/// What a connection is, besides its two scripts.
+/// The parameters of a connection, besides its two scripts.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     /// Bytes that go to the backend first.
-    ahead: usize,
+    prefix: usize,
     client_truncation: OnTruncation,
     backend_truncation: OnTruncation,
     /// When the handle is cancelled.
@@ -66,8 +67,8 @@ struct Setting {
 fn setting() -> impl Strategy<Value = Setting> {
     let stop = prop_oneof![6 => Just(None), 1 => (0u64..60).prop_map(Some)];
     (0usize..3_000, on_truncation(), on_truncation(), stop).prop_map(
-        |(ahead, client_truncation, backend_truncation, stop)| Setting {
-            ahead,
+        |(prefix, client_truncation, backend_truncation, stop)| Setting {
+            prefix,
             client_truncation,
             backend_truncation,
             stop,
@@ -77,13 +78,13 @@ fn setting() -> impl Strategy<Value = Setting> {
 
 const IDLE: Duration = Duration::from_secs(60);
 const HALF_CLOSED: Duration = Duration::from_secs(30);
-/// What the ends that are not clean may take on top: a side that does not take its end is waited for a second.
+/// Extra time for unclean ends: weir waits a second for a side that does not accept its end.
 const ENDING: Duration = Duration::from_millis(1_010);
-/// And where a side takes nothing of what is left for it, because the other one is gone.
+/// Extra time when a side accepts nothing of its rest, and the other one is gone.
 const PASSING_ON: Duration = Duration::from_millis(4_200);
-/// How often a side that is stuck is looked at.
+/// How often a stuck side is checked.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
-/// A timer of the relay that would hide a lost wake-up is not due before this.
+/// The relay's timers, which could hide a lost wake-up, are not due before this.
 const SLACK: Duration = Duration::from_millis(100);
 
 /// One direction after the end of a relay.
@@ -98,9 +99,9 @@ struct Way<'a> {
     promised: Option<Finish>,
     told: Option<Finish>,
     destination_was_reset: bool,
-    /// It has broken, as a source or as a destination: there is nobody to tell.
+    /// It has broken, as a source or as a destination, so it cannot be told.
     destination_is_gone: bool,
-    /// It had ended itself before it could not be told of the end.
+    /// It had ended before the failed attempt to tell it of the end.
     destination_is_excused: bool,
 }
 
@@ -109,7 +110,7 @@ impl Way<'_> {
         self.heard.len() == self.given.len()
     }
 
-    /// The write fails that this destination's fate says.
+    /// Whether the write fails that this destination's fate names.
     fn write_fails(&self) -> bool {
         matches!(self.fate, Fate::FailsAt(at) if at < self.given.len())
     }
@@ -118,7 +119,8 @@ impl Way<'_> {
         matches!(self.fate, Fate::SticksAt(at) if at < self.given.len())
     }
 
-    /// What is true of any direction, whatever became of the connection; `cut` by a deadline or the handle.
+    /// Checks the invariants of a direction, whatever happened to the connection; `cut` by a deadline or the
+    /// handle.
     fn check(&self, cut: bool) {
         let Self { what, given, heard, .. } = self;
         assert!(
@@ -133,7 +135,7 @@ impl Way<'_> {
         if self.told.is_some() {
             assert_eq!(self.held, 0, "{what}: an end before the bytes");
         }
-        // The worst that could happen: a stream that is cut short and looks whole.
+        // The worst possible fault: a truncated stream that looks complete.
         match self.told {
             Some(Finish::Clean) if !cut => {
                 let let_pass = self.last == Last::Truncated && self.on_truncation == OnTruncation::Finish;
@@ -156,14 +158,15 @@ impl Way<'_> {
                 "{what}: its last bytes may be held back still"
             );
         }
-        // Those who pass an end on wait a second, and no flush here takes as long: nothing that was taken stays behind.
+        // Passing an end on waits for a second, and no flush here takes that long, so no accepted byte stays
+        // behind.
         assert!(
             cut || self.destination_is_gone || matches!(self.fate, Fate::SticksAt(_)) || self.held == 0,
             "{what}: {} of {} never left",
             self.held,
             given.len()
         );
-        // Nobody is left without an end, but for who is gone.
+        // Every side that is still there gets an end.
         assert!(
             self.told.is_some() || self.destination_was_reset || self.destination_is_gone,
             "{what}: no end"
@@ -171,7 +174,7 @@ impl Way<'_> {
     }
 }
 
-/// What may become of a connection.
+/// The possible results of a connection.
 #[derive(Debug, Default)]
 struct Verdicts {
     broken: Vec<Side>,
@@ -182,7 +185,8 @@ struct Verdicts {
 }
 
 impl Verdicts {
-    /// What the scripts allow. A fault that is certain is the end, or another one that is certain, too.
+    /// The results that the scripts allow. A certain fault is the result, unless another certain one comes
+    /// first.
     fn of(up: &Way<'_>, down: &Way<'_>, setting: &Setting) -> Self {
         let mut verdicts = Self { stopped: setting.stop.is_some(), ..Self::default() };
         let mut certain = false;
@@ -208,14 +212,14 @@ impl Verdicts {
                 } else {
                     verdicts.deadline = true;
                 }
-                // Its end may have come with the last of what it says, and then it is known.
+                // Its end may have come with its last bytes, and is then known.
                 match way.last {
                     Last::Reset => verdicts.broken.push(from),
                     Last::Truncated => verdicts.truncated.push(from),
                     Last::Clean | Last::NoReply => {}
                 }
             }
-            // Whoever cannot be told of an end is a fault only while it has not ended itself.
+            // A destination that cannot be told of an end is a fault only if it has not ended itself.
             if reaches_end
                 && way.fate == Fate::FailsAtTheEnd
                 && !way.destination_is_excused
@@ -228,7 +232,7 @@ impl Verdicts {
         if certain {
             verdicts.deadline = false;
         }
-        // A side that answers the other one's clean end without a word has left nothing out.
+        // A side that answers the other one's clean end with a bare FIN has left nothing out.
         let well = |way: &Way<'_>, other: &Way<'_>| way.last == Last::Clean || other.last == Last::Clean;
         verdicts.ok = !certain && !verdicts.deadline && well(up, down);
         verdicts
@@ -245,7 +249,7 @@ impl Verdicts {
         }
     }
 
-    /// Only one thing can have happened.
+    /// Whether only one result is possible.
     fn faults(&self) -> usize {
         self.broken.len() + self.truncated.len() + usize::from(self.deadline) + usize::from(self.stopped)
     }
@@ -259,20 +263,20 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
         client_truncation: setting.client_truncation,
         backend_truncation: setting.backend_truncation,
     };
-    let mut client = Scripted::<C>::new(client, 1).await;
-    let mut backend = Scripted::<B>::new(backend, 2).await;
-    let ahead = payload(3, setting.ahead);
+    let mut client = Scripted::<C>::new(client, 1);
+    let mut backend = Scripted::<B>::new(backend, 2);
+    let prefix = payload(3, setting.prefix);
     let mut traffic = rig.traffic();
     let started = Instant::now();
     let end = {
         let held_back = [held_for_nothing(&client), held_for_nothing(&backend)];
-        let relaying = relay(&mut client, &mut backend, ahead.clone(), rig.terms(), &mut traffic);
+        let relaying = relay(&mut client, &mut backend, prefix.clone(), rig.terms(), &mut traffic);
         let watching = async {
             if let Some(ms) = setting.stop {
                 sleep(Duration::from_millis(ms)).await;
                 rig.handle.cancel(Stop::Drained);
             }
-            // All pauses are over, and no deadline has come.
+            // All pauses are over, and no deadline has been reached.
             sleep(HALF_CLOSED / 2).await;
             assert!(held_back.iter().all(|held| held.get() == 0), "bytes wait for a flush");
             std::future::pending::<()>().await;
@@ -280,7 +284,7 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
         tokio::select! { end = rig.beside_turns(relaying) => end, () = watching => unreachable!("pending") }
     };
     let took = started.elapsed();
-    let given = [&ahead, client.says()].concat();
+    let given = [&prefix, client.says()].concat();
     let (of_client, of_backend) = (setting.client_truncation, setting.backend_truncation);
     let up = way("up", &given, (&client, of_client), (&backend, of_backend));
     let down = way("down", backend.says(), (&backend, of_backend), (&client, of_client));
@@ -303,14 +307,14 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
         Err(ConnError::IdleTimeout) => IDLE + ENDING,
         Err(ConnError::HalfClosedTimeout) => HALF_CLOSED + ENDING,
         Ok(_) => Duration::ZERO,
-        // Where a side sticks, the other one's reset is noticed by looking, also where a truncation came before it.
+        // If a side is stuck, checks notice the other one's reset, even after a truncation.
         Err(_) if up.sticks() || down.sticks() => LOOK_AGAIN + PASSING_ON,
         Err(_) => ENDING,
     };
     assert!(took <= slept + patience + SLACK, "{took:?} for {slept:?} of pauses: {end:?}");
 }
 
-/// What this side holds back; where it takes nothing more it cannot let go of that either.
+/// The bytes this side holds back; a side that accepts nothing more cannot send them either.
 fn held_for_nothing<const S: bool>(side: &Scripted<S>) -> Rc<Cell<usize>> {
     if matches!(side.script.fate, Fate::SticksAt(_)) { Rc::default() } else { Rc::clone(&side.held) }
 }
@@ -340,7 +344,7 @@ fn way<'a, const S: bool, const D: bool>(
     }
 }
 
-/// Where only one thing can have happened it is known what each side has heard.
+/// If only one result is possible, each side must have received a known stream.
 fn whole_where_it_must_be(
     up: &Way<'_>,
     down: &Way<'_>,
@@ -356,7 +360,7 @@ fn whole_where_it_must_be(
     }
     for (way, from, to) in [(up, Side::Client, Side::Backend), (down, Side::Backend, Side::Client)] {
         match end {
-            // What came before a reset, or a cut, is delivered, and then it is passed on.
+            // Bytes before a reset or a cut are delivered, then it is passed on.
             Err(ConnError::Broken(side, _)) if *side == from && way.last == Last::Reset => {
                 assert!(
                     way.is_whole() || way.sticks(),
@@ -387,7 +391,7 @@ fn whole_where_it_must_be(
                     assert!(way.destination_was_reset && way.told.is_none(), "{}", way.what);
                 }
             }
-            // Whoever takes nothing more has got what it took; everyone else has got all.
+            // A side that accepts nothing more has its accepted bytes; every other side has all bytes.
             Err(ConnError::IdleTimeout | ConnError::HalfClosedTimeout) => match way.fate {
                 Fate::SticksAt(at) if at < way.given.len() => {
                     assert_eq!(way.heard.len(), at, "{}", way.what);
@@ -400,7 +404,7 @@ fn whole_where_it_must_be(
     }
 }
 
-/// The truncation of this direction's source ends the connection.
+/// Whether the truncation of this direction's source ends the connection.
 fn cuts(way: &Way<'_>) -> bool {
     way.last == Last::Truncated && way.on_truncation == OnTruncation::Reset
 }

@@ -1,8 +1,9 @@
-//! The relay over real loopback sockets: whatever the two sides do, bytes are conserved and ends are told apart.
+//! The relay over real loopback sockets: whatever the two sides do, bytes are conserved and ends are told
+//! apart.
 //!
-//! [`Rig`] is what a worker has; [`Rig::run`] does what a mode does: relays, then drops both sides. The kernel
-//! hands loopback data over within the call that sends it, so what a peer did before the relay is polled is
-//! what the relay sees in its first poll: that makes the races of real life repeatable.
+//! [`Rig`] stands for a worker, and [`Rig::run`] for a mode: it relays, then drops both sides. The kernel
+//! delivers loopback data within the sending call, so the relay's first poll sees everything that a peer did
+//! before it: that makes the races of real life repeatable.
 
 #![allow(clippy::large_futures, reason = "a test holds both ends of a connection")]
 
@@ -13,6 +14,7 @@ mod fairness;
 mod flushes;
 mod halves;
 mod interleavings;
+mod no_socket;
 mod replay;
 mod resets;
 mod rough;
@@ -20,6 +22,7 @@ mod scripted;
 mod size;
 mod slow;
 mod tls;
+mod unix;
 
 use super::queue::unacknowledged;
 use super::*;
@@ -29,12 +32,13 @@ use crate::memory::{Budget, Memory};
 use crate::socket::Options;
 use crate::stop::ConnHandle;
 use socket2::SockRef;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::{Instant, sleep, timeout};
 use weir_metrics::{ListenerMetrics, Metrics, WorkerMetrics};
 
@@ -47,7 +51,7 @@ struct Rig {
     listener: Arc<ListenerMetrics>,
 }
 
-/// What a relay came to, and the payload it counted.
+/// The result of a relay, and the payload it counted.
 #[derive(Debug)]
 struct Ended {
     end: Result<Finished, ConnError>,
@@ -55,7 +59,7 @@ struct Ended {
     down: u64,
 }
 
-/// What sockets of backends are set to.
+/// The options of sockets to backends.
 const OPTIONS: Options =
     Options { nodelay: true, keepalive: Duration::from_secs(60), user_timeout: Duration::from_secs(30) };
 
@@ -85,7 +89,7 @@ impl Rig {
         Traffic::new(Arc::clone(&self.listener))
     }
 
-    /// Runs `work` while turns are granted to bulk, as a worker does.
+    /// Runs `work` while turns are granted to bulk, as on a worker.
     async fn beside_turns<F: Future>(&self, work: F) -> F::Output {
         tokio::select! {
             biased;
@@ -94,10 +98,10 @@ impl Rig {
         }
     }
 
-    /// Relays until the end, then closes both sides as a mode does.
-    async fn run<C: Wire, B: Wire>(&self, mut client: C, mut backend: B, ahead: &[u8]) -> Ended {
+    /// Relays until the end, then closes both sides, as a mode does.
+    async fn run<C: Wire, B: Wire>(&self, mut client: C, mut backend: B, prefix: &[u8]) -> Ended {
         let mut traffic = self.traffic();
-        let relayed = relay(&mut client, &mut backend, ahead.to_vec(), self.terms(), &mut traffic);
+        let relayed = relay(&mut client, &mut backend, prefix.to_vec(), self.terms(), &mut traffic);
         let end = self.beside_turns(relayed).await;
         Ended { end, up: self.listener.up.get(), down: self.listener.down.get() }
     }
@@ -106,19 +110,31 @@ impl Rig {
 /// Four sockets: a client and its end in weir, a backend and weir's end towards it.
 struct Sides {
     client: TcpStream,
-    front: TcpStream,
-    back: TcpStream,
+    front: Socket,
+    back: Socket,
     backend: TcpStream,
 }
 
 async fn sides() -> Sides {
     let (client, front) = pair(0).await;
-    let (back, backend) = pair(0).await;
+    let (back, backend) = back_pair(0).await;
     Sides { client, front, back, backend }
 }
 
-/// Both ends of a connection, the dialling one first; with buffers of about `buffers` bytes where that is not 0.
-async fn pair(buffers: u32) -> (TcpStream, TcpStream) {
+/// A client and weir's end of its connection, with buffers of about `buffers` bytes unless that is 0.
+async fn pair(buffers: u32) -> (TcpStream, Socket) {
+    let (client, front) = ends(buffers).await;
+    (client, front.into())
+}
+
+/// Weir's end of a connection to a backend, and the backend's, like [`pair`].
+async fn back_pair(buffers: u32) -> (Socket, TcpStream) {
+    let (back, backend) = ends(buffers).await;
+    (back.into(), backend)
+}
+
+/// Both ends of a connection, the dialling one first, because a connected socket is known to be writable.
+async fn ends(buffers: u32) -> (TcpStream, TcpStream) {
     let (near, far) = (TcpSocket::new_v4().unwrap(), TcpSocket::new_v4().unwrap());
     if buffers > 0 {
         for socket in [&near, &far] {
@@ -136,6 +152,11 @@ async fn pair(buffers: u32) -> (TcpStream, TcpStream) {
     (near, far)
 }
 
+/// Waits until there are bytes to read, or an end.
+async fn readable(socket: &Socket) {
+    poll_fn(|cx| socket.poll_read_ready(cx)).await.unwrap();
+}
+
 /// The same bytes for the same seed.
 fn payload(seed: u64, length: usize) -> Vec<u8> {
     let mut x = seed.wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15);
@@ -150,7 +171,7 @@ fn payload(seed: u64, length: usize) -> Vec<u8> {
     out
 }
 
-/// Reads to the end: the bytes, and how it came.
+/// Reads to the end: the bytes, and how the end came.
 async fn read_out<S: AsyncRead + Unpin>(stream: &mut S) -> (Vec<u8>, io::Result<()>) {
     let mut bytes = Vec::new();
     let end = stream.read_to_end(&mut bytes).await.map(drop);
@@ -174,18 +195,18 @@ fn reset_now(stream: TcpStream) {
     drop(stream);
 }
 
-/// Waits for something to become true.
+/// Waits until `check` is true.
 async fn eventually(what: &str, mut check: impl FnMut() -> bool) {
-    let waited = timeout(PATIENCE, async {
+    let waited = timeout(TEST_TIMEOUT, async {
         while !check() {
             sleep(Duration::from_millis(1)).await;
         }
     });
-    waited.await.unwrap_or_else(|_| panic!("not within {PATIENCE:?}: {what}"));
+    waited.await.unwrap_or_else(|_| panic!("not within {TEST_TIMEOUT:?}: {what}"));
 }
 
-/// Waits until bytes have begun to go, by the count that `gone` gives, and nothing has moved for a while: all buffers on
-/// the way are full. How much went.
+/// Waits until bytes have begun to move, by the count `gone`, and nothing has moved for a while, so that all
+/// buffers on the way are full. Returns the count.
 async fn stalled(gone: impl Fn() -> u64) -> u64 {
     let mut before = 0;
     eventually("bytes begin to go", || gone() > 0).await;
@@ -196,12 +217,13 @@ async fn stalled(gone: impl Fn() -> u64) -> u64 {
     before
 }
 
-/// The result of `work`, which is done within a time that no slow machine needs.
+/// The result of `work`, bounded by a time that even a slow machine does not need.
 async fn within<F: Future>(work: F) -> F::Output {
-    timeout(PATIENCE, work).await.expect("done in time")
+    timeout(TEST_TIMEOUT, work).await.expect("done in time")
 }
 
-/// Each side says a word and ends, and gets the other one's whole: the client first, the backend when it has heard it.
+/// Each side sends a word and ends, and gets the other one's whole: the client first, the backend after it
+/// has read that.
 async fn ask_and_answer(client: &mut (impl Duplex + Unpin), backend: &mut (impl Duplex + Unpin)) {
     client.write_all(b"question").await.unwrap();
     client.shutdown().await.unwrap();
@@ -217,9 +239,9 @@ async fn ask_and_answer(client: &mut (impl Duplex + Unpin), backend: &mut (impl 
 trait Duplex: AsyncRead + AsyncWrite {}
 impl<S: AsyncRead + AsyncWrite> Duplex for S {}
 
-/// The shortest of a few runs: what all of them wait for is not the machine's doing.
+/// The shortest of a few runs: a delay in all of them is not caused by a busy machine.
 async fn soonest(run: impl AsyncFn() -> Duration) -> Duration {
-    let mut soonest = PATIENCE;
+    let mut soonest = TEST_TIMEOUT;
     for _ in 0..5 {
         soonest = soonest.min(within(run()).await);
     }
@@ -238,7 +260,7 @@ fn assert_broken(ended: &Ended, side: Side) {
     assert!(matches!(&ended.end, Err(ConnError::Broken(s, _)) if *s == side), "{ended:?}");
 }
 
-/// The kernel sends bytes that were to go with more by themselves after 200 ms (tcp(7), `TCP_CORK`).
+/// The kernel sends bytes that wait for more on its own after 200 ms (tcp(7), `TCP_CORK`).
 const HELD_BACK: Duration = Duration::from_millis(150);
-/// Longer than anything here takes, also with both cores busy.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// Longer than anything here takes, even with both cores busy.
+const TEST_TIMEOUT: Duration = Duration::from_secs(10);

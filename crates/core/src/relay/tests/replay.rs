@@ -1,20 +1,20 @@
-//! Hello replay: a backend that ends before its first byte is as if it had never been asked, but for the client
-//! that has sent more, or ended, or offers more than a hello.
+//! Hello replay: if a backend ends before its first byte, the next one gets the hello, unless the client has
+//! sent more, has ended, or offers more than a hello.
 
 use super::super::run::Relay;
 use super::*;
 use std::future::poll_fn;
 use std::pin::pin;
 
-/// As large as a hello may be, and larger than what a socket with small buffers takes at once.
+/// The largest allowed hello, and more than a socket with small buffers accepts at once.
 const LARGE: usize = 16 * 1024;
 const HELLO: &[u8] = b"a hello";
 
 impl Rig {
-    /// Relays a hello until its end, or until it is given back.
-    async fn hello(&self, client: &mut TcpStream, mut backend: TcpStream, ahead: Prefix) -> Relayed {
+    /// Relays a hello until the relay ends or returns the hello.
+    async fn hello(&self, client: &mut Socket, mut backend: Socket, prefix: Prefix) -> Relayed {
         let mut traffic = self.traffic();
-        self.beside_turns(relay_hello(client, &mut backend, ahead, self.terms(), &mut traffic)).await
+        self.beside_turns(relay_hello(client, &mut backend, prefix, self.terms(), &mut traffic)).await
     }
 }
 
@@ -42,10 +42,10 @@ fn assert_untouched(client: &TcpStream) {
     assert_eq!(read.map_err(|e| e.kind()), Err(io::ErrorKind::WouldBlock));
 }
 
-/// The second backend gets the whole hello, and all is as if it had been the first.
-async fn goes_on(rig: &Rig, client: &mut TcpStream, front: &mut TcpStream, ahead: Prefix, hello: &[u8]) {
+/// The second backend gets the whole hello, and all goes on as if it had been the first.
+async fn goes_on(rig: &Rig, client: &mut TcpStream, front: &mut Socket, prefix: Prefix, hello: &[u8]) {
     assert_untouched(client);
-    let (back, mut backend) = pair(0).await;
+    let (back, mut backend) = back_pair(0).await;
     let talk = async {
         let mut got = vec![0; hello.len()];
         backend.read_exact(&mut got).await.unwrap();
@@ -59,22 +59,22 @@ async fn goes_on(rig: &Rig, client: &mut TcpStream, front: &mut TcpStream, ahead
         assert_eq!(read_out(&mut backend).await.0, b", more");
         drop(backend);
     };
-    let (relayed, ()) = within(async { tokio::join!(rig.hello(front, back, ahead), talk) }).await;
+    let (relayed, ()) = within(async { tokio::join!(rig.hello(front, back, prefix), talk) }).await;
     assert_eq!(ended(relayed).unwrap(), Finished { first: Side::Client, how: How::Fin });
     assert_eq!(rig.listener.up.get(), hello.len() as u64 + 6, "the hello counts once");
     assert_eq!(rig.listener.down.get(), 9);
 }
 
-/// How a backend ends that never says a word.
+/// How a backend ends without a byte.
 #[derive(Clone, Copy, Debug)]
 enum Manner {
     /// It reads the hello, then resets.
     ReadsAndResets,
-    /// It resets before the hello comes: the write meets that.
+    /// It resets before the hello comes, so that the write meets the reset.
     Resets,
     /// It reads the hello, then ends.
     ReadsAndEnds,
-    /// It closes before the hello comes, which the kernel then answers with a reset behind the FIN.
+    /// It closes before the hello comes; the kernel answers the hello with a reset behind the FIN.
     Closes,
     /// It ends and then resets, both before the hello comes.
     EndsAndResets,
@@ -107,8 +107,8 @@ impl Manner {
     }
 }
 
-/// A backend that ends in this manner, asked with this rule: what the relay came to.
-async fn asked(rig: &Rig, manner: Manner, replay: HelloReplay) -> (Relayed, TcpStream, TcpStream) {
+/// The result of a relay with a backend that ends in this manner, under this rule.
+async fn asked(rig: &Rig, manner: Manner, replay: HelloReplay) -> (Relayed, TcpStream, Socket) {
     let Sides { client, mut front, back, backend } = sides().await;
     let backend = manner.before(backend).await;
     let relaying = rig.hello(&mut front, back, Prefix::new(HELLO.to_vec(), replay));
@@ -117,36 +117,36 @@ async fn asked(rig: &Rig, manner: Manner, replay: HelloReplay) -> (Relayed, TcpS
 }
 
 #[tokio::test]
-async fn a_hello_that_met_a_reset_goes_to_another_backend() {
+async fn hellos_that_met_a_reset_go_to_another_backend() {
     for replay in [HelloReplay::OnReset, HelloReplay::OnAnyEnd] {
         for manner in [Manner::ReadsAndResets, Manner::Resets] {
             let rig = Rig::new(1);
             let (relayed, mut client, mut front) = asked(&rig, manner, replay).await;
-            let Unanswered { ahead, silence } = unanswered(relayed);
-            assert_eq!(silence, NoReply::Broke(io::ErrorKind::ConnectionReset), "{manner:?}");
-            assert_eq!(silence.how(), How::Rst);
-            goes_on(&rig, &mut client, &mut front, ahead, HELLO).await;
+            let Unanswered { prefix, no_reply } = unanswered(relayed);
+            assert_eq!(no_reply, NoReply::Broke(io::ErrorKind::ConnectionReset), "{manner:?}");
+            assert_eq!(no_reply.how(), How::Rst);
+            goes_on(&rig, &mut client, &mut front, prefix, HELLO).await;
         }
     }
 }
 
 #[tokio::test]
-async fn a_hello_that_met_a_fin_goes_to_another_backend_where_that_is_asked_for() {
+async fn hellos_that_met_a_fin_go_to_another_backend_if_configured() {
     for manner in [Manner::ReadsAndEnds, Manner::Closes] {
         let rig = Rig::new(1);
         let (relayed, mut client, mut front) = asked(&rig, manner, HelloReplay::OnAnyEnd).await;
-        let Unanswered { ahead, silence } = unanswered(relayed);
-        assert_eq!((silence, silence.how()), (NoReply::Fin, How::Fin), "{manner:?}");
-        goes_on(&rig, &mut client, &mut front, ahead, HELLO).await;
+        let Unanswered { prefix, no_reply } = unanswered(relayed);
+        assert_eq!((no_reply, no_reply.how()), (NoReply::Fin, How::Fin), "{manner:?}");
+        goes_on(&rig, &mut client, &mut front, prefix, HELLO).await;
     }
     let rig = Rig::new(1);
     let (relayed, mut client, mut front) = asked(&rig, Manner::EndsAndResets, HelloReplay::OnAnyEnd).await;
-    goes_on(&rig, &mut client, &mut front, unanswered(relayed).ahead, HELLO).await;
+    goes_on(&rig, &mut client, &mut front, unanswered(relayed).prefix, HELLO).await;
 }
 
-/// With `OnReset` a FIN is an answer, and what follows it does not make it less of one.
+/// With `OnReset` a FIN is an answer, whatever follows it.
 #[tokio::test]
-async fn a_fin_goes_to_the_client_where_it_may_be_policy() {
+async fn fins_go_to_the_client_where_they_may_be_policy() {
     for replay in [HelloReplay::OnReset, HelloReplay::Never] {
         for manner in [Manner::ReadsAndEnds, Manner::Closes] {
             let rig = Rig::new(1);
@@ -171,7 +171,7 @@ async fn a_fin_goes_to_the_client_where_it_may_be_policy() {
 }
 
 #[tokio::test]
-async fn without_replay_the_client_gets_the_reset() {
+async fn clients_get_the_reset_without_replay() {
     for manner in [Manner::ReadsAndResets, Manner::Resets] {
         let rig = Rig::new(1);
         let (relayed, mut client, front) = asked(&rig, manner, HelloReplay::Never).await;
@@ -181,9 +181,9 @@ async fn without_replay_the_client_gets_the_reset() {
     }
 }
 
-/// A connection without a hello has nothing to replay: what its backend does is the client's to see.
+/// A connection without a hello has nothing to replay: the client sees whatever its backend does.
 #[tokio::test]
-async fn nothing_ahead_is_nothing_to_replay() {
+async fn connections_without_a_hello_are_not_replayed() {
     let Sides { mut client, mut front, back, backend } = sides().await;
     let rig = Rig::new(1);
     reset_now(backend);
@@ -193,9 +193,9 @@ async fn nothing_ahead_is_nothing_to_replay() {
     assert_eq!(kind(&read_out(&mut client).await.1), Some(io::ErrorKind::ConnectionReset));
 }
 
-/// One byte is an answer, also where the write of the hello meets the reset before that byte has been read.
+/// One byte is an answer, even if the write of the hello meets the reset before that byte has been read.
 #[tokio::test]
-async fn after_the_first_byte_a_reset_is_the_client_s() {
+async fn resets_after_the_first_byte_go_to_the_client() {
     for before_the_hello in [true, false] {
         let Sides { mut client, mut front, back, mut backend } = sides().await;
         let rig = Rig::new(1);
@@ -230,7 +230,7 @@ async fn after_the_first_byte_a_reset_is_the_client_s() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_sent_more_or_ended_is_not_replayed() {
+async fn clients_that_sent_more_or_ended_are_not_replayed() {
     for (more, ends) in [(&b"more"[..], false), (b"", true), (b"more", true)] {
         let Sides { mut client, mut front, back, mut backend } = sides().await;
         let rig = Rig::new(1);
@@ -258,24 +258,24 @@ async fn a_client_that_has_sent_more_or_ended_is_not_replayed() {
     }
 }
 
-/// weir may hear of both ends in one moment: there is nobody to replay for.
+/// weir may learn of both ends in one moment: there is no client left to replay for.
 #[tokio::test]
-async fn a_client_that_ends_together_with_its_backend_is_not_replayed() {
+async fn clients_that_end_together_with_their_backend_are_not_replayed() {
     let Sides { mut client, mut front, back, mut backend } = sides().await;
     let rig = Rig::new(1);
     client.shutdown().await.unwrap();
     backend.shutdown().await.unwrap();
     for side in [&front, &back] {
-        side.readable().await.unwrap();
+        readable(side).await;
     }
-    let ahead = Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
-    let end = ended(within(rig.hello(&mut front, back, ahead)).await);
+    let prefix = Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
+    let end = ended(within(rig.hello(&mut front, back, prefix)).await);
     assert_eq!(end.unwrap(), Finished { first: Side::Client, how: How::Fin });
     assert_eq!(read_out(&mut backend).await.0, HELLO);
 }
 
 #[tokio::test]
-async fn a_client_s_reset_is_never_replayed() {
+async fn resets_of_clients_are_never_replayed() {
     let Sides { client, mut front, back, mut backend } = sides().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -290,14 +290,15 @@ async fn a_client_s_reset_is_never_replayed() {
     assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
 }
 
-/// A part of the hello has gone when the reset comes: it is given back from its first byte, and counts once. What
-/// the client has sent behind it is still in its socket, as nothing is read while the hello waits.
+/// A part of the hello has been sent when the reset comes: the hello is returned from its first byte, and
+/// counts once. Later bytes of the client are still in its socket, because nothing is read while the hello is
+/// held.
 #[tokio::test]
-async fn a_large_hello_that_a_backend_does_not_read_is_given_back_whole() {
+async fn large_unread_hellos_are_returned_whole() {
     let hello = payload(1, LARGE * 4);
     for read_first in [true, false] {
         let Sides { mut client, mut front, back: _, backend: _ } = sides().await;
-        let (back, mut backend) = pair(2048).await;
+        let (back, mut backend) = back_pair(2048).await;
         let rig = Rig::new(1);
         client.write_all(b"behind").await.unwrap();
         let talk = async {
@@ -310,8 +311,8 @@ async fn a_large_hello_that_a_backend_does_not_read_is_given_back_whole() {
         };
         let relaying = rig.hello(&mut front, back, Prefix::new(hello.clone(), HelloReplay::OnReset));
         let (relayed, ()) = within(async { tokio::join!(relaying, talk) }).await;
-        let ahead = unanswered(relayed).ahead;
-        let (back, mut backend) = pair(0).await;
+        let prefix = unanswered(relayed).prefix;
+        let (back, mut backend) = back_pair(0).await;
         let talk = async {
             let mut got = vec![0; hello.len() + 6];
             backend.read_exact(&mut got).await.unwrap();
@@ -319,36 +320,36 @@ async fn a_large_hello_that_a_backend_does_not_read_is_given_back_whole() {
             drop(backend);
             drop(client);
         };
-        let (relayed, ()) = within(async { tokio::join!(rig.hello(&mut front, back, ahead), talk) }).await;
+        let (relayed, ()) = within(async { tokio::join!(rig.hello(&mut front, back, prefix), talk) }).await;
         ended(relayed).unwrap();
         assert_eq!(rig.listener.up.get(), hello.len() as u64 + 6, "the hello counts once");
     }
 }
 
-/// The third try may be the good one, and the second may get less of the hello than the first.
+/// The third try may succeed, and the second may receive less of the hello than the first.
 #[tokio::test]
-async fn a_hello_counts_once_however_many_backends_get_it() {
+async fn hellos_count_once_however_many_backends_get_them() {
     let Sides { mut client, mut front, back, backend } = sides().await;
     let rig = Rig::new(1);
     let hello = payload(2, LARGE);
-    let mut ahead = Prefix::new(hello.clone(), HelloReplay::OnReset);
+    let mut prefix = Prefix::new(hello.clone(), HelloReplay::OnReset);
     let reads_all = async |mut backend: TcpStream| {
         backend.read_exact(&mut vec![0; LARGE]).await.unwrap();
         reset_now(backend);
     };
-    let relaying = rig.hello(&mut front, back, ahead);
-    ahead = unanswered(within(async { tokio::join!(relaying, reads_all(backend)) }).await.0).ahead;
+    let relaying = rig.hello(&mut front, back, prefix);
+    prefix = unanswered(within(async { tokio::join!(relaying, reads_all(backend)) }).await.0).prefix;
     assert_eq!(rig.listener.up.get(), LARGE as u64);
-    let (back, backend) = pair(0).await;
+    let (back, backend) = back_pair(0).await;
     reset_now(backend);
-    ahead = unanswered(within(rig.hello(&mut front, back, ahead)).await).ahead;
+    prefix = unanswered(within(rig.hello(&mut front, back, prefix)).await).prefix;
     assert_eq!(rig.listener.up.get(), LARGE as u64);
-    goes_on(&rig, &mut client, &mut front, ahead, &hello).await;
+    goes_on(&rig, &mut client, &mut front, prefix, &hello).await;
 }
 
-/// A silent backend is not one that has ended: the client gets weir's own end, at once and cleanly.
+/// A silent backend has not ended: the client gets weir's own end, at once and cleanly.
 #[tokio::test(start_paused = true)]
-async fn neither_idle_time_nor_the_switch_replays() {
+async fn idle_time_and_cancelling_never_replay() {
     for by_switch in [false, true] {
         let Sides { mut client, mut front, back, mut backend } = sides().await;
         let mut rig = Rig::new(1);
@@ -373,27 +374,27 @@ async fn neither_idle_time_nor_the_switch_replays() {
     }
 }
 
-/// An idle connection holds no buffer: the hello goes with the backend's first byte, or the client's next. Looked
-/// at after a single poll, as an idle connection may see no other for hours.
+/// An idle connection holds no buffer: the hello is freed with the backend's first byte, or the client's
+/// next. Checked after a single poll, because an idle connection may get no other for hours.
 #[tokio::test]
-async fn a_hello_is_kept_until_it_is_answered_and_no_longer() {
+async fn hellos_are_kept_until_answered_and_no_longer() {
     for (says, kept) in [(None, true), (Some(Side::Backend), false), (Some(Side::Client), false)] {
         let Sides { mut client, mut front, mut back, mut backend } = sides().await;
         let rig = Rig::new(1);
         match says {
             Some(Side::Backend) => {
                 backend.write_all(b"!").await.unwrap();
-                back.readable().await.unwrap();
+                readable(&back).await;
             }
             Some(_) => {
                 client.write_all(b"!").await.unwrap();
-                front.readable().await.unwrap();
+                readable(&front).await;
             }
             None => {}
         }
         let mut traffic = rig.traffic();
-        let ahead = Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
-        let mut relay = Relay::new(&mut front, &mut back, ahead, rig.terms(), &mut traffic);
+        let prefix = Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
+        let mut relay = Relay::new(&mut front, &mut back, prefix, rig.terms(), &mut traffic);
         {
             let mut run = pin!(relay.run());
             let goes_on = poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await;
@@ -405,14 +406,14 @@ async fn a_hello_is_kept_until_it_is_answered_and_no_longer() {
 }
 
 #[tokio::test]
-async fn where_no_backend_is_left_the_client_gets_the_end_of_the_last_one() {
+async fn clients_get_the_end_of_the_last_backend() {
     let rig = Rig::new(1);
-    for (silence, reset) in [
+    for (no_reply, reset) in [
         (NoReply::Fin, None),
         (NoReply::Broke(io::ErrorKind::ConnectionReset), Some(io::ErrorKind::ConnectionReset)),
     ] {
         let (mut client, mut front) = pair(0).await;
-        client.write_all(b"to nobody").await.unwrap();
+        client.write_all(b"to no one").await.unwrap();
         front.read_u8().await.unwrap();
         let talk = async {
             let (got, end) = read_out(&mut client).await;
@@ -420,8 +421,8 @@ async fn where_no_backend_is_left_the_client_gets_the_end_of_the_last_one() {
             drop(client);
         };
         let (end, ()) =
-            within(async { tokio::join!(silence.pass_on(front, &rig.memory, &rig.handle), talk) }).await;
-        match silence {
+            within(async { tokio::join!(no_reply.pass_on(front, &rig.memory, &rig.handle), talk) }).await;
+        match no_reply {
             NoReply::Fin => assert_eq!(end.unwrap(), Finished { first: Side::Backend, how: How::Fin }),
             NoReply::Broke(_) => assert_reset(&end),
         }

@@ -1,4 +1,4 @@
-//! Resets: what came before them is delivered, then the other side is reset too, unless its stream had ended.
+//! Resets: earlier bytes are delivered, then the other side is reset too, unless the stream had ended.
 
 use super::*;
 use std::future::poll_fn;
@@ -6,7 +6,7 @@ use std::pin::pin;
 use tokio::task::coop::poll_proceed;
 
 #[tokio::test]
-async fn a_client_s_reset_reaches_the_backend_behind_the_bytes() {
+async fn resets_of_clients_reach_the_backend_behind_the_bytes() {
     for length in [10, 100_000] {
         let Sides { mut client, front, back, mut backend } = sides().await;
         let rig = Rig::new(1);
@@ -23,7 +23,7 @@ async fn a_client_s_reset_reaches_the_backend_behind_the_bytes() {
 }
 
 #[tokio::test]
-async fn a_backend_s_reset_reaches_the_client_behind_the_bytes() {
+async fn resets_of_backends_reach_the_client_behind_the_bytes() {
     for length in [10, 100_000] {
         let Sides { mut client, front, back, mut backend } = sides().await;
         let rig = Rig::new(1);
@@ -39,10 +39,10 @@ async fn a_backend_s_reset_reaches_the_client_behind_the_bytes() {
     }
 }
 
-/// The write to a side that has reset may meet the error first; a read after that finds a plain end of file,
-/// which must not be taken for a clean one.
+/// The write to a side that has reset may meet the error first; a read after that returns a plain EOF, which
+/// must not be taken for a clean end.
 #[tokio::test]
-async fn a_backend_s_reset_met_by_a_write_is_still_a_reset() {
+async fn resets_met_by_a_write_are_still_resets() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = Rig::new(1);
     backend.write_all(b"half an answ").await.unwrap();
@@ -55,9 +55,9 @@ async fn a_backend_s_reset_met_by_a_write_is_still_a_reset() {
     assert_broken(&ended, Side::Backend);
 }
 
-/// A cooperative pause looks like "nothing there" to whoever polls: it must not end the delivery.
+/// A cooperative pause looks like "no data" to the polling code: it must not end the delivery.
 #[tokio::test]
-async fn what_came_before_a_reset_is_delivered_however_busy_the_task_was() {
+async fn bytes_before_a_reset_are_delivered_however_busy_the_task_was() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = Rig::new(1);
     let sent = payload(3, 50_000);
@@ -82,7 +82,7 @@ async fn what_came_before_a_reset_is_delivered_however_busy_the_task_was() {
     assert_broken(&ended, Side::Backend);
 }
 
-/// Uses up the task's cooperative budget but for `units`.
+/// Uses up the task's cooperative budget except `units`.
 fn leave(cx: &mut Context<'_>, units: usize) {
     let mut taken = Vec::new();
     while let Poll::Ready(one) = poll_proceed(cx) {
@@ -95,7 +95,7 @@ fn leave(cx: &mut Context<'_>, units: usize) {
 
 /// Both paths of a flow: its pipe may be full when the reset comes.
 #[tokio::test]
-async fn a_reset_in_bulk_comes_behind_the_bytes() {
+async fn resets_in_bulk_come_behind_the_bytes() {
     for pipes in [0, 1] {
         let Sides { mut client, front, back, mut backend } = sides().await;
         let rig = Rig::new(pipes);
@@ -114,7 +114,7 @@ async fn a_reset_in_bulk_comes_behind_the_bytes() {
 
 /// envoy 44148, 45267: the reset of a side whose stream had ended cleanly must not cut that stream short.
 #[tokio::test]
-async fn a_reset_after_a_clean_end_is_no_reset_to_the_other_side() {
+async fn resets_after_a_clean_end_are_no_resets_to_the_other_side() {
     let Sides { mut client, front, back, mut backend } = sides().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -122,7 +122,7 @@ async fn a_reset_after_a_clean_end_is_no_reset_to_the_other_side() {
         backend.shutdown().await.unwrap();
         assert_eq!(client.read_u8().await.unwrap(), b'w');
         reset_now(backend);
-        client.write_all(b"to nobody").await.unwrap();
+        client.write_all(b"to no one").await.unwrap();
         let (got, end) = read_out(&mut client).await;
         assert_eq!((got.as_slice(), kind(&end)), (&b"hole"[..], None));
     };
@@ -130,9 +130,9 @@ async fn a_reset_after_a_clean_end_is_no_reset_to_the_other_side() {
     assert_broken(&ended, Side::Backend);
 }
 
-/// Nothing is read from a side that has finished: its reset is looked for.
+/// Nothing is read from a side that has finished, so its reset is found by checking.
 #[tokio::test]
-async fn a_reset_after_a_clean_end_is_noticed_within_a_second() {
+async fn resets_after_a_clean_end_are_noticed_within_a_second() {
     for quiet in [Side::Client, Side::Backend] {
         let Sides { client, front, back, backend } = sides().await;
         let (mut finished, mut other) =
@@ -153,9 +153,9 @@ async fn a_reset_after_a_clean_end_is_noticed_within_a_second() {
 
 /// RFC 2525 §2.17: closing a socket with unread input resets it and drops what it still had to send.
 #[tokio::test]
-async fn the_tail_of_an_answer_survives_an_upload_that_nobody_reads() {
+async fn the_tail_of_an_answer_survives_an_unread_upload() {
     let (client, front) = pair(16 * 1024).await;
-    let (back, mut backend) = pair(0).await;
+    let (back, mut backend) = back_pair(0).await;
     SockRef::from(&front).set_send_buffer_size(1 << 20).unwrap();
     let mut client = client;
     let rig = Rig::new(1);
@@ -174,10 +174,10 @@ async fn the_tail_of_an_answer_survives_an_upload_that_nobody_reads() {
     assert_broken(&ended, Side::Backend);
 }
 
-/// A side whose bytes are stuck is not read from either: its reset is looked for. The other side may take what is left for
-/// it as slowly as it likes, but one that takes nothing does not hold the connection.
+/// A side whose bytes are stuck is not read from either, so its reset is found by checking. The other side
+/// may accept the rest slowly; if it accepts nothing, the connection ends.
 #[tokio::test(start_paused = true)]
-async fn a_reset_behind_stuck_bytes_is_noticed_within_five_seconds() {
+async fn resets_behind_stuck_bytes_are_noticed_within_five_seconds() {
     for pipes in [0, 1] {
         let Sides { mut client, front, back, mut backend } = sides().await;
         let rig = Rig::new(pipes);
@@ -195,7 +195,8 @@ async fn a_reset_behind_stuck_bytes_is_noticed_within_five_seconds() {
         assert!(at.elapsed() < Duration::from_secs(5), "{:?}", at.elapsed());
         let (got, end) = read_out(&mut backend).await;
         assert_eq!(kind(&end), Some(io::ErrorKind::ConnectionReset));
-        // No more is counted than what came. In this time, which passes at once, the kernel acknowledges with a delay.
+        // The count must not exceed the bytes that arrived. In this time, which passes at once, the kernel
+        // delays acknowledgements.
         assert!(ended.up <= got.len() as u64, "{ended:?}, {} came", got.len());
         assert!(got.iter().all(|byte| *byte == 7));
     }

@@ -1,5 +1,5 @@
-//! Real sockets with little room, and peers that read and write in pieces, half-close, cut short or reset where they
-//! like: what arrives is what was sent, and no stream that was cut short looks whole.
+//! Real sockets with small buffers, and peers that read and write in pieces, half-close, truncate or reset
+//! anywhere: the received bytes are the sent ones, and no truncated stream looks complete.
 //!
 //! Passthrough by copying and by pipes, TLS with the client, TLS with both.
 
@@ -14,24 +14,24 @@ use tokio::sync::Notify;
 use tokio::task::yield_now;
 use weir_tls::{AsServer, Buffered};
 
-/// How a peer ends what it sends.
+/// How a peer ends its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Leaves {
     /// By a FIN, or close_notify and a FIN; it reads on.
     Cleanly,
-    /// By a FIN alone, where it speaks TLS; it reads on.
+    /// By a FIN alone, even if it speaks TLS; it reads on.
     CutShort,
-    /// By a reset, once all that it sent has arrived.
+    /// By a reset, after all its bytes have arrived.
     ByReset,
 }
 
-/// What a peer sends, and how it reads.
+/// The bytes that a peer sends, and how it reads.
 #[derive(Clone, Debug)]
 struct Manner {
     chunks: Vec<usize>,
-    /// Most bytes that it reads at a time.
+    /// Most bytes per read.
     sip: usize,
-    /// It sleeps for a millisecond after so many chunks or sips.
+    /// It sleeps for a millisecond after this many chunks or reads.
     rest: usize,
     leaves: Leaves,
 }
@@ -45,7 +45,7 @@ fn manner() -> impl Strategy<Value = Manner> {
         .prop_map(|(chunks, sip, rest, leaves)| Manner { chunks, sip, rest, leaves })
 }
 
-/// How what a peer heard ended.
+/// The end that a peer received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Heard {
     Clean,
@@ -78,9 +78,9 @@ impl Peer for Buffered<AsServer, TcpStream> {
     }
 }
 
-/// Says what it has to say, ends it, and gives what it heard until then or until the end.
+/// Sends its bytes and their end, and returns the bytes and the end that it received.
 async fn talk(peer: impl Peer, manner: &Manner, says: &[u8]) -> (Vec<u8>, Heard) {
-    // The same socket once more: its halves are not at hand while they are used.
+    // A duplicate of the socket, because its halves are not accessible while they are in use.
     let raw = std::net::TcpStream::from(peer.socket().as_fd().try_clone_to_owned().unwrap());
     let raw = TcpStream::from_std(raw).unwrap();
     let (reader, writer) = tokio::io::split(peer);
@@ -102,7 +102,7 @@ async fn talk(peer: impl Peer, manner: &Manner, says: &[u8]) -> (Vec<u8>, Heard)
         (heard, end)
     };
     let (said, (heard, end)) = tokio::join!(say, hear);
-    // A reset that a write has met is not told to a read any more.
+    // A reset that a write has met is no longer reported to a read.
     (heard, if said.is_err() { Heard::Reset } else { end })
 }
 
@@ -148,7 +148,7 @@ async fn hear<R: AsyncRead + Unpin>(mut reader: R, manner: &Manner, heard: &mut 
     Heard::Clean
 }
 
-/// The others have their turn, and now and then a whole millisecond.
+/// Gives other tasks their turn, and now and then a whole millisecond.
 async fn breathe(number: usize, rest: usize) {
     if number % rest == rest - 1 {
         sleep(Duration::from_millis(1)).await;
@@ -164,15 +164,15 @@ struct Way<'a> {
     leaves: Leaves,
     rule: OnTruncation,
     heard: &'a [u8],
-    /// It is heard through TLS.
+    /// Whether it is received through TLS.
     in_tls: bool,
     end: Heard,
-    /// Whoever hears has been cut off for what it did itself.
+    /// The receiver was cut off for something it did itself.
     at_fault: bool,
 }
 
 impl Way<'_> {
-    /// What is true of any direction, whatever became of the connection.
+    /// Checks the invariants of a direction, whatever happened to the connection.
     fn check(&self) {
         let Self { what, says, leaves, heard, end, rule, .. } = self;
         assert!(
@@ -184,7 +184,7 @@ impl Way<'_> {
         let is_whole = heard.len() == says.len();
         match end {
             Heard::Clean => {
-                // A FIN alone is a clean end to whoever speaks no TLS.
+                // A FIN alone is a clean end to a receiver without TLS.
                 let fin = *rule == OnTruncation::Finish || (*rule == OnTruncation::PassOn && !self.in_tls);
                 let let_pass = *leaves == Leaves::CutShort && fin;
                 assert!(*leaves == Leaves::Cleanly || let_pass, "{what}: a clean end of {leaves:?}");
@@ -198,7 +198,8 @@ impl Way<'_> {
         }
     }
 
-    /// The connection ended for what its source did, and for nothing else: all has come before that was passed on.
+    /// Only its source's end has ended the connection, so all bytes that were passed on before it have
+    /// arrived.
     fn came_before_the_end(&self, slow: bool) {
         let Self { what, says, heard, end, .. } = self;
         assert!(slow || heard.len() == says.len(), "{what}: {} of {}", heard.len(), says.len());
@@ -206,10 +207,10 @@ impl Way<'_> {
     }
 }
 
-/// Who takes nothing for this long is not waited for: what is left is dropped.
+/// weir does not wait longer for a side that accepts nothing, and drops the rest.
 const SLOW: Duration = Duration::from_millis(3_900);
 
-/// Relays between both, and holds what came of it against what they did.
+/// Relays between both, and compares the result with the peers' actions.
 async fn relayed<C: Wire, B: Wire>(
     (front, back): (C, B),
     (near, far): (impl Peer, impl Peer),
@@ -258,7 +259,7 @@ async fn relayed<C: Wire, B: Wire>(
     up.check();
     down.check();
     for (way, counted, in_tls) in [(&up, ended.up, B::BUFFERS), (&down, ended.down, C::BUFFERS)] {
-        // How much payload a queue of records holds that were dropped is known to a record.
+        // A record knows only roughly how much payload is in a queue of dropped TLS records.
         let about = if in_tls { 17 * 1024 } else { 0 };
         assert!(counted + about >= way.heard.len() as u64, "{}: {ended:?}", way.what);
     }
@@ -278,7 +279,7 @@ async fn relayed<C: Wire, B: Wire>(
         }
         (Leaves::ByReset, _) | (_, Leaves::ByReset) => assert!(ended.end.is_err(), "{ended:?}"),
         _ if cuts => assert!(ended.end.is_err(), "{ended:?}"),
-        // Whatever is no clean end is passed on as it is, and both have heard everything.
+        // An unclean end is passed on unchanged, and both sides have received everything.
         (client, backend) => {
             assert_eq!((ended.up, ended.down), (says_up.len() as u64, says_down.len() as u64), "{ended:?}");
             assert!(heard_up == says_up && heard_down == says_down, "{ended:?}");
@@ -291,15 +292,16 @@ async fn relayed<C: Wire, B: Wire>(
     }
 }
 
-/// Where TLS is spoken.
+/// The sides that speak TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TlsWith {
-    Nobody,
+    Neither,
     TheClient,
     Both,
 }
 
-/// The least room that the kernel gives. It then probes for more five times a second, so it takes little at a time.
+/// The smallest buffer of the kernel. It then probes for space five times a second, so it accepts little at a
+/// time.
 const TINY: u32 = 2_048;
 const LITTLE: usize = 700;
 
@@ -311,9 +313,9 @@ fn run(tls: TlsWith, room: u32, client: &Manner, backend: &Manner, rule: OnTrunc
     PKI.with(|pki| {
         runtime.block_on(async {
             let (near, front) = pair(room).await;
-            let (back, far) = pair(room).await;
+            let (back, far) = back_pair(room).await;
             let (manners, how) = ((client, backend), (rule, pipes));
-            if tls == TlsWith::Nobody {
+            if tls == TlsWith::Neither {
                 return relayed((front, back), (near, far), manners, how).await;
             }
             let (near, front) = Box::pin(pki.front(near, front, Vec::new())).await;
@@ -331,7 +333,7 @@ proptest! {
 
     #[test]
     fn bytes_are_conserved_between_rough_peers(
-        tls in prop_oneof![2 => Just(TlsWith::Nobody), 1 => Just(TlsWith::TheClient), 1 => Just(TlsWith::Both)],
+        tls in prop_oneof![2 => Just(TlsWith::Neither), 1 => Just(TlsWith::TheClient), 1 => Just(TlsWith::Both)],
         room in prop_oneof![1 => Just(0u32), 1 => Just(TINY), 3 => 20_000u32..200_000],
         client in manner(),
         backend in manner(),

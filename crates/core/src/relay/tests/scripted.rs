@@ -1,8 +1,9 @@
-//! A side of a relay that goes by a script: what it says and when, how much it takes and when, and how it ends.
+//! A scripted side of a relay: which bytes it sends and when, how much it accepts and when, and how it ends.
 //!
-//! Waits are in the runtime's time, which tests pause: a script of hours takes no time, and a wake-up that is lost
+//! Pauses use the runtime's time, which tests pause: a script of hours takes no time, and a lost wake-up
 //! shows as a relay that takes longer than its scripts.
 
+use super::no_socket::NoSocket;
 use super::*;
 use std::cell::Cell;
 use std::pin::Pin;
@@ -11,16 +12,16 @@ use std::task::ready;
 use tokio::task::coop::poll_proceed;
 use tokio::time::Sleep;
 
-/// A step of what a side says.
+/// A step in sending.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Say {
-    /// So many bytes, as many of them at a time as a read has room for.
+    /// This many bytes, as many at a time as fit into a read.
     Bytes(usize),
-    /// Nothing for so many milliseconds; 0: it can go on at once, but has to be asked again.
+    /// No bytes for this many milliseconds; 0: it can go on at once, but must be polled again.
     Pause(u64),
 }
 
-/// How a side ends what it says.
+/// How a side ends its stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Last {
     /// By a FIN, or close_notify.
@@ -33,53 +34,53 @@ pub(super) enum Last {
     NoReply,
 }
 
-/// A step of how a side takes what it is given.
+/// A step in accepting bytes.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Take {
-    /// At most so many bytes of one write; each time round twice as many as the time before.
+    /// At most this many bytes per write; each round twice as many as in the round before.
     Most(usize),
-    /// Nothing for so many milliseconds.
+    /// No bytes for this many milliseconds.
     Pause(u64),
 }
 
-/// What becomes of a side as a destination.
+/// The fate of a side as a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It takes all.
+    /// It accepts all.
     Well,
     /// The write of this byte fails.
     FailsAt(usize),
-    /// From this byte on it takes nothing.
+    /// From this byte on it accepts nothing.
     SticksAt(usize),
-    /// It takes all, but cannot be told of the end.
+    /// It accepts all, but cannot be told of the end.
     FailsAtTheEnd,
 }
 
-/// What one side does.
+/// The script of one side.
 #[derive(Clone, Debug)]
 pub(super) struct Script {
     pub(super) says: Vec<Say>,
     pub(super) last: Last,
-    /// Over and over.
+    /// Repeated over and over.
     pub(super) takes: Vec<Take>,
     pub(super) fate: Fate,
-    /// How long a flush takes, and the telling of an end, where it takes any time.
+    /// The duration of a flush, and of an end, if these take any time.
     pub(super) flush: Option<u64>,
 }
 
 impl Script {
-    /// How many bytes it says.
+    /// The number of bytes it sends.
     pub(super) fn length(&self) -> usize {
         self.says.iter().map(|say| if let Say::Bytes(n) = say { *n } else { 0 }).sum()
     }
 }
 
-/// A timer's resolution comes on top.
+/// Adds a timer's resolution.
 fn pause(ms: u64) -> Duration {
     if ms == 0 { Duration::ZERO } else { Duration::from_millis(ms + 1) }
 }
 
-/// A pause that may be under way.
+/// A pause that may be running.
 #[derive(Default)]
 struct Pausing {
     sleep: Option<Pin<Box<Sleep>>>,
@@ -89,7 +90,7 @@ struct Pausing {
 impl Pausing {
     fn poll(&mut self, cx: &mut Context<'_>, ms: u64) -> Poll<()> {
         if ms == 0 {
-            // Woken at once, asked again.
+            // Woken at once and polled again.
             if self.sleep.take().is_some() {
                 return Poll::Ready(());
             }
@@ -105,45 +106,43 @@ impl Pausing {
     }
 }
 
-/// A side that goes by its script, with TLS's habits of holding back what is not flushed or without.
+/// A side that follows its script; with `BUFFERS` it holds unflushed bytes back, as TLS does.
 pub(super) struct Scripted<const BUFFERS: bool> {
     pub(super) script: Script,
     said: Vec<u8>,
-    /// Bytes of `said` that have been read, and the step of the script and the bytes left of it.
+    /// The number of bytes of `said` already read, the step of the script, and its remaining bytes.
     at: usize,
     step: usize,
     left: usize,
     speaking: Pausing,
     taking: Pausing,
     flushing: Pausing,
-    /// Steps of taking that are done.
+    /// The number of finished steps in accepting.
     takes: usize,
-    /// Everything that it took.
+    /// All accepted bytes.
     pub(super) heard: Vec<u8>,
-    /// So much of it has not left yet, where it buffers.
+    /// Accepted bytes that have not left yet, if it buffers.
     pub(super) held: Rc<Cell<usize>>,
-    /// The end that was to follow at once what it took last.
+    /// The end promised with the last accepted bytes.
     pub(super) promised: Option<Finish>,
-    /// The end that it was told.
+    /// The end it was told.
     pub(super) told: Option<Finish>,
-    /// Its own end has been read.
+    /// Whether its own end has been read.
     pub(super) ended: bool,
-    /// A write or the telling of its end has failed.
+    /// Whether a write or its end has failed.
     pub(super) failed: bool,
-    /// It could not be told of the end, but had ended cleanly itself before: it misses nothing.
+    /// It could not be told of the end, but had ended cleanly before, so it misses nothing.
     pub(super) excused: bool,
     asked: usize,
-    tcp: TcpStream,
-    peer: TcpStream,
+    socket: NoSocket,
 }
 
-/// How often a script may be asked: a relay that spins is told by it.
+/// How often a script may be polled: this catches a relay that spins.
 const QUESTIONS: usize = 200_000;
 
 impl<const BUFFERS: bool> Scripted<BUFFERS> {
-    /// A side that says bytes of this seed.
-    pub(super) async fn new(script: Script, seed: u64) -> Self {
-        let (peer, tcp) = pair(0).await;
+    /// A side that sends bytes of this seed.
+    pub(super) fn new(script: Script, seed: u64) -> Self {
         Self {
             said: payload(seed, script.length()),
             script,
@@ -162,19 +161,18 @@ impl<const BUFFERS: bool> Scripted<BUFFERS> {
             failed: false,
             excused: false,
             asked: 0,
-            tcp,
-            peer,
+            socket: NoSocket::default(),
         }
     }
 
-    /// What it says, to its end.
+    /// All bytes that it sends.
     pub(super) fn says(&self) -> &[u8] {
         &self.said
     }
 
-    /// It would be closed with a reset.
+    /// Whether its close would send a reset.
     pub(super) fn was_reset(&self) -> bool {
-        SockRef::from(&self.tcp).linger().unwrap() == Some(Duration::ZERO)
+        self.socket.was_reset()
     }
 
     /// How long it has kept others waiting.
@@ -185,7 +183,7 @@ impl<const BUFFERS: bool> Scripted<BUFFERS> {
     fn question(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.asked += 1;
         assert!(self.asked < QUESTIONS, "the relay spins");
-        ready!(poll_proceed(cx)).made_progress(); // As a socket does.
+        ready!(poll_proceed(cx)).made_progress(); // As sockets do.
         Poll::Ready(())
     }
 
@@ -200,16 +198,8 @@ impl<const BUFFERS: bool> Scripted<BUFFERS> {
     }
 }
 
-/// Thousands of these leave no port waiting behind.
-impl<const BUFFERS: bool> Drop for Scripted<BUFFERS> {
-    fn drop(&mut self) {
-        for end in [&self.tcp, &self.peer] {
-            SockRef::from(end).set_linger(Some(Duration::ZERO)).unwrap();
-        }
-    }
-}
-
 impl<const BUFFERS: bool> Wire for Scripted<BUFFERS> {
+    type Socket = NoSocket;
     const BUFFERS: bool = BUFFERS;
     const CLEAN_END: How = if BUFFERS { How::CloseNotify } else { How::Fin };
 
@@ -312,11 +302,11 @@ impl<const BUFFERS: bool> Wire for Scripted<BUFFERS> {
         Poll::Ready(Ok(()))
     }
 
-    fn tcp(&self) -> &TcpStream {
-        &self.tcp
+    fn socket(&self) -> &NoSocket {
+        &self.socket
     }
 
-    fn bare(&self) -> Option<&TcpStream> {
+    fn bare(&self) -> Option<&Socket> {
         None
     }
 }

@@ -1,12 +1,12 @@
-//! Peers that read slowly: they are not idle, they get what was received before the other side went, and no byte counts
-//! that they did not get.
+//! Peers that read slowly: they are not idle, they get the bytes received before the other side went, and no
+//! byte counts that they did not get.
 
 use super::*;
 use crate::account::outcome::Side;
 use std::cell::Cell;
 use std::pin::pin;
 
-/// Reads so many bytes at a time, with pauses in between, until nothing more comes.
+/// Reads this many bytes at a time, with pauses in between, until nothing more comes.
 async fn sip<S: AsyncRead + Unpin>(
     stream: &mut S,
     at_a_time: usize,
@@ -15,7 +15,7 @@ async fn sip<S: AsyncRead + Unpin>(
     sip_counted(stream, at_a_time, pause, &Cell::new(0)).await
 }
 
-/// The same, and `count` says at any time how many bytes there were.
+/// The same; `count` always holds the number of bytes so far.
 async fn sip_counted<S: AsyncRead + Unpin>(
     stream: &mut S,
     at_a_time: usize,
@@ -35,17 +35,18 @@ async fn sip_counted<S: AsyncRead + Unpin>(
     }
 }
 
-/// Two connections with little room in the kernel at the client's end, and much at weir's.
+/// Two connections with small kernel buffers at the client's end, and large ones at weir's.
 async fn narrow_client() -> Sides {
     let (client, front) = pair(8 * 1024).await;
     SockRef::from(&front).set_send_buffer_size(2 << 20).unwrap();
-    let (back, backend) = pair(0).await;
+    let (back, backend) = back_pair(0).await;
     Sides { client, front, back, backend }
 }
 
-/// A backend sends all of it and resets; the client needs a multiple of a second for what weir and the kernel hold then.
+/// A backend sends all its bytes and resets; the client takes several seconds for the bytes that weir and the
+/// kernel hold.
 #[tokio::test]
-async fn a_slow_client_gets_all_that_came_before_a_backend_s_reset() {
+async fn slow_clients_get_all_bytes_before_a_backends_reset() {
     for pipes in [0, 1] {
         let Sides { mut client, front, back, mut backend } = narrow_client().await;
         let rig = Rig::new(pipes);
@@ -68,8 +69,8 @@ async fn a_slow_client_gets_all_that_came_before_a_backend_s_reset() {
 }
 
 #[tokio::test]
-async fn a_slow_backend_gets_all_that_came_before_a_client_s_reset() {
-    let (back, mut backend) = pair(8 * 1024).await;
+async fn slow_backends_get_all_bytes_before_a_clients_reset() {
+    let (back, mut backend) = back_pair(8 * 1024).await;
     SockRef::from(&back).set_send_buffer_size(2 << 20).unwrap();
     let (mut client, front) = pair(0).await;
     let rig = Rig::new(1);
@@ -88,9 +89,9 @@ async fn a_slow_backend_gets_all_that_came_before_a_client_s_reset() {
     assert_eq!(ended.up, sent.len() as u64);
 }
 
-/// It talks on while it reads, and nobody listens any more.
+/// It sends while it reads, though its bytes have no receiver any more.
 #[tokio::test]
-async fn a_slow_client_that_sends_gets_all_that_came_before_a_backend_s_reset() {
+async fn sending_slow_clients_get_all_bytes_before_a_backends_reset() {
     let Sides { client, front, back, mut backend } = narrow_client().await;
     let rig = Rig::new(1);
     let sent = payload(3, 2 << 20);
@@ -100,7 +101,7 @@ async fn a_slow_client_that_sends_gets_all_that_came_before_a_backend_s_reset() 
             backend.write_all(&sent).await.unwrap();
             abort(backend).await;
         };
-        // Until it is told: the error is what the other half hears, too.
+        // Until it gets an error: the other half gets the same error.
         let upload = async { while to_weir.write_all(&[7; 4096]).await.is_ok() {} };
         tokio::join!(send, upload, sip(&mut from_weir, 16 * 1024, Duration::from_millis(12))).2
     };
@@ -109,13 +110,13 @@ async fn a_slow_client_that_sends_gets_all_that_came_before_a_backend_s_reset() 
     assert_eq!(ended.down, sent.len() as u64);
 }
 
-/// A client that has stopped reading is reset within a bound, and what it was to get in the queue does not count.
+/// A client that has stopped reading is reset within a bound, and its bytes still in the queue do not count.
 #[tokio::test]
-async fn what_a_reset_drops_is_not_counted() {
+async fn bytes_dropped_by_a_reset_are_not_counted() {
     for stopped in [Side::Client, Side::Backend] {
         let (mut reader, near) = pair(8 * 1024).await;
         SockRef::from(&near).set_send_buffer_size(1 << 20).unwrap();
-        let (far, mut writer) = pair(0).await;
+        let (far, mut writer) = back_pair(0).await;
         let rig = Rig::new(1);
         let counted =
             || if stopped == Side::Client { rig.listener.down.get() } else { rig.listener.up.get() };
@@ -141,9 +142,9 @@ async fn what_a_reset_drops_is_not_counted() {
     }
 }
 
-/// The reader itself goes, with much in the queue for it.
+/// The reader itself goes, while many bytes are queued for it.
 #[tokio::test]
-async fn what_a_reset_refuses_is_not_counted() {
+async fn bytes_refused_by_a_reset_are_not_counted() {
     let Sides { mut client, front, back, mut backend } = narrow_client().await;
     let rig = Rig::new(1);
     let mut got = vec![0; 100_000];
@@ -161,16 +162,17 @@ async fn what_a_reset_refuses_is_not_counted() {
     };
     let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
     assert_broken(&ended, Side::Client);
-    // What its kernel took and it never read counts as delivered: some of its buffer.
+    // Bytes that its kernel accepted but it never read count as delivered: some of its buffer.
     assert!((100_000..300_000).contains(&ended.down), "{ended:?}");
 }
 
 const IDLE: Duration = Duration::from_millis(600);
 
-/// weir has moved its last byte long before, but the reader's kernel takes some all the time. A relay that is cut short
-/// leaves the rest to the kernel, which delivers it all the same: what tells is how much was read when the relay ended.
+/// weir has written its last byte long before, but the reader's kernel accepts bytes all the time. A cut
+/// relay leaves the rest to the kernel, which still delivers it; the proof is the number of bytes read when
+/// the relay ended.
 #[tokio::test]
-async fn a_peer_that_reads_slowly_all_the_time_is_not_idle() {
+async fn slow_readers_are_not_idle() {
     tokio::join!(
         slow_and_not_idle(Side::Client, false),
         slow_and_not_idle(Side::Client, true),
@@ -182,7 +184,7 @@ async fn a_peer_that_reads_slowly_all_the_time_is_not_idle() {
 async fn slow_and_not_idle(reader: Side, half_closed: bool) {
     let (mut slow, near) = pair(8 * 1024).await;
     SockRef::from(&near).set_send_buffer_size(2 << 20).unwrap();
-    let (far, mut quick) = pair(0).await;
+    let (far, mut quick) = back_pair(0).await;
     let mut rig = Rig::new(1);
     (rig.rules.idle, rig.rules.half_closed) = (IDLE, IDLE);
     let sent = payload(4, 1 << 20);
@@ -205,7 +207,7 @@ async fn slow_and_not_idle(reader: Side, half_closed: bool) {
     };
     let ((ended, read), (got, end)) = within(async { tokio::join!(relaying, talk) }).await;
     assert!(got == sent, "{} of {}: {end:?}", got.len(), sent.len());
-    // The other side stays open: when all is delivered it is idle after all.
+    // The other side stays open, so the connection is idle once all is delivered.
     match half_closed {
         false => assert!(matches!(ended.end, Err(ConnError::IdleTimeout)), "{ended:?}"),
         true => assert!(matches!(ended.end, Err(ConnError::HalfClosedTimeout)), "{ended:?}"),
@@ -219,12 +221,12 @@ async fn slow_and_not_idle(reader: Side, half_closed: bool) {
     drop(quick);
 }
 
-/// The same where bytes are stuck in weir: its flow is blocked, and goes on less often than its time to be idle is long.
+/// The same with bytes stuck in weir: its flow is blocked, and moves more often than the idle deadline.
 #[tokio::test]
-async fn a_tls_client_that_reads_slowly_all_the_time_is_not_idle() {
+async fn slowly_reading_tls_clients_are_not_idle() {
     let (client, front) = pair(8 * 1024).await;
     SockRef::from(&front).set_send_buffer_size(512 * 1024).unwrap();
-    let (back, mut backend) = pair(0).await;
+    let (back, mut backend) = back_pair(0).await;
     let (mut client, front) = tls::Pki::new().front(client, front, Vec::new()).await;
     let mut rig = Rig::new(1);
     rig.rules.idle = IDLE;
@@ -241,13 +243,13 @@ async fn a_tls_client_that_reads_slowly_all_the_time_is_not_idle() {
     assert_eq!(read, answer.len(), "read when the relay ended");
 }
 
-/// One that reads on but needs longer than anybody waits: a FIN without close_notify shows that its answer is cut short as
-/// well as a reset does, and drops nothing of it.
+/// A client that reads on but needs longer than the bound: a FIN without close_notify shows that its answer
+/// is truncated as well as a reset does, and drops nothing of it.
 #[tokio::test]
-async fn a_tls_client_that_is_slower_than_the_bound_gets_all_that_came_before_a_backend_s_reset() {
+async fn tls_clients_slower_than_the_bound_get_all_bytes_before_a_backends_reset() {
     let (client, front) = pair(8 * 1024).await;
     SockRef::from(&front).set_send_buffer_size(2 << 20).unwrap();
-    let (back, mut backend) = pair(0).await;
+    let (back, mut backend) = back_pair(0).await;
     let (mut client, front) = tls::Pki::new().front(client, front, Vec::new()).await;
     let mut rig = Rig::new(1);
     (rig.rules.idle, rig.rules.half_closed) = (IDLE, IDLE);
@@ -270,9 +272,9 @@ async fn a_tls_client_that_is_slower_than_the_bound_gets_all_that_came_before_a_
     assert_eq!(ended.down, sent.len() as u64);
 }
 
-/// Taking nothing is being idle, whatever waits in the queue.
+/// A client that accepts nothing is idle, even with bytes in its queue.
 #[tokio::test]
-async fn a_client_that_stops_reading_is_idle() {
+async fn clients_that_stop_reading_are_idle() {
     let Sides { client, front, back, mut backend } = narrow_client().await;
     let mut rig = Rig::new(1);
     rig.rules.idle = IDLE;
@@ -285,9 +287,9 @@ async fn a_client_that_stops_reading_is_idle() {
     drop((client, backend));
 }
 
-/// The time to finish is over: a slow client does not keep a drain.
+/// The time to finish is over, so a slow client does not hold up a drain.
 #[tokio::test]
-async fn the_switch_ends_the_delivery_behind_a_reset() {
+async fn cancelling_ends_the_delivery_behind_a_reset() {
     let Sides { mut client, front, back, mut backend } = narrow_client().await;
     let rig = Rig::new(1);
     let sent = payload(7, 3 << 20);

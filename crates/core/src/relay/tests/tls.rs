@@ -1,4 +1,4 @@
-//! TLS at one side or both: close_notify, what a FIN without it becomes, and resets that never look clean.
+//! TLS at one side or both: close_notify, a FIN without it, and resets that never look clean.
 
 use super::*;
 use rcgen::CertifiedKey;
@@ -23,8 +23,7 @@ impl Pki {
     pub(super) fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed([NAME.into()]).unwrap();
-        let files =
-            CertificateFiles { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+        let files = CertificateFiles::new(folder.path().join("cert.pem"), folder.path().join("key.pem"));
         fs::write(&files.cert, cert.pem()).unwrap();
         fs::write(&files.key, signing_key.serialize_pem()).unwrap();
         fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).unwrap();
@@ -36,12 +35,18 @@ impl Pki {
         };
         let server = ServerSettings {
             certificates: vec![files],
+            directory: None,
+            reload: Duration::from_secs(10),
+            strict_permissions: false,
             unknown_sni: UnknownSni::Refuse,
             alpn: Vec::new(),
             min_version: MinVersion::Tls12,
+            cipher_suites: Vec::new(),
+            groups: Vec::new(),
             tickets: true,
             ticket_lifetime: Duration::from_secs(3600),
             cache: 0,
+            client_auth: None,
         };
         Self {
             profile: ServerProfile::build(&server, &Sessions::random().unwrap()).unwrap().0,
@@ -50,17 +55,17 @@ impl Pki {
         }
     }
 
-    /// A session between a client that we did not write and weir.
-    pub(super) async fn front(
+    /// A session between an independent client and weir.
+    pub(super) async fn front<N: Duplex + Unpin + Send + 'static>(
         &self,
-        near: TcpStream,
-        far: TcpStream,
-        ahead: Vec<u8>,
-    ) -> (Client, Tls<AsServer>) {
+        near: N,
+        far: Socket,
+        prefix: Vec<u8>,
+    ) -> (ProbeStream<N>, Tls<AsServer>) {
         let scratch = Scratch::default();
         let probe = self.backend.probe();
         let connect = Box::pin(probe.connect(near, None, NAME, None));
-        let accept = Box::pin(self.profile.accept(far, ahead, &scratch));
+        let accept = Box::pin(self.profile.accept(far, prefix, &scratch));
         let (near, far) = tokio::join!(connect, accept);
         (near.unwrap().0, Tls(far.ok().unwrap().0))
     }
@@ -68,7 +73,7 @@ impl Pki {
     /// A session between weir and a backend.
     pub(super) async fn back(
         &self,
-        near: TcpStream,
+        near: Socket,
         far: TcpStream,
     ) -> (Tls<AsClient>, Buffered<AsServer, TcpStream>) {
         let (scratch, other) = (Scratch::default(), Scratch::default());
@@ -80,14 +85,14 @@ impl Pki {
     }
 }
 
-/// A client's end of a session: tokio-rustls, not ours.
+/// A client's end of a session: tokio-rustls instead of weir's own stream.
 pub(super) type Client = ProbeStream<TcpStream>;
 
 /// TLS with the client, plaintext with the backend.
 struct Offload {
     client: Client,
     front: Tls<AsServer>,
-    back: TcpStream,
+    back: Socket,
     backend: TcpStream,
 }
 
@@ -124,9 +129,9 @@ async fn bulk_passes_both_ways_at_once() {
     passes_both_ways(&Rig::new(2)).await;
 }
 
-/// As small as reads become, a whole record fits into one.
+/// A whole record fits even into the smallest reads.
 #[tokio::test]
-async fn bulk_passes_where_a_worker_keeps_much() {
+async fn bulk_passes_when_a_worker_keeps_much() {
     let rig = Rig::new(2);
     let usual = rig.memory.at_once();
     let kept: Vec<_> = (0..4).map(|_| rig.memory.keep(&vec![0; 1 << 20])).collect();
@@ -169,20 +174,20 @@ async fn close_notify_ends_one_direction_alone() {
     answers_behind_close_notify(b"").await;
 }
 
-/// What comes behind a close_notify is nobody's. Closing a socket with it unread resets it, and a reset takes with it
-/// whatever waits to be sent.
+/// Bytes after a close_notify have no receiver. Closing a socket with unread input resets it, and a reset
+/// destroys bytes that wait to be sent.
 #[tokio::test]
-async fn a_client_that_talks_on_behind_its_close_notify_still_gets_its_answer() {
+async fn clients_that_send_after_their_close_notify_still_get_their_answer() {
     answers_behind_close_notify(b"and another thing").await;
 }
 
-/// The client says close_notify, and `behind` once that has been heard; then it is answered.
+/// The client sends close_notify, and `behind` after its arrival; then it is answered.
 async fn answers_behind_close_notify(behind: &[u8]) {
     let Offload { mut client, front, back, mut backend } = offload().await;
     let rig = Rig::new(1);
     let talk = async {
         client.write_all(b"question").await.unwrap();
-        // Alone, without the FIN that most send behind it.
+        // Alone, without the FIN that most clients send after it.
         client.get_mut().1.send_close_notify();
         client.flush().await.unwrap();
         assert_eq!(read_out(&mut backend).await.0, b"question");
@@ -198,7 +203,7 @@ async fn answers_behind_close_notify(behind: &[u8]) {
 }
 
 #[tokio::test]
-async fn a_backend_s_fin_becomes_close_notify_and_the_client_goes_on() {
+async fn fins_of_backends_become_close_notify_and_the_client_goes_on() {
     let Offload { mut client, front, back, mut backend } = offload().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -223,9 +228,9 @@ async fn bridging_passes_close_notify_on_each_way() {
     assert_clean(&ended, Side::Client, How::CloseNotify);
 }
 
-/// Bytes, close_notify and FIN go together where they come together, and are not held back for more.
+/// Bytes, close_notify and FIN that arrive together are sent together, and not held back for more.
 #[tokio::test]
-async fn last_bytes_that_go_with_their_close_notify_do_not_wait() {
+async fn last_bytes_sent_with_their_close_notify_do_not_wait() {
     let talk = async || {
         let Bridging { mut client, front, back, mut backend } = bridging().await;
         let rig = Rig::new(1);
@@ -239,7 +244,7 @@ async fn last_bytes_that_go_with_their_close_notify_do_not_wait() {
 }
 
 #[tokio::test]
-async fn a_client_s_truncation_resets_the_backend_behind_the_bytes() {
+async fn truncations_of_clients_reset_the_backend_behind_the_bytes() {
     let Offload { mut client, front, back, mut backend } = offload().await;
     let mut rig = Rig::new(1);
     rules(&mut rig, OnTruncation::Reset);
@@ -255,7 +260,7 @@ async fn a_client_s_truncation_resets_the_backend_behind_the_bytes() {
 }
 
 #[tokio::test]
-async fn a_truncation_that_is_let_pass_keeps_the_answer() {
+async fn ignored_truncations_keep_the_answer() {
     let Offload { mut client, front, back, mut backend } = offload().await;
     let mut rig = Rig::new(1);
     rules(&mut rig, OnTruncation::Finish);
@@ -273,13 +278,13 @@ async fn a_truncation_that_is_let_pass_keeps_the_answer() {
 }
 
 #[tokio::test]
-async fn bridging_passes_a_truncation_on_as_it_is_each_way() {
+async fn bridging_passes_truncations_on_unchanged_each_way() {
     for side in [Side::Client, Side::Backend] {
         let Bridging { mut client, front, back, mut backend } = bridging().await;
         let mut rig = Rig::new(1);
         rules(&mut rig, OnTruncation::PassOn);
         let talk = async {
-            // The truncated one is not cut off from the other's answer.
+            // The truncated side still gets the other's answer.
             if side == Side::Client {
                 client.write_all(b"cut").await.unwrap();
                 client.get_mut().0.shutdown().await.unwrap();
@@ -311,11 +316,11 @@ where
 
 /// HAProxy ends such a client with a close_notify, 20 times of 20.
 #[tokio::test]
-async fn a_backend_s_reset_is_never_a_clean_end_to_a_tls_client() {
+async fn resets_of_backends_are_never_a_clean_end_to_a_tls_client() {
     for uploads in [false, true] {
         let Offload { mut client, front, back, mut backend } = offload().await;
         let rig = Rig::new(1);
-        // Little enough that no write waits.
+        // Few enough that no write waits.
         let sent = payload(4, 7_000);
         backend.write_all(&sent).await.unwrap();
         if uploads {
@@ -331,7 +336,7 @@ async fn a_backend_s_reset_is_never_a_clean_end_to_a_tls_client() {
 }
 
 #[tokio::test]
-async fn a_tls_backend_s_reset_is_never_a_clean_end_to_a_tls_client() {
+async fn resets_of_tls_backends_are_never_a_clean_end_to_a_tls_client() {
     for uploads in [false, true] {
         let Bridging { mut client, front, back, mut backend } = bridging().await;
         let rig = Rig::new(1);
@@ -349,12 +354,12 @@ async fn a_tls_backend_s_reset_is_never_a_clean_end_to_a_tls_client() {
     }
 }
 
-/// Reading from a session sends what waits in it, and may so be the first to meet the reset: a read after that finds a
-/// plain end of file, which is no truncation, and must not be let pass as one.
+/// A read from a session sends pending bytes, and so may be the first to meet the reset: a read after that
+/// returns a plain EOF, which is no truncation, and must not be ignored as one.
 #[tokio::test]
-async fn a_tls_client_s_reset_met_while_reading_is_still_a_reset() {
+async fn resets_of_tls_clients_met_while_reading_are_still_resets() {
     let (client, front) = pair(16 * 1024).await;
-    let (back, mut backend) = pair(0).await;
+    let (back, mut backend) = back_pair(0).await;
     let (mut client, front) = Pki::new().front(client, front, Vec::new()).await;
     let mut rig = Rig::new(0);
     rules(&mut rig, OnTruncation::Finish);
@@ -378,9 +383,9 @@ async fn a_tls_client_s_reset_met_while_reading_is_still_a_reset() {
     assert_broken(&ended, Side::Client);
 }
 
-/// The end of a drain is announced: the client can tell it from a cut wire.
+/// The end of a drain is announced, so the client can tell it from a cut wire.
 #[tokio::test]
-async fn the_switch_says_close_notify() {
+async fn cancelling_sends_close_notify() {
     let Bridging { mut client, front, back, mut backend } = bridging().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -394,19 +399,19 @@ async fn the_switch_says_close_notify() {
     assert!(matches!(ended.end, Err(ConnError::Stopped(_))), "{ended:?}");
 }
 
-/// What the client said with its hello, or right behind it, was read before the session stood.
+/// The client's bytes with or right after its hello were read before the session began.
 #[tokio::test]
-async fn what_was_read_ahead_is_replayed_into_the_session() {
+async fn bytes_read_ahead_are_replayed_into_the_session() {
     let Sides { client, mut front, back, mut backend } = sides().await;
     let pki = Pki::new();
     let rig = Rig::new(1);
     let (probe, scratch) = (pki.backend.probe(), Scratch::default());
     let connect = Box::pin(probe.connect(client, None, NAME, None));
     let accept = Box::pin(async {
-        let mut ahead = vec![0; 300];
-        let n = front.read(&mut ahead).await.unwrap();
-        ahead.truncate(n);
-        pki.profile.accept(front, ahead, &scratch).await
+        let mut prefix = vec![0; 300];
+        let n = front.read(&mut prefix).await.unwrap();
+        prefix.truncate(n);
+        pki.profile.accept(front, prefix, &scratch).await
     });
     let (client, front) = tokio::join!(connect, accept);
     let (mut client, front) = (client.unwrap().0, front.ok().unwrap().0);
@@ -420,7 +425,7 @@ async fn what_was_read_ahead_is_replayed_into_the_session() {
     assert_clean(&ended, Side::Client, How::CloseNotify);
 }
 
-/// What cannot be TLS breaks the session: what came before it arrives, then a reset.
+/// Bytes that cannot be TLS break the session: earlier bytes arrive, then a reset.
 #[tokio::test]
 async fn noise_in_a_session_is_a_break_and_no_end() {
     let Offload { mut client, front, back, mut backend } = offload().await;
@@ -438,7 +443,7 @@ async fn noise_in_a_session_is_a_break_and_no_end() {
 
 /// nginx, and many others: their answer to a close_notify is a FIN.
 #[tokio::test]
-async fn a_backend_that_answers_the_client_s_clean_end_with_a_bare_fin_has_ended_well() {
+async fn bare_fins_of_backends_after_the_clients_clean_end_are_clean() {
     let Bridging { mut client, front, back, mut backend } = bridging().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -452,7 +457,7 @@ async fn a_backend_that_answers_the_client_s_clean_end_with_a_bare_fin_has_ended
         client.shutdown().await.unwrap();
         assert_eq!(backend.read(&mut [0; 8]).await.unwrap(), 0, "a close_notify");
         backend.get_mut().get_mut().shutdown().await.unwrap();
-        // As it came: whether something was missing is for the client to know, if it still listens.
+        // Passed on unchanged: only a client that still listens can know whether something was missing.
         assert_eq!(kind(&read_out(&mut client).await.1), Some(io::ErrorKind::UnexpectedEof));
     };
     let (ended, ()) = within(async { tokio::join!(rig.run(front, back, b""), talk) }).await;
@@ -460,9 +465,9 @@ async fn a_backend_that_answers_the_client_s_clean_end_with_a_bare_fin_has_ended
     assert_eq!((ended.up, ended.down), (8, 9));
 }
 
-/// The same, but in the middle of a record: something is missing for certain.
+/// The same, but in the middle of a record: something is certainly missing.
 #[tokio::test]
-async fn a_record_that_is_cut_in_two_is_a_truncation_whatever_the_client_has_said() {
+async fn records_cut_in_two_are_truncations_whatever_the_client_has_sent() {
     let Bridging { mut client, front, back, mut backend } = bridging().await;
     let rig = Rig::new(1);
     let talk = async {
@@ -477,9 +482,9 @@ async fn a_record_that_is_cut_in_two_is_a_truncation_whatever_the_client_has_sai
     assert_truncated(&ended, Side::Backend);
 }
 
-/// In bridging a client may do so as well.
+/// In bridging a client may do so too.
 #[tokio::test]
-async fn a_client_that_answers_the_backend_s_clean_end_with_a_bare_fin_has_ended_well() {
+async fn bare_fins_of_clients_after_the_backends_clean_end_are_clean() {
     let Bridging { mut client, front, back, mut backend } = bridging().await;
     let mut rig = Rig::new(1);
     rules(&mut rig, OnTruncation::PassOn);
@@ -494,9 +499,10 @@ async fn a_client_that_answers_the_backend_s_clean_end_with_a_bare_fin_has_ended
     assert_clean(&ended, Side::Backend, How::CloseNotify);
 }
 
-/// A client that hears a stream end too soon complains, resets or leaves in the same way: the cause is the backend.
+/// A client that sees a stream end too early complains, resets or leaves in the same way: the cause is the
+/// backend.
 #[tokio::test]
-async fn a_truncation_is_the_doing_of_the_side_that_began_it() {
+async fn truncations_are_caused_by_the_side_that_began_them() {
     for reaction in ["an alert", "a reset", "a bare fin"] {
         let Bridging { mut client, front, back, mut backend } = bridging().await;
         let mut rig = Rig::new(1);
@@ -515,7 +521,7 @@ async fn a_truncation_is_the_doing_of_the_side_that_began_it() {
                 (&b"half an answ"[..], Some(io::ErrorKind::UnexpectedEof))
             );
             match reaction {
-                // Not a record that decrypts: for weir a session that broke, as a fatal alert is.
+                // Not a record that decrypts: to weir a broken session, like a fatal alert.
                 "an alert" => {
                     client.get_mut().0.write_all(&[21, 3, 3, 0, 2, 2, 50]).await.unwrap();
                     let _told = read_out(&mut backend).await;

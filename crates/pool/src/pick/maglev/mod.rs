@@ -1,49 +1,50 @@
 //! Consistent hashing by Maglev (Eisenbud et al., "Maglev: a fast and reliable software network load balancer"): a
-//! table of slots, filled by the backends in turns, each along an order of slots of its own. A key's slot says whose
-//! it is; when a backend comes or goes, nearly all other keys stay where they are.
+//! table of slots, filled by the backends in turns, each in its own order of slots. A key belongs to the owner of its
+//! slot; when a backend comes or goes, nearly all other keys stay where they are.
 //!
 //! Nodes agree on every key while they agree on names, weights and health: orders derive from the backends' names by a
 //! fixed hash, turns go by name, and nothing depends on the order of the configuration. Names are distinct in a tier.
 //!
-//! A key whose backend cannot take it goes on to the slot of its next hash, and so on; each key has its own chain, so
-//! those of a backend that is down spread over all others by their weights.
+//! A key whose backend cannot take it moves on to the slot of its next hash, and so on. Each key has its own chain, so
+//! that the keys of a backend that is down spread over all others by their weights.
 
 use crate::pick::candidates::{Candidates, Share};
 use crate::pick::key::{self, Domain};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// The table of one tier. 128 KiB, and some milliseconds to build: once for each set of backends, for all workers.
+/// The table of one tier: 128 KiB, built in some milliseconds, once for each set of backends and for all workers.
 #[derive(Clone, Debug)]
 pub struct Maglev {
-    // By slot; empty if nobody has a weight.
+    // By slot; empty if no backend has a weight.
     slots: Box<[u16]>,
-    // Those with a weight, ordered by name.
+    // Backends with a weight, ordered by name.
     by_name: Box<[u16]>,
 }
 
 /// How far a backend's connections may exceed its share of them all, counted on this node (Mirrokni, Thorup and
 /// Zadimoghaddam, "Consistent hashing with bounded loads").
 ///
-/// They are counted anew every few picks, and in between only those picked here are added: once for as many picks as
-/// there are sixteenths of the backends, so at every pick while there are few.
+/// Connections are counted anew after a sixteenth as many picks as there are backends, that is, at every pick while
+/// there are few; in between only this worker's picks are added.
 #[derive(Clone, Debug)]
 pub struct Bound {
     percent: u32,
-    // `None` where the next one who asks has to count.
+    // `None` if the next question has to count.
     usable: Option<Usable>,
 }
 
 impl Bound {
-    /// At most `percent` of its share, rounded up. Below 100 not all connections would find a place: that counts as 100.
+    /// At most `percent` of its share, rounded up. Less than 100 counts as 100, otherwise some connections would find
+    /// no backend.
     pub fn percent(percent: u32) -> Self {
         Self { percent: percent.max(100), usable: None }
     }
 
     /// Whether a backend may take one more.
     ///
-    /// The shares of the usable ones sum up to all their connections and the new one, so at least one of them may, if
-    /// they have just been counted.
+    /// The shares of the usable backends sum up to all their connections and the new one; therefore at least one of
+    /// them may, right after a count.
     fn admits(&mut self, number: usize, candidates: &impl Candidates) -> bool {
         let load = candidates.load(number);
         // No ceiling is below one connection.
@@ -62,10 +63,10 @@ impl Bound {
 }
 
 impl Maglev {
-    /// The table for backends of these names and weights; a number is a position in `backends`. One of weight 0 gets
-    /// no slot, and one of less than a slot's share (1/65,537 of the sum of the weights) may get none.
+    /// The table for backends of these names and weights; a number is a position in `backends`. A backend of weight 0
+    /// gets no slot, and a backend of less than a slot's share (1/65,537 of the sum of the weights) may get none.
     ///
-    /// A slot has room for numbers below 65,535; backends beyond are left out.
+    /// Numbers in slots are below 65,535; further backends are left out.
     pub fn build(backends: &[(&str, u16)]) -> Self {
         let mut by_name: Vec<(&str, u16, u16)> = (0..FREE)
             .zip(backends)
@@ -90,9 +91,9 @@ impl Maglev {
 
     /// The number of the backend that `key` goes to; `None` if none is usable.
     ///
-    /// Passed over are those that are not usable, those over the bound, and for a part of the keys those in slow
-    /// start; a part that only shrinks, so that no key moves twice. O(1) while a good part of the backends can be
-    /// used, with a bound on average.
+    /// Passes over backends that are not usable, those over the bound, and, for a part of the keys, those in slow
+    /// start; that part only shrinks, so that no key moves twice. O(1) while a good part of the backends is usable;
+    /// with a bound, on average.
     pub fn pick(
         &self,
         key: u64,
@@ -102,7 +103,7 @@ impl Maglev {
         let mut picked = self.probe(key, candidates, bound.as_deref_mut());
         if picked.is_none() {
             if let Some(bound) = bound.as_deref_mut() {
-                // Nobody by what was counted some picks ago; by what is now, there may be somebody.
+                // The bound admits no backend by an old count; it may by a new one.
                 bound.usable = None;
                 picked = self.search(key, |n| candidates.usable(n) && bound.admits(n, candidates));
             }
@@ -114,7 +115,7 @@ impl Maglev {
         picked
     }
 
-    /// The first on the key's chain that may take it and that slow start gives it to, or the first that may.
+    /// The first backend on the key's chain that may take it and that slow start allows, or the first that may take it.
     fn probe(&self, key: u64, candidates: &impl Candidates, mut bound: Option<&mut Bound>) -> Option<usize> {
         let mut starting = None;
         for probe in 0..PROBES {
@@ -137,7 +138,7 @@ impl Maglev {
         self.slots.get(slot).map(|number| usize::from(*number))
     }
 
-    /// The next one, by name, from a place that the key decides.
+    /// The first that may take it, in the order of names from a place that the key decides.
     fn search(&self, key: u64, mut may_take: impl FnMut(usize) -> bool) -> Option<usize> {
         let place = key::again(key, PROBES).checked_rem(self.by_name.len() as u64)?;
         let (before, behind) = self.by_name.split_at_checked(usize::try_from(place).ok()?)?;
@@ -145,13 +146,13 @@ impl Maglev {
     }
 }
 
-/// Slow start takes a key if the key's own fraction is below the share. It is the same fraction at every probe: a
-/// chain that comes by twice is still refused.
+/// In slow start a backend takes a key if the key's own fraction is below the share. The fraction is the same at every
+/// probe, so that a chain which meets the backend twice is refused twice.
 fn accepts(key: u64, share: Share) -> bool {
     share.is_whole() || key::again(key, FRACTION) % u64::from(Share::WHOLE.parts()) < u64::from(share.parts())
 }
 
-/// What the usable backends have together.
+/// The totals of the usable backends.
 #[derive(Clone, Copy, Debug)]
 struct Usable {
     load: u64,
@@ -176,7 +177,7 @@ impl Usable {
     }
 }
 
-/// One backend's way through the slots, and how often it is its turn.
+/// One backend's order of slots, and the distance between its turns.
 #[derive(Clone, Copy, Debug)]
 struct Walk {
     slot: usize,
@@ -189,12 +190,12 @@ impl Walk {
         let below = |domain, limit: usize| {
             usize::try_from(key::hash(domain, name.as_bytes()) % limit as u64).unwrap_or_default()
         };
-        // Any step from 1 to SIZE - 1 comes by every slot, since SIZE is prime.
+        // Any step from 1 to SIZE - 1 visits every slot, because SIZE is prime.
         let (slot, step) = (below(Domain::Offset, SIZE), 1 + below(Domain::Step, SIZE - 1));
         Self { slot, step, stride: LAP / u64::from(weight.max(1)) }
     }
 
-    /// Gives the next free slot on the way to backend `number`. There must be one.
+    /// Gives the next free slot in this order to backend `number`. There must be one.
     fn take_next(&mut self, slots: &mut [u16], number: u16) {
         for _ in 0..slots.len() {
             let slot = self.slot;
@@ -207,8 +208,8 @@ impl Walk {
     }
 }
 
-/// Slots: a prime, 65 times the 1,000 backends for which shares within 1 % were asked; the size that the paper
-/// measured for that.
+/// The number of slots: a prime, 65 times the 1,000 backends that should get their shares within 1 %; the paper
+/// measured this size for them.
 const SIZE: usize = 65_537;
 /// No backend's number.
 const FREE: u16 = u16::MAX;
@@ -216,9 +217,9 @@ const FREE: u16 = u16::MAX;
 const LAP: u64 = 1 << 40;
 /// With half of the backends usable, one key in 2^32 needs the search.
 const PROBES: u64 = 32;
-/// Backends that a bound looks at for each pick, on average.
+/// Backends that a bound counts for each pick, on average.
 const LOOKS: usize = 16;
-/// The round that gives a key's fraction: none of the probes, nor the search's.
+/// The round that gives a key's fraction: neither a probe's nor the search's.
 const FRACTION: u64 = 1 << 32;
 
 #[cfg(test)]

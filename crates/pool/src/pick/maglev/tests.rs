@@ -40,7 +40,7 @@ fn slots_are_shared_by_weight() {
 /// Nodes of different versions serve the same clients: a key's backend must not change with the code. Another
 /// implementation, written from the paper, gave the same ones.
 #[test]
-fn the_table_is_the_same_for_ever() {
+fn the_table_never_changes() {
     let weights = [1, 2, 3, 4, 5];
     let table = build(&names(5), &weights);
     let fake = Fake::new(&weights);
@@ -71,7 +71,7 @@ fn few_keys_move_when_one_is_added_or_reweighted() {
 }
 
 #[test]
-fn only_the_keys_of_a_sick_one_move_and_they_spread() {
+fn keys_of_an_unhealthy_backend_move_alone_and_spread() {
     let weights = [1, 2, 7, 5, 5];
     let table = build(&names(5), &weights);
     let (well, mut sick) = (Fake::new(&weights), Fake::new(&weights));
@@ -93,7 +93,7 @@ fn only_the_keys_of_a_sick_one_move_and_they_spread() {
 }
 
 #[test]
-fn the_few_that_are_left_share_what_is_searched_for() {
+fn remaining_backends_share_the_searched_keys() {
     let table = build(&names(1000), &[1; 1000]);
     let mut fake = Fake::new(&[1; 1000]);
     // By name they are half of the others apart, both ways round.
@@ -107,7 +107,7 @@ fn the_few_that_are_left_share_what_is_searched_for() {
 }
 
 #[test]
-fn slow_start_takes_more_and_more_and_never_gives_back() {
+fn slow_start_takes_more_keys_and_gives_none_back() {
     let table = build(&names(4), &[1; 4]);
     let mut fake = Fake::new(&[1; 4]);
     let mut before = Vec::new();
@@ -128,7 +128,7 @@ fn slow_start_takes_more_and_more_and_never_gives_back() {
 }
 
 #[test]
-fn a_bound_holds_and_is_as_tight_as_asked() {
+fn bounds_hold_and_are_as_tight_as_asked() {
     let weights = [1, 2, 7];
     let table = build(&names(3), &weights);
     for percent in [0, 100, 125, 300] {
@@ -152,7 +152,7 @@ fn a_bound_holds_and_is_as_tight_as_asked() {
 }
 
 #[test]
-fn a_bound_soon_knows_of_connections_that_ended() {
+fn bounds_soon_follow_ended_connections() {
     let table = build(&names(100), &[1; 100]);
     let (mut fake, mut bound) = (Fake::new(&[1; 100]), Bound::percent(125));
     let own = table.pick(42, &fake, None).unwrap();
@@ -165,7 +165,7 @@ fn a_bound_soon_knows_of_connections_that_ended() {
 }
 
 #[test]
-fn a_bound_counts_anew_before_it_turns_all_away() {
+fn bounds_recount_before_refusing_everyone() {
     let table = build(&names(100), &[1; 100]);
     let (mut fake, mut bound) = (Fake::new(&[1; 100]), Bound::percent(100));
     fake.loads = vec![10; 100];
@@ -179,7 +179,7 @@ fn a_bound_counts_anew_before_it_turns_all_away() {
 }
 
 #[test]
-fn the_highest_numbers_do_not_overflow() {
+fn highest_numbers_do_not_overflow() {
     let mut fake = Fake::new(&[u16::MAX; 3]);
     fake.loads = vec![u32::MAX; 3];
     let table = build(&names(3), &[u16::MAX; 3]);

@@ -1,9 +1,14 @@
-//! The client side against rustls servers, in memory: whom it trusts, by which name, with which
-//! sessions.
+//! The client side against rustls servers, in memory: trust, names and sessions.
 
+mod identity;
+mod looks;
+mod pins;
 mod probe;
+mod revocation;
+mod uris;
 
 use std::fs;
+use std::sync::Arc;
 
 use rcgen::CertificateParams;
 use rustls::server::ServerConfig;
@@ -12,16 +17,21 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
+use crate::agreed::{Resumed, Session};
+use crate::alert::{Alert, FatalAlert};
 use crate::certificate::CertificateFiles;
-use crate::failure::HandshakeFailure;
+use crate::failure::{HandshakeError, HandshakeFailure};
 use crate::fixtures::{Pki, ecdsa, params, pipe, plain_server};
-use crate::stream::Buffered;
+use crate::provider::{MinVersion, provider};
+use crate::sessions::Sessions;
+use crate::stream::{Buffered, Scratch};
+use crate::warning::Warning;
 
 const NAME: &str = "backend.test";
 
 type Connected = Result<(Box<BackendStream<DuplexStream>>, Session), HandshakeError>;
 
-/// One connection to a server that says a byte, which carries its tickets to the client.
+/// One connection to a server that sends a byte, with which its tickets reach the client.
 async fn connect_as(
     client: &BackendClient,
     server: &Arc<ServerConfig>,
@@ -42,8 +52,23 @@ async fn connect_as(
         stream.read_u8().await?;
         Ok((stream.into_inner(), session))
     });
-    // A server whose client refuses fails too; the client says why.
-    tokio::join!(client, server).0
+    // If the client refuses, the server fails too; the client has the reason.
+    let (ours, theirs) = tokio::join!(client, server);
+    if let Err(error) = &ours {
+        agree_on_the_alert(error, theirs.err());
+    }
+    ours
+}
+
+/// The alert in weir's error is the one that the server heard, if it heard one.
+fn agree_on_the_alert(error: &HandshakeError, theirs: Option<std::io::Error>) {
+    let theirs = theirs.as_ref().and_then(std::io::Error::get_ref);
+    match theirs.and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(heard)) => {
+            assert_eq!(error.alert, Some(FatalAlert::Sent(Alert::of(u8::from(*heard)))), "{error}");
+        }
+        _ => assert!(!matches!(error.alert, Some(FatalAlert::Sent(_))), "{error}: {theirs:?}"),
+    }
 }
 
 async fn connect(client: &BackendClient, server: &Arc<ServerConfig>) -> Connected {
@@ -85,7 +110,7 @@ fn dated(from: i32, to: i32) -> CertificateParams {
 }
 
 #[tokio::test]
-async fn dates_are_checked_whoever_signed() {
+async fn dates_are_checked_under_any_authority() {
     let pki = Pki::new();
     for (from, to, expected) in
         [(2000, 2001, HandshakeFailure::Expired), (2100, 2101, HandshakeFailure::NotYetValid)]
@@ -98,7 +123,7 @@ async fn dates_are_checked_whoever_signed() {
 }
 
 #[test]
-fn an_authority_that_has_expired_is_a_warning() {
+fn expired_authorities_are_warnings() {
     let pki = Pki::new();
     let expired = pki.self_signed("expired", dated(2000, 2001));
     let bundle = [&pki.ca, &expired.cert].map(|path| fs::read(path).unwrap()).concat();
@@ -120,7 +145,7 @@ async fn a_listed_self_signed_certificate_is_trusted_for_its_name_alone() {
         "same name, not listed"
     );
     assert_eq!(reason(&trusting(&misnamed.cert), &misnamed).await, Some(HandshakeFailure::NameMismatch));
-    // Several in one bundle, an authority beside them.
+    // One bundle with several of them, and an authority.
     let bundle = [&own.cert, &twin.cert, &pki.ca].map(|path| fs::read(path).unwrap()).concat();
     let bundle = trusting(&pki.file("bundle.pem", bundle));
     for files in [&own, &twin, &pki.issue("issued", &[NAME])] {
@@ -128,9 +153,9 @@ async fn a_listed_self_signed_certificate_is_trusted_for_its_name_alone() {
     }
 }
 
-/// A server that shows a certificate without holding its key.
+/// The server presents a certificate without holding its key.
 #[tokio::test]
-async fn the_handshake_signature_counts_even_where_nothing_else_does() {
+async fn the_handshake_signature_is_always_verified() {
     #[derive(Debug)]
     struct Impostor(Arc<rustls::sign::CertifiedKey>);
     impl rustls::server::ResolvesServerCert for Impostor {
@@ -152,7 +177,7 @@ async fn the_handshake_signature_counts_even_where_nothing_else_does() {
     let policies = [
         BackendTls::build(&trusting(&own.cert)).expect("a policy").0,
         BackendTls::build(&unverified).expect("a policy").0,
-        BackendTls::unjudged(),
+        BackendTls::unverified(),
     ];
     for policy in policies {
         let error = connect(&policy.client(), &server).await.expect_err("an impostor");
@@ -173,7 +198,7 @@ async fn verify_false_takes_any_certificate_and_says_so() {
 }
 
 #[tokio::test]
-async fn the_name_comes_from_where_it_should() {
+async fn the_server_name_comes_from_the_configured_source() {
     let pki = Pki::new();
     let server = |names: &[&str]| Arc::new(plain_server(&pki.issue("a", names), 0));
     let client = |server_name| {
@@ -259,12 +284,12 @@ async fn each_backend_has_sessions_of_its_own() {
     }
 }
 
-/// What a connection to each backend's own server resumes, with clients made one after the other.
+/// Connects to each backend's own server, with clients made one after the other, and checks the resumptions.
 #[tokio::test]
 async fn sessions_outlive_a_policy_of_the_same_trust() {
     let pki = Pki::new();
     let server = Arc::new(plain_server(&pki.issue("a", &[NAME]), 2));
-    let (one, two) = ("10.0.0.1:443".parse().expect("one"), "10.0.0.2:443".parse().expect("two"));
+    let (one, two) = ("10.0.0.1:443", "10.0.0.2:443");
     let sessions = Sessions::random().expect("randomness");
     let build =
         |settings: &BackendSettings| BackendTls::build(settings).expect("a policy").0.keeping(&sessions);
@@ -279,7 +304,7 @@ async fn sessions_outlive_a_policy_of_the_same_trust() {
     assert_eq!(resumed(&after.client_for(one)).await, Resumed::Ticket);
     assert_eq!(resumed(&after.client_for(two)).await, Resumed::No, "another address");
 
-    // What trusts another way, or speaks other versions, begins anew; so does what came without `keeping`.
+    // A policy with other trust or versions starts without sessions, and so does one without `keeping`.
     let more = pki.ca.with_file_name("more.pem");
     let both = [pki.ca.clone(), pki.issue("b", &["b.test"]).cert].map(|pem| fs::read(pem).expect("PEM"));
     fs::write(&more, both.concat()).expect("a file");
@@ -296,7 +321,7 @@ async fn sessions_outlive_a_policy_of_the_same_trust() {
 }
 
 #[test]
-fn all_that_is_wrong_is_said_at_once() {
+fn errors_are_reported_together() {
     let settings = BackendSettings {
         ca: Some("/nowhere/ca.pem".into()),
         server_name: ServerNameFrom::Fixed("no name".to_owned()),
@@ -314,18 +339,18 @@ fn all_that_is_wrong_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_no_tls_or_leaves_is_told_apart() {
-    let client = BackendTls::unjudged().client();
+async fn plaintext_servers_and_closed_connections_have_their_own_reasons() {
+    let client = BackendTls::unverified().client();
     let (near, mut far) = pipe();
     far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.expect("room");
     let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("no TLS");
-    assert_eq!(error.reason, HandshakeFailure::NotTls);
+    assert_eq!((error.reason, error.alert), (HandshakeFailure::NotTls, None));
     let (near, mut far) = pipe();
     far.write_all(b"\x16\x03\x03\x00\x04\x00\x00\x00\x00").await.expect("room");
     let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("bad TLS");
-    assert_eq!(error.reason, HandshakeFailure::Protocol);
+    assert_eq!(error.reason, HandshakeFailure::UnexpectedMessage);
     let (near, far) = pipe();
     drop(far);
-    let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("nobody there");
+    let error = client.connect(near, &Scratch::default(), None, NAME, None).await.expect_err("no peer");
     assert!(matches!(error.reason, HandshakeFailure::Eof | HandshakeFailure::Reset), "{error}");
 }

@@ -1,8 +1,8 @@
-//! Handshakes of health checks: what they see, and by whom it is judged.
+//! Handshakes of health checks: the certificates they see, and the authorities that verify them.
 
 use super::*;
 
-/// One check of a server, under this name.
+/// Checks a server under this name.
 pub(super) async fn probed(
     probe: &Probe,
     server: &Arc<ServerConfig>,
@@ -21,21 +21,25 @@ pub(super) async fn probed(
         stream.read_u8().await?;
         Ok(presented)
     });
-    tokio::join!(client, server).0
+    let (ours, theirs): (Result<Presented, HandshakeError>, _) = tokio::join!(client, server);
+    if let Err(error) = &ours {
+        agree_on_the_alert(error, theirs.err());
+    }
+    ours
 }
 
-/// Why a server that shows this certificate does not convince; without a name it is asked for by its address.
+/// The reason why a server with this certificate is not trusted; without a name, the check asks for its address.
 async fn verdict(probe: &Probe, files: &CertificateFiles, name: Option<&str>) -> Option<HandshakeFailure> {
     let presented = probed(probe, &Arc::new(plain_server(files, 1)), name).await.expect("a session");
-    presented.verdict.expect("a judge").err().map(|error| error.reason)
+    presented.verdict.expect("a verifier").err().map(|error| error.reason)
 }
 
 #[tokio::test]
-async fn it_resumes_nothing_and_sees_the_end() {
+async fn probes_resume_nothing_and_see_the_end() {
     let pki = Pki::new();
     let server = Arc::new(plain_server(&pki.issue_for("a", &ecdsa(), dated(2020, 2100)), 2));
     let (tls, _) = BackendTls::build(&trusting(&pki.ca)).expect("a policy");
-    for policy in [tls, BackendTls::unjudged()] {
+    for policy in [tls, BackendTls::unverified()] {
         let probe = policy.probe();
         for _ in 0..2 {
             let presented = probed(&probe, &server, Some(NAME)).await.expect("a session");
@@ -45,8 +49,8 @@ async fn it_resumes_nothing_and_sees_the_end() {
 }
 
 #[tokio::test]
-async fn a_certificate_is_judged_after_the_handshake() {
-    let (pki, nobody) = (Pki::new(), Pki::new());
+async fn certificates_are_verified_after_the_handshake() {
+    let (pki, untrusted) = (Pki::new(), Pki::new());
     let (tls, _) = BackendTls::build(&trusting(&pki.ca)).expect("a policy");
     let probe = tls.probe();
     assert!(probe.verifies());
@@ -55,22 +59,22 @@ async fn a_certificate_is_judged_after_the_handshake() {
         (pki.issue_for("old", &ecdsa(), dated(2000, 2001)), Some(HandshakeFailure::Expired)),
         (pki.issue_for("new", &ecdsa(), dated(2100, 2101)), Some(HandshakeFailure::NotYetValid)),
         (pki.issue("other", &["other.test"]), Some(HandshakeFailure::NameMismatch)),
-        (nobody.issue("stranger", &[NAME]), Some(HandshakeFailure::UnknownCa)),
+        (untrusted.issue("stranger", &[NAME]), Some(HandshakeFailure::UnknownCa)),
     ];
     for (files, expected) in cases {
         assert_eq!(verdict(&probe, &files, Some(NAME)).await, expected, "{files:?}");
-        // The same words as of a handshake that judges.
+        // The text is the same as from a verifying handshake.
         let server = Arc::new(plain_server(&files, 1));
         let presented = probed(&probe, &server, Some(NAME)).await.expect("a session");
-        let said = presented.verdict.expect("a judge").err().map(|error| error.to_string());
-        let judged = connect(&tls.client(), &server).await.err().map(|error| error.to_string());
+        let said = presented.verdict.expect("a verifier").err().map(|error| error.to_string());
+        let refused = connect(&tls.client(), &server).await.err().map(|error| error.to_string());
         let without_times = |text: Option<String>| text.map(|t| t.replace(|c: char| c.is_ascii_digit(), ""));
-        assert_eq!(without_times(said), without_times(judged));
+        assert_eq!(without_times(said), without_times(refused));
     }
 }
 
 #[tokio::test]
-async fn a_name_of_its_own_comes_before_the_policys() {
+async fn the_checks_own_name_precedes_the_policys() {
     let pki = Pki::new();
     let files = pki.issue("a", &[NAME]);
     let names = [
@@ -94,15 +98,15 @@ async fn a_name_of_its_own_comes_before_the_policys() {
 }
 
 #[tokio::test]
-async fn who_trusts_nobody_is_told_what_the_system_says() {
+async fn probes_without_an_authority_use_the_systems() {
     let pki = Pki::new();
     let server = Arc::new(plain_server(&pki.issue("a", &[NAME]), 1));
     let unverified = BackendSettings { verify: false, ..trusting(&pki.ca) };
-    for policy in [BackendTls::build(&unverified).expect("a policy").0, BackendTls::unjudged()] {
+    for policy in [BackendTls::build(&unverified).expect("a policy").0, BackendTls::unverified()] {
         let probe = policy.probe();
         assert!(!probe.verifies());
         let presented = probed(&probe, &server, Some(NAME)).await.expect("a session");
-        // Nothing, on a system without authorities.
+        // No verdict on a system without authorities.
         if let Some(verdict) = presented.verdict {
             assert_eq!(verdict.expect_err("a stranger to the system").reason, HandshakeFailure::UnknownCa);
         }
@@ -110,8 +114,8 @@ async fn who_trusts_nobody_is_told_what_the_system_says() {
 }
 
 #[tokio::test]
-async fn a_server_that_speaks_no_tls_is_told_apart() {
-    let probe = BackendTls::unjudged().probe();
+async fn plaintext_servers_have_their_own_reason() {
+    let probe = BackendTls::unverified().probe();
     let (near, mut far) = pipe();
     far.write_all(b"SSH-2.0-OpenSSH_9.2\r\n").await.expect("room");
     let error = probe.connect(near, None, NAME, None).await.expect_err("no TLS");

@@ -1,4 +1,4 @@
-//! Where an admin server is: as `--admin` names it, or as a configuration does.
+//! The address of an admin server, from `--admin` or from a configuration.
 
 use anyhow::{Result, anyhow, bail};
 use std::fmt;
@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 pub(in crate::cli) enum Address {
     /// Host and port.
     Tcp(String),
+    /// Host and port, over TLS.
+    Tls(String),
     /// A socket's path.
     Unix(PathBuf),
 }
@@ -17,6 +19,7 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(authority) => write!(f, "http://{authority}"),
+            Self::Tls(authority) => write!(f, "https://{authority}"),
             Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
@@ -25,7 +28,7 @@ impl fmt::Display for Address {
 /// The admin address of a configuration.
 ///
 /// # Errors
-/// When it cannot be read, or has none.
+/// If it cannot be read, or has no admin address.
 pub(super) fn configured(path: &Path) -> Result<Address> {
     let loaded = weir_config::load(path).map_err(|rejected| {
         anyhow!("{} does not say where the admin server is\n\n{rejected}", path.display())
@@ -40,31 +43,49 @@ pub(super) fn configured(path: &Path) -> Result<Address> {
     match text.strip_prefix("unix:") {
         // Only the main file has this section, and relative paths start where it is.
         Some(socket) => Ok(Address::Unix(path.parent().unwrap_or(Path::new("")).join(socket))),
-        None => Ok(Address::Tcp(text.to_owned())),
+        None if weir_config::admin_has_tls(&loaded.file) => Ok(Address::Tls(here(text))),
+        None => Ok(Address::Tcp(here(text))),
     }
+}
+
+/// Where a server on every address is reached from this machine.
+fn here(address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some(("" | "0.0.0.0", port)) => format!("127.0.0.1:{port}"),
+        Some(("[::]", port)) => format!("[::1]:{port}"),
+        _ => address.to_owned(),
+    }
+}
+
+/// The host of `host:port`, an address without its brackets.
+pub(super) fn host(authority: &str) -> &str {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Reads the value of `--admin`.
 ///
 /// # Errors
-/// What was expected, where it is something else.
+/// What was expected instead.
 pub(super) fn named(text: &str) -> Result<Address, &'static str> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = path.strip_prefix("//").unwrap_or(path);
         return if path.is_empty() { Err(EXPECTED) } else { Ok(Address::Unix(path.into())) };
     }
-    if text.starts_with("https:") {
-        return Err("https is not supported yet; use http:// on loopback, or unix:PATH");
-    }
-    let authority = text.strip_prefix("http://").unwrap_or(text);
+    let https = text.strip_prefix("https://");
+    let authority = https.unwrap_or_else(|| text.strip_prefix("http://").unwrap_or(text));
     let authority = authority.strip_suffix('/').unwrap_or(authority);
     let (host, port) = authority.rsplit_once(':').ok_or(EXPECTED)?;
     let a_port = port.parse::<u16>().is_ok_and(|port| port > 0);
     let a_host = !host.is_empty() && !host.contains(['/', '@', '?', '#', ' ']);
-    if a_host && a_port { Ok(Address::Tcp(authority.to_owned())) } else { Err(EXPECTED) }
+    match (a_host && a_port, https) {
+        (false, _) => Err(EXPECTED),
+        (true, Some(_)) => Ok(Address::Tls(authority.to_owned())),
+        (true, None) => Ok(Address::Tcp(authority.to_owned())),
+    }
 }
 
-const EXPECTED: &str = "expected http://HOST:PORT or unix:PATH";
+const EXPECTED: &str = "expected http://HOST:PORT, https://HOST:PORT or unix:PATH";
 
 #[cfg(test)]
 mod tests {
@@ -84,7 +105,12 @@ mod tests {
         {
             assert_eq!(named(bad), Err(EXPECTED), "{bad}");
         }
-        assert!(named("https://a:1").unwrap_err().contains("not supported yet"));
+        assert_eq!(named("https://a.example.com:1/"), Ok(Address::Tls("a.example.com:1".to_owned())));
+        assert_eq!(named("https://a.example.com"), Err(EXPECTED));
+        assert_eq!(
+            (host("a.example.com:1"), host("[::1]:1"), host("10.0.0.1:1")),
+            ("a.example.com", "::1", "10.0.0.1")
+        );
     }
 
     #[test]
@@ -95,11 +121,17 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             configured(&path)
         };
-        // What else is wrong with it keeps nobody from asking.
+        // Other mistakes in the file do not matter.
         let wrong = "{\"admin\": {\"address\": \"127.0.0.1:9901\"}, \"pools\": []}";
         assert_eq!(written(wrong).unwrap(), Address::Tcp("127.0.0.1:9901".into()));
         let socket = written("{\"admin\": {\"address\": \"unix:weir.sock\"}}").unwrap();
         assert_eq!(socket, Address::Unix(folder.path().join("weir.sock")));
+        for (address, wanted) in
+            [(":9901", "127.0.0.1:9901"), ("[::]:9901", "[::1]:9901"), ("10.0.0.7:1", "10.0.0.7:1")]
+        {
+            let text = format!("{{\"admin\": {{\"address\": \"{address}\", \"tls\": \"operators\"}}}}");
+            assert_eq!(written(&text).unwrap(), Address::Tls(wanted.to_owned()));
+        }
         let none = written("{\"pools\": []}").unwrap_err().to_string();
         assert!(none.contains("has no admin.address") && none.contains("--admin URL"), "{none}");
     }

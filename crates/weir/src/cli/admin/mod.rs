@@ -1,4 +1,4 @@
-//! How a verb speaks to a weir that runs: it finds the admin server, asks, and says clearly why there is no answer.
+//! Asks a running weir: finds its admin server, sends a request, and says clearly why no answer came.
 //!
 //! The server is the one of `--admin URL`, else that of `admin.address` in the configuration. That is loaded and not
 //! compiled, so that mistakes elsewhere in the file, or unreadable certificates, do not get in the way.
@@ -10,71 +10,96 @@ mod tests;
 
 use super::configuration::configuration;
 use crate::terminal::complain;
-use address::{Address, configured, named};
-use anyhow::{Context, Result, anyhow, bail};
+use address::{Address, configured, host, named};
+use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use clap::Args;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
+use http_body_util::Full;
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, Request, Response, StatusCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use std::error::Error;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::runtime::Builder;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
+use weir_admin::api::Refused;
+use weir_control::http_client::{HttpError, Limits, exchange};
+use weir_tls::{CertificateFiles, HandshakeError, HandshakeFailure, HttpClient};
 
 /// Where the running weir is.
 #[derive(Clone, Debug, Args)]
 pub(super) struct Server {
-    /// The admin server of the running weir: http://127.0.0.1:9901 or unix:/run/weir/admin.sock
+    /// The admin server of the running weir: http://127.0.0.1:9901, https://HOST:PORT or
+    /// unix:/run/weir/admin.sock
     #[arg(long, value_name = "URL", value_parser = named)]
     admin: Option<Address>,
+    #[command(flatten)]
+    tls: Tls,
+}
+
+/// How an admin server with TLS is asked.
+#[derive(Clone, Debug, Default, Args)]
+struct Tls {
+    /// For https: the authorities of the server's certificate, in PEM; the system's by default
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// For https: the certificate to show to the server, in PEM
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// For https: its private key; by default the file of --cert has it
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    key: Option<PathBuf>,
 }
 
 /// A running weir's admin server.
 #[derive(Debug)]
 pub(super) struct Client {
     address: Address,
-    /// How long a question may take; a change has longer.
+    tls: Tls,
+    /// How long a request may take; a change may take longer.
     patience: Duration,
-    /// When all questions must have been answered, whatever each of them may take.
+    /// When all requests must have been answered, however long each of them may take.
     until: Option<Instant>,
 }
 
 /// What it answered.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct AdminReply {
     pub(super) status: StatusCode,
-    pub(super) body: Vec<u8>,
+    pub(super) body: Bytes,
 }
 
 impl Server {
-    /// The server that was named, else the one of the configuration: of `config`, or of the first place that has one.
-    /// When there is none, that has been said.
+    /// Was a server named on the command line?
+    pub(super) fn is_named(&self) -> bool {
+        self.admin.is_some()
+    }
+
+    /// The server that was named, else the one of the configuration: `config`, or the first that exists. If there is none,
+    /// the error has been printed.
     pub(super) fn find(&self, config: Option<&Path>) -> Result<Client, ExitCode> {
-        match &self.admin {
-            Some(address) => Ok(Client::new(address.clone())),
-            None => configured(&configuration(config)?).map(Client::new).map_err(|error| {
+        let address = match &self.admin {
+            Some(address) => address.clone(),
+            None => configured(&configuration(config)?).map_err(|error| {
                 complain(&format!("error: {error:#}"));
                 ExitCode::FAILURE
-            }),
-        }
+            })?,
+        };
+        Ok(Client { tls: self.tls.clone(), ..Client::new(address) })
     }
 }
 
 impl Client {
     fn new(address: Address) -> Self {
-        Self { address, patience: ASKING, until: None }
+        Self { address, tls: Tls::default(), patience: ASKING, until: None }
     }
 
-    /// The same, for callers that wait no longer than this for all that they ask.
+    /// The same client, with this much time for all of its requests together.
     pub(super) fn patient_for(self, patience: Duration) -> Self {
         Self { patience, until: Some(Instant::now() + patience), ..self }
     }
@@ -82,22 +107,30 @@ impl Client {
     /// Asks; within ten seconds there is an answer, or within what [`Client::patient_for`] says.
     ///
     /// # Errors
-    /// If there is no answer, or the answer is not that of an admin server.
-    pub(super) fn get(&self, path: &str) -> Result<Answer> {
+    /// If no answer comes, or not that of an admin server.
+    pub(super) fn get(&self, path: &str) -> Result<AdminReply> {
         self.ask(Method::GET, path, None, self.patience)
     }
 
-    /// Asks for a change; within a minute it is done or refused, or said to go on.
+    /// Asks for a change; the answer comes within a minute, and may be that the change goes on.
     ///
     /// # Errors
-    /// As [`Client::get`]. Then it may have been done all the same.
-    pub(super) fn post(&self, path: &str, body: Option<&Value>) -> Result<Answer> {
+    /// As [`Client::get`]. The change may have been made all the same.
+    pub(super) fn post(&self, path: &str, body: Option<&impl Serialize>) -> Result<AdminReply> {
+        let body = body.map(serde_json::to_string).transpose().context("cannot write the body")?;
         self.ask(Method::POST, path, body, CHANGING)
     }
 
-    fn ask(&self, method: Method, path: &str, body: Option<&Value>, patience: Duration) -> Result<Answer> {
+    fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+        patience: Duration,
+    ) -> Result<AdminReply> {
+        let is_change = method == Method::POST;
         let host = match &self.address {
-            Address::Tcp(authority) => authority,
+            Address::Tcp(authority) | Address::Tls(authority) => authority,
             Address::Unix(_) => "localhost",
         };
         let mut request = Request::builder()
@@ -109,52 +142,54 @@ impl Client {
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/json");
         }
-        let body = body.map(ToString::to_string).unwrap_or_default();
-        let request = request.body(Full::new(Bytes::from(body))).context("cannot make the request")?;
+        let body = Full::new(Bytes::from(body.unwrap_or_default()));
+        let request = request.body(body).context("cannot make the request")?;
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start a runtime")?;
         let answered = runtime.block_on(async {
             let until = self.until.unwrap_or_else(|| Instant::now() + patience);
-            match timeout_at(until, Box::pin(self.reach(request))).await {
-                Ok(answer) => answer,
-                Err(_elapsed) => {
-                    bail!("no answer from the admin server at {} within {patience:?}", self.address)
-                }
-            }
+            self.reach(request, Limits { until, head: LARGEST_HEAD, body: LARGEST_ANSWER }).await
         });
-        // A name that is being looked up still must not be waited for.
+        // A lookup of a name may still be running, and must not be waited for.
         runtime.shutdown_background();
-        answered
+        let answer = answered?.map_err(|error| self.unanswered(error, is_change, patience))?;
+        Ok(AdminReply { status: answer.status(), body: answer.into_body() })
     }
 
-    async fn reach(&self, mut request: Request<Full<Bytes>>) -> Result<Answer> {
-        let changes = request.method() == Method::POST;
-        let answered = match &self.address {
+    async fn reach(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        limits: Limits,
+    ) -> Result<Result<Response<Bytes>, HttpError>> {
+        match &self.address {
             Address::Tcp(authority) => {
-                let stream = self.reached(TcpStream::connect(authority)).await?;
+                let stream = self.reached(TcpStream::connect(authority), limits.until).await?;
                 // Loopback may have other names, which an admin server does not know as such.
                 if let Some(address) = stream.peer_addr().ok().filter(|address| address.ip().is_loopback()) {
                     let host = HeaderValue::try_from(address.to_string())?;
                     request.headers_mut().insert(HOST, host);
                 }
-                exchange(stream, request).await
+                Ok(exchange(stream, request, limits).await)
             }
-            Address::Unix(path) => exchange(self.reached(UnixStream::connect(path)).await?, request).await,
-        };
-        answered.map_err(|error| {
-            let why = if changes && is_cut_short(&error) {
-                format!(
-                    "the connection to the admin server at {} ended before its answer: the change may have been made",
-                    self.address
-                )
-            } else {
-                format!("what listens at {} does not answer as an admin server", self.address)
-            };
-            error.context(why)
-        })
+            Address::Tls(authority) => {
+                let client = self.tls.client()?;
+                let stream = self.reached(TcpStream::connect(authority), limits.until).await?;
+                let handshake = client.connect(stream, host(authority));
+                let shaken = timeout_at(limits.until, Box::pin(handshake)).await;
+                match shaken.unwrap_or_else(|_elapsed| Err(HandshakeError::timeout())) {
+                    Ok(stream) => Ok(exchange(stream, request, limits).await),
+                    Err(error) => Err(self.distrusted(error)),
+                }
+            }
+            Address::Unix(path) => {
+                let stream = self.reached(UnixStream::connect(path), limits.until).await?;
+                Ok(exchange(stream, request, limits).await)
+            }
+        }
     }
 
-    async fn reached<S>(&self, connecting: impl Future<Output = io::Result<S>>) -> Result<S> {
-        let connected = timeout(CONNECTING, connecting).await.unwrap_or(Err(ErrorKind::TimedOut.into()));
+    async fn reached<S>(&self, connecting: impl Future<Output = io::Result<S>>, until: Instant) -> Result<S> {
+        let until = until.min(Instant::now() + CONNECTING);
+        let connected = timeout_at(until, connecting).await.unwrap_or(Err(ErrorKind::TimedOut.into()));
         connected.map_err(|error| {
             let hint = match error.kind() {
                 ErrorKind::PermissionDenied => "\nthe socket is for its owner and group alone",
@@ -166,13 +201,54 @@ impl Client {
             anyhow!("cannot reach the admin server at {}: {error}{hint}", self.address)
         })
     }
+
+    /// The error for people of a failed handshake.
+    fn distrusted(&self, error: HandshakeError) -> anyhow::Error {
+        let hint = match error.reason {
+            HandshakeFailure::UnknownCa => "\n--ca FILE names the authorities of its certificate",
+            HandshakeFailure::NameMismatch => "\n--admin must use a name or address of its certificate",
+            _ => "",
+        };
+        anyhow!("no TLS with the admin server at {}: {}{hint}", self.address, error.source)
+    }
+
+    /// The error for people of a request without an answer.
+    fn unanswered(&self, error: HttpError, is_change: bool, patience: Duration) -> anyhow::Error {
+        let address = &self.address;
+        if matches!(error, HttpError::TimedOut) {
+            return anyhow!("no answer from the admin server at {address} within {patience:?}");
+        }
+        if matches!(self.address, Address::Tls(_)) && is_refusal(&error) {
+            let hint = match self.tls.cert {
+                Some(_) => "it does not take the certificate of --cert",
+                None => "does it ask for a certificate? --cert FILE and --key FILE name yours",
+            };
+            return anyhow!(error).context(format!("the admin server at {address} refuses: {hint}"));
+        }
+        let why = if is_change && error.is_cut_short() {
+            format!(
+                "the connection to the admin server at {address} ended before its answer: the change may have been made"
+            )
+        } else {
+            format!("what listens at {address} does not answer as an admin server")
+        };
+        anyhow!(error).context(why)
+    }
 }
 
-impl Answer {
-    /// The answer, read as what it should be.
+impl Tls {
+    fn client(&self) -> Result<HttpClient> {
+        let own =
+            self.cert.as_ref().map(|cert| CertificateFiles::new(cert, self.key.as_ref().unwrap_or(cert)));
+        HttpClient::build(self.ca.as_deref(), own.as_ref()).map_err(|error| anyhow!("{error}"))
+    }
+}
+
+impl AdminReply {
+    /// The answer, read as `T`.
     ///
     /// # Errors
-    /// Its `error`, or whatever else the server says, when it is not 200.
+    /// Its `error`, or its text, if the status is not 200.
     pub(super) fn read<T: DeserializeOwned>(&self) -> Result<T> {
         if self.status != StatusCode::OK {
             return Err(self.refusal());
@@ -183,63 +259,27 @@ impl Answer {
 
     /// Why it was refused, in the server's words.
     pub(super) fn refusal(&self) -> anyhow::Error {
-        let said = serde_json::from_slice::<Value>(&self.body).ok();
-        match said.as_ref().and_then(|said| said.get("error")).and_then(Value::as_str) {
-            Some(error) => anyhow!("{error}"),
-            None => anyhow!("{}: {}", self.status, String::from_utf8_lossy(&self.body).trim_end()),
+        match serde_json::from_slice(&self.body) {
+            Ok(Refused { error }) => anyhow!("{error}"),
+            Err(_other) => anyhow!("{}: {}", self.status, String::from_utf8_lossy(&self.body).trim_end()),
         }
     }
 }
 
-/// A name as a part of a path: everything but RFC 3986's unreserved characters is encoded, also `/` and `:`.
-pub(super) fn encoded(name: &str) -> String {
-    let mut path = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            path.push(char::from(byte));
-        } else {
-            path.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    path
+/// Whether the server has refused this client: in TLS 1.3 its alert comes after the handshake.
+fn is_refusal(error: &HttpError) -> bool {
+    let HttpError::Http(error) = error else { return false };
+    let causes = std::iter::successors(error.source(), |&cause| cause.source());
+    causes.map(ToString::to_string).any(|text| text.contains("received fatal alert"))
 }
 
-async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    request: Request<Full<Bytes>>,
-) -> Result<Answer> {
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-    let answered = async {
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        let body = Limited::new(body, LARGEST_ANSWER).collect().await.map_err(anyhow::Error::from_boxed)?;
-        Ok(Answer { status: head.status, body: body.to_bytes().into() })
-    };
-    tokio::pin!(answered);
-    tokio::select! {
-        answer = &mut answered => answer,
-        // The connection may end in the same moment as the answer comes.
-        end = connection => match end {
-            Ok(()) => answered.await,
-            Err(error) => Err(error.into()),
-        },
-    }
-}
-
-/// Whether the connection ended where an answer, or the rest of one, was expected.
-fn is_cut_short(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let of_http = |e: &hyper::Error| e.is_incomplete_message() || e.is_closed() || e.is_canceled();
-        let of_socket =
-            |e: &io::Error| matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset);
-        cause.downcast_ref().is_some_and(of_http) || cause.downcast_ref().is_some_and(of_socket)
-    })
-}
-
-/// On one machine this takes no time; a host that is silent is not waited for.
+/// On one machine this takes no time; a silent host must not be waited for.
 const CONNECTING: Duration = Duration::from_secs(2);
-/// As much as a busy control plane may need for a status.
+/// A busy control plane may need this long for a status.
 const ASKING: Duration = Duration::from_secs(10);
 /// A reload reads every certificate before it answers. The server answers within 50 s, if only that the reload goes on.
 const CHANGING: Duration = Duration::from_secs(60);
+/// Far more than an admin server sends.
+const LARGEST_HEAD: usize = 64 << 10;
 /// More than the configuration of the largest file, with its defaults written out.
 const LARGEST_ANSWER: usize = 64 << 20;

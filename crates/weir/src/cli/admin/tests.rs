@@ -1,7 +1,7 @@
 //! The client against servers that answer, that do not, and that are none.
 
 use super::*;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
@@ -29,7 +29,7 @@ fn server(answer: &'static str) -> (Client, JoinHandle<String>) {
     (Client::new(Address::Tcp(address)), served)
 }
 
-fn error(answered: Result<Answer>) -> String {
+fn error(answered: Result<AdminReply>) -> String {
     format!("{:#}", answered.unwrap_err())
 }
 
@@ -43,7 +43,7 @@ fn a_server_is_asked_and_its_answer_read() {
 }
 
 #[test]
-fn a_unix_socket_is_as_good() {
+fn unix_sockets_are_asked_too() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("admin.sock");
     let listener = UnixListener::bind(&path).unwrap();
@@ -71,7 +71,7 @@ fn loopback_is_asked_by_its_address_whatever_its_name() {
 }
 
 #[test]
-fn what_is_no_admin_server_is_called_so() {
+fn other_servers_are_told_apart_from_an_admin_server() {
     let (client, served) = server("SSH-2.0-OpenSSH\r\n");
     let said = error(client.get("/"));
     assert!(said.contains("does not answer as an admin server"), "{said}");
@@ -88,21 +88,21 @@ fn what_is_no_admin_server_is_called_so() {
 }
 
 #[test]
-fn a_change_without_an_answer_may_have_been_made() {
+fn unanswered_changes_may_have_been_made() {
     for answer in ["", "HTTP/1.1 200 OK\r\ncontent-length: 20\r\n\r\n{"] {
         let (client, served) = server(answer);
-        let said = error(client.post("/api/v1/reload", None));
+        let said = error(client.post("/api/v1/reload", None::<&()>));
         assert!(said.contains("ended before its answer") && said.contains("may have been made"), "{said}");
         served.join().unwrap();
     }
     let (client, served) = server("SSH-2.0-OpenSSH\r\n");
-    let said = error(client.post("/api/v1/reload", None));
+    let said = error(client.post("/api/v1/reload", None::<&()>));
     assert!(said.contains("does not answer as an admin server"), "{said}");
     served.join().unwrap();
 }
 
 #[test]
-fn nobody_there_is_said_with_what_to_do() {
+fn an_absent_server_is_reported_with_a_hint() {
     let folder = tempfile::tempdir().unwrap();
     let (none, left) = (folder.path().join("none.sock"), folder.path().join("left.sock"));
     drop(UnixListener::bind(&left).unwrap());
@@ -111,11 +111,4 @@ fn nobody_there_is_said_with_what_to_do() {
         assert!(said.contains(&format!("unix:{}: {why}", path.display())), "{said}");
         assert!(said.contains("is weir running"), "{said}");
     }
-}
-
-#[test]
-fn only_unreserved_characters_stay_in_a_path() {
-    assert_eq!(encoded("web-2_a.b~"), "web-2_a.b~");
-    assert_eq!(encoded("a/b?c#d%e f"), "a%2Fb%3Fc%23d%25e%20f");
-    assert_eq!(encoded("é"), "%C3%A9");
 }

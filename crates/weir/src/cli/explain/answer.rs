@@ -1,76 +1,78 @@
 //! The answer: each listener, the route that a client gets there and why not the others, the pool and its backends.
 //!
-//! Nothing is decided here: the hello is read, the route looked up and the backends picked by what the data path calls.
+//! This module decides nothing: the functions that the data path calls read the hello, look up the route and pick the
+//! backends.
 
 use super::asked::{self, Unreadable};
-use serde::Serialize;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use serde::{Serialize, Serializer};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use weir_core::account::error::ConnError;
 use weir_core::hello::{Hello, HelloError, Offers};
 use weir_core::plan::{Listener, Mode, Route};
 use weir_core::route::Verdict;
-use weir_pool::selector::{Asker, Cursors};
-use weir_pool::{Backend, Balance, Pool, Tier};
+use weir_pool::pick::Order;
+use weir_pool::selector::{ClientKey, Selector};
+use weir_pool::{Backend, Pool, Tier};
 use weir_tls::HandshakeFailure;
 
-/// What becomes of a client.
+/// How weir would serve a client.
 #[derive(Debug, Serialize)]
 pub(super) struct Answer {
-    /// Its line in the file of hellos.
+    /// The hello's line in the file of hellos.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) line: Option<usize>,
-    /// What it said; none where the bytes are no hello, and a listener takes them all the same.
+    /// The contents of the hello; `None` if the bytes are not a hello, but a listener accepts them.
     pub(super) client: Option<Client>,
-    /// Where it comes from; none where that was not said.
+    /// The client's address; `None` if it was not given.
     pub(super) source: Option<IpAddr>,
     pub(super) listeners: Vec<Considered>,
 }
 
-/// What a hello says.
+/// The contents of a hello.
 #[derive(Debug, Serialize)]
 pub(super) struct Client {
     pub(super) sni: Option<Box<str>>,
-    /// The most wanted first; escaped.
+    /// In order of preference; escaped.
     pub(super) alpn: Vec<String>,
     pub(super) version: &'static str,
     pub(super) ech: bool,
 }
 
-/// What becomes of it at one listener.
+/// How one listener would serve the client.
 #[derive(Debug, Serialize)]
 pub(super) struct Considered {
     pub(super) listener: Arc<str>,
     pub(super) addresses: Vec<String>,
-    /// The listener's own, which holds where no route says otherwise.
+    /// The listener's mode, which applies unless the route has its own.
     pub(super) listener_mode: &'static str,
-    /// As its record would have it.
+    /// The mode, as in the access record.
     pub(super) mode: &'static str,
-    /// The first bytes are looked at.
+    /// Whether the listener reads the first bytes.
     pub(super) peeked: bool,
-    /// None where it goes to the default pool, or nowhere.
+    /// `None` if the client goes to the default pool, or is refused.
     pub(super) route: Option<Line>,
     pub(super) pool: Option<Destination>,
     pub(super) refused: Option<Refused>,
     /// The other routes, in the order of the file.
     pub(super) lost: Vec<Lost>,
-    /// How many more there are that want another name.
+    /// The number of further routes that match other names.
     pub(super) name_differs: usize,
-    /// Where it would go without a route.
+    /// The pool of clients that match no route.
     pub(super) default_pool: Option<Arc<str>>,
 }
 
 /// A route.
 #[derive(Debug, Serialize)]
 pub(super) struct Line {
-    /// Its place in the file, from 1.
+    /// Its position in the file, from 1.
     pub(super) number: usize,
     /// Its conditions.
     #[serde(rename = "match")]
     pub(super) conditions: String,
 }
 
-/// A route that another one or the default serves instead of.
+/// A route that does not serve the client, because another route or the default pool does.
 #[derive(Debug, Serialize)]
 pub(super) struct Lost {
     #[serde(flatten)]
@@ -80,10 +82,10 @@ pub(super) struct Lost {
     pub(super) why: Verdict,
 }
 
-/// Where the data path ends before a backend is dialled.
+/// Why the data path ends before a backend is dialled.
 #[derive(Debug, Serialize)]
 pub(super) struct Refused {
-    /// As its record would have it.
+    /// The outcome, as in the access record.
     pub(super) outcome: &'static str,
     pub(super) why: String,
 }
@@ -93,34 +95,26 @@ pub(super) struct Refused {
 pub(super) struct Destination {
     pub(super) name: Arc<str>,
     pub(super) balance: &'static str,
+    #[serde(serialize_with = "by_label")]
     pub(super) order: Order,
+    /// The order in words.
+    #[serde(skip)]
+    pub(super) how: &'static str,
     pub(super) bounded_load: Option<u32>,
-    /// Backends that a connection tries at most.
+    /// The most backends that a connection tries.
     pub(super) tries: usize,
     pub(super) backends: Vec<Member>,
-    /// Those that get no connection.
+    /// Backends that get no connection.
     pub(super) unusable: Vec<Member>,
-    /// Names among its backends: DNS is not asked.
+    /// The DNS names among its backends, which are not resolved here.
     pub(super) not_resolved: Vec<String>,
-}
-
-/// How much the order says of the next connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Order {
-    /// It is the same for every connection of this client; in a pool with `bounded_load`, while none is over its bound.
-    Exact,
-    /// One goes after the other, and the first may be any.
-    Rotation,
-    /// Another connection may see another one.
-    Sample,
 }
 
 /// A backend of a pool.
 #[derive(Debug, Serialize)]
 pub(super) struct Member {
     pub(super) name: Arc<str>,
-    pub(super) address: SocketAddr,
+    pub(super) address: String,
     pub(super) weight: u16,
     pub(super) backup: bool,
 }
@@ -129,22 +123,22 @@ fn label<S: serde::Serializer>(verdict: &Verdict, to: S) -> Result<S::Ok, S::Err
     to.serialize_str(verdict.label())
 }
 
-/// A listener, and what its routes ask for.
+/// A listener, and the conditions of its routes.
 #[derive(Debug)]
-pub(super) struct Sight<'p> {
+pub(super) struct ListenerView<'p> {
     listener: &'p Listener,
     conditions: Vec<String>,
-    /// Routes that want another name are listed up to this many, and else counted.
+    /// Routes that match other names are listed if there are at most this many, else counted.
     others: usize,
 }
 
-impl<'p> Sight<'p> {
+impl<'p> ListenerView<'p> {
     pub(super) fn new(listener: &'p Listener, others: usize) -> Self {
         let conditions = listener.routes.conditions().iter().map(ToString::to_string).collect();
         Self { listener, conditions, others }
     }
 
-    /// Whether the listener lets such bytes pass.
+    /// Whether the listener accepts these bytes.
     fn takes(&self, unreadable: &Unreadable) -> bool {
         match &self.listener.peek {
             None => true,
@@ -197,8 +191,8 @@ impl<'p> Sight<'p> {
         Considered {
             listener: Arc::clone(&listener.name),
             addresses: listener.addresses.iter().map(|address| address.socket.to_string()).collect(),
-            listener_mode: listener.mode,
-            mode: route.map_or(listener.mode, |route| route.mode.label()),
+            listener_mode: listener.mode.label(),
+            mode: route.map_or(listener.mode, |route| route.mode.name()).label(),
             peeked: listener.peek.is_some(),
             route: matched.map(|index| self.line(index)),
             pool: route.map(|route| Destination::of(&route.destination.pool, hello, source)),
@@ -231,20 +225,20 @@ impl<'p> Sight<'p> {
     }
 }
 
-/// What becomes of a client with these first bytes at each of the listeners.
+/// How each of the listeners would serve a client with these first bytes.
 ///
 /// # Errors
-/// When the bytes are no whole hello, and no listener takes them as they are.
+/// The bytes are not a complete hello, and no listener accepts them as they are.
 pub(super) fn answer(
-    sights: &[Sight<'_>],
+    sights: &[ListenerView<'_>],
     bytes: &[u8],
     source: Option<IpAddr>,
 ) -> Result<Answer, Unreadable> {
-    let ceiling = sights.iter().filter_map(Sight::ceiling).max().unwrap_or(usize::MAX);
+    let ceiling = sights.iter().filter_map(ListenerView::ceiling).max().unwrap_or(usize::MAX);
     let hello = match asked::read(bytes, ceiling) {
         Ok(hello) => Some(hello),
         Err(unreadable) => {
-            // An incomplete hello is a mistake in the question, unless no listener reads it.
+            // An incomplete hello is a mistake in the question, unless every listener accepts it unread.
             let mut takers = sights.iter().map(|sight| sight.takes(&unreadable));
             let told = if unreadable.fault.is_none() { takers.all(|t| t) } else { takers.any(|t| t) };
             if !told {
@@ -265,52 +259,51 @@ pub(super) fn answer(
 
 impl Destination {
     fn of(pool: &Pool, hello: Option<&Hello>, source: Option<IpAddr>) -> Self {
-        let asker =
-            Asker { source: source.unwrap_or(NOWHERE), sni: hello.and_then(|hello| hello.sni.as_deref()) };
-        let members = pool.members();
-        let order = match pool.settings.balance {
-            Balance::RoundRobin => Order::Rotation,
-            // Of idle backends the heaviest come first, and equals in turn.
-            Balance::LeastConnections if are_equals(&members.primaries) && are_equals(&members.backups) => {
-                Order::Rotation
-            }
-            Balance::LeastConnections | Balance::RandomTwo => Order::Sample,
-            Balance::Sni if asker.sni.is_some() => Order::Exact,
-            Balance::Sni | Balance::SourceIp if source.is_some() => Order::Exact,
-            Balance::Sni | Balance::SourceIp => Order::Sample,
+        let client = ClientKey {
+            source: source.unwrap_or(NOWHERE),
+            sni: hello.and_then(|hello| hello.sni.as_deref()),
+            field: None,
         };
-        // The same seed: the same question has the same answer.
-        let tried = Cursors::seeded(0).order(pool, &asker);
+        let members = pool.members();
+        let equals = are_equals(&members.primaries) && are_equals(&members.backups);
+        let order = pool.settings.balance.order(source, client.sni, equals);
+        // A fixed seed gives the same answer to the same question.
+        let tried = Selector::seeded(0).order(pool, &client);
         let is_backup = |backend: &Arc<Backend>| {
-            members.backups.backends.iter().any(|other| Arc::ptr_eq(&other.live, &backend.live))
+            members.backups.backends.iter().any(|other| Arc::ptr_eq(&other.state, &backend.state))
         };
         let member = |backend: &Arc<Backend>| Member {
             name: Arc::clone(&backend.name),
-            address: backend.address,
+            address: backend.address.to_string(),
             weight: backend.weight,
             backup: is_backup(backend),
         };
-        let unusable = members.all().filter(|b| !tried.iter().any(|t| Arc::ptr_eq(&t.live, &b.live)));
+        let unusable = members.all().filter(|b| !tried.iter().any(|t| Arc::ptr_eq(&t.state, &b.state)));
         Self {
             name: Arc::clone(&pool.name),
             balance: pool.settings.balance.label(),
+            how: pool.settings.balance.in_words(order),
             order,
             bounded_load: pool.settings.bounded_load,
             tries: pool.settings.retries + 1,
             backends: tried.iter().map(member).collect(),
             unusable: unusable.map(member).collect(),
-            not_resolved: pool.targets().map(ToString::to_string).collect(),
+            not_resolved: pool.sources().map(ToString::to_string).collect(),
         }
     }
 }
 
-/// Whether no backend of a tier is heavier than another one; those of weight 0 get nothing.
+fn by_label<S: Serializer>(order: &Order, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(order.label())
+}
+
+/// Whether all backends of a tier have the same weight, apart from those of weight 0, which get no connections.
 fn are_equals(tier: &Tier) -> bool {
     let mut weights = tier.backends.iter().map(|backend| backend.weight).filter(|weight| *weight > 0);
     weights.next().is_none_or(|first| weights.all(|weight| weight == first))
 }
 
-/// What is decided of a handshake before it begins.
+/// The refusal that is decided before the handshake begins, if any.
 fn refused_by_profile(mode: &Mode, hello: Option<&Hello>) -> Option<Refused> {
     let (Mode::Offload(tls) | Mode::Bridging(tls), Some(hello)) = (mode, hello) else { return None };
     let reason = tls.refuses(hello)?;
@@ -325,5 +318,5 @@ fn refused(error: &ConnError, why: &str) -> Refused {
     Refused { outcome: error.end().outcome.label(), why: why.to_owned() }
 }
 
-/// Where a client comes from of whom that was not said: in no network but the widest ones.
+/// The address of a client whose address was not given: only the widest networks contain it.
 const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

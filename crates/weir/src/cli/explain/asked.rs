@@ -1,7 +1,6 @@
-//! What is asked about: a client's first bytes, as hex, in a file, or made from a name and protocols.
+//! The question: a client's first bytes, given as hex, in a file, or made from a name and protocols.
 //!
-//! A name becomes the hello that a client with this name would send, and every hello is read as the data path reads it: there
-//! is one reader.
+//! A name becomes the hello that a client would send for it, and every hello is read by the data path's own reader.
 
 use anyhow::{Context, Result, bail};
 use std::fmt;
@@ -13,25 +12,25 @@ use weir_core::hello::{Assembler, Hello, HelloError, Progress, TLS12, TLS13};
 /// A client's first bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct First {
-    /// Its line in the file, where the file has hellos in lines.
+    /// The hello's line in the file, if the file has one hello per line.
     pub(super) line: Option<usize>,
     pub(super) bytes: Result<Vec<u8>, NotHex>,
 }
 
-/// Text that is no hex.
+/// Text that is not hex.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotHex {
     offset: usize,
-    /// `None`: the text ends in the middle of a byte.
+    /// `None` if the text ends in the middle of a byte.
     found: Option<u8>,
 }
 
-/// Bytes that are no hello, or not a whole one.
+/// Bytes that are not a complete hello.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Unreadable {
-    /// `None`: more bytes could make it one.
+    /// `None` if more bytes could complete it.
     pub(super) fault: Option<HelloError>,
-    /// So many bytes are in order.
+    /// The number of valid bytes before the fault.
     offset: usize,
 }
 
@@ -58,10 +57,10 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// The bytes that `text` writes in hex, with white space anywhere.
+/// The bytes that `text` gives in hex; white space may be anywhere.
 ///
 /// # Errors
-/// At the first character that is no digit.
+/// The first character that is not a hex digit, or an incomplete last byte.
 pub(super) fn from_hex(text: &[u8]) -> Result<Vec<u8>, NotHex> {
     let mut bytes = Vec::with_capacity(text.len() / 2);
     let mut half = None;
@@ -79,11 +78,11 @@ pub(super) fn from_hex(text: &[u8]) -> Result<Vec<u8>, NotHex> {
     half.map_or(Ok(bytes), |(_, offset)| Err(NotHex { offset, found: None }))
 }
 
-/// The hellos in a file: one in raw bytes where it begins with a TLS record's first byte, else one in hex a line. Empty
-/// lines and those that begin with `#` say nothing.
+/// The hellos in a file: one in raw bytes if the file begins with the first byte of a TLS record, else one in hex per
+/// line. Empty lines, and lines that begin with `#`, are ignored.
 ///
 /// # Errors
-/// When it cannot be read, or has none.
+/// The file cannot be read, is too large, or contains no hello.
 pub(super) fn from_file(path: &Path) -> Result<Vec<First>> {
     let shown = path.display();
     let mut content = Vec::new();
@@ -108,7 +107,7 @@ pub(super) fn from_file(path: &Path) -> Result<Vec<First>> {
 /// The hello of a TLS 1.3 client that asks for `name` and offers `protocols`.
 ///
 /// # Errors
-/// What no hello has room for.
+/// A name or protocol is empty or too long for a hello.
 pub(super) fn made(name: Option<&str>, protocols: &[String]) -> Result<Vec<u8>> {
     let mut extensions = [43u16.to_be_bytes().to_vec(), sized16(&[2, 3, 4])?].concat();
     if let Some(name) = name {
@@ -124,7 +123,7 @@ pub(super) fn made(name: Option<&str>, protocols: &[String]) -> Result<Vec<u8>> 
     if !list.is_empty() {
         extensions.extend([vec![0, 16], sized16(&sized16(&list)?)?].concat());
     }
-    // No session to resume, one cipher suite, no compression; its random bytes are all zero.
+    // No session to resume, one cipher suite, no compression; all random bytes are zero.
     let head = [&TLS12.to_be_bytes()[..], &[0; 32], &[0], &[0, 2, 0x13, 1], &[1, 0]].concat();
     let body = [head, sized16(&extensions)?].concat();
     let length = u32::try_from(body.len())?.to_be_bytes();
@@ -137,22 +136,22 @@ pub(super) fn made(name: Option<&str>, protocols: &[String]) -> Result<Vec<u8>> 
     Ok(hello)
 }
 
-/// The bytes behind their length.
+/// The bytes, preceded by their length.
 fn sized16(bytes: &[u8]) -> Result<Vec<u8>> {
     let length = u16::try_from(bytes.len()).context("that is more than a ClientHello has room for")?;
     Ok([&length.to_be_bytes()[..], bytes].concat())
 }
 
-/// The hello that `bytes` begin with, as a listener reads it that takes handshakes of up to `ceiling` bytes.
+/// The hello at the beginning of `bytes`, as read by a listener that accepts handshakes of up to `ceiling` bytes.
 ///
 /// # Errors
-/// When they are none, with the place where the data path would say so.
+/// The bytes are not a hello; the error has the offset at which the data path would refuse them.
 pub(super) fn read(bytes: &[u8], ceiling: usize) -> Result<Box<Hello>, Unreadable> {
     match Assembler::new(ceiling).advance(bytes) {
         Progress::Hello(hello) => Ok(hello),
         Progress::Partial => Err(Unreadable { fault: None, offset: bytes.len() }),
         Progress::Refused(fault) => {
-            // An assembler that gets them one by one refuses at the byte that decides.
+            // Given byte by byte, an assembler refuses at the deciding byte.
             let mut assembler = Assembler::new(ceiling);
             let in_order = |end: &usize| {
                 let prefix = bytes.get(..*end).unwrap_or_default();
@@ -164,7 +163,7 @@ pub(super) fn read(bytes: &[u8], ceiling: usize) -> Result<Box<Hello>, Unreadabl
     }
 }
 
-/// The word for a version that a hello offers.
+/// The name of the version that a hello offers.
 pub(super) fn version(number: u16) -> &'static str {
     match number {
         TLS13 => "TLS 1.3",
@@ -173,11 +172,11 @@ pub(super) fn version(number: u16) -> &'static str {
     }
 }
 
-/// The type of a record that carries a handshake (RFC 8446 §5.1): no text begins with it.
+/// The type of a handshake record (RFC 8446 §5.1); no text begins with this byte.
 const RECORD: u8 = 22;
-/// RFC 8446 §5.1.
+/// The most bytes in a record (RFC 8446 §5.1).
 const LARGEST_RECORD: usize = 1 << 14;
-/// Some thousand of the largest hellos that any listener takes, or some ten thousand of usual ones.
+/// About a thousand of the largest hellos that any listener accepts, or tens of thousands of usual ones.
 const LARGEST_FILE: u64 = 64 << 20;
 
 #[cfg(test)]
@@ -199,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_has_a_hello_a_line_or_one_in_bytes() {
+    fn files_have_one_hello_per_line_or_one_in_bytes() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("hellos");
         let read = |content: &[u8]| {
@@ -222,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_becomes_a_hello_that_the_road_reads() {
+    fn names_become_hellos_that_the_data_path_reads() {
         let read = hello("WWW.Example.com.", &["h2", "http/1.1"]).unwrap();
         assert_eq!(read.sni.as_deref(), Some("www.example.com"));
         assert_eq!(read.offers.iter().collect::<Vec<_>>(), [&b"h2"[..], b"http/1.1"]);
@@ -235,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_a_fault_is_told() {
+    fn faults_have_their_offset() {
         let good = made(Some("a.example"), &[]).unwrap();
         let told = |bytes: &[u8]| super::read(bytes, 512).map(|_| ()).unwrap_err().to_string();
         assert_eq!(told(&good[..20]), "the hello is truncated: it goes on behind byte 20");
@@ -248,7 +247,7 @@ mod tests {
         );
         let mut another = good.clone();
         another.extend([22, 3, 1, 0, 1, 0]);
-        assert!(super::read(&another, 512).is_ok(), "what comes behind a hello is payload");
+        assert!(super::read(&another, 512).is_ok(), "bytes after a hello are payload");
         assert!(
             told(&good.iter().map(|b| if *b == b'.' { 0 } else { *b }).collect::<Vec<_>>())
                 .contains("server name")

@@ -1,8 +1,8 @@
-//! `weir explain`: where a client goes, and why there.
+//! `weir explain`: shows where a client goes, and why.
 //!
-//! - [`asked`] the client's first bytes.
-//! - [`mod@answer`] what becomes of them, by what the data path calls.
-//! - [`text`] the answer for people.
+//! - [`asked`]: the client's first bytes.
+//! - [`mod@answer`]: the result for them, from the functions that the data path calls.
+//! - [`text`]: the answer as text.
 
 mod answer;
 mod asked;
@@ -16,7 +16,7 @@ use super::table::counted;
 use crate::cli::format::Format;
 use crate::run;
 use crate::terminal::{complain, end, say};
-use answer::{Sight, answer};
+use answer::{ListenerView, answer};
 use asked::First;
 use clap::Args;
 use serde_json::json;
@@ -25,45 +25,45 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use weir_core::plan::Plan;
 
-/// Says what becomes of a client: at which listener, by which route and in which mode, in which pool and in which order
-/// its backends are tried; and why no other route serves. Opens no socket, asks no DNS, and takes every backend for up.
+/// Shows how weir would serve a client: the listener, route, mode and pool, the order in which backends are tried, and
+/// why the other routes do not match. Opens no socket, makes no DNS query, and assumes that every backend is up.
 #[derive(Debug, Args)]
 #[command(after_help = HELLOS)]
 pub(super) struct Explain {
-    /// The configuration; without it ./weir.yaml, then /etc/weir/weir.yaml
+    /// The configuration [default: ./weir.yaml, then /etc/weir/weir.yaml]
     #[arg(short, long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The server name that the client asks for; without it, it asks for none. An IP address counts as none
+    /// The server name that the client sends; without this option, or with an IP address, it sends none
     #[arg(long, value_name = "NAME", conflicts_with = "hello")]
     sni: Option<String>,
-    /// A protocol that it offers, the most wanted first; may be repeated
+    /// A protocol that the client offers, in order of preference; may be repeated
     #[arg(long, value_name = "PROTOCOL", value_delimiter = ',', conflicts_with = "hello")]
     alpn: Vec<String>,
-    /// The client's own first bytes: in hex, or @FILE
+    /// The client's first bytes: in hex, or @FILE
     #[arg(long, value_name = "HEX|@FILE")]
     hello: Option<String>,
-    /// The address that it comes from
+    /// The client's address
     #[arg(long, value_name = "IP")]
     source: Option<IpAddr>,
-    /// The listener that it comes to; without it, every one is considered
+    /// The listener that the client connects to [default: all]
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
-    /// Also the many: every route that wants another name, every backend
+    /// Show all backends, and all routes that match other names
     #[arg(long)]
     all: bool,
-    /// How it is written; as JSON each hello has an object, on a line of its own
+    /// Output format; JSON has one object per hello, each on its own line
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
 const HELLOS: &str = "\
-A hello is what a client sends first: one TLS record or several, as they came. Hex may have white space in it. \
-A file that begins with the byte 0x16 is one hello in raw bytes; any other has one hello in hex a line, each with an \
-answer of its own, and empty lines and those that begin with # say nothing.
+The hello is the client's first message: one or more TLS records, as sent. Hex may contain white space. \
+A file that begins with the byte 0x16 is one hello in raw bytes; any other file has one hello in hex per line, and \
+each gets its own answer. Empty lines, and lines that begin with #, are ignored.
 
-The exit code is 0 also where the client is refused: that is an answer.";
+The exit code is 0 even if weir would refuse the client, because that is an answer too.";
 
-/// Routes that want another name, and backends, of which so many are shown without --all.
+/// Without --all, at most this many backends, and routes that match other names, are shown.
 const SHOWN: usize = 20;
 
 impl Explain {
@@ -102,7 +102,10 @@ impl Explain {
         if all_are_hellos { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 
-    /// The hellos that are asked about; or what is wrong, and the exit code for it.
+    /// The hellos to explain.
+    ///
+    /// # Errors
+    /// The error's text, and the exit code for it.
     fn hellos(&self) -> Result<Vec<First>, (String, ExitCode)> {
         let one = |bytes| vec![First { line: None, bytes: Ok(bytes) }];
         let wrong = |why: String| (why, ExitCode::from(WRONG_USAGE));
@@ -121,12 +124,16 @@ impl Explain {
         }
     }
 
-    /// The listeners to be considered.
-    fn sights<'p>(&self, plan: &'p Plan) -> Result<Vec<Sight<'p>>, String> {
+    /// The listeners to consider.
+    ///
+    /// # Errors
+    /// No listener has the wanted name; the text suggests others.
+    fn sights<'p>(&self, plan: &'p Plan) -> Result<Vec<ListenerView<'p>>, String> {
         let wanted = |name: &str| self.listener.as_ref().is_none_or(|wanted| wanted == name);
         let others = if self.all { usize::MAX } else { SHOWN };
         let found = plan.listeners.iter().filter(|listener| wanted(&listener.name));
-        let sights: Vec<Sight<'_>> = found.map(|listener| Sight::new(listener, others)).collect();
+        let sights: Vec<ListenerView<'_>> =
+            found.map(|listener| ListenerView::new(listener, others)).collect();
         if sights.is_empty() {
             let wanted = self.listener.as_deref().unwrap_or_default().escape_debug();
             let names: Vec<&str> = plan.listeners.iter().map(|listener| &*listener.name).collect();
@@ -139,11 +146,11 @@ impl Explain {
         Ok(sights)
     }
 
-    /// Answers to a hello, the `number`th from 0. False where it is none.
+    /// Prints the answer to a hello, the `number`th from 0. Returns false if the bytes cannot be explained.
     ///
     /// # Errors
     /// When the answer cannot be written.
-    fn tell(&self, number: usize, hello: First, sights: &[Sight<'_>]) -> anyhow::Result<bool> {
+    fn tell(&self, number: usize, hello: First, sights: &[ListenerView<'_>]) -> anyhow::Result<bool> {
         let line = hello.line;
         match (self.told(hello, sights), self.format) {
             (Ok(text), Format::Text) if number > 0 => say(&format!("\n{text}"))?,
@@ -161,9 +168,9 @@ impl Explain {
         Ok(true)
     }
 
-    fn told(&self, First { line, bytes }: First, sights: &[Sight<'_>]) -> Result<String, String> {
+    fn told(&self, First { line, bytes }: First, sights: &[ListenerView<'_>]) -> Result<String, String> {
         let bytes = bytes.map_err(|not_hex| not_hex.to_string())?;
-        // As the accept loop has it: an IPv4 address in IPv6 clothes is the IPv4 address.
+        // As in the accept loop, an IPv4-mapped IPv6 address counts as the IPv4 address.
         let source = self.source.map(|source| source.to_canonical());
         let mut answer = answer(sights, &bytes, source).map_err(|unreadable| unreadable.to_string())?;
         answer.line = line;

@@ -64,7 +64,7 @@ pools:
     backends: [\"10.0.3.1:80\"]
 ";
 
-/// What a command line prints, without the line breaks at its ends; or the error.
+/// The output of a command line, without line breaks at its end, or the error.
 fn told(words: &str) -> Result<String, String> {
     told_of(CONFIGURATION, words)
 }
@@ -91,7 +91,7 @@ fn json(words: &str) -> Value {
 }
 
 #[test]
-fn people_read_where_it_goes_and_why_not_elsewhere() {
+fn the_text_says_where_a_client_goes_and_why_not_elsewhere() {
     assert_eq!(
         told("--listener edge --sni API.example.test. --alpn h2,http/1.1 --source ::ffff:10.1.2.3").unwrap(),
         "\
@@ -118,7 +118,7 @@ LISTENER edge, [::]:8443
 }
 
 #[test]
-fn listeners_that_refuse_are_short_where_another_one_takes_it() {
+fn refusing_listeners_are_short_if_another_accepts() {
     assert_eq!(
         told("--sni nobody.test").unwrap(),
         "\
@@ -128,7 +128,7 @@ LISTENER edge, [::]:8443
   route    none: default_pool
   mode     passthrough
   pool     api
-  balance  least_connections: fewest connections first; here nobody has any, so in turn; at most 3 are tried, all taken for up
+  balance  least_connections: fewest connections first; here no backend has any, so in turn; at most 3 are tried, all taken for up
 
   TRY  BACKEND            ADDRESS       WEIGHT  NOTE
   1    one                10.0.0.1:443  3
@@ -162,7 +162,7 @@ LISTENER raw, [::]:8446
 }
 
 #[test]
-fn programs_read_the_same() {
+fn the_json_says_the_same() {
     let answer = json("--listener edge --sni legacy.example.test --source 10.1.2.3");
     let at = &answer["listeners"][0];
     assert_eq!(answer["client"]["sni"], "legacy.example.test");
@@ -173,17 +173,41 @@ fn programs_read_the_same() {
     assert_eq!(at["lost"][2]["why"], "less_specific_name");
     assert_eq!(at["refused"], Value::Null);
 
-    let orders = json("--sni www.example.test")["listeners"]
+    let commands = json("--sni www.example.test")["listeners"]
         .as_array()
         .unwrap()
         .iter()
         .map(|at| at["pool"]["order"].clone())
         .collect::<Vec<_>>();
-    assert_eq!(orders, ["sample".into(), Value::Null, "sample".into()], "no address, no exact order");
+    assert_eq!(commands, ["sample".into(), Value::Null, "sample".into()], "no address, no exact order");
 }
 
 #[test]
-fn an_order_is_said_to_be_worth_what_it_is() {
+fn a_challenge_is_said_to_go_before_any_name() {
+    let yaml = "\
+listeners:
+  - name: edge
+    address: \":1\"
+    mode: passthrough
+    routes:
+      - {match: {sni: a.test}, pool: web}
+      - {match: {alpn: acme-tls/1}, pool: responder}
+pools:
+  - {name: web, backends: [\"10.0.0.1:1\"]}
+  - {name: responder, backends: [\"10.0.0.2:1\"]}
+";
+    let text = told_of(yaml, "--sni a.test --alpn acme-tls/1").unwrap();
+    assert!(text.contains("  pool     responder"), "{text}");
+    let why = "  1      sni=a.test  web   the client offers acme-tls/1 alone: 2 is for that, before any name";
+    assert!(text.contains(why), "{text}");
+    let json = told_of(yaml, "--sni a.test --alpn acme-tls/1 --format json").unwrap();
+    assert!(json.contains("\"less_specific_challenge\""), "{json}");
+    let text = told_of(yaml, "--sni a.test --alpn acme-tls/1,h2").unwrap();
+    assert!(text.contains("  pool     web"), "{text}");
+}
+
+#[test]
+fn orders_are_labelled_by_their_exactness() {
     let order = |balance: &str, weights: &[u16], backup: u16| {
         let weight = |number, weight| format!("{{address: \"10.0.0.{number}:1\", weight: {weight}}}");
         let mut backends: Vec<String> = (1..).zip(weights).map(|(n, w): (u16, _)| weight(n, *w)).collect();
@@ -206,7 +230,7 @@ fn an_order_is_said_to_be_worth_what_it_is() {
 }
 
 #[test]
-fn what_the_road_refuses_is_refused_in_its_words() {
+fn explain_refuses_in_the_words_of_the_data_path() {
     let refused = |words: &str, listener: usize| json(words)["listeners"][listener]["refused"].clone();
     assert_eq!(refused("--sni only.example.test --source 198.51.100.1", 1)["outcome"], "no_route");
     assert_eq!(refused("--sni other.example.test", 0)["outcome"], "tls_client_failed", "no certificate");
@@ -220,7 +244,7 @@ fn what_the_road_refuses_is_refused_in_its_words() {
 }
 
 #[test]
-fn what_cannot_be_answered_is_an_error() {
+fn unanswerable_questions_are_errors() {
     let unknown = |name: &str| told(&format!("--listener {name}")).unwrap_err();
     assert!(unknown("egde").contains("no listener `egde`; did you mean `edge`?"));
     assert!(unknown("www").contains("no listener `www`; there are: edge, strict, raw"));

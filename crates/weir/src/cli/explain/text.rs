@@ -1,18 +1,19 @@
-//! The answer for people.
+//! The answer as text.
 
-use super::answer::{Answer, Client, Considered, Destination, Lost, Member, Order};
+use super::answer::{Answer, Client, Considered, Destination, Lost, Member};
 use crate::cli::table::Table;
 use weir_core::route::{Rule, Verdict};
+use weir_pool::pick::Order;
 
-/// The whole answer, without a line break at its end. Listeners that refuse the client get a line each where another
-/// one takes it.
+/// The whole answer, without a line break at its end. A listener that refuses the client gets one line if another
+/// listener accepts it.
 pub(super) fn text(answer: &Answer, rows: usize) -> String {
     let line = answer.line.map(|line| format!("line {line}: ")).unwrap_or_default();
     let mut parts = vec![format!("{line}{}", client(answer))];
-    let somebody = answer.listeners.iter().any(|at| at.refused.is_none());
+    let accepted = answer.listeners.iter().any(|at| at.refused.is_none());
     for at in &answer.listeners {
         parts.push(listener(at));
-        if at.refused.is_some() && somebody {
+        if at.refused.is_some() && accepted {
             continue;
         }
         parts.extend(at.pool.as_ref().filter(|_| at.refused.is_none()).map(|pool| backends(pool, rows)));
@@ -69,33 +70,23 @@ fn listener(at: &Considered) -> String {
 }
 
 fn balance(pool: &Destination) -> String {
-    let how = match (pool.balance, pool.order) {
-        ("least_connections", Order::Rotation) => "fewest connections first; here nobody has any, so in turn",
-        ("least_connections", _) => {
-            "fewest connections for the weight first; here nobody has any, so the heaviest first, equals in turn"
-        }
-        (_, Order::Rotation) => "in turn; the rotation starts anywhere",
-        ("random_two", _) => "by chance; this is one sample",
-        (_, Order::Sample) => "by the client's address, which was not given; this is a sample",
-        (_, Order::Exact) if pool.bounded_load.is_some() => {
-            "the same for every connection of this client, while none is over its bound"
-        }
-        (_, Order::Exact) => "the same for every connection of this client",
-    };
+    let exact_below_bound = pool.order == Order::Exact && pool.bounded_load.is_some();
+    let unless = if exact_below_bound { ", while none is over its bound" } else { "" };
     let bound = pool.bounded_load.map(|percent| format!(", none for over its bound of {percent}%"));
     let tries = match pool.tries {
         1 => "one is tried".to_owned(),
         tries => format!("at most {tries} are tried"),
     };
-    format!("{}: {how}; {tries}, all taken for up{}", pool.balance, bound.unwrap_or_default())
+    let (balance, how, bound) = (pool.balance, pool.how, bound.unwrap_or_default());
+    format!("{balance}: {how}{unless}; {tries}, all taken for up{bound}")
 }
 
 fn backends(pool: &Destination, rows: usize) -> String {
     let mut table = Table::new(["  TRY", "BACKEND", "ADDRESS", "WEIGHT", "NOTE"]);
     let mut row = |place: String, backend: &Member, note: &str| {
-        // Without a name it is called by its address already.
-        let address = backend.address.to_string();
-        let address = if *backend.name == *address { String::new() } else { address };
+        // A backend without a name is already shown by its address.
+        let address = &backend.address;
+        let address = if *backend.name == **address { String::new() } else { address.clone() };
         let weight = backend.weight.to_string();
         table.row([format!("  {place}"), backend.name.to_string(), address, weight, note.to_owned()]);
     };
@@ -115,7 +106,7 @@ fn backends(pool: &Destination, rows: usize) -> String {
     format!("{table}{more}")
 }
 
-/// The routes that do not serve, if there are any.
+/// The routes that do not serve the client, if any.
 fn lost(at: &Considered, client: Option<&Client>) -> Option<String> {
     let default = at.default_pool.as_ref().filter(|_| at.route.is_some());
     if at.lost.is_empty() && at.name_differs == 0 && default.is_none() {
@@ -148,6 +139,9 @@ fn because(why: Verdict, at: &Considered, client: Option<&Client>) -> String {
         Verdict::AlpnNotOffered => return "the client offers no such protocol".to_owned(),
         Verdict::SourceOutside => return "the client is not in such a network".to_owned(),
         Verdict::Matched => return "it serves".to_owned(),
+        Verdict::LessSpecific(Rule::Challenge) => {
+            return format!("the client offers acme-tls/1 alone: {winner} is for that, before any name");
+        }
         Verdict::LessSpecific(Rule::Name) => "name",
         Verdict::LessSpecific(Rule::Alpn) => "protocol, in the client's order",
         Verdict::LessSpecific(Rule::Source) => "network",

@@ -1,0 +1,27 @@
+//! Whole configurations: which are accepted, which are refused and how, and how far the docs agree.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "all of this is test code"
+)]
+
+mod backend_tls;
+mod bounded;
+mod choice;
+mod client_auth;
+mod difference;
+mod docs;
+mod documents;
+mod errors;
+mod fixture;
+mod fleet;
+mod hints;
+mod http;
+mod include;
+mod requests;
+mod robust;
+mod schema;
+mod secrets;
+mod sticky;

@@ -1,0 +1,232 @@
+//! Rates of clients: how often each may do a thing, in one table of bounded size for the whole process.
+//!
+//! The algorithm is GCRA (ITU-T I.371): of each client only one moment is kept, the time at which it would be back to its
+//! full burst. A client is an IPv4 address, or an IPv6 network of 64 bits, because each host may use any address of it.
+//! The table forgets the clients that were not seen for longest. Forgetting one whose burst is full again changes
+//! nothing; if the table is full of others, their limits begin anew, and a metric counts it.
+
+use lru::LruCache;
+use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use weir_metrics::RateMetrics;
+
+/// How often one client may do a thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// The time for which once counts: a rate of 100 a second is 10 ms.
+    pub interval: Duration,
+    /// How often at once; at least 1.
+    pub burst: u32,
+}
+
+/// What is limited: a route, a listener. The same over reloads, as long as its parts are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Scope(u64);
+
+impl Scope {
+    /// The scope that these parts name, such as a listener's name and a route's conditions. Parts come from the
+    /// configuration, never from a client.
+    pub fn of<P: Hash>(parts: &[P]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        parts.hash(&mut hasher);
+        Self(hasher.finish())
+    }
+}
+
+/// Clients that share a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Client {
+    V4(u32),
+    /// The first half of the address.
+    V6(u64),
+}
+
+impl From<IpAddr> for Client {
+    fn from(ip: IpAddr) -> Self {
+        match ip.to_canonical() {
+            IpAddr::V4(ip) => Self::V4(ip.to_bits()),
+            #[allow(clippy::cast_possible_truncation, reason = "the first 64 of 128 bits")]
+            IpAddr::V6(ip) => Self::V6((ip.to_bits() >> 64) as u64),
+        }
+    }
+}
+
+/// Nanoseconds since the table was made, at which a client is back to its full burst.
+type Full = u64;
+
+type Shard = LruCache<(Scope, Client), Full, RandomState>;
+
+/// The table. One for the process; workers share it.
+#[derive(Debug)]
+pub struct Rates {
+    /// Each is locked for a look-up, never over a wait.
+    shards: Box<[Mutex<Shard>]>,
+    hasher: RandomState,
+    made: Instant,
+    /// The most clients of a shard.
+    most: usize,
+    metrics: RateMetrics,
+}
+
+/// The most clients that are remembered, about 12 MiB.
+pub const MOST_CLIENTS: usize = 1 << 17;
+/// With so many parts, workers seldom meet at one.
+const SHARDS: usize = 64;
+/// Clients with a full burst that are forgotten for each new one: more than one, so that the table shrinks after a flood.
+const SWEPT: usize = 2;
+
+impl Rates {
+    /// A table that remembers at most [`MOST_CLIENTS`] clients.
+    pub fn new(metrics: RateMetrics) -> Self {
+        Self::of_at_most(MOST_CLIENTS, metrics)
+    }
+
+    fn of_at_most(clients: usize, metrics: RateMetrics) -> Self {
+        let hasher = RandomState::new();
+        // Unbounded, because a bounded one allocates its whole size at once; `take` bounds it.
+        let shard = || Mutex::new(LruCache::unbounded_with_hasher(hasher.clone()));
+        Self {
+            shards: (0..SHARDS).map(|_| shard()).collect(),
+            hasher: hasher.clone(),
+            made: Instant::now(),
+            most: clients.div_ceil(SHARDS),
+            metrics,
+        }
+    }
+
+    /// Counts once for a client.
+    ///
+    /// # Errors
+    /// It is over its rate; nothing was counted. The time after which it may try again.
+    pub fn take(&self, scope: Scope, client: IpAddr, rate: Rate) -> Result<(), Duration> {
+        self.take_at(Instant::now(), scope, client, rate)
+    }
+
+    fn take_at(&self, now: Instant, scope: Scope, client: IpAddr, rate: Rate) -> Result<(), Duration> {
+        let now = nanos(now.saturating_duration_since(self.made));
+        let once = nanos(rate.interval).max(1);
+        let whole = once.saturating_mul(u64::from(rate.burst.max(1)));
+        let key = (scope, Client::from(client));
+        let place = usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX) % SHARDS;
+        let Some(shard) = self.shards.get(place) else { return Ok(()) };
+        let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(full) = shard.get_mut(&key) {
+            let next = (*full).max(now).saturating_add(once);
+            let over = next.saturating_sub(now).saturating_sub(whole);
+            if over > 0 {
+                return Err(Duration::from_nanos(over));
+            }
+            *full = next;
+            return Ok(());
+        }
+        self.make_room(&mut shard, now);
+        shard.put(key, now.saturating_add(once));
+        self.metrics.clients.inc();
+        Ok(())
+    }
+
+    fn make_room(&self, shard: &mut Shard, now: u64) {
+        for _ in 0..SWEPT {
+            let Some((_, full)) = shard.peek_lru() else { return };
+            let early = *full > now;
+            if early && shard.len() < self.most {
+                return;
+            }
+            shard.pop_lru();
+            self.metrics.clients.dec();
+            self.metrics.forgotten.inc_by(u64::from(early));
+        }
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+    use weir_metrics::Metrics;
+
+    fn rates(most: usize) -> Rates {
+        Rates::of_at_most(most, Metrics::new("0", "r", "c").unwrap().rates())
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    const TEN_A_SECOND: Rate = Rate { interval: Duration::from_millis(100), burst: 3 };
+
+    #[test]
+    fn a_client_has_its_burst_and_then_its_rate() {
+        let rates = rates(100);
+        let (scope, now) = (Scope::of(&["edge", "/"]), rates.made);
+        let take = |ms| rates.take_at(now + Duration::from_millis(ms), scope, ip("192.0.2.1"), TEN_A_SECOND);
+        assert_eq!([take(0), take(0), take(0)], [Ok(()); 3]);
+        assert_eq!(take(0), Err(Duration::from_millis(100)));
+        assert_eq!(take(60), Err(Duration::from_millis(40)), "a refusal costs nothing");
+        assert_eq!(take(100), Ok(()));
+        assert_eq!(take(100), Err(Duration::from_millis(100)));
+        assert_eq!([take(900), take(900), take(900)], [Ok(()); 3], "no more than the burst is saved");
+        assert!(take(900).is_err());
+    }
+
+    #[test]
+    fn clients_and_scopes_are_apart() {
+        let rates = rates(1000);
+        let (one, other) = (Scope::of(&["edge", "/a"]), Scope::of(&["edge", "/b"]));
+        let once = Rate { burst: 1, ..TEN_A_SECOND };
+        let take = |scope, client| rates.take_at(rates.made, scope, ip(client), once).is_ok();
+        assert!(take(one, "192.0.2.1") && take(one, "192.0.2.2") && take(other, "192.0.2.1"));
+        assert!(!take(one, "::ffff:192.0.2.1"), "an IPv4 client over an IPv6 socket");
+        assert!(take(one, "2001:db8:0:1::1") && take(one, "2001:db8:0:2::1"));
+        assert!(!take(one, "2001:db8:0:1:ffff::9"), "a host may use any address of its network");
+    }
+
+    #[test]
+    fn the_table_is_bounded_and_shrinks() {
+        let rates = rates(SHARDS * 4);
+        let scope = Scope::of(&["edge"]);
+        let slow = Rate { interval: Duration::from_secs(60), burst: 1 };
+        let client = |n: u32| IpAddr::from(Ipv4Addr::from_bits(n));
+        for n in 0..10_000 {
+            rates.take_at(rates.made, scope, client(n), slow).unwrap();
+        }
+        let all = || rates.shards.iter().map(|shard| shard.lock().unwrap().len()).sum::<usize>();
+        assert!(all() <= SHARDS * 4, "{}", all());
+        assert_eq!(rates.metrics.clients.get(), i64::try_from(all()).unwrap());
+        assert_eq!(rates.metrics.forgotten.get(), 10_000 - all() as u64);
+        let (later, before) = (rates.made + Duration::from_secs(3600), rates.metrics.forgotten.get());
+        for n in 0..2000 {
+            rates.take_at(later + slow.interval * n, scope, client(50_000 + n), slow).unwrap();
+        }
+        assert!(all() <= SHARDS * 2, "clients with a full burst go: {}", all());
+        assert_eq!(rates.metrics.forgotten.get(), before, "which is not too early");
+    }
+
+    proptest! {
+        #[test]
+        fn no_second_has_more_than_burst_and_rate(gaps in prop::collection::vec(0_u64..200, 1..300)) {
+            let rates = rates(10);
+            let scope = Scope::of(&["edge"]);
+            let (mut now, mut taken) = (0, Vec::new());
+            for gap in gaps {
+                now += gap;
+                let at = rates.made + Duration::from_millis(now);
+                if rates.take_at(at, scope, ip("192.0.2.1"), TEN_A_SECOND).is_ok() {
+                    taken.push(now);
+                }
+            }
+            for (n, first) in taken.iter().enumerate() {
+                let within = taken[n..].iter().filter(|at| **at <= first + 1000).count();
+                prop_assert!(within <= 3 + 10, "{} in a second", within);
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! One request's hold on a connection to a backend.
+
+use super::h1::H1;
+use super::h2;
+use super::keep::Place;
+use crate::body::upload::UploadBody;
+use crate::worker::HttpWorker;
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use std::rc::Rc;
+use std::task::Context;
+
+/// A request's hold on a connection. Dropping it closes an HTTP/1.1 connection, and resets an HTTP/2 stream.
+#[derive(Debug)]
+pub enum Lease {
+    /// A connection of its own.
+    H1 {
+        /// The connection.
+        connection: Box<H1>,
+        /// Where it is kept afterwards.
+        place: Place,
+        /// The worker that keeps it.
+        worker: Rc<HttpWorker>,
+    },
+    /// A stream of a shared one.
+    H2(h2::Stream),
+}
+
+/// A request could not be sent, or not be answered.
+#[derive(Debug)]
+pub struct SendError {
+    /// How much of the request the backend may have seen.
+    pub sent: Sent,
+    /// hyper's words.
+    pub error: hyper::Error,
+}
+
+/// How much of a request a backend may have seen.
+#[derive(Debug)]
+pub enum Sent {
+    /// Nothing; the request, if it was given back.
+    Nothing(Option<Box<Request<UploadBody>>>),
+    /// All of it perhaps, but the backend has said that it did not look at it (RFC 9113 §8.7).
+    Unprocessed,
+    /// Some of it, on a connection that was used before and was closed before any byte of an answer.
+    Unanswered,
+    /// Some of it.
+    Some,
+}
+
+impl Lease {
+    /// Sends a request and waits for the head of its answer.
+    ///
+    /// # Errors
+    /// See [`SendError`].
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: drop the lease too.
+    pub async fn send(&mut self, request: Request<UploadBody>) -> Result<Response<Incoming>, SendError> {
+        match self {
+            Self::H1 { connection, .. } => connection.send(request).await,
+            Self::H2(stream) => stream.send(request).await,
+        }
+    }
+
+    /// Whether the connection carried a request before this one.
+    pub fn is_reused(&self) -> bool {
+        match self {
+            Self::H1 { connection, .. } => connection.is_reused(),
+            Self::H2(stream) => stream.is_reused(),
+        }
+    }
+
+    /// Whether it speaks HTTP/2.
+    pub fn is_h2(&self) -> bool {
+        matches!(self, Self::H2(_))
+    }
+
+    /// Moves what can be moved on a connection of its own; a shared one has a task.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Self::H1 { connection, .. } = self {
+            connection.drive(cx);
+        }
+    }
+
+    /// As [`Self::drive`], and acknowledges what has come of an answer.
+    pub fn drive_on(&mut self, cx: &mut Context<'_>) {
+        if let Self::H1 { connection, .. } = self {
+            connection.drive_on(cx);
+        }
+    }
+
+    /// The exchange is complete: the connection may carry another one.
+    pub fn give_back(self) {
+        if let Self::H1 { connection, place, worker } = self {
+            worker.keep.put(place, connection, worker.clock.now());
+        }
+    }
+}

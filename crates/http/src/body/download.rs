@@ -1,0 +1,133 @@
+//! An answer's body on its way to the client. It owns what the answer needs of its backend: the connection, the place.
+
+use super::{BackendFailed, BodyError};
+use crate::backend::lease::Lease;
+use crate::exchange::{Exchange, unanswered};
+use crate::headers;
+use crate::worker::Seat;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use weir_core::account::request::RequestOutcome;
+
+/// An answer's body.
+#[derive(Debug)]
+pub struct Download {
+    incoming: Incoming,
+    lease: Option<Lease>,
+    held: Held,
+    /// What came first was acknowledged at once.
+    acknowledged: bool,
+}
+
+/// What an answer holds until its last byte has gone, or until it is cut.
+#[derive(Debug)]
+pub struct Held {
+    /// The exchange.
+    pub exchange: Rc<Exchange>,
+    /// The place at the backend.
+    _seat: Seat,
+}
+
+impl Held {
+    /// For an answer whose head has arrived.
+    pub fn new(exchange: &Rc<Exchange>, seat: Seat) -> Self {
+        exchange.answered();
+        Self { exchange: Rc::clone(exchange), _seat: seat }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.exchange.finish();
+        // Unless it was complete, the client left, or something that is known better came first.
+        self.exchange.abandon();
+    }
+}
+
+impl Download {
+    /// The body of an answer whose head has arrived over `lease`.
+    pub fn new(incoming: Incoming, lease: Lease, held: Held) -> Self {
+        let mut body = Self { incoming, lease: Some(lease), held, acknowledged: false };
+        if body.incoming.is_end_stream() {
+            body.end();
+        }
+        body
+    }
+
+    /// Whether nothing follows.
+    pub fn is_end(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    /// How much follows.
+    pub fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+
+    /// The next part.
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.held.exchange.client.worker.runs(&self.held.exchange);
+        let frame = match self.poll_incoming(cx) {
+            Poll::Ready(frame) => frame,
+            Poll::Pending if self.held.exchange.poll_overdue(cx).is_ready() => {
+                self.lease = None;
+                self.held.exchange.ends(self.held.exchange.overdue());
+                return Poll::Ready(Some(Err(BackendFailed::Stalled.into())));
+            }
+            Poll::Pending => return Poll::Pending,
+        };
+        match frame {
+            Some(Ok(mut frame)) => {
+                if let Some(trailers) = frame.trailers_mut() {
+                    headers::scrub(trailers);
+                }
+                if let Some(data) = frame.data_ref() {
+                    self.held.exchange.record().down(data.len());
+                    self.held.exchange.moved();
+                }
+                if self.incoming.is_end_stream() {
+                    self.end();
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Some(Err(error)) => {
+                self.lease = None;
+                self.held.exchange.ends(unanswered(&error));
+                Poll::Ready(Some(Err(BackendFailed::of(&error).into())))
+            }
+            None => {
+                self.end();
+                Poll::Ready(None)
+            }
+        }
+    }
+
+    /// The connection is polled before the body, which it feeds, and once more after it: the body may just have asked for
+    /// more.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            return Poll::Ready(frame);
+        }
+        let Some(lease) = &mut self.lease else { return Pin::new(&mut self.incoming).poll_frame(cx) };
+        lease.drive(cx);
+        let frame = Pin::new(&mut self.incoming).poll_frame(cx);
+        if frame.is_pending() && !std::mem::replace(&mut self.acknowledged, true) {
+            // Once: later segments are acknowledged as they come.
+            lease.drive_on(cx);
+            return Pin::new(&mut self.incoming).poll_frame(cx);
+        }
+        frame
+    }
+
+    /// The body is complete: the connection may carry another request.
+    fn end(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back();
+        }
+        self.held.exchange.close(RequestOutcome::Ok);
+    }
+}

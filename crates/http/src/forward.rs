@@ -1,0 +1,230 @@
+//! A request's way to a backend and back: pick, reach, send, and try again where that is safe.
+
+use crate::backend::lease::{Lease, Sent};
+use crate::backend::{keep, open};
+use crate::body::AnswerBody;
+use crate::body::download::Held;
+use crate::body::raw;
+use crate::body::upload::UploadBody;
+use crate::exchange::{Exchange, unanswered};
+use crate::headers::{self, Admitted, Towards};
+use crate::request::{Refusal, failed};
+use crate::sticky::{self, Choice};
+use crate::worker::Seat;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use weir_core::account::error::{ConnError, ConnectError};
+use weir_core::account::outcome::Reason;
+use weir_core::account::request::{RequestEnd, RequestOutcome};
+use weir_core::connect::{Dialling, Reached, Tries};
+use weir_core::plan::Destination;
+use weir_metrics::StickyResult;
+use weir_metrics::labels::DialResult;
+use weir_pool::Backend;
+use weir_pool::selector::ClientKey;
+
+/// Sends a request to a backend of the destination, and gives its answer.
+///
+/// # Errors
+/// No backend could be reached, or none has answered.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection to the backend, or resets its stream there.
+pub async fn forward(
+    exchange: &Rc<Exchange>,
+    mut request: Request<UploadBody>,
+    admitted: &Admitted,
+    destination: &Destination,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let choice = sticky::before(&destination.pool, request.headers_mut());
+    let mut course = Course::default();
+    loop {
+        let Reached { stream: mut lease, reserved } =
+            reach(exchange, admitted, destination, &choice, &mut course).await?;
+        let seat = Seat::of(exchange, reserved);
+        let (again, reused) = (spare(&request), lease.is_reused());
+        let towards = if lease.is_h2() {
+            Towards::Http2 { secure: seat.backend().tls.is_some() }
+        } else {
+            Towards::Http1
+        };
+        let chunked = request.body().size_hint().exact().is_none();
+        headers::shape(&mut request, admitted, towards, chunked);
+        let error = match within(exchange, lease.send(request)).await {
+            Some(Ok(answer)) => {
+                return answered(exchange, admitted, answer, lease, seat, |headers, backend| {
+                    sticky::after(&choice, &destination.pool, backend, headers)
+                });
+            }
+            Some(Err(error)) => error,
+            None => return Err(overdue(exchange, &seat, destination)),
+        };
+        tracing::debug!(error = %error.error, "a backend gave no answer");
+        // A kept connection that the backend has closed is no fault of the backend.
+        let stale = reused && !matches!(error.sent, Sent::Some);
+        if !stale && exchange.is_sound() && !matches!(error.sent, Sent::Unprocessed) {
+            destination.pool.failed(seat.backend(), DialResult::Failed);
+        }
+        request = match (error.sent, again) {
+            (Sent::Nothing(Some(request)), _) => *request,
+            (Sent::Nothing(None) | Sent::Unprocessed, Some(head)) => head.restored(exchange),
+            (Sent::Unanswered, Some(head)) if head.method.is_idempotent() => head.restored(exchange),
+            _ => {
+                let refusal = failed(exchange, StatusCode::BAD_GATEWAY);
+                exchange.ends(unanswered(&error.error));
+                return Err(refusal);
+            }
+        };
+        course.lost = true;
+        if stale && !std::mem::replace(&mut course.fresh, true) {
+            // Others are probably closed too. A new connection may do, also one to the same backend.
+            let asked = exchange.client.asked();
+            let place = keep::Place::of(seat.backend(), asked.sni, destination.pool.settings.http);
+            exchange.client.worker.keep.forget(&place);
+            course.tries = Tries::default();
+        }
+    }
+}
+
+/// The answer whose head has arrived.
+fn answered(
+    exchange: &Rc<Exchange>,
+    admitted: &Admitted,
+    answer: Response<Incoming>,
+    lease: Lease,
+    seat: Seat,
+    stick: impl FnOnce(&mut HeaderMap, &Arc<Backend>) -> Option<StickyResult>,
+) -> Result<Response<AnswerBody>, Refusal> {
+    let (mut head, incoming) = answer.into_parts();
+    // Without its lease, a connection is closed.
+    let clean = headers::to_client(&mut head, admitted.upgrade.as_ref());
+    clean.map_err(|refusal| Refusal::of_head(refusal, exchange))?;
+    let stuck = stick(&mut head.headers, seat.backend());
+    stuck.into_iter().for_each(|result| exchange.record().stuck(result));
+    exchange.record().answered(head.status);
+    let held = Held::new(exchange, seat);
+    Ok(Response::from_parts(head, raw::body(incoming, lease, held)))
+}
+
+/// The exchange was ended before the answer's head: for its client's sake, its backend's, or because the backend drains.
+fn overdue(exchange: &Exchange, seat: &Seat, destination: &Destination) -> Refusal {
+    let refusal = if exchange.is_cut() {
+        Refusal(StatusCode::SERVICE_UNAVAILABLE)
+    } else if exchange.waits_for_client() {
+        Refusal(StatusCode::REQUEST_TIMEOUT)
+    } else {
+        if exchange.is_sound() {
+            destination.pool.failed(seat.backend(), DialResult::Timeout);
+        }
+        failed(exchange, StatusCode::GATEWAY_TIMEOUT)
+    };
+    exchange.ends(exchange.overdue());
+    refusal
+}
+
+/// How far the search for a backend is.
+#[derive(Default)]
+struct Course {
+    /// The backends tried.
+    tries: Tries,
+    /// A kept connection was lost: only new ones are used.
+    fresh: bool,
+    /// A backend took the request's connection, and gave no answer.
+    lost: bool,
+}
+
+/// Reaches a backend: over a kept connection, unless it must be a fresh one.
+async fn reach(
+    exchange: &Rc<Exchange>,
+    admitted: &Admitted,
+    destination: &Destination,
+    choice: &Choice,
+    course: &mut Course,
+) -> Result<Reached<Lease>, Refusal> {
+    let client = &exchange.client;
+    let Destination { pool, settings, .. } = destination;
+    let sni = client.asked().sni;
+    let (fresh, lost) = (course.fresh, course.lost);
+    let mut dialling = Dialling {
+        pool,
+        client: choice.key(ClientKey { source: admitted.client, sni, field: None }),
+        deadline: settings.timeouts.connect,
+        options: &settings.options,
+        selector: &client.worker.local.selector,
+        failed: &|_, _| (),
+        tries: &mut course.tries,
+        preferred: choice.preferred(pool),
+    };
+    let http = pool.settings.http;
+    let reached = dialling
+        .reach_kept(
+            |backend| if fresh { None } else { open::kept(client, backend, http) },
+            // Boxed, so that a request does not carry the size of a dial.
+            async |socket, backend| Box::pin(open::secure(client, socket, backend, http)).await,
+        )
+        .await;
+    exchange.tried(dialling.tries, reached.as_ref().is_ok_and(|reached| reached.stream.is_reused()));
+    reached.map_err(|error| {
+        // None is left to try: the loss is the reason.
+        if lost && matches!(error, ConnError::NoBackend) {
+            exchange.ends(RequestOutcome::BackendReset);
+            return Refusal(StatusCode::BAD_GATEWAY);
+        }
+        let end = error.end();
+        exchange.ends(RequestEnd {
+            outcome: end.outcome.into(),
+            side: end.side,
+            how: end.how,
+            reason: end.reason.map(Reason::label),
+        });
+        Refusal(match error {
+            ConnError::Connect(ConnectError::TimedOut | ConnectError::TlsTimedOut) => {
+                StatusCode::GATEWAY_TIMEOUT
+            }
+            ConnError::Connect(_) => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::SERVICE_UNAVAILABLE,
+        })
+    })
+}
+
+/// The head of a request without a body, which may be sent once more: if the backend did not look at it, or if it is
+/// idempotent (RFC 9110 §9.2.2) and its connection may have been closed before it came.
+struct Head {
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+}
+
+fn spare(request: &Request<UploadBody>) -> Option<Head> {
+    request.body().is_end_stream().then(|| Head {
+        method: request.method().clone(),
+        uri: request.uri().clone(),
+        headers: request.headers().clone(),
+    })
+}
+
+impl Head {
+    fn restored(self, exchange: &Rc<Exchange>) -> Request<UploadBody> {
+        let mut request = Request::new(UploadBody::none(exchange));
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.headers_mut() = self.headers;
+        request
+    }
+}
+
+/// Waits for the head of an answer until the exchange is overdue.
+async fn within<T>(exchange: &Exchange, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| match work.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => exchange.poll_overdue(cx).map(|()| None),
+    })
+    .await
+}

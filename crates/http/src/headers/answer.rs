@@ -1,0 +1,141 @@
+//! Pure: the head of a backend's answer, cleaned for the client.
+//!
+//! hyper has unfolded obs-fold to one space (RFC 9112 §5.2) and swallowed answers of 1xx by now.
+
+use super::hop_by_hop;
+use super::refusal::{Reason, Refusal};
+use super::strict::is_length;
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::response::Parts;
+use http::{HeaderMap, HeaderValue, StatusCode, Version};
+
+/// Cleans the head of an answer. `offered` is what the request offered in `Upgrade`; an answer with 101 keeps its choice.
+///
+/// # Errors
+/// A refusal with 502 for an answer that two programs may read in different ways. Its connection must not be used
+/// again.
+pub fn to_client(parts: &mut Parts, offered: Option<&HeaderValue>) -> Result<(), Refusal> {
+    lengths(parts)?;
+    let upgrade = hop_by_hop::strip(&mut parts.headers).upgrade;
+    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
+        let chosen = upgrade
+            .filter(|chosen| is_offered(chosen, offered))
+            .ok_or(Refusal::gateway(Reason::AnswerStatus))?;
+        parts.headers.insert(UPGRADE, chosen);
+        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.remove(CONTENT_LENGTH);
+    } else if parts.status.is_informational() || parts.status.as_u16() >= 600 {
+        return Err(Refusal::gateway(Reason::AnswerStatus));
+    }
+    if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        // hyper warns in the log of a length without a body.
+        parts.headers.remove(CONTENT_LENGTH);
+    }
+    // hyper writes the version of the client's connection; that of HTTP/1.0 would keep it from chunks.
+    parts.version = Version::HTTP_11;
+    Ok(())
+}
+
+/// The length of the body must have one reading.
+fn lengths(parts: &Parts) -> Result<(), Refusal> {
+    let headers: &HeaderMap = &parts.headers;
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    let coding = codings.next();
+    if let Some(coding) = coding
+        && (codings.next().is_some() || !coding.as_bytes().eq_ignore_ascii_case(b"chunked"))
+    {
+        return Err(Refusal::gateway(Reason::AnswerCoding));
+    }
+    let mut given = headers.get_all(CONTENT_LENGTH).iter();
+    match (given.next(), given.next()) {
+        (None, _) => Ok(()),
+        (Some(length), None) if coding.is_none() && is_length(length) => Ok(()),
+        _ => Err(Refusal::gateway(Reason::AnswerLength)),
+    }
+}
+
+/// Whether every protocol that the backend chose is one that the client offered (RFC 9110 §7.8).
+fn is_offered(chosen: &HeaderValue, offered: Option<&HeaderValue>) -> bool {
+    let Some(offered) = offered else { return false };
+    hop_by_hop::elements(chosen)
+        .all(|one| hop_by_hop::elements(offered).any(|other| other.eq_ignore_ascii_case(one)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{fields, shown};
+    use super::*;
+
+    fn answer(status: u16, all: &[(&'static str, &str)]) -> Parts {
+        let mut parts = http::Response::builder().status(status).body(()).unwrap().into_parts().0;
+        parts.headers = fields(all);
+        parts
+    }
+
+    fn cleaned(status: u16, all: &[(&'static str, &str)]) -> Vec<String> {
+        let mut parts = answer(status, all);
+        to_client(&mut parts, None).unwrap();
+        shown(&parts.headers)
+    }
+
+    fn refused(status: u16, all: &[(&'static str, &str)]) -> (u16, Reason) {
+        let refusal = to_client(&mut answer(status, all), None).unwrap_err();
+        (refusal.status.as_u16(), refusal.reason)
+    }
+
+    #[test]
+    fn hop_by_hop_fields_of_answers_go() {
+        let all = [
+            ("date", "Sun, 06 Nov 1994 08:49:37 GMT"),
+            ("content-length", "3"),
+            ("connection", "close, x-own, content-length, set-cookie"),
+            ("x-own", "a"),
+            ("keep-alive", "a"),
+            ("proxy-authenticate", "Basic"),
+            ("upgrade", "h2c"),
+            ("set-cookie", "a=b"),
+            ("set-cookie", "c=d"),
+            ("te", "trailers"),
+            ("trailer", "x-sum"),
+            ("proxy-connection", "close"),
+        ];
+        let wanted = [
+            "content-length: 3",
+            "date: Sun, 06 Nov 1994 08:49:37 GMT",
+            "set-cookie: a=b",
+            "set-cookie: c=d",
+            "trailer: x-sum",
+        ];
+        assert_eq!(cleaned(200, &all), wanted);
+        assert!(cleaned(200, &[("transfer-encoding", "Chunked")]).is_empty());
+        assert!(cleaned(304, &[("content-length", "9")]).is_empty());
+        assert!(cleaned(204, &[("content-length", "0")]).is_empty());
+    }
+
+    #[test]
+    fn answers_with_two_readings_are_refused() {
+        let length = (502, Reason::AnswerLength);
+        assert_eq!(refused(200, &[("content-length", "3"), ("content-length", "3")]), length);
+        assert_eq!(refused(200, &[("content-length", "3"), ("transfer-encoding", "chunked")]), length);
+        for value in ["", "+3", "3, 3", "3,4", "a"] {
+            assert_eq!(refused(200, &[("content-length", value)]), length, "{value}");
+        }
+        for value in ["gzip", "gzip, chunked", "identity", ""] {
+            assert_eq!(refused(200, &[("transfer-encoding", value)]), (502, Reason::AnswerCoding), "{value}");
+        }
+        for status in [101, 103, 600, 999] {
+            assert_eq!(refused(status, &[]), (502, Reason::AnswerStatus), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_protocol_needs_an_offer() {
+        let all = [("connection", "Upgrade"), ("upgrade", "WebSocket"), ("x-own", "a")];
+        let offer = |text| HeaderValue::from_static(text);
+        let mut parts = answer(101, &all);
+        to_client(&mut parts, Some(&offer("a, websocket"))).unwrap();
+        assert_eq!(shown(&parts.headers), ["connection: upgrade", "upgrade: WebSocket", "x-own: a"]);
+        assert!(to_client(&mut answer(101, &all), Some(&offer("other"))).is_err());
+        assert!(to_client(&mut answer(101, &all[1..]), Some(&offer("websocket"))).is_err());
+    }
+}

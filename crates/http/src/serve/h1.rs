@@ -1,0 +1,178 @@
+//! A client that speaks HTTP/1.1: parked while it is idle, a burst of hyper's while there are requests.
+
+use super::idle::Idle;
+use crate::body::raw::RawGuard;
+use crate::body::{AnswerBody, BodyError};
+use crate::client::Client;
+use crate::exchange::Upload;
+use crate::request;
+use crate::stream::HyperStream;
+use crate::worker::Watched;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1::{Builder, Connection};
+use hyper::service::{HttpService, service_fn};
+use std::future::{Future, poll_fn};
+use std::mem;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::Poll;
+use weir_core::account::error::ConnError;
+use weir_core::account::outcome::{Finished, How, Side};
+use weir_core::account::request::{Asks, RequestEnd, RequestOutcome};
+use weir_core::relay::Tls;
+use weir_metrics::labels::Limit;
+use weir_tls::AsServer;
+
+/// Fields that fit hyper's arrays: more cost two allocations a request.
+const FIELDS: usize = 100;
+
+/// The client's stream.
+type Stream = HyperStream<Tls<AsServer>>;
+
+/// Serves requests one after the other.
+///
+/// # Errors
+/// Every end that is not clean.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection.
+pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result<Finished, ConnError> {
+    let counts = Rc::clone(&client.counts);
+    let stream = HyperStream::counted(session, Rc::clone(&client.worker.local), Rc::clone(&counts));
+    let mut stream = stream.with_raw(client.raw.clone());
+    let _left = RawGuard(client.raw.clone());
+    let mut idle = Idle::new(client, counts);
+    loop {
+        if !parked(&mut stream, client, &mut idle).await? {
+            break;
+        }
+        // Boxed, so that a parked connection does not carry its size.
+        match Box::pin(burst(stream, client, &mut idle)).await? {
+            Some(back) => stream = back,
+            None => break,
+        }
+    }
+    Ok(Finished { first: Side::Client, how: How::CloseNotify })
+}
+
+/// Waits for the first bytes of a request, with nothing but the stream. False if the connection has ended instead.
+async fn parked(stream: &mut Stream, client: &Client, idle: &mut Idle) -> Result<bool, ConnError> {
+    let more = poll_fn(|cx| {
+        if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
+            return Poll::Ready(Err(why.into()));
+        }
+        if client.handle.is_leaving() {
+            return Poll::Ready(Ok(false));
+        }
+        match stream.poll_more(cx) {
+            Poll::Ready(Ok(more)) => Poll::Ready(Ok(more)),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(ConnError::Broken(Side::Client, error.kind()))),
+            Poll::Pending => idle.poll(false, cx, client).map(Err),
+        }
+    })
+    .await?;
+    if !more {
+        poll_fn(|cx| {
+            if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
+                return Poll::Ready(Err(ConnError::from(why)));
+            }
+            match stream.poll_end(cx) {
+                Poll::Ready(_sent_or_gone) => Poll::Ready(Ok(())),
+                Poll::Pending => idle.poll(false, cx, client).map(Err),
+            }
+        })
+        .await?;
+    }
+    Ok(more)
+}
+
+/// Serves requests until none has come for a while; gives the stream back then, and nothing if the connection has ended.
+async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<Option<Stream>, ConnError> {
+    let begun = idle.begun();
+    let shared = Rc::clone(client);
+    let service = service_fn(move |request: Request<Incoming>| {
+        begun.set(begun.get() + 1);
+        request::serve(Rc::clone(&shared), request)
+    });
+    let header = client.http.limits.header;
+    let connection = Builder::new()
+        // The deadlines of `Idle` stand for hyper's: those run while a connection is idle too, and need a timer each.
+        .header_read_timeout(None)
+        .half_close(true)
+        .max_header_size(header)
+        .max_buf_size((2 * header).max(8 << 10))
+        .max_headers(FIELDS)
+        // A proxy passes Date on.
+        .auto_date_header(false)
+        .serve_connection(stream, service);
+    let warm = client.worker.warm.enter();
+    let mut serving =
+        Watched { task: Box::pin(connection), worker: Rc::clone(&client.worker), exchange: None };
+    let mut leaving = false;
+    let parks = poll_fn(|cx| {
+        if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
+            return Poll::Ready(Err(why.into()));
+        }
+        if client.handle.is_leaving() && !mem::replace(&mut leaving, true) {
+            serving.task.as_mut().graceful_shutdown();
+        }
+        match Pin::new(&mut serving).poll(cx) {
+            Poll::Ready(Ok(Ok(()))) => return Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(Err(error))) => {
+                tracing::debug!(%error, "a connection with requests ended");
+                if error.is_parse() {
+                    unread(&error, client);
+                    return Poll::Ready(Ok(false));
+                }
+                return Poll::Ready(Err(super::ended(&error)));
+            }
+            Poll::Ready(Err(_overdue)) => return Poll::Ready(Err(ConnError::IdleTimeout)),
+            Poll::Pending => {}
+        }
+        let last = serving.exchange.as_ref();
+        let busy = last.is_some_and(|exchange| !exchange.is_over());
+        if let Poll::Ready(error) = idle.poll(busy, cx, client) {
+            return Poll::Ready(Err(error));
+        }
+        let read_whole = last.is_some_and(|exchange| exchange.upload() == Upload::Complete);
+        if idle.waits() && read_whole && !leaving {
+            if warm.idle(client.worker.clock.now(), cx) {
+                return Poll::Ready(Ok(true));
+            }
+        } else {
+            warm.busy();
+        }
+        Poll::Pending
+    })
+    .await?;
+    if !parks {
+        return Ok(None);
+    }
+    Ok(Some(taken_apart(serving)))
+}
+
+/// The stream of a connection that waits for its next request, with what hyper had read of it.
+fn taken_apart<S>(serving: Watched<Connection<Stream, S>>) -> Stream
+where
+    S: HttpService<Incoming, ResBody = AnswerBody>,
+    S::Error: Into<BodyError>,
+{
+    let parts = Pin::into_inner(serving.task).into_parts();
+    let mut stream = parts.io;
+    stream.put_in_front(&parts.read_buf);
+    stream
+}
+
+/// hyper has answered a request whose head it cannot read, before weir saw it.
+fn unread(error: &hyper::Error, client: &Client) {
+    let mut record = client.account.open(Asks { method: "", host: None, path: "" });
+    if error.is_parse_too_large() {
+        client.settings.metrics.limited(Limit::HeadTooLarge);
+        record.answered(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        record.close(RequestOutcome::TooLarge);
+    } else {
+        record.answered(StatusCode::BAD_REQUEST);
+        record.close(RequestEnd::from(RequestOutcome::BadRequest).because("malformed"));
+    }
+}

@@ -1,0 +1,70 @@
+//! A client's connection: requests in, answers out, on hyper.
+//!
+//! - `h1` HTTP/1.1.
+//! - `h2` HTTP/2.
+//! - `idle` the deadlines of a connection without a request.
+
+mod h1;
+mod h2;
+mod idle;
+
+use crate::body::BackendFailed;
+use crate::client::Client;
+use crate::worker::HttpWorker;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use weir_core::account::error::ConnError;
+use weir_core::account::outcome::{Finished, Side};
+use weir_core::conn::Conn;
+use weir_core::plan::{Http, StreamSettings};
+
+/// Serves the requests of a connection whose TLS handshake is done, until it ends.
+///
+/// # Errors
+/// Every end that is not clean.
+///
+/// # Cancel safety
+/// Dropping the future closes the connection and those to backends that serve its requests.
+pub async fn serve(
+    conn: &mut Conn,
+    http: Arc<Http>,
+    settings: Arc<StreamSettings>,
+    worker: Rc<HttpWorker>,
+) -> Result<Finished, ConnError> {
+    let client = Rc::new(Client::of(conn, http, settings, worker));
+    let session = conn.take_session();
+    match client.speaks_h2() {
+        true => Box::pin(h2::serve(session, &client)).await,
+        false => Box::pin(h1::serve(session, &client)).await,
+    }
+}
+
+/// Why hyper ended a connection.
+pub(crate) fn ended(error: &hyper::Error) -> ConnError {
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        if let Some(failed) = inner.downcast_ref::<BackendFailed>() {
+            return backend_failed(*failed);
+        }
+        if let Some(error) = inner.downcast_ref::<io::Error>() {
+            // A long answer moves inside of the client's stream.
+            let failed = error.get_ref().and_then(|inner| inner.downcast_ref::<BackendFailed>());
+            if let Some(failed) = failed {
+                return backend_failed(*failed);
+            }
+            return ConnError::Broken(Side::Client, error.kind());
+        }
+        source = inner.source();
+    }
+    // A request that cannot be read, or one that was cut.
+    ConnError::Broken(Side::Client, io::ErrorKind::InvalidInput)
+}
+
+fn backend_failed(failed: BackendFailed) -> ConnError {
+    match failed {
+        BackendFailed::Broken(io::ErrorKind::UnexpectedEof) => ConnError::Truncated(Side::Backend),
+        BackendFailed::Broken(kind) => ConnError::Broken(Side::Backend, kind),
+        BackendFailed::Stalled => ConnError::IdleTimeout,
+    }
+}
