@@ -13,6 +13,7 @@ use weir_core::conn::Conn;
 use weir_core::hello::Offers;
 use weir_core::plan::misdirected::Policy;
 use weir_core::plan::{Http, StreamSettings};
+use weir_core::relay::OnTruncation;
 use weir_core::stop::ConnHandle;
 use weir_tls::Session;
 
@@ -37,6 +38,8 @@ pub struct Client {
     pub facts: ClientFacts,
     /// The answer that the client's stream moves past hyper now.
     pub raw: RawSlot,
+    /// How its end of TLS without close_notify is passed on to a backend without TLS, once it has left HTTP.
+    pub truncation: OnTruncation,
     /// Opens the records of its requests.
     pub account: Rc<Requests>,
     /// Its stream, while hyper owns it.
@@ -53,6 +56,7 @@ impl Client {
         conn: &mut Conn,
         http: Arc<Http>,
         settings: Arc<StreamSettings>,
+        truncation: OnTruncation,
         worker: Rc<HttpWorker>,
     ) -> Self {
         let account = conn.record.requests();
@@ -66,6 +70,7 @@ impl Client {
             policy: http.policies.lookup(sni, &offers, opening.client.ip()),
             facts: ClientFacts::new(opening.client.ip(), opening.local.port(), secure, certificate),
             raw: RawSlot::default(),
+            truncation,
             account,
             http,
             settings,

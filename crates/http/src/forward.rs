@@ -10,6 +10,7 @@ use crate::exchange::{Exchange, unanswered};
 use crate::headers::{self, Admitted, Towards};
 use crate::request::{Refusal, failed};
 use crate::sticky::{self, Choice};
+use crate::upgrade::Handover;
 use crate::worker::Seat;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use http_body::Body;
@@ -20,8 +21,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use weir_core::account::error::{ConnError, ConnectError};
-use weir_core::account::outcome::Reason;
-use weir_core::account::request::{RequestEnd, RequestOutcome};
+use weir_core::account::request::RequestOutcome;
 use weir_core::connect::{Dialling, Reached, Tries};
 use weir_core::plan::Destination;
 use weir_metrics::StickyResult;
@@ -40,7 +40,7 @@ pub async fn forward(
     exchange: &Rc<Exchange>,
     mut request: Request<UploadBody>,
     admitted: &Admitted,
-    destination: &Destination,
+    destination: &Arc<Destination>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let choice = sticky::before(&destination.pool, request.headers_mut());
     let mut course = Course::default();
@@ -58,7 +58,7 @@ pub async fn forward(
         headers::shape(&mut request, admitted, towards, chunked);
         let error = match within(exchange, lease.send(request)).await {
             Some(Ok(answer)) => {
-                return answered(exchange, admitted, answer, lease, seat, |headers, backend| {
+                return answered(exchange, admitted, answer, (lease, seat, destination), |headers, backend| {
                     sticky::after(&choice, &destination.pool, backend, headers)
                 });
             }
@@ -97,8 +97,7 @@ fn answered(
     exchange: &Rc<Exchange>,
     admitted: &Admitted,
     answer: Response<Incoming>,
-    lease: Lease,
-    seat: Seat,
+    (lease, seat, destination): (Lease, Seat, &Arc<Destination>),
     stick: impl FnOnce(&mut HeaderMap, &Arc<Backend>) -> Option<StickyResult>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let (mut head, incoming) = answer.into_parts();
@@ -108,6 +107,14 @@ fn answered(
     let stuck = stick(&mut head.headers, seat.backend());
     stuck.into_iter().for_each(|result| exchange.record().stuck(result));
     exchange.record().answered(head.status);
+    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+        let handover = Handover::of(lease, seat, destination).ok_or_else(|| {
+            exchange.ends(RequestOutcome::BadResponse);
+            Refusal(StatusCode::BAD_GATEWAY)
+        })?;
+        exchange.hand_over(handover);
+        return Ok(Response::from_parts(head, AnswerBody::Handover));
+    }
     let held = Held::new(exchange, seat);
     Ok(Response::from_parts(head, raw::body(incoming, lease, held)))
 }
@@ -176,13 +183,7 @@ async fn reach(
             exchange.ends(RequestOutcome::BackendReset);
             return Refusal(StatusCode::BAD_GATEWAY);
         }
-        let end = error.end();
-        exchange.ends(RequestEnd {
-            outcome: end.outcome.into(),
-            side: end.side,
-            how: end.how,
-            reason: end.reason.map(Reason::label),
-        });
+        exchange.ends(&error);
         Refusal(match error {
             ConnError::Connect(ConnectError::TimedOut | ConnectError::TlsTimedOut) => {
                 StatusCode::GATEWAY_TIMEOUT

@@ -30,6 +30,7 @@ pub mod respond;
 mod serve;
 pub mod sticky;
 pub mod stream;
+pub mod upgrade;
 pub mod warm;
 pub mod worker;
 

@@ -102,9 +102,7 @@ fn decide(exchange: &Rc<Exchange>, request: Request<Incoming>, id: &RequestId) -
     let client = &exchange.client;
     let (facts, forwarding) = (&client.facts, &client.http.forwarding);
     let admitted = headers::admit(&mut parts, facts, forwarding);
-    let mut admitted = admitted.map_err(|refusal| Refusal::of_head(refusal, exchange))?;
-    // No connection is handed over to another protocol yet.
-    admitted.upgrade = None;
+    let admitted = admitted.map_err(|refusal| Refusal::of_head(refusal, exchange))?;
     if client.is_misdirected(admitted.authority.host()) {
         return Err(Refusal(StatusCode::MISDIRECTED_REQUEST).into());
     }

@@ -97,6 +97,12 @@ impl HttpWorker {
 #[derive(Debug)]
 pub struct Seat {
     reserved: Reserved,
+    entry: Listed,
+}
+
+/// An entry in a worker's list of the requests that backends serve.
+#[derive(Debug)]
+struct Listed {
     worker: Rc<HttpWorker>,
     key: usize,
 }
@@ -107,16 +113,22 @@ impl Seat {
         let worker = Rc::clone(&exchange.client.worker);
         let entry = (Arc::clone(&reserved.backend().state), Rc::clone(exchange));
         let key = worker.seats.borrow_mut().insert(entry);
-        Self { reserved, worker, key }
+        Self { reserved, entry: Listed { worker, key } }
     }
 
     /// The backend.
     pub fn backend(&self) -> &Arc<Backend> {
         self.reserved.backend()
     }
+
+    /// The place alone: the exchange no longer ends by the backend's drain.
+    pub fn into_reserved(self) -> Reserved {
+        let Self { reserved, entry: _listed } = self;
+        reserved
+    }
 }
 
-impl Drop for Seat {
+impl Drop for Listed {
     fn drop(&mut self) {
         // Dropped when the list is free again: the entry may hold the exchange's last reference.
         let entry = self.worker.seats.borrow_mut().try_remove(self.key);

@@ -63,6 +63,11 @@ impl Traffic {
         }
     }
 
+    /// The bytes so far: to the backend, to the client.
+    pub fn sums(&self) -> (u64, u64) {
+        (self.up, self.down)
+    }
+
     /// Takes back `n` bytes counted as sent to the backend, which never got them.
     pub(crate) fn take_back_up(&mut self, n: usize) {
         let n = self.up.min(n as u64);

@@ -40,7 +40,16 @@ use crate::socket::Socket;
 use run::{End, Relay};
 use weir_pool::HelloReplay;
 
-/// Moves bytes between `client` and `backend` until both have finished; `ahead` goes to the backend first.
+/// Bytes that were read from a side before its relay began.
+#[derive(Debug, Default)]
+pub struct Ahead {
+    /// Those of the client, for the backend.
+    pub up: Vec<u8>,
+    /// Those of the backend, for the client.
+    pub down: Vec<u8>,
+}
+
+/// Moves bytes between `client` and `backend` until both have finished; those read `ahead` go first.
 ///
 /// # Errors
 /// Every unclean end: a reset, a truncation, a deadline, or the handle.
@@ -50,12 +59,13 @@ use weir_pool::HelloReplay;
 pub fn relay<'a, C: Wire, B: Wire>(
     client: &'a mut C,
     backend: &'a mut B,
-    prefix: Vec<u8>,
+    ahead: Ahead,
     terms: Terms<'a>,
     traffic: &'a mut Traffic,
 ) -> impl Future<Output = Result<Finished, ConnError>> {
     // Made before the future, which would otherwise store its arguments beside the relay made of them.
-    let mut relay = Relay::new(client, backend, Prefix::new(prefix, HelloReplay::Never), terms, traffic);
+    let prefix = Prefix::new(ahead.up, HelloReplay::Never);
+    let mut relay = Relay::new(client, backend, (prefix, ahead.down), terms, traffic);
     async move {
         let end = relay.run().await;
         if matches!(end, End::Both) {
@@ -79,7 +89,7 @@ pub fn relay_hello<'a>(
     terms: Terms<'a>,
     traffic: &'a mut Traffic,
 ) -> impl Future<Output = Relayed> {
-    let mut relay = Relay::new(client, backend, prefix, terms, traffic);
+    let mut relay = Relay::new(client, backend, (prefix, Vec::new()), terms, traffic);
     async move {
         match relay.run().await {
             End::Both => Relayed::Ended(relay.result()),

@@ -53,14 +53,14 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
     pub(super) fn new(
         client: &'a mut C,
         backend: &'a mut B,
-        prefix: Prefix,
+        (prefix, ahead): (Prefix, Vec<u8>),
         terms: Terms<'a>,
         traffic: &'a mut Traffic,
     ) -> Self {
         let replayable = prefix.is_replayable();
         let Prefix { bytes, replay, counted } = prefix;
         let mut up = Flow::new(bytes, terms.rules.client_truncation);
-        let mut down = Flow::new(Vec::new(), terms.rules.backend_truncation);
+        let mut down = Flow::new(ahead, terms.rules.backend_truncation);
         if replayable {
             up.hold_hello(false);
             down.hold_hello(prefix::covers(replay, NoReply::Fin));

@@ -1,7 +1,8 @@
 //! A side of a relay: a bare socket, TLS with a client, TLS with a backend.
 
 use super::queue;
-use crate::account::outcome::How;
+use crate::account::error::ConnError;
+use crate::account::outcome::{How, Side};
 use crate::memory::Memory;
 use crate::socket::{Options, Socket, options};
 use socket2::SockRef;
@@ -15,6 +16,16 @@ use weir_tls::{Role, TlsStream, Transport};
 /// A TLS session as a side of a relay.
 #[derive(Debug)]
 pub struct Tls<S>(pub Box<TlsStream<S, Socket>>);
+
+impl<S: Role> Tls<S> {
+    /// Turns an error of `side`, whose session this is, into [`ConnError::Alerted`] if a fatal alert came from there.
+    pub fn told_by_alert(&self, side: Side, error: ConnError) -> ConnError {
+        match (error, self.0.alert_received()) {
+            (ConnError::Broken(whose, _), Some(alert)) if whose == side => ConnError::Alerted(side, alert),
+            (error, _) => error,
+        }
+    }
+}
 
 /// How a direction is ended towards its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

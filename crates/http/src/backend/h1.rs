@@ -77,6 +77,13 @@ impl H1 {
         (wire, ahead)
     }
 
+    /// The connection without hyper, and the bytes that came after an answer with 101. `None` if it has not left HTTP.
+    pub fn upgraded(mut self) -> Option<(BackendWire, Bytes)> {
+        // hyper gives it up once it is polled after that answer. It reads nothing more then.
+        self.drive(&mut Context::from_waker(Waker::noop()));
+        self.closed.then(|| self.into_wire())
+    }
+
     /// Whether it carried a request before.
     pub fn is_reused(&self) -> bool {
         self.reused

@@ -59,6 +59,8 @@ pub enum AnswerBody {
     Backend(Box<Download>),
     /// Of a backend, and too long for hyper's buffers.
     Raw(Box<RawBody>),
+    /// None: the connection leaves HTTP.
+    Handover,
 }
 
 /// A long answer whose first bytes are there.
@@ -103,6 +105,7 @@ impl Body for AnswerBody {
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(Chunk::from)))),
             Self::Raw(raw) => Poll::Ready(raw.next().map(|chunk| Ok(Frame::data(chunk)))),
+            Self::Handover => Poll::Ready(None),
         }
     }
 
@@ -111,6 +114,7 @@ impl Body for AnswerBody {
             Self::Own(bytes) => bytes.is_none(),
             Self::Backend(download) => download.is_end(),
             Self::Raw(raw) => raw.left() == 0,
+            Self::Handover => true,
         }
     }
 
@@ -119,6 +123,7 @@ impl Body for AnswerBody {
             Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Backend(download) => download.size_hint(),
             Self::Raw(raw) => SizeHint::with_exact(raw.left()),
+            Self::Handover => SizeHint::with_exact(0),
         }
     }
 }

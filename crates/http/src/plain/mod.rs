@@ -38,6 +38,7 @@ use weir_core::account::outcome::{Finished, How, Side};
 use weir_core::conn::Conn;
 use weir_core::plan::http::{Challenges, RedirectFrom};
 use weir_core::plan::{Http, StreamSettings};
+use weir_core::relay::OnTruncation;
 
 /// Serves the one request of a connection without TLS. Nothing but challenges is ever sent to a backend.
 ///
@@ -52,7 +53,7 @@ pub async fn serve(
     settings: Arc<StreamSettings>,
     worker: Rc<HttpWorker>,
 ) -> Result<Finished, ConnError> {
-    let client = Rc::new(Client::of(conn, http, settings, worker));
+    let client = Rc::new(Client::of(conn, http, settings, OnTruncation::PassOn, worker));
     Box::pin(answer(conn, &client)).await
 }
 

@@ -4,14 +4,17 @@ use super::idle::Idle;
 use crate::body::raw::RawGuard;
 use crate::body::{AnswerBody, BodyError};
 use crate::client::Client;
-use crate::exchange::Upload;
+use crate::exchange::{Exchange, Upload};
 use crate::request;
 use crate::stream::HyperStream;
+use crate::upgrade::{self, Handover};
 use crate::worker::Watched;
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::{HttpService, service_fn};
+use hyper::upgrade::OnUpgrade;
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
@@ -49,11 +52,30 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
         }
         // Boxed, so that a parked connection does not carry its size.
         match Box::pin(burst(stream, client, &mut idle)).await? {
-            Some(back) => stream = back,
-            None => break,
+            Next::Parked(back) => stream = back,
+            Next::Relay(stream, exchange, handover) => {
+                return Box::pin(upgrade::run(stream, client, &exchange, *handover)).await;
+            }
+            Next::End(mut stream) => {
+                end(&mut stream, client, &mut idle).await?;
+                break;
+            }
+            Next::Ended => break,
         }
     }
     Ok(Finished { first: Side::Client, how: How::CloseNotify })
+}
+
+/// What follows a burst of requests.
+enum Next {
+    /// None has come for a while.
+    Parked(Stream),
+    /// A backend has changed the protocol.
+    Relay(Stream, Rc<Exchange>, Box<Handover>),
+    /// The client must be told of the end.
+    End(Stream),
+    /// Nothing.
+    Ended,
 }
 
 /// Waits for the first bytes of a request, with nothing but the stream. False if the connection has ended instead.
@@ -73,26 +95,35 @@ async fn parked(stream: &mut Stream, client: &Client, idle: &mut Idle) -> Result
     })
     .await?;
     if !more {
-        poll_fn(|cx| {
-            if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
-                return Poll::Ready(Err(ConnError::from(why)));
-            }
-            match stream.poll_end(cx) {
-                Poll::Ready(_sent_or_gone) => Poll::Ready(Ok(())),
-                Poll::Pending => idle.poll(false, cx, client).map(Err),
-            }
-        })
-        .await?;
+        end(stream, client, idle).await?;
     }
     Ok(more)
 }
 
-/// Serves requests until none has come for a while; gives the stream back then, and nothing if the connection has ended.
-async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<Option<Stream>, ConnError> {
+/// Ends the connection towards the client.
+async fn end(stream: &mut Stream, client: &Client, idle: &mut Idle) -> Result<(), ConnError> {
+    poll_fn(|cx| {
+        if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
+            return Poll::Ready(Err(ConnError::from(why)));
+        }
+        match stream.poll_end(cx) {
+            Poll::Ready(_sent_or_gone) => Poll::Ready(Ok(())),
+            Poll::Pending => idle.poll(false, cx, client).map(Err),
+        }
+    })
+    .await
+}
+
+/// Serves requests until none has come for a while, or until the connection ends or leaves HTTP.
+async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<Next, ConnError> {
     let begun = idle.begun();
-    let shared = Rc::clone(client);
+    let (shared, asked) = (Rc::clone(client), Rc::new(Cell::new(false)));
+    let asks = Rc::clone(&asked);
     let service = service_fn(move |request: Request<Incoming>| {
         begun.set(begun.get() + 1);
+        if request.extensions().get::<OnUpgrade>().is_some() {
+            asks.set(true);
+        }
         request::serve(Rc::clone(&shared), request)
     });
     let header = client.http.limits.header;
@@ -146,10 +177,16 @@ async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<O
         Poll::Pending
     })
     .await?;
-    if !parks {
-        return Ok(None);
+    if parks {
+        return Ok(Next::Parked(taken_apart(serving)));
     }
-    Ok(Some(taken_apart(serving)))
+    if let Some(exchange) = serving.exchange.clone()
+        && let Some(handover) = exchange.take_handover()
+    {
+        return Ok(Next::Relay(taken_apart(serving), exchange, handover));
+    }
+    // hyper leaves the end of a connection on which any request has asked for an upgrade to others, also if none came of it.
+    Ok(if asked.get() { Next::End(taken_apart(serving)) } else { Next::Ended })
 }
 
 /// The stream of a connection that waits for its next request, with what hyper had read of it.

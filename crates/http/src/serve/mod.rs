@@ -18,6 +18,7 @@ use weir_core::account::error::ConnError;
 use weir_core::account::outcome::{Finished, Side};
 use weir_core::conn::Conn;
 use weir_core::plan::{Http, StreamSettings};
+use weir_core::relay::OnTruncation;
 
 /// Serves the requests of a connection whose TLS handshake is done, until it ends.
 ///
@@ -30,9 +31,10 @@ pub async fn serve(
     conn: &mut Conn,
     http: Arc<Http>,
     settings: Arc<StreamSettings>,
+    truncation: OnTruncation,
     worker: Rc<HttpWorker>,
 ) -> Result<Finished, ConnError> {
-    let client = Rc::new(Client::of(conn, http, settings, worker));
+    let client = Rc::new(Client::of(conn, http, settings, truncation, worker));
     let session = conn.take_session();
     match client.speaks_h2() {
         true => Box::pin(h2::serve(session, &client)).await,

@@ -1,6 +1,6 @@
 //! Bridging: TLS ends here, and a new, verified session goes to the backend.
 
-use super::terminate::{BackendSide, terminate, told_by_alert};
+use super::terminate::{BackendSide, terminate};
 use tokio::time::Instant;
 use weir_core::account::error::{ConnError, ConnectError};
 use weir_core::account::outcome::{Finished, Side};
@@ -86,6 +86,6 @@ impl BackendSide for Sealed<'_> {
             return ConnectError::Tls { reason, alert: Some(FatalAlert::Received(alert)), name_from_client }
                 .into();
         }
-        told_by_alert(error, Side::Backend, stream)
+        stream.told_by_alert(Side::Backend, error)
     }
 }

@@ -22,8 +22,9 @@ pub async fn requests(
     http: Arc<Http>,
     worker: &Rc<HttpWorker>,
 ) -> Result<Finished, ConnError> {
+    let truncation = tls.truncation.into();
     // Boxed: an idle connection must not carry the size of a handshake.
     Box::pin(conn.handshake(tls, &destination.settings, &worker.local)).await?;
     let settings = Arc::clone(&destination.settings);
-    weir_http::serve(conn, http, settings, Rc::clone(worker)).await
+    weir_http::serve(conn, http, settings, truncation, Rc::clone(worker)).await
 }

@@ -5,10 +5,9 @@ use weir_core::account::outcome::{Finished, Side};
 use weir_core::conn::{Asked, Conn};
 use weir_core::local::Local;
 use weir_core::plan::{ClientTls, Destination};
-use weir_core::relay::{OnTruncation, Tls, Wire, relay};
+use weir_core::relay::{Ahead, OnTruncation, Wire, relay};
 use weir_core::socket::Socket;
 use weir_pool::Backend;
-use weir_tls::Role;
 
 /// What the backend gets.
 pub(super) trait BackendSide {
@@ -47,17 +46,9 @@ pub(super) async fn terminate<B: BackendSide>(
         .reach(destination, local, async |stream, backend, asked| side.secure(stream, backend, asked).await)
         .await?;
     let (client, terms, traffic) = conn.to_relay_tls(destination, local, truncation);
-    let end = relay(client, &mut reached.stream, Vec::new(), terms, traffic).await;
+    let end = relay(client, &mut reached.stream, Ahead::default(), terms, traffic).await;
     end.map_err(|error| {
         let error = side.explain(error, &mut reached.stream);
-        told_by_alert(error, Side::Client, conn.client_tls())
+        conn.client_tls().told_by_alert(Side::Client, error)
     })
-}
-
-/// Turns `error` into [`ConnError::Alerted`] if `side` ended its TLS session with a fatal alert.
-pub(super) fn told_by_alert<S: Role>(error: ConnError, side: Side, tls: &Tls<S>) -> ConnError {
-    match (error, tls.0.alert_received()) {
-        (ConnError::Broken(whose, _), Some(alert)) if whose == side => ConnError::Alerted(side, alert),
-        (error, _) => error,
-    }
 }

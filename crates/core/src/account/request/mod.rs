@@ -11,8 +11,10 @@ pub mod outcome;
 
 pub use outcome::RequestOutcome;
 
-use crate::account::outcome::{How, Side};
+use crate::account::error::ConnError;
+use crate::account::outcome::{Finished, How, Reason, Side};
 use crate::account::queue::{Entry, Opening, TEXT_MAX, printable};
+use crate::account::record::Traffic;
 use crate::account::sinks::Sinks;
 use std::fmt::Display;
 use std::rc::Rc;
@@ -112,6 +114,7 @@ impl Requests {
             connect: None,
             status: None,
             sticky: None,
+            took: None,
             up: 0,
             down: 0,
             closed: false,
@@ -148,6 +151,8 @@ pub struct RequestRecord {
     connect: Option<Duration>,
     status: Option<u16>,
     sticky: Option<StickyResult>,
+    /// Its duration as metrics have it, if that is not the whole.
+    took: Option<Duration>,
     up: u64,
     down: u64,
     closed: bool,
@@ -170,6 +175,30 @@ impl From<RequestOutcome> for RequestEnd {
     fn from(outcome: RequestOutcome) -> Self {
         let (side, how) = outcome.usual();
         Self { outcome, side, how, reason: None }
+    }
+}
+
+impl From<&ConnError> for RequestEnd {
+    fn from(error: &ConnError) -> Self {
+        let end = error.end();
+        Self {
+            outcome: end.outcome.into(),
+            side: end.side,
+            how: end.how,
+            reason: end.reason.map(Reason::label),
+        }
+    }
+}
+
+/// The end of a relay after an upgrade.
+impl From<&Result<Finished, ConnError>> for RequestEnd {
+    fn from(end: &Result<Finished, ConnError>) -> Self {
+        match end {
+            Ok(Finished { first, how }) => {
+                Self { outcome: RequestOutcome::Ok, side: *first, how: *how, reason: None }
+            }
+            Err(error) => error.into(),
+        }
     }
 }
 
@@ -251,13 +280,27 @@ impl RequestRecord {
         }
     }
 
+    /// Adds the bytes of a relay, which it has counted for the listener.
+    pub fn relayed(&mut self, traffic: &Traffic) {
+        let (up, down) = traffic.sums();
+        self.up += up;
+        self.down += down;
+        self.of.connection.up.fetch_add(up, Ordering::Relaxed);
+        self.of.connection.down.fetch_add(down, Ordering::Relaxed);
+    }
+
+    /// Its connection leaves HTTP now: what follows is no part of the request's duration in the metrics.
+    pub fn changed_protocol(&mut self) {
+        self.took = Some(self.opened.elapsed());
+    }
+
     /// Closes the account. Only the first call counts.
     pub fn close(&mut self, end: impl Into<RequestEnd>) {
         if std::mem::replace(&mut self.closed, true) {
             return;
         }
         let lasted = self.opened.elapsed();
-        let seconds = lasted.as_secs_f64();
+        let seconds = self.took.unwrap_or(lasted).as_secs_f64();
         let series = self.series.as_ref().unwrap_or_else(|| self.of.metrics.own_requests());
         let (Some(records), Some(texts)) = (&self.of.sinks.records, self.texts.take()) else {
             return series.ended(self.method, self.status, seconds, None);

@@ -218,7 +218,7 @@ fn spawn_bulk(tasks: &mut JoinSet<()>, rig: &Rc<Rig>, reads: &Rc<Reads>) {
     tasks.spawn_local(async move {
         let side = || Endless { socket: NoSocket::default(), reads: Rc::clone(&reads) };
         let (mut front, mut back, mut traffic) = (side(), side(), rig.traffic());
-        let end = relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut traffic).await;
+        let end = relay(&mut front, &mut back, Ahead::default(), rig.terms(), &mut traffic).await;
         unreachable!("{end:?} of an endless relay");
     });
 }
@@ -357,7 +357,7 @@ async fn time_in_line_for_a_turn_is_not_idle() {
         let (got, end) = beside_a_late_turn(&rig, async {
             let relaying = async {
                 let terms = rig.terms();
-                let ended = relay(&mut front, &mut back, Vec::new(), terms, &mut traffic).await;
+                let ended = relay(&mut front, &mut back, Ahead::default(), terms, &mut traffic).await;
                 drop((front, back));
                 ended
             };

@@ -56,8 +56,8 @@ fn on_truncation() -> impl Strategy<Value = OnTruncation> {
 /// The parameters of a connection, besides its two scripts.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
-    /// Bytes that go to the backend first.
-    prefix: usize,
+    /// The numbers of bytes that were read before: of the client, and of the backend.
+    ahead: (usize, usize),
     client_truncation: OnTruncation,
     backend_truncation: OnTruncation,
     /// When the handle is cancelled.
@@ -66,9 +66,10 @@ struct Setting {
 
 fn setting() -> impl Strategy<Value = Setting> {
     let stop = prop_oneof![6 => Just(None), 1 => (0u64..60).prop_map(Some)];
-    (0usize..3_000, on_truncation(), on_truncation(), stop).prop_map(
-        |(prefix, client_truncation, backend_truncation, stop)| Setting {
-            prefix,
+    let ahead = (0usize..3_000, prop_oneof![2 => Just(0), 1 => 0usize..3_000]);
+    (ahead, on_truncation(), on_truncation(), stop).prop_map(
+        |(ahead, client_truncation, backend_truncation, stop)| Setting {
+            ahead,
             client_truncation,
             backend_truncation,
             stop,
@@ -265,12 +266,13 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
     };
     let mut client = Scripted::<C>::new(client, 1);
     let mut backend = Scripted::<B>::new(backend, 2);
-    let prefix = payload(3, setting.prefix);
+    let ahead = [payload(3, setting.ahead.0), payload(4, setting.ahead.1)];
     let mut traffic = rig.traffic();
     let started = Instant::now();
     let end = {
         let held_back = [held_for_nothing(&client), held_for_nothing(&backend)];
-        let relaying = relay(&mut client, &mut backend, prefix.clone(), rig.terms(), &mut traffic);
+        let [up, down] = ahead.clone();
+        let relaying = relay(&mut client, &mut backend, Ahead { up, down }, rig.terms(), &mut traffic);
         let watching = async {
             if let Some(ms) = setting.stop {
                 sleep(Duration::from_millis(ms)).await;
@@ -284,10 +286,11 @@ async fn relayed<const C: bool, const B: bool>(client: Script, backend: Script, 
         tokio::select! { end = rig.beside_turns(relaying) => end, () = watching => unreachable!("pending") }
     };
     let took = started.elapsed();
-    let given = [&prefix, client.says()].concat();
+    let [up, down] = ahead;
+    let (up, down) = ([&up, client.says()].concat(), [&down, backend.says()].concat());
     let (of_client, of_backend) = (setting.client_truncation, setting.backend_truncation);
-    let up = way("up", &given, (&client, of_client), (&backend, of_backend));
-    let down = way("down", backend.says(), (&backend, of_backend), (&client, of_client));
+    let up = way("up", &up, (&client, of_client), (&backend, of_backend));
+    let down = way("down", &down, (&backend, of_backend), (&client, of_client));
     let cut =
         matches!(end, Err(ConnError::IdleTimeout | ConnError::HalfClosedTimeout | ConnError::Stopped(_)));
     for way in [&up, &down] {

@@ -101,7 +101,8 @@ impl Rig {
     /// Relays until the end, then closes both sides, as a mode does.
     async fn run<C: Wire, B: Wire>(&self, mut client: C, mut backend: B, prefix: &[u8]) -> Ended {
         let mut traffic = self.traffic();
-        let relayed = relay(&mut client, &mut backend, prefix.to_vec(), self.terms(), &mut traffic);
+        let ahead = Ahead { up: prefix.to_vec(), ..Ahead::default() };
+        let relayed = relay(&mut client, &mut backend, ahead, self.terms(), &mut traffic);
         let end = self.beside_turns(relayed).await;
         Ended { end, up: self.listener.up.get(), down: self.listener.down.get() }
     }

@@ -394,7 +394,7 @@ async fn hellos_are_kept_until_answered_and_no_longer() {
         }
         let mut traffic = rig.traffic();
         let prefix = Prefix::new(HELLO.to_vec(), HelloReplay::OnAnyEnd);
-        let mut relay = Relay::new(&mut front, &mut back, prefix, rig.terms(), &mut traffic);
+        let mut relay = Relay::new(&mut front, &mut back, (prefix, Vec::new()), rig.terms(), &mut traffic);
         {
             let mut run = pin!(relay.run());
             let goes_on = poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await;

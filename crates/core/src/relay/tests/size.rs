@@ -11,7 +11,7 @@ async fn relays_are_small() {
     let Sides { client: _client, mut front, mut back, backend: _backend } = sides().await;
     let rig = Rig::new(0);
     let mut traffic = rig.traffic();
-    let size = size_of_val(&relay(&mut front, &mut back, Vec::new(), rig.terms(), &mut traffic));
+    let size = size_of_val(&relay(&mut front, &mut back, Ahead::default(), rig.terms(), &mut traffic));
     assert!(size <= CEILING, "{size} bytes of at most {CEILING}");
     let hello = Prefix::new(Vec::new(), HelloReplay::OnAnyEnd);
     let size = size_of_val(&relay_hello(&mut front, &mut back, hello, rig.terms(), &mut traffic));
