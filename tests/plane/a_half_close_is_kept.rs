@@ -5,20 +5,13 @@ use weir_tests::client::TlsClient;
 use weir_tests::digest::{Noise, sha256};
 use weir_tests::peers::Role;
 use weir_tests::stream::End;
-use weir_tests::world::{Builder, MODES, Mode, NAME, World};
-
-/// The three modes, and passthrough without any TLS.
-fn worlds() -> Vec<Builder> {
-    let mut worlds = vec![World::of(Mode::Passthrough).plain()];
-    worlds.extend(MODES.map(World::of));
-    worlds
-}
+use weir_tests::world::{Mode, NAME, World, relayed};
 
 #[tokio::test]
 async fn the_client_ends_first() {
     let question = Noise::new(1).bytes(100_000);
     let answer = Noise::new(2).bytes(300_000);
-    for world in worlds() {
+    for world in relayed() {
         let world = world.role(Role::AnswerAtEnd(answer.clone())).plane().await;
         let mut stream = world.connect().await;
         stream.send(&question).await.unwrap();
@@ -35,7 +28,7 @@ async fn the_client_ends_first() {
 #[tokio::test]
 async fn the_backend_ends_first() {
     let news = Noise::new(3).bytes(300_000);
-    for world in worlds() {
+    for world in relayed() {
         let world = world.role(Role::EndFirst(news.clone())).plane().await;
         let mut stream = world.connect().await;
         let (got, end) = stream.rest().await;
@@ -56,7 +49,7 @@ async fn the_backend_ends_first() {
 
 #[tokio::test]
 async fn both_end_at_once() {
-    for world in worlds() {
+    for world in relayed() {
         let world = world.role(Role::EndFirst(b"bye".to_vec())).plane().await;
         let mut stream = world.connect().await;
         stream.send(b"good-bye").await.unwrap();
@@ -71,7 +64,7 @@ async fn both_end_at_once() {
 
 #[tokio::test]
 async fn nothing_is_said_at_all() {
-    for world in worlds() {
+    for world in relayed() {
         let world = world.plane().await;
         let mut stream = world.connect().await;
         stream.finish().await;

@@ -7,13 +7,7 @@ use weir_tests::peers::Role;
 use weir_tests::plane::Plane;
 use weir_tests::side_by_side::side_by_side;
 use weir_tests::stream::End;
-use weir_tests::world::{Builder, MODES, Mode, World};
-
-fn worlds() -> Vec<Builder> {
-    let mut worlds = vec![World::of(Mode::Passthrough).plain()];
-    worlds.extend(MODES.map(World::of));
-    worlds
-}
+use weir_tests::world::{Mode, World, relayed};
 
 /// Waits until the backend has seen this many bytes.
 async fn backend_has(world: &World<Plane>, bytes: u64) {
@@ -26,7 +20,7 @@ async fn backend_has(world: &World<Plane>, bytes: u64) {
 
 #[tokio::test]
 async fn from_the_client() {
-    side_by_side(worlds(), async |world| {
+    side_by_side(relayed(), async |world| {
         let world = world.plane().await;
         let mut stream = world.connect().await;
         stream.send(b"so far so good").await.unwrap();
@@ -45,7 +39,7 @@ async fn from_the_client() {
 
 #[tokio::test]
 async fn from_the_backend() {
-    side_by_side(worlds(), async |world| {
+    side_by_side(relayed(), async |world| {
         let world = world.role(Role::EchoThenReset(14)).plane().await;
         let mut stream = world.connect().await;
         stream.send(b"so far so good").await.unwrap();
@@ -59,7 +53,7 @@ async fn from_the_backend() {
 
 #[tokio::test]
 async fn bytes_before_it_are_delivered_to_a_slow_reader() {
-    side_by_side(worlds(), async |world| {
+    side_by_side(relayed(), async |world| {
         let bytes = Noise::new(4).bytes(256 * 1024);
         let world = world.role(Role::EchoThenReset(bytes.len())).plane().await;
         let stream = world.connect().await;
@@ -81,7 +75,7 @@ async fn bytes_before_it_are_delivered_to_a_slow_reader() {
 
 #[tokio::test]
 async fn a_direction_that_ended_cleanly_stays_clean() {
-    side_by_side(worlds(), async |world| {
+    side_by_side(relayed(), async |world| {
         // The backend answers when the client has ended, and with more than the queues of the kernel take.
         let world = world.role(Role::AnswerAtEnd(Noise::new(5).bytes(32 << 20))).plane().await;
         let mut stream = world.connect().await;
@@ -125,7 +119,7 @@ async fn a_reset_before_the_first_byte_of_the_backend() {
 /// weir does not read from a side whose bytes are stuck, so it learns of a reset only by asking the socket.
 #[tokio::test]
 async fn from_a_backend_whose_bytes_are_stuck() {
-    side_by_side(worlds(), async |world| {
+    side_by_side(relayed(), async |world| {
         let world = world.role(Role::FillThenReset).plane().await;
         let client = world.connect().await;
         // The backend fills every buffer, waits a second, and resets; weir must notice within another second,

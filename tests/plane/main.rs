@@ -37,3 +37,4 @@ mod passthrough_decrypts_nothing;
 mod routes_choose_the_backend;
 mod sessions_are_resumed;
 mod timeouts_hold;
+mod upgrades_leave_http;

@@ -6,7 +6,7 @@ use weir_tests::hello;
 use weir_tests::peers::{Overflowing, Role};
 use weir_tests::side_by_side::side_by_side;
 use weir_tests::stream::End;
-use weir_tests::world::{MODES, Mode, NAME, World};
+use weir_tests::world::{MODES, Mode, NAME, World, relayed};
 
 /// A limit as written in the configuration, and the latest moment at which it may take effect.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -119,8 +119,9 @@ async fn a_backend_that_accepts_and_hangs() {
 
 #[tokio::test]
 async fn an_idle_connection() {
-    side_by_side(MODES, async |mode| {
-        let world = World::of(mode).listener("timeouts: {idle: 1s}").plane().await;
+    side_by_side(relayed(), async |world| {
+        let what = world.name();
+        let world = world.listener("timeouts: {idle: 1s}").plane().await;
         let mut stream = world.connect().await;
         for _ in 0..3 {
             // Bytes one way keep both directions alive.
@@ -132,7 +133,7 @@ async fn an_idle_connection() {
         let (bytes, _) = stream.rest().await;
         assert_eq!(bytes, b"");
         in_time(start, "idle");
-        assert_eq!(world.weir.only_record().await.outcome(), "idle_timeout", "{mode:?}");
+        assert_eq!(world.weir.only_record().await.outcome(), "idle_timeout", "{what}");
         drop(stream);
         world.weir.settle().await;
     })
@@ -159,17 +160,15 @@ async fn a_connection_that_is_idle_one_way_is_not_idle() {
 
 #[tokio::test]
 async fn a_half_closed_connection_without_progress() {
-    side_by_side(MODES, async |mode| {
-        let world = World::of(mode)
-            .listener("timeouts: {half_closed: 1s}")
-            .role(Role::EndFirst(b"bye".to_vec()))
-            .plane()
-            .await;
+    side_by_side(relayed(), async |world| {
+        let what = world.name();
+        let world =
+            world.listener("timeouts: {half_closed: 1s}").role(Role::EndFirst(b"bye".to_vec())).plane().await;
         let start = Instant::now();
         let mut stream = world.connect().await;
-        assert_eq!(stream.rest().await, (b"bye".to_vec(), End::Clean), "{mode:?}");
+        assert_eq!(stream.rest().await, (b"bye".to_vec(), End::Clean), "{what}");
         // The client never ends its side.
-        assert_eq!(world.weir.only_record().await.outcome(), "half_closed_timeout", "{mode:?}");
+        assert_eq!(world.weir.only_record().await.outcome(), "half_closed_timeout", "{what}");
         in_time(start, "half-closed");
         drop(stream);
         world.weir.settle().await;
@@ -179,22 +178,20 @@ async fn a_half_closed_connection_without_progress() {
 
 #[tokio::test]
 async fn a_half_closed_connection_that_moves_goes_on() {
-    side_by_side(MODES, async |mode| {
-        let world = World::of(mode)
-            .listener("timeouts: {half_closed: 1s}")
-            .role(Role::EndFirst(b"bye".to_vec()))
-            .plane()
-            .await;
+    side_by_side(relayed(), async |world| {
+        let what = world.name();
+        let world =
+            world.listener("timeouts: {half_closed: 1s}").role(Role::EndFirst(b"bye".to_vec())).plane().await;
         let mut stream = world.connect().await;
-        assert_eq!(stream.rest().await, (b"bye".to_vec(), End::Clean), "{mode:?}");
+        assert_eq!(stream.rest().await, (b"bye".to_vec(), End::Clean), "{what}");
         for _ in 0..5 {
             tokio::time::sleep(Duration::from_millis(500)).await;
             stream.send(b"more").await.unwrap();
         }
         stream.finish().await;
         let visit = world.backend.only_visit().await;
-        assert_eq!((visit.sum.bytes, visit.end), (20, Some(End::Clean)), "{mode:?}");
-        assert_eq!(world.weir.only_record().await.outcome(), "ok", "{mode:?}");
+        assert_eq!((visit.sum.bytes, visit.end), (20, Some(End::Clean)), "{what}");
+        assert_eq!(world.weir.only_record().await.outcome(), "ok", "{what}");
         world.weir.settle().await;
     })
     .await;
@@ -202,14 +199,15 @@ async fn a_half_closed_connection_that_moves_goes_on() {
 
 #[tokio::test]
 async fn a_client_that_never_reads() {
-    side_by_side(MODES, async |mode| {
-        let world = World::of(mode).listener("timeouts: {idle: 1s}").role(Role::Bulk(64 << 20)).plane().await;
+    side_by_side(relayed(), async |world| {
+        let what = world.name();
+        let world = world.listener("timeouts: {idle: 1s}").role(Role::Bulk(64 << 20)).plane().await;
         let stream = world.connect().await;
         // weir cannot say goodbye to the client either, because the bytes queued for it never leave.
         let record = world.weir.only_record().await;
-        assert_eq!(record.outcome(), "idle_timeout", "{mode:?}: {record:#?}");
+        assert_eq!(record.outcome(), "idle_timeout", "{what}: {record:#?}");
         let lasted = record.number("duration_ms");
-        assert!((1000..4000).contains(&lasted), "{mode:?}: {record:#?}");
+        assert!((1000..4000).contains(&lasted), "{what}: {record:#?}");
         world.weir.settle().await;
         drop(stream);
     })

@@ -49,5 +49,6 @@ pub mod side_by_side;
 pub mod stream;
 pub mod traced;
 pub mod unprivileged;
+pub mod upgrade;
 pub mod weir;
 pub mod world;

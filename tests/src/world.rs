@@ -6,6 +6,7 @@ use crate::peers::{Backend, Role};
 use crate::plane::Plane;
 use crate::ports::Port;
 use crate::stream::Stream;
+use crate::upgrade;
 use crate::weir::{Launch, Weir};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -94,6 +95,7 @@ pub struct Builder {
     entries: Option<String>,
     also: Option<SocketAddr>,
     plain: bool,
+    upgraded: bool,
     nofile: Option<u32>,
     records: bool,
     level: &'static str,
@@ -116,6 +118,8 @@ pub struct World<W = Weir> {
     pub edge: SocketAddr,
     /// Whether clients of passthrough speak plaintext.
     plain: bool,
+    /// Whether clients leave HTTP first.
+    pub upgraded: bool,
     _port: Port,
 }
 
@@ -132,6 +136,7 @@ impl World {
             entries: None,
             also: None,
             plain: false,
+            upgraded: false,
             nofile: None,
             records: true,
             level: "debug",
@@ -141,6 +146,14 @@ impl World {
     }
 }
 
+/// Every way in which bytes are relayed: passthrough without any TLS, the three modes, and connections that left HTTP.
+pub fn relayed() -> Vec<Builder> {
+    let mut worlds = vec![World::of(Mode::Passthrough).plain()];
+    worlds.extend(MODES.map(World::of));
+    worlds.extend([Mode::Offload, Mode::Bridging].map(|mode| World::of(mode).upgraded()));
+    worlds
+}
+
 impl<W> World<W> {
     /// Connects as a good client of this world: bytes written to the stream reach the backend's role
     /// decrypted.
@@ -148,7 +161,11 @@ impl<W> World<W> {
         if self.plain {
             return tcp(self.edge).await;
         }
-        self.client().connect(self.edge, NAME).await.unwrap()
+        let mut stream = self.client().connect(self.edge, NAME).await.unwrap();
+        if self.upgraded {
+            upgrade::ask(&mut stream).await;
+        }
+        stream
     }
 
     /// A TLS client that trusts this world.
@@ -220,6 +237,19 @@ impl Builder {
         assert_eq!(self.mode, Mode::Passthrough);
         self.plain = true;
         self.listener("peek: false")
+    }
+
+    /// A listener with `protocol: http`, whose clients leave HTTP before their first byte.
+    #[must_use]
+    pub fn upgraded(mut self) -> Self {
+        assert_ne!(self.mode, Mode::Passthrough);
+        self.upgraded = true;
+        self.listener("protocol: http")
+    }
+
+    /// Its mode, and whether its clients leave HTTP first.
+    pub fn name(&self) -> String {
+        format!("{:?}{}", self.mode, if self.upgraded { " after an upgrade" } else { "" })
     }
 
     /// The limit of open files.
@@ -301,10 +331,12 @@ impl Builder {
             }
             Rc::new(made)
         });
+        let role = self.role.clone();
+        let role = if self.upgraded { Role::Upgraded(Box::new(role)) } else { role };
         let backend = match self.mode {
-            Mode::Passthrough if self.plain => Backend::plain(self.role.clone()).await,
-            Mode::Offload => Backend::plain(self.role.clone()).await,
-            _ => Backend::tls(self.role.clone(), &identities.backend).await,
+            Mode::Passthrough if self.plain => Backend::plain(role).await,
+            Mode::Offload => Backend::plain(role).await,
+            _ => Backend::tls(role, &identities.backend).await,
         };
         let port = Port::free();
         let body = self.yaml(&port, &backend);
@@ -315,14 +347,14 @@ impl Builder {
         if !self.records {
             launch = launch.unrecorded();
         }
-        let (mode, plain, edge) = (self.mode, self.plain, port.addr());
-        (launch, World { mode, weir: (), backend, identities, edge, plain, _port: port })
+        let (mode, plain, upgraded, edge) = (self.mode, self.plain, self.upgraded, port.addr());
+        (launch, World { mode, weir: (), backend, identities, edge, plain, upgraded, _port: port })
     }
 }
 
 impl World<()> {
     fn with<W>(self, weir: W) -> World<W> {
-        let Self { mode, weir: (), backend, identities, edge, plain, _port } = self;
-        World { mode, weir, backend, identities, edge, plain, _port }
+        let Self { mode, weir: (), backend, identities, edge, plain, upgraded, _port } = self;
+        World { mode, weir, backend, identities, edge, plain, upgraded, _port }
     }
 }

@@ -58,9 +58,13 @@ pub async fn forward(
         headers::shape(&mut request, admitted, towards, chunked);
         let error = match within(exchange, lease.send(request)).await {
             Some(Ok(answer)) => {
-                return answered(exchange, admitted, answer, (lease, seat, destination), |headers, backend| {
-                    sticky::after(&choice, &destination.pool, backend, headers)
-                });
+                return answered(
+                    exchange,
+                    admitted,
+                    answer,
+                    (lease, seat, destination),
+                    |headers, backend| sticky::after(&choice, &destination.pool, backend, headers),
+                );
             }
             Some(Err(error)) => error,
             None => return Err(overdue(exchange, &seat, destination)),

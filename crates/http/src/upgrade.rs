@@ -65,8 +65,7 @@ pub async fn run(
         rules.client_truncation = OnTruncation::PassOn;
     }
     let local = &client.worker.local;
-    let terms =
-        Terms { rules, options: &settings.options, memory: &local.memory, handle: &client.handle };
+    let terms = Terms { rules, options: &settings.options, memory: &local.memory, handle: &client.handle };
     let mut traffic = Traffic::new(Arc::clone(&settings.metrics));
     let ahead = Ahead { up, down: ahead };
     let end = match wire {

@@ -23,7 +23,13 @@ async fn delivered(client: Script, backend: Script) -> Result<Finished, ConnErro
     let mut client = Scripted::<true>::new(client, 1);
     let mut backend = Scripted::<false>::new(backend, 2);
     let mut traffic = rig.traffic();
-    let relaying = relay(&mut client, &mut backend, Ahead { up: payload(3, 100), ..Ahead::default() }, rig.terms(), &mut traffic);
+    let relaying = relay(
+        &mut client,
+        &mut backend,
+        Ahead { up: payload(3, 100), ..Ahead::default() },
+        rig.terms(),
+        &mut traffic,
+    );
     let end = rig.beside_turns(relaying).await;
     assert_eq!((client.heard.len(), client.held.get()), (ANSWER, 0), "{end:?}");
     end
