@@ -1,7 +1,6 @@
 #!/bin/sh
 # Installs missing programs that the end-to-end tests use as peers and witnesses: packages of Debian and Ubuntu, as root
-# or through sudo; into target/tools from PyPI sslyze, and pyOpenSSL, which brings an OpenSSL that knows ML-DSA, and from
-# npm Express. Starts no service.
+# or through sudo; and packages of PyPI and npm, in target/tools. Starts no service.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -24,6 +23,7 @@ prlimit util-linux
 pip3 python3-pip
 node nodejs
 npm npm
+chromium chromium
 cc gcc'
 
 PATH="$PATH:/usr/sbin:/sbin"
@@ -53,27 +53,26 @@ scanners() {
     rm -rf "$tools"
     mv "$tools.new" "$tools"
 }
-# Debian 12 has OpenSSL 3.0; that of the `cryptography` package is 3.5 or later, and knows ML-DSA. 19 MB.
-modern_openssl() {
-    pyopenssl=target/tools/pyopenssl
-    modules='import OpenSSL, cryptography.hazmat.primitives.asymmetric.mldsa'
-    PYTHONPATH="$pyopenssl" python3 -c "$modules" 2>/dev/null && return
-    echo "test-peers: installing pyOpenSSL into $pyopenssl"
-    # Whole or not at all.
-    rm -rf "$pyopenssl.new" "$pyopenssl"
-    python3 -m pip install -q --disable-pip-version-check --root-user-action ignore --target "$pyopenssl.new" \
-        pyopenssl==26.4.0 cryptography==50.0.2
-    mv "$pyopenssl.new" "$pyopenssl"
-}
-# Express has no package. 5 MB.
-express() {
-    express=5.2.1
-    at=target/tools/express
-    grep -qs "\"version\": \"$express\"" "$at/node_modules/express/package.json" && return
-    echo "test-peers: installing Express $express into $at"
+# Installs packages from PyPI into target/tools/$1, unless Python can import $2 from there.
+from_pypi() {
+    at=target/tools/$1
+    modules=$2
+    shift 2
+    PYTHONPATH="$at" python3 -c "import $modules" 2>/dev/null && return
+    echo "test-peers: installing $* into $at"
     # Whole or not at all.
     rm -rf "$at.new" "$at"
-    npm install --prefix "$at.new" --no-audit --no-fund --no-update-notifier --ignore-scripts --silent "express@$express"
+    python3 -m pip install -q --disable-pip-version-check --root-user-action ignore --target "$at.new" "$@"
+    mv "$at.new" "$at"
+}
+# Installs version $2 of $1 from npm into target/tools/$1.
+from_npm() {
+    at=target/tools/$1
+    grep -qs "\"version\": \"$2\"" "$at/node_modules/$1/package.json" && return
+    echo "test-peers: installing $1 $2 into $at"
+    # Whole or not at all.
+    rm -rf "$at.new" "$at"
+    npm install --prefix "$at.new" --no-audit --no-fund --no-update-notifier --ignore-scripts --silent "$1@$2"
     mv "$at.new" "$at"
 }
 # Installs these packages.
@@ -107,5 +106,8 @@ if [ -n "$missing" ]; then
     install $missing
 fi
 scanners
-modern_openssl
-express
+# Debian 12 has OpenSSL 3.0; that of the `cryptography` package is 3.5 or later, and knows ML-DSA. 19 MB.
+from_pypi pyopenssl 'OpenSSL, cryptography.hazmat.primitives.asymmetric.mldsa' pyopenssl==26.4.0 cryptography==50.0.2
+from_pypi websockets websockets websockets==16.1.1
+from_npm express 5.2.1
+from_npm ws 8.23.0

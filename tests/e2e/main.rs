@@ -76,6 +76,7 @@ mod the_drain_finishes_what_runs;
 mod the_metrics_server_changes_nothing;
 mod the_migration_page_is_right;
 mod threads_may_run_out;
+mod websockets_work;
 mod weir_and_backends_prove_who_they_are;
 mod weir_never_dials_itself;
 mod workers_share_evenly;
