@@ -2,7 +2,7 @@
 //! backend, all ECDSA P-256, and one more for the load balancer with an RSA key; and the TLS settings of both ends, which leave no
 //! choice: TLS 1.3, X25519 or X25519MLKEM768, AES-128-GCM.
 
-use crate::work::Crypto;
+use crate::work::{Crypto, Protocol};
 use anyhow::{Context as _, Result};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
@@ -89,17 +89,18 @@ impl Identity {
         self.certificate("backend.pem")
     }
 
-    /// A client's TLS settings: it verifies, and resumes if told to.
+    /// A client's TLS settings: it verifies, offers only `protocol`, and resumes if told to.
     ///
     /// # Errors
     /// When a file cannot be read.
-    pub fn client(&self, resume: bool, crypto: Crypto) -> Result<Arc<ClientConfig>> {
+    pub fn client(&self, resume: bool, crypto: Crypto, protocol: Protocol) -> Result<Arc<ClientConfig>> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate("ca.pem")?)?;
         let mut config = ClientConfig::builder_with_provider(provider(crypto))
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_root_certificates(roots)
             .with_no_client_auth();
+        config.alpn_protocols = alpn(protocol).map(<[u8]>::to_vec).into_iter().collect();
         config.resumption = if resume { Resumption::in_memory_sessions(4) } else { Resumption::disabled() };
         Ok(Arc::new(config))
     }
@@ -122,6 +123,15 @@ impl Identity {
     fn certificate(&self, name: &str) -> Result<CertificateDer<'static>> {
         let path = self.file(name);
         CertificateDer::from_pem_file(&path).with_context(|| format!("cannot read {}", path.display()))
+    }
+}
+
+/// The name of a protocol in ALPN; `None` if no name is offered.
+pub fn alpn(protocol: Protocol) -> Option<&'static [u8]> {
+    match protocol {
+        Protocol::Tcp => None,
+        Protocol::Http1 => Some(b"http/1.1"),
+        Protocol::Http2 => Some(b"h2"),
     }
 }
 

@@ -25,6 +25,42 @@ impl Mode {
     }
 }
 
+/// The protocol that a client speaks inside of TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// The load balancer passes bytes on, and does not read them.
+    #[default]
+    Tcp,
+    /// HTTP/1.1: the load balancer balances requests, over connections that it keeps to the backend, in HTTP/1.1.
+    Http1,
+    /// HTTP/2; to the backend HTTP/1.1 as well.
+    Http2,
+}
+
+/// The tables of a report: what is balanced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Section {
+    /// Connections, in all three modes.
+    Tcp,
+    /// Requests.
+    Http,
+}
+
+impl Section {
+    /// All of them, in the order of reports.
+    pub const ALL: [Self; 2] = [Self::Tcp, Self::Http];
+
+    /// The name in files of charts, and in the marks of the documentation.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Http => "http",
+        }
+    }
+}
+
 /// The kind of a work: what the client does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -38,6 +74,15 @@ pub enum Kind {
     Resume(u64),
     /// Small requests on 32 lasting connections: how many.
     Request(u64),
+    /// Small requests on lasting HTTP/2 connections.
+    Streams {
+        /// Connections.
+        connections: u64,
+        /// Requests at once on each.
+        streams: u64,
+        /// How many in all.
+        total: u64,
+    },
     /// Connections that have made a request and are silent: how many.
     Idle(u64),
     /// Downloads in flight at full speed: how many.
@@ -119,14 +164,24 @@ pub struct Work {
     pub kind: Kind,
     /// The cryptography of its handshakes.
     pub crypto: Crypto,
+    /// What client and load balancer speak.
+    pub protocol: Protocol,
 }
 
 impl Work {
+    /// The table that it belongs to.
+    pub fn section(&self) -> Section {
+        match self.protocol {
+            Protocol::Tcp => Section::Tcp,
+            Protocol::Http1 | Protocol::Http2 => Section::Http,
+        }
+    }
+
     /// The chart and unit of its figures.
     pub fn family(&self) -> Family {
         match self.kind {
             Kind::Down(_) | Kind::Up(_) => Family::Bulk,
-            Kind::Connect(_) | Kind::Resume(_) | Kind::Request(_) => Family::Connections,
+            Kind::Connect(_) | Kind::Resume(_) | Kind::Request(_) | Kind::Streams { .. } => Family::Connections,
             Kind::Idle(_) | Kind::Active(_) | Kind::Slow(_) => Family::Memory,
             Kind::Latency(_) => Family::Latency,
         }
@@ -138,6 +193,10 @@ impl Work {
 
     const fn ml_kem(self) -> Self {
         Self { crypto: Crypto { ml_kem: true, ..self.crypto }, ..self }
+    }
+
+    const fn http2(self) -> Self {
+        Self { protocol: Protocol::Http2, ..self }
     }
 
     /// The name of each figure of a run; most works have one figure, without a name of its own.
@@ -211,10 +270,36 @@ pub const ALL: &[Work] = &[
     ),
     work("offload-latency", "offload, request at 1,000 a second", Mode::Offload, Kind::Latency(2000)),
     work("bridging-latency", "bridging, request at 1,000 a second", Mode::Bridging, Kind::Latency(2000)),
+    http("http-down", "http, bulk download", Kind::Down(640)),
+    http("http-up", "http, bulk upload", Kind::Up(640)),
+    http("http-request", "http, small request", Kind::Request(25_000)),
+    http(
+        "http-h2-8x16",
+        "http, small request by HTTP/2, 8 connections with 16 streams",
+        Kind::Streams { connections: 8, streams: 16, total: 40_000 },
+    )
+    .http2(),
+    http(
+        "http-h2-64x1",
+        "http, small request by HTTP/2, 64 connections with 1 stream",
+        Kind::Streams { connections: 64, streams: 1, total: 25_000 },
+    )
+    .http2(),
+    http("http-idle", "http, idle", Kind::Idle(4000)),
+    http("http-h2-idle", "http, idle by HTTP/2", Kind::Idle(3000)).http2(),
+    http("http-active", "http, downloads in flight", Kind::Active(300)),
+    http("http-slow", "http, downloads to slow readers", Kind::Slow(300)),
+    http("http-latency", "http, request at 1,000 a second", Kind::Latency(2000)),
 ];
 
 const fn work(name: &'static str, title: &'static str, mode: Mode, kind: Kind) -> Work {
-    Work { name, title, mode, kind, crypto: Crypto { rsa: false, ml_kem: false } }
+    let crypto = Crypto { rsa: false, ml_kem: false };
+    Work { name, title, mode, kind, crypto, protocol: Protocol::Tcp }
+}
+
+/// In offload: the backend gets HTTP/1.1 in plaintext.
+const fn http(name: &'static str, title: &'static str, kind: Kind) -> Work {
+    Work { protocol: Protocol::Http1, ..work(name, title, Mode::Offload, kind) }
 }
 
 /// The works whose names contain one of `wanted`: `offload`, `down`, `bridging-idle`. All works if `wanted`
@@ -246,16 +331,20 @@ mod tests {
     fn works_are_chosen_by_parts_of_their_names() {
         assert_eq!(names(&[]).len(), ALL.len());
         assert_eq!(names(&["bridging-idle"]), ["bridging-idle"]);
-        assert_eq!(names(&["down"]), ["passthrough-down", "offload-down", "bridging-down"]);
+        assert_eq!(names(&["down"]), ["passthrough-down", "offload-down", "bridging-down", "http-down"]);
         assert_eq!(names(&["resumed"]), ["offload-resumed", "offload-resumed-mlkem"]);
         assert_eq!(select(&["idle".to_owned(), "nonsense".to_owned()]).unwrap_err(), "nonsense");
     }
 
     #[test]
-    fn names_begin_with_their_mode_and_are_unique() {
+    fn names_begin_with_their_mode_or_http_and_are_unique() {
         for (at, work) in ALL.iter().enumerate() {
-            assert!(work.name.starts_with(work.mode.label()), "{}", work.name);
-            assert!(work.title.starts_with(work.mode.label()), "{}", work.title);
+            let first = match work.section() {
+                Section::Tcp => work.mode.label(),
+                Section::Http => "http",
+            };
+            assert!(work.name.starts_with(first), "{}", work.name);
+            assert!(work.title.starts_with(first), "{}", work.title);
             assert!(ALL.iter().skip(at + 1).all(|other| other.name != work.name), "{}", work.name);
         }
     }

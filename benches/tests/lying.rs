@@ -21,7 +21,7 @@ use weir_benches::drive::once::{Target, once};
 use weir_benches::drive::stage::Stage;
 use weir_benches::identity::{INNER, Identity};
 use weir_benches::talk::{REQUEST, Request, piece};
-use weir_benches::work::select;
+use weir_benches::work::{Protocol, select};
 
 /// A load balancer's habit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,8 @@ enum Habit {
     Loses,
     /// The client's TLS goes to a backend that expects plaintext.
     Blind,
+    /// Offload to the port for HTTP, of bytes in place of requests.
+    Deaf,
 }
 
 fn honest(habit: Habit) -> bool {
@@ -57,11 +59,14 @@ async fn faults(work: &str, habit: Habit) -> Vec<String> {
     if habit == Habit::NoTickets {
         front.send_tls13_tickets = 0;
     }
+    if habit == Habit::Deaf {
+        front.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    }
     let back = Back {
         bare: work.is_bare(),
         ports: stage.ports,
         tls: Identity::at(&stage.identity)
-            .client(false, weir_benches::work::Crypto::default())
+            .client(false, weir_benches::work::Crypto::default(), Protocol::Tcp)
             .unwrap()
             .into(),
         front: Arc::new(front).into(),
@@ -110,6 +115,10 @@ async fn one(mut client: TcpStream, habit: Habit, back: &Back) -> io::Result<()>
         Habit::Offload | Habit::NoTickets => {
             let mut client = back.front.accept(client).await?;
             copy_bidirectional(&mut client, &mut to(back.ports.plain).await?).await?;
+        }
+        Habit::Deaf => {
+            let mut client = back.front.accept(client).await?;
+            copy_bidirectional(&mut client, &mut to(back.ports.http).await?).await?;
         }
         Habit::Bridging => {
             let mut client = back.front.accept(client).await?;
@@ -188,6 +197,14 @@ async fn another_mode_is_found() {
     expect("passthrough-connect", Habit::Bridging, "failed at the client").await;
     expect("bridging-connect", Habit::Passthrough, "failed at the client").await;
     expect("offload-full", Habit::Blind, "expects plaintext").await;
+}
+
+#[tokio::test]
+async fn bytes_in_place_of_requests_are_found() {
+    expect("http-request", Habit::Deaf, "requests with the right forwarding fields: 0").await;
+    expect("http-idle", Habit::Deaf, "requests with the right forwarding fields: 0").await;
+    // The backend speaks HTTP/1.1 alone.
+    expect("http-h2-64x1", Habit::Deaf, "failed at the client").await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::process::{Command, Output};
 use tempfile::TempDir;
+use weir_benches::work::{ALL, Section, Work};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_weir-benches");
 
@@ -29,18 +30,15 @@ fn json(folder: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(folder.join("result.json")).unwrap()).unwrap()
 }
 
-#[test]
-fn weir_does_the_works_and_they_are_written() {
-    let folder = TempDir::new().unwrap();
-    // All kinds in all modes, except downloads in flight, which take seconds each.
-    let works = "down,up,connect,full,resumed,request,idle,latency,offload-active,passthrough-slow";
-    let output = bench(folder.path(), &["--peers", "weir", "--work", works]);
+/// Has weir do these works, and checks that each has a figure; gives the whole result.
+fn weir_does(folder: &Path, works: &[&Work]) -> Value {
+    let names: Vec<_> = works.iter().map(|work| work.name).collect();
+    let output = bench(folder, &["--peers", "weir", "--work", &names.join(",")]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
-    let json = json(folder.path());
+    let json = json(folder);
     let rows = json["summary"]["rows"].as_array().unwrap();
-    // Each work makes one row, each of the three latencies two.
-    assert_eq!(rows.len(), weir_benches::work::ALL.len() - 4 + 3);
+    assert_eq!(rows.len(), works.iter().map(|work| work.figures().len()).sum::<usize>());
     for row in rows {
         let name = row["name"].as_str().unwrap();
         let median = row["peers"]["weir"]["median"].as_f64();
@@ -49,9 +47,44 @@ fn weir_does_the_works_and_they_are_written() {
         let may_be_nothing = matches!(row["family"].as_str(), Some("memory" | "latency"));
         assert!(may_be_nothing || median > Some(0.0), "{name}: {median:?}");
     }
-    let direct = json["runs"].as_array().unwrap().iter().filter(|run| run["peer"] == "direct").count();
-    assert_eq!(direct, 3, "each latency has a direct run");
+    json
+}
+
+/// The runs in which the client went directly to the backend.
+fn direct(json: &Value) -> usize {
+    json["runs"].as_array().unwrap().iter().filter(|run| run["peer"] == "direct").count()
+}
+
+#[test]
+fn weir_balances_connections_and_the_figures_are_written() {
+    let folder = TempDir::new().unwrap();
+    // All kinds in all modes, except most of the downloads in flight, which take seconds each.
+    let chosen = |work: &&Work| {
+        work.section() == Section::Tcp
+            && (!work.is_cut() || ["offload-active", "passthrough-slow"].contains(&work.name))
+    };
+    let works: Vec<_> = ALL.iter().filter(chosen).collect();
+    let json = weir_does(folder.path(), &works);
+    assert_eq!(direct(&json), 3, "each latency has a direct run");
     for file in ["result.md", "bulk.svg", "connections.svg"] {
+        assert!(folder.path().join(file).is_file(), "no {file}");
+    }
+}
+
+#[test]
+fn weir_balances_requests_and_the_figures_are_written() {
+    let folder = TempDir::new().unwrap();
+    let works: Vec<_> = ALL.iter().filter(|work| work.section() == Section::Http).collect();
+    let json = weir_does(folder.path(), &works);
+    assert_eq!(direct(&json), 1, "the latency has a direct run");
+    for run in json["runs"].as_array().unwrap().iter().filter(|run| run["peer"] == "weir") {
+        let (client, backend) = (&run["client"], &run["backend"]);
+        let requests = client["requests"].as_u64().unwrap();
+        assert!(requests > 0, "{run}");
+        assert_eq!(backend["forwarded"].as_u64(), Some(requests), "{run}");
+        assert_eq!(client["agreed"], client["connections"], "{run}");
+    }
+    for file in ["result.md", "http-bulk.svg", "http-connections.svg"] {
         assert!(folder.path().join(file).is_file(), "no {file}");
     }
 }
@@ -61,7 +94,7 @@ fn records_are_read_and_missing_peers_are_named() {
     let folder = TempDir::new().unwrap();
     let mut command = Command::new(PROGRAM);
     command
-        .args(["--rounds", "1", "--scale", "0.01", "--work", "passthrough-connect,bridging-connect"])
+        .args(["--rounds", "1", "--scale", "0.01", "--work", "passthrough-connect,http-h2-8x16"])
         .args(["--peers", "weir-records,haproxy", "--out"])
         .arg(folder.path())
         .env("HAPROXY", "/nonexistent/haproxy");

@@ -5,8 +5,8 @@
 
 use crate::backend::Seen;
 use crate::identity::{BARE, INNER, THROUGH};
-use crate::load::{Got, Measured};
-use crate::work::{Kind, Mode, Work};
+use crate::load::{AT_ONCE, Got, Measured};
+use crate::work::{Kind, Mode, Section, Work};
 use thiserror::Error;
 
 /// A fault of a run.
@@ -54,13 +54,21 @@ pub enum Fault {
         /// At the backend.
         sent: u64,
     },
+    /// A load balancer that should keep its connections to the backend opens new ones.
+    #[error("{connections} connections to the backend, for at most {at_once} requests at once")]
+    NotKept {
+        /// At the backend.
+        connections: u64,
+        /// Requests that the client had open at once, at most.
+        at_once: u64,
+    },
     /// weir wrote too few records, or its metrics could not be read.
-    #[error("{records} records for {connections} connections, and {scrapes} scrapes of the metrics")]
+    #[error("{records} records for {due} connections and requests, and {scrapes} scrapes of the metrics")]
     Observation {
         /// Records read.
         records: u64,
-        /// Connections made.
-        connections: u64,
+        /// Connections made, and requests if those have records of their own.
+        due: u64,
         /// Scrapes that worked.
         scrapes: u64,
     },
@@ -88,6 +96,10 @@ pub fn faults(work: &Work, units: u64, measured: &Measured, got: &Got, seen: &Se
     amounts(work, got, seen, &mut same);
     mode(work, got, seen, &mut same);
     handshakes(work, measured, got, &mut same);
+    if work.section() == Section::Http {
+        http(work, got, seen, &mut same);
+        faults.extend(not_kept(work, seen));
+    }
     if work.is_cut() && got.received > seen.sent {
         faults.push(Fault::Invented { got: got.received, sent: seen.sent });
     }
@@ -106,17 +118,46 @@ fn amounts(work: &Work, got: &Got, seen: &Seen, same: &mut Same<'_>) {
     } else {
         same("bytes that the client got", got.received, seen.sent);
     }
-    let port = match (work.mode, work.is_bare()) {
-        (Mode::Offload, _) => seen.on_plain,
-        (_, true) => seen.on_bare,
-        (_, false) => seen.on_tls,
+    let port = match (work.section(), work.mode, work.is_bare()) {
+        (Section::Http, Mode::Offload, _) => seen.on_http,
+        (Section::Http, _, _) => seen.on_https,
+        (Section::Tcp, Mode::Offload, _) => seen.on_plain,
+        (_, _, true) => seen.on_bare,
+        (_, _, false) => seen.on_tls,
     };
-    same("connections to the backend", port, got.connections);
-    same(
-        "connections to all ports of the backend",
-        seen.on_plain + seen.on_bare + seen.on_tls,
-        got.connections,
-    );
+    // Requests of all clients share the kept connections.
+    let due = if keeps(work) { port } else { got.connections };
+    same("connections to the backend", port, due);
+    let all = seen.on_plain + seen.on_bare + seen.on_tls + seen.on_http + seen.on_https;
+    same("connections to all ports of the backend", all, due);
+}
+
+/// Requests must be what client and load balancer have agreed on, and tell the backend who the client is, unless
+/// it has come directly.
+fn http(work: &Work, got: &Got, seen: &Seen, same: &mut Same<'_>) {
+    same("connections with the protocol that the client offers", got.agreed, got.connections);
+    let told = if keeps(work) { got.requests } else { 0 };
+    same("requests with the right forwarding fields", seen.forwarded, told);
+}
+
+/// Whether the load balancer keeps connections to the backend, for requests of any client.
+fn keeps(work: &Work) -> bool {
+    work.section() == Section::Http && work.mode == Mode::Offload
+}
+
+/// Kept connections must be used again. A load balancer may have opened one more for a request that it sent
+/// before the last answer was quite over.
+fn not_kept(work: &Work, seen: &Seen) -> Option<Fault> {
+    let at_once = match work.kind {
+        Kind::Streams { connections, streams, .. } => connections * streams,
+        // Each is answered before the next ones begin, but for those that are opened at once.
+        Kind::Idle(_) | Kind::Request(_) | Kind::Latency(_) | Kind::Down(_) | Kind::Up(_) => {
+            AT_ONCE as u64
+        }
+        Kind::Active(_) | Kind::Slow(_) | Kind::Connect(_) | Kind::Resume(_) => return None,
+    };
+    (keeps(work) && seen.on_http > 2 * at_once)
+        .then_some(Fault::NotKept { connections: seen.on_http, at_once })
 }
 
 /// TLS must have ended at the right side.

@@ -1,11 +1,11 @@
 use super::*;
-use crate::work::select;
+use crate::work::ALL;
 use std::collections::BTreeMap;
 
 const N: u64 = 100;
 
 fn work(name: &str) -> Work {
-    select(&[name.to_owned()]).unwrap()[0]
+    *ALL.iter().find(|work| work.name == name).unwrap()
 }
 
 fn measured() -> Measured {
@@ -55,13 +55,29 @@ fn bridging() -> (Work, Measured, Got, Seen) {
     (work("bridging-connect"), measured(), got(110, 110, 0), seen)
 }
 
+/// Requests of HTTP: bytes of bodies alone, and fewer connections to the backend than requests.
+fn http(name: &str) -> (Work, Measured, Got, Seen) {
+    let got = Got { agreed: 110, sent: 0, ..got(110, 110, 0) };
+    let seen = Seen { on_http: 16, forwarded: 110, received: 0, ..seen(0, &[]) };
+    (work(name), Measured { full: 0, ..measured() }, got, seen)
+}
+
+/// The same without a load balancer.
+fn direct() -> (Work, Measured, Got, Seen) {
+    let (work, measured, got, _) = http("http-latency");
+    let seen = Seen { on_https: 110, received: 0, ..seen(110, &[(THROUGH, 110)]) };
+    let got = Got { by_front: 0, by_backend: 110, ..got };
+    (Work { mode: Mode::Passthrough, ..work }, measured, got, seen)
+}
+
 fn texts((work, measured, got, seen): &(Work, Measured, Got, Seen)) -> Vec<String> {
     faults(work, N, measured, got, seen).iter().map(ToString::to_string).collect()
 }
 
 #[test]
 fn honest_work_has_no_faults() {
-    for run in [passthrough(), offload(), bridging()] {
+    let requests = ["http-request", "http-idle", "http-h2-8x16", "http-h2-idle"].map(http);
+    for run in [passthrough(), offload(), bridging(), direct()].into_iter().chain(requests) {
         assert_eq!(texts(&run), Vec::<String>::new(), "{}", run.0.name);
     }
 }
@@ -109,6 +125,23 @@ fn each_lie_is_found() {
         |_, _, seen| seen.names = BTreeMap::from([(THROUGH.to_owned(), 110)]),
         "load balancer's name",
     );
+}
+
+#[test]
+fn each_lie_about_requests_is_found() {
+    for name in ["http-request", "http-h2-8x16"] {
+        lie(http(name), |_, _, seen| seen.sent -= 1, "bytes that the client got");
+        lie(http(name), |_, _, seen| seen.received = 1, "bytes that the backend got");
+        lie(http(name), |_, _, seen| seen.requests -= 1, "requests that the backend got");
+        lie(http(name), |_, _, seen| seen.forwarded -= 1, "forwarding fields");
+        lie(http(name), |_, got, _| got.agreed -= 1, "protocol that the client offers");
+        lie(http(name), |_, got, _| (got.by_front, got.by_backend) = (0, 110), "certificate");
+        lie(http(name), |_, _, seen| seen.full = 1, "TLS handshakes at the backend");
+        lie(http(name), |_, _, seen| (seen.on_plain, seen.on_http) = (16, 0), "all ports");
+        lie(http(name), |_, _, seen| seen.on_http = 1000, "1000 connections to the backend, for at most");
+    }
+    lie(direct(), |_, _, seen| seen.on_https -= 1, "connections to the backend");
+    lie(direct(), |_, _, seen| seen.forwarded = 1, "forwarding fields");
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub async fn once(stage: &mut Stage, work: &Work, target: Target, scale: f64) ->
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, target.port)),
         name: name(work, target).to_owned(),
         bare: work.is_bare(),
+        protocol: work.protocol,
         resume: matches!(work.kind, Kind::Resume(_)),
         crypto: work.crypto,
         identity: stage.identity.clone(),
@@ -109,6 +110,10 @@ fn task(work: &Work, scale: f64) -> (Task, u64) {
         Kind::Request(total) => {
             let total = scaled(total, 100);
             (Task::Request { connections: KEPT, total }, total)
+        }
+        Kind::Streams { connections, streams, total } => {
+            let total = scaled(total, connections * streams * 2);
+            (Task::Streams { connections, streams, total }, total)
         }
         Kind::Idle(connections) => {
             let connections = scaled(connections, 32).min(most_connections() - 32);

@@ -9,7 +9,7 @@ use crate::peer::program::Program;
 use crate::peer::running::{Running, free_ports};
 use crate::peer::template::Setting;
 use crate::peer::watch::Observed;
-use crate::work::{Family, Mode, Work};
+use crate::work::{Family, Mode, Section, Work};
 use anyhow::Result;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -82,7 +82,12 @@ fn order(plan: &Plan, work: &Work, round: usize) -> Vec<Peer> {
 }
 
 fn direct(stage: &Stage, work: &Work) -> Target {
-    Target { port: if work.is_bare() { stage.ports.bare } else { stage.ports.tls }, tree: None }
+    let port = match (work.section(), work.is_bare()) {
+        (Section::Http, _) => stage.ports.https,
+        (Section::Tcp, true) => stage.ports.bare,
+        (Section::Tcp, false) => stage.ports.tls,
+    };
+    Target { port, tree: None }
 }
 
 /// One run through a load balancer started for this run, so that it holds no memory from earlier works.
@@ -108,16 +113,17 @@ async fn through(
         Err(error) => return Ok((program.command.clone(), failed(&error))),
     };
     let command = running.command.clone();
-    let port = match work.mode {
-        Mode::Passthrough => running.listening.passthrough,
-        Mode::Offload => running.listening.offload,
-        Mode::Bridging => running.listening.bridging,
+    let port = match (work.section(), work.mode) {
+        (Section::Http, _) => running.listening.http,
+        (Section::Tcp, Mode::Passthrough) => running.listening.passthrough,
+        (Section::Tcp, Mode::Offload) => running.listening.offload,
+        (Section::Tcp, Mode::Bridging) => running.listening.bridging,
     };
     running.scrape();
     let run = once(stage, work, Target { port, tree: Some(running.tree()) }, plan.scale).await;
     let observed = running.stop().await?;
     let run = match run {
-        Ok(run) => witnessed(run, observed),
+        Ok(run) => witnessed(work, run, observed),
         // The load balancer may be gone. If the backend is, the next run reports it.
         Err(error) => failed(&error),
     };
@@ -128,12 +134,16 @@ fn failed(error: &anyhow::Error) -> Run {
     Run { faults: vec![format!("{error:#}")], ..Run::default() }
 }
 
-/// weir with records must have written exactly one for each connection, and shown its metrics.
-fn witnessed(mut run: Run, observed: Option<Observed>) -> Run {
+/// weir with records must have written exactly one for each connection, in HTTP also one for each request, and
+/// shown its metrics.
+fn witnessed(work: &Work, mut run: Run, observed: Option<Observed>) -> Run {
     if let Some(Observed { records, scrapes }) = observed {
-        let connections = run.client.connections;
-        if records != connections || scrapes == 0 {
-            run.faults.push(Fault::Observation { records, connections, scrapes }.to_string());
+        let due = match work.section() {
+            Section::Tcp => run.client.connections,
+            Section::Http => run.client.connections + run.client.requests,
+        };
+        if records != due || scrapes == 0 {
+            run.faults.push(Fault::Observation { records, due, scrapes }.to_string());
         }
     }
     run
@@ -164,11 +174,17 @@ mod tests {
 
     #[test]
     fn records_that_are_missing_are_a_fault() {
-        let run = Run { client: Got { connections: 10, ..Got::default() }, ..Run::default() };
-        let faults = |observed| witnessed(run.clone(), observed).faults.len();
-        assert_eq!(faults(None), 0);
-        assert_eq!(faults(Some(Observed { records: 10, scrapes: 1 })), 0);
-        assert_eq!(faults(Some(Observed { records: 9, scrapes: 1 })), 1);
-        assert_eq!(faults(Some(Observed { records: 10, scrapes: 0 })), 1);
+        let client = Got { connections: 10, requests: 20, ..Got::default() };
+        let run = Run { client, ..Run::default() };
+        let faults = |name: &str, observed| {
+            let work = ALL.iter().find(|work| work.name == name).unwrap();
+            witnessed(work, run.clone(), observed).faults.len()
+        };
+        for (name, due) in [("offload-request", 10), ("http-request", 30)] {
+            assert_eq!(faults(name, None), 0);
+            assert_eq!(faults(name, Some(Observed { records: due, scrapes: 1 })), 0);
+            assert_eq!(faults(name, Some(Observed { records: due - 1, scrapes: 1 })), 1);
+            assert_eq!(faults(name, Some(Observed { records: due, scrapes: 0 })), 1);
+        }
     }
 }

@@ -54,19 +54,13 @@ impl Stage {
         self.backend.hear(STEP).await
     }
 
-    /// The same, once no connection is left open at the backend, or after some time.
+    /// The same, once no connection is left open at the backend, other than those that are kept for requests; or
+    /// after some time.
     ///
     /// # Errors
     /// When the backend is gone.
     pub async fn settled(&mut self) -> Result<Seen> {
-        let until = Instant::now() + SETTLE;
-        loop {
-            let seen = self.seen().await?;
-            if seen.open == 0 || Instant::now() > until {
-                return Ok(seen);
-            }
-            sleep(Duration::from_millis(5)).await;
-        }
+        self.until(|seen| seen.open == 0).await
     }
 
     /// Waits until no connection is left, and begins a new account.
@@ -74,11 +68,22 @@ impl Stage {
     /// # Errors
     /// When the backend is gone, or connections stay.
     pub async fn forget(&mut self) -> Result<()> {
-        let seen = self.settled().await?;
-        if seen.open > 0 {
-            bail!("{} connections of the last run are still open at the backend", seen.open);
+        let seen = self.until(|seen| seen.open + seen.kept == 0).await?;
+        if seen.open + seen.kept > 0 {
+            bail!("{} connections of the last run are still open at the backend", seen.open + seen.kept);
         }
         self.backend.tell("reset").await
+    }
+
+    async fn until(&mut self, settled: impl Fn(&Seen) -> bool) -> Result<Seen> {
+        let until = Instant::now() + SETTLE;
+        loop {
+            let seen = self.seen().await?;
+            if settled(&seen) || Instant::now() > until {
+                return Ok(seen);
+            }
+            sleep(Duration::from_millis(5)).await;
+        }
     }
 
     /// Starts a client.

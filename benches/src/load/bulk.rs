@@ -1,7 +1,8 @@
 //! As many bytes as possible, one way, over a few connections.
 
 use super::Measured;
-use super::dial::{Appetite, Connection, Dialler, FAREWELL, Held};
+use super::connection::{Connection, FAREWELL, Held};
+use super::dial::{Appetite, Dialler};
 use super::sealed::Sealed;
 use crate::talk::Direction;
 use tokio::task::JoinSet;
@@ -45,8 +46,7 @@ pub(super) async fn run(dialler: &Dialler, warm: Warm, direction: Direction, eac
     for mut connection in warm.sealed {
         let dialler = dialler.clone();
         counting.spawn(async move {
-            let ended =
-                connection.download(&dialler.tally, dialler.patience, dialler.request(direction, each)).await;
+            let ended = connection.download(&dialler, dialler.request(direction, each)).await;
             ended.map_err(|error| dialler.tally.failed("download", &error)).ok()?;
             Some(connection)
         });

@@ -1,7 +1,8 @@
 //! Downloads without an end: many at once, at full speed or with slow readers. The client cuts them off.
 
 use super::Measured;
-use super::dial::{Appetite, Connection, Dialler};
+use super::connection::Connection;
+use super::dial::{Appetite, Dialler};
 use super::idle;
 use crate::talk::Direction;
 use std::io;
@@ -38,7 +39,7 @@ pub(super) async fn run(dialler: &Dialler, connections: u64, time: Duration, slo
 }
 
 async fn download(dialler: &Dialler, mut connection: Connection, slow: bool) -> io::Result<()> {
-    let request = dialler.request(Direction::Down, u64::MAX / 2);
+    let request = dialler.request(Direction::Down, ENDLESS);
     connection.ask(request).await?;
     let mut buffer = vec![0; if slow { SLOW_READ } else { READ }];
     let mut pace = interval(SLOW_PACE);
@@ -55,6 +56,8 @@ async fn download(dialler: &Dialler, mut connection: Connection, slow: bool) -> 
     }
 }
 
+/// More bytes than any download gets, and few enough for a Content-Length that nobody mistrusts: a TiB.
+const ENDLESS: u64 = 1 << 40;
 /// How often to check whether all have got some bytes.
 const LOOK: Duration = Duration::from_millis(10);
 /// How many bytes a fast reader reads at once.

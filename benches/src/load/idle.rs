@@ -1,7 +1,8 @@
 //! Connections that have made one request and are silent.
 
 use super::Measured;
-use super::dial::{Appetite, Dialler, Held};
+use super::connection::Held;
+use super::dial::{Appetite, Dialler};
 use crate::talk::{Direction, SMALL};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -34,4 +35,4 @@ pub(super) async fn run(dialler: &Dialler, connections: u64) -> (Measured, Held)
 }
 
 /// How many are opened at once.
-const AT_ONCE: usize = 64;
+pub(crate) const AT_ONCE: usize = 64;

@@ -6,20 +6,23 @@
 
 mod bulk;
 mod connect;
+mod connection;
 mod dial;
 mod flight;
 mod idle;
 mod paced;
 mod request;
 mod sealed;
+mod streams;
 mod tally;
 
+pub(crate) use idle::AT_ONCE;
 pub(crate) use paced::requests;
 pub use tally::Got;
 
 use crate::backend::say;
 use crate::talk::Direction;
-use crate::work::Crypto;
+use crate::work::{Crypto, Protocol};
 use anyhow::{Result, bail};
 use dial::{Appetite, Dialler};
 use serde::{Deserialize, Serialize};
@@ -37,6 +40,8 @@ pub struct Job {
     pub name: String,
     /// Whether bare bytes follow the hello, instead of a TLS session.
     pub bare: bool,
+    /// What it speaks inside of TLS.
+    pub protocol: Protocol,
     /// Whether sessions are resumed.
     pub resume: bool,
     /// The cryptography of its handshakes.
@@ -72,6 +77,15 @@ pub enum Task {
     Request {
         /// Connections.
         connections: u64,
+        /// Requests in all.
+        total: u64,
+    },
+    /// Small requests on lasting HTTP/2 connections.
+    Streams {
+        /// Connections.
+        connections: u64,
+        /// Requests at once on each.
+        streams: u64,
         /// Requests in all.
         total: u64,
     },
@@ -158,6 +172,21 @@ pub async fn run(job: Job) -> Result<()> {
             let measured = paced::run(&dialler, held, rate, Duration::from_millis(millis)).await?;
             steps.measured(&measured.0).await?;
             measured.1.close().await;
+        }
+        Task::Streams { connections, streams, total } => {
+            let mut held = streams::open(&dialler, connections).await;
+            held.run(&dialler, streams, connections * streams * streams::WARM).await;
+            steps.ready().await?;
+            steps.measured(&held.run(&dialler, streams, total).await).await?;
+            held.close().await;
+        }
+        Task::Idle { connections } if job.protocol == Protocol::Http2 => {
+            let warm = streams::open(&dialler, WARM).await;
+            steps.ready().await?;
+            let (measured, held) = streams::idle(&dialler, connections).await;
+            steps.measured(&measured).await?;
+            held.close().await;
+            warm.close().await;
         }
         Task::Idle { connections } => {
             let warm = idle::open(&dialler, WARM, Appetite::Small).await;

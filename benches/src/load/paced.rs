@@ -4,7 +4,8 @@
 //! stalls must not be excused from the requests due meanwhile. The beat comes from a thread that sleeps to
 //! the microsecond, because tokio's own timers are good to a millisecond only.
 
-use super::dial::{Connection, Dialler, Held};
+use super::connection::{Connection, Held};
+use super::dial::Dialler;
 use super::tally::Tally;
 use super::{Latency, Measured};
 use crate::talk::{Direction, SMALL};

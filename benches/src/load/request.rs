@@ -1,7 +1,8 @@
 //! Small requests on lasting connections; the next one follows when the last is answered.
 
 use super::Measured;
-use super::dial::{Appetite, Connection, Dialler, Held};
+use super::connection::{Connection, Held};
+use super::dial::{Appetite, Dialler};
 use super::idle;
 use crate::talk::{Direction, SMALL};
 use std::sync::Arc;

@@ -4,14 +4,15 @@
 //! the caches from them, and so measures itself: a load balancer that waits for its client works in smaller
 //! pieces than it could. So of the bulk downloads only one in eight is read and compared byte by byte. For
 //! the others the kernel drops the bytes and says how many; of TLS only the record headers are read, and the
-//! lengths in them must add up to the same number of bytes.
+//! lengths in them must add up to the same number of bytes. In HTTP the records with the head of the answer are
+//! decrypted.
 
-use super::tally::Tally;
-use crate::talk::Request;
+use super::dial::Dialler;
+use crate::talk::{Request, fits};
+use crate::work::Protocol;
 use rustix::net::{RecvFlags, recv};
 use rustls::ClientConnection;
-use std::io::{self, Write as _};
-use std::time::Duration;
+use std::io::{self, Read as _, Write as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -24,25 +25,27 @@ pub(super) struct Sealed {
 }
 
 impl Sealed {
-    /// Makes one request, and counts its answer in `tally`. No step of it may take longer than `patience`.
-    pub(super) async fn download(
-        &mut self,
-        tally: &Tally,
-        patience: Duration,
-        request: Request,
-    ) -> io::Result<()> {
-        self.send(&request.encode()).await?;
-        tally.note(|got| {
-            got.sent += request.encode().len() as u64;
-            got.requests += 1;
-        });
+    /// Makes one request, and counts its answer. In HTTP it can do so once: the records behind the head of the
+    /// answer are not decrypted, so that no later one can be.
+    pub(super) async fn download(&mut self, dialler: &Dialler, request: Request) -> io::Result<()> {
+        let patience = dialler.patience;
+        self.send(&dialler.message(request)).await?;
+        dialler.note_request();
         let mut records = Records::default();
+        if dialler.protocol != Protocol::Tcp {
+            let body = timeout(patience, self.head(request)).await.unwrap_or_else(|late| Err(late.into()))?;
+            records.payload = body.len() as u64;
+            dialler.tally.note(|got| {
+                got.received += records.payload;
+                got.corrupt += u64::from(!fits(request.seed, 0, &body));
+            });
+        }
         let mut room = vec![0; ROOM];
         while records.payload < request.answer() || records.left > 0 {
             let before = records.payload;
             let step = self.step(&mut records, request.answer(), &mut room);
             timeout(patience, step).await.unwrap_or_else(|late| Err(late.into()))?;
-            tally.note(|got| got.received += records.payload - before);
+            dialler.tally.note(|got| got.received += records.payload - before);
         }
         if records.payload > request.answer() {
             return Err(io::Error::other("more than was asked for"));
@@ -59,6 +62,27 @@ impl Sealed {
         self.stream.shutdown().await?;
         while self.stream.read(&mut [0; 64]).await? > 0 {}
         Ok(())
+    }
+
+    /// Decrypts records up to the end of an answer's head; gives what came behind it.
+    async fn head(&mut self, request: Request) -> io::Result<Vec<u8>> {
+        let Some(session) = &mut self.session else { return Err(io::Error::other("HTTP needs TLS")) };
+        let mut bytes = Vec::new();
+        loop {
+            let mut record = vec![0; HEAD];
+            self.stream.read_exact(&mut record).await?;
+            let [_, _, _, high, low] = *record.as_slice() else { continue };
+            record.resize(HEAD + usize::from(u16::from_be_bytes([high, low])), 0);
+            self.stream.read_exact(record.get_mut(HEAD..).unwrap_or_default()).await?;
+            session.read_tls(&mut record.as_slice())?;
+            let plain = session.process_new_packets().map_err(io::Error::other)?.plaintext_bytes_to_read();
+            let before = bytes.len();
+            bytes.resize(before + plain, 0);
+            session.reader().read_exact(bytes.get_mut(before..).unwrap_or_default())?;
+            if let Some(head) = request.answered(&bytes)? {
+                return Ok(bytes.split_off(head));
+            }
+        }
     }
 
     /// Takes some bytes off the socket: a header, or a part of the bytes that are only counted.

@@ -18,11 +18,13 @@ pub struct Got {
     pub by_backend: u64,
     /// See [`Got::by_front`].
     pub by_others: u64,
+    /// Connections whose protocol, as agreed on by ALPN, is the one that was asked for.
+    pub agreed: u64,
     /// Requests sent whole, with their uploads.
     pub requests: u64,
-    /// Bytes of requests and uploads.
+    /// Bytes of requests and uploads; in HTTP only those of bodies.
     pub sent: u64,
-    /// Bytes of answers.
+    /// Bytes of answers; in HTTP only those of bodies.
     pub received: u64,
     /// Connections that got any byte of an answer, where the client leaves before the end.
     pub served: u64,

@@ -113,7 +113,8 @@ impl Running {
     /// soon as a client connects, and the backend counts connections.
     async fn ready(&mut self) -> Result<()> {
         let until = Instant::now() + START;
-        let ports = [self.listening.passthrough, self.listening.offload, self.listening.bridging];
+        let Listening { passthrough, offload, bridging, http, .. } = self.listening;
+        let ports = [passthrough, offload, bridging, http];
         loop {
             let listened = listened(&fs::read_to_string("/proc/self/net/tcp")?);
             let Some(missing) = ports.iter().find(|port| !listened.contains(port)) else { return Ok(()) };
@@ -156,13 +157,15 @@ impl Drop for Running {
 pub async fn free_ports() -> Result<Listening> {
     let mut sockets = Vec::new();
     let mut ports = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..5 {
         let socket = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         ports.push(socket.local_addr()?.port());
         sockets.push(socket);
     }
     match ports.as_slice() {
-        &[passthrough, offload, bridging, admin] => Ok(Listening { passthrough, offload, bridging, admin }),
+        &[passthrough, offload, bridging, http, admin] => {
+            Ok(Listening { passthrough, offload, bridging, http, admin })
+        }
         _ => bail!("no free ports"),
     }
 }
@@ -188,7 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn free_ports_are_all_different() {
-        let Listening { passthrough, offload, bridging, admin } = free_ports().await.unwrap();
-        assert_eq!(BTreeSet::from([passthrough, offload, bridging, admin]).len(), 4);
+        let Listening { passthrough, offload, bridging, http, admin } = free_ports().await.unwrap();
+        assert_eq!(BTreeSet::from([passthrough, offload, bridging, http, admin]).len(), 5);
     }
 }

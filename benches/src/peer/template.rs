@@ -4,7 +4,7 @@ use super::Peer;
 use super::program::Program;
 use crate::backend::Ports;
 use crate::cpus::most_connections;
-use crate::identity::{BARE, INNER, THROUGH, front};
+use crate::identity::{BARE, FRONT, INNER, THROUGH, front};
 use crate::work::Crypto;
 use std::path::Path;
 
@@ -17,6 +17,8 @@ pub struct Listening {
     pub offload: u16,
     /// Bridging.
     pub bridging: u16,
+    /// Offload, by requests: HTTP/1.1 and HTTP/2.
+    pub http: u16,
     /// weir's admin server.
     pub admin: u16,
 }
@@ -75,9 +77,12 @@ fn tokens(peer: Peer, program: &Program, setting: &Setting<'_>) -> Vec<(&'static
         ("passthrough", listening.passthrough.to_string()),
         ("offload", listening.offload.to_string()),
         ("bridging", listening.bridging.to_string()),
+        ("http", listening.http.to_string()),
         ("tls", backend.tls.to_string()),
         ("bare", backend.bare.to_string()),
         ("plain", backend.plain.to_string()),
+        ("web", backend.http.to_string()),
+        ("front_name", FRONT.to_owned()),
         ("through_name", THROUGH.to_owned()),
         ("bare_name", BARE.to_owned()),
         ("inner", INNER.to_owned()),
@@ -107,8 +112,8 @@ mod tests {
     fn every_token_is_filled_in() {
         let program = Program { command: vec![], version: vec![], head: "load_module m.so;".to_owned() };
         let setting = Setting {
-            backend: Ports { tls: 1001, bare: 1002, plain: 1003 },
-            listening: Listening { passthrough: 2001, offload: 2002, bridging: 2003, admin: 2004 },
+            backend: Ports { tls: 1001, bare: 1002, plain: 1003, http: 1004, https: 1005 },
+            listening: Listening { passthrough: 2001, offload: 2002, bridging: 2003, http: 2005, admin: 2004 },
             identity: Path::new("/identity"),
             folder: Path::new("/folder"),
             threads: 1,
@@ -119,7 +124,7 @@ mod tests {
             // Envoy's own `@type` is not one of our tokens: it has no second `@` before the next space.
             let left = text.split_whitespace().find(|word| word.matches('@').count() > 1);
             assert_eq!(left, None, "{file}");
-            for port in ["1001", "1002", "1003", "2001", "2002", "2003"] {
+            for port in ["1001", "1002", "1003", "1004", "2001", "2002", "2003", "2005"] {
                 assert!(text.contains(port), "{file} has no {port}");
             }
             assert!(text.contains("/identity/front-rsa."), "{file}");

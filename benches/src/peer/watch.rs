@@ -63,7 +63,7 @@ impl Watch {
     }
 }
 
-/// Counts records until weir ends: lines that are JSON objects of a connection's end.
+/// Counts records until weir ends: lines that are JSON objects of the end of a connection or request.
 async fn count(mut records: ChildStdout) -> u64 {
     let mut buffer = vec![0; 64 * 1024];
     let mut line = Vec::new();
@@ -94,5 +94,5 @@ async fn scrape(admin: u16) -> Option<()> {
     (text.starts_with("HTTP/1.1 200") && text.contains("\nweir_connections_opened_total{")).then_some(())
 }
 
-/// Only the record of a connection's end has this key with this value.
+/// Only the records of an end have this key with this value.
 const CLOSE: &[u8] = b"\"event\":\"close\"";

@@ -4,14 +4,14 @@
 use super::table::figure;
 use super::{Row, Summary};
 use crate::peer::Peer;
-use crate::work::Family;
+use crate::work::{Family, Section};
 use std::fmt::Write as _;
 
-/// The chart of one family; `None` if it has no figures. For latencies only the medians: the outliers, which
+/// The chart of one family in one of the tables; `None` if it has no figures. For latencies only the medians: the outliers, which
 /// are in the table, would squeeze all other bars.
-pub fn svg(summary: &Summary, family: Family) -> Option<String> {
+pub fn svg(summary: &Summary, section: Section, family: Family) -> Option<String> {
     let drawn = |row: &&Row| row.family == family && !row.peers.is_empty() && !row.name.ends_with(":p99");
-    let rows: Vec<&Row> = summary.rows.iter().filter(drawn).collect();
+    let rows: Vec<&Row> = summary.rows(section).filter(drawn).collect();
     let mut peers: Vec<Peer> = rows.iter().flat_map(|row| row.peers.keys().copied()).collect();
     peers.sort_unstable();
     peers.dedup();
@@ -119,17 +119,18 @@ mod tests {
 
     #[test]
     fn a_chart_has_a_bar_for_each_figure() {
-        let chart = svg(&summary(), Family::Bulk).unwrap();
+        let chart = svg(&summary(), Section::Tcp, Family::Bulk).unwrap();
         // Four peers, each with a bar and a place in the legend.
         assert_eq!(chart.matches("<rect").count(), 8, "{chart}");
         assert!(chart.contains(">1.10</text>") && chart.contains("offload, bulk download"));
         assert!(chart.contains("prefers-color-scheme: dark"));
-        assert!(svg(&summary(), Family::Memory).is_none(), "nothing was measured");
+        assert!(svg(&summary(), Section::Tcp, Family::Memory).is_none(), "nothing was measured");
+        assert!(svg(&summary(), Section::Http, Family::Bulk).is_none(), "nothing was measured");
     }
 
     #[test]
     fn bars_are_as_long_as_their_figures_say() {
-        let chart = svg(&summary(), Family::Bulk).unwrap();
+        let chart = svg(&summary(), Section::Tcp, Family::Bulk).unwrap();
         let width = |class: &str| -> f64 {
             let bar =
                 chart.split("<rect").find(|part| part.contains(&format!("\"{class}\" x=\"100\""))).unwrap();

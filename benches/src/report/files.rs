@@ -5,7 +5,7 @@ use super::machine::Machine;
 use super::{Summary, chart, table};
 use crate::drive::rounds::{Entry, Plan};
 use crate::peer::Peer;
-use crate::work::Family;
+use crate::work::{Family, Section};
 use anyhow::{Context as _, Result};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -66,35 +66,51 @@ impl<'a> Measurement<'a> {
         fs::create_dir_all(folder)?;
         let json = serde_json::to_string_pretty(self)?;
         fs::write(folder.join("result.json"), json).context("result.json")?;
-        fs::write(folder.join("result.md"), self.page(".")).context("result.md")?;
-        self.charts(folder)
+        let mut page = self.head();
+        for section in self.sections() {
+            page += &format!("\n{}", self.section(section, "."));
+            self.charts(section, folder)?;
+        }
+        for fault in &self.summary.faults {
+            page += &format!("\n- does not count: {fault}");
+        }
+        fs::write(folder.join("result.md"), page.trim_end().to_owned() + "\n").context("result.md")
     }
 
-    /// Writes the table and the charts to the documentation.
+    /// Writes the tables that were measured, and their charts, to the documentation.
     ///
     /// # Errors
     /// When the page does not exist, or has no place for them.
     pub fn document(&self, docs: &Path) -> Result<()> {
         let path = docs.join("performance.md");
-        let page = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let page = insert(&page, &self.page("charts"))
-            .with_context(|| format!("{} has no lines {BEGIN} and {END}", path.display()))?;
-        fs::write(&path, page)?;
+        let mut page = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         fs::create_dir_all(docs.join("charts"))?;
-        self.charts(&docs.join("charts"))
+        for section in self.sections() {
+            let [begin, end] = marks(section);
+            page = insert(&page, section, &format!("{}\n{}", self.head(), self.section(section, "charts")))
+                .with_context(|| format!("{} has no lines {begin} and {end}", path.display()))?;
+            self.charts(section, &docs.join("charts"))?;
+        }
+        fs::write(&path, page)?;
+        Ok(())
     }
 
-    fn charts(&self, folder: &Path) -> Result<()> {
+    /// The tables that have rows.
+    fn sections(&self) -> impl Iterator<Item = Section> {
+        Section::ALL.into_iter().filter(|&section| self.summary.rows(section).next().is_some())
+    }
+
+    fn charts(&self, section: Section, folder: &Path) -> Result<()> {
         for family in Family::ALL {
-            if let Some(svg) = chart::svg(self.summary, family) {
-                fs::write(folder.join(format!("{}.svg", family.label())), svg)?;
+            if let Some(svg) = chart::svg(self.summary, section, family) {
+                fs::write(folder.join(chart_file(section, family)), svg)?;
             }
         }
         Ok(())
     }
 
-    /// The machine, the versions, the table, the charts.
-    fn page(&self, charts: &str) -> String {
+    /// The machine, and the versions.
+    fn head(&self) -> String {
         let mut page = String::new();
         let Machine { kernel, cpu, cpus, congestion, date } = self.machine;
         let mut line = |text: String| writeln!(page, "{text}").unwrap_or_default(); // A String takes it.
@@ -108,29 +124,41 @@ impl<'a> Measurement<'a> {
         for (peer, why) in self.left_out {
             line(format!("- {}: left out: {why}", peer.label()));
         }
-        line(String::new());
-        line(table::markdown(self.summary));
-        for fault in &self.summary.faults {
-            line(format!("- does not count: {fault}"));
-        }
+        page
+    }
+
+    /// A table, and its charts.
+    fn section(&self, section: Section, charts: &str) -> String {
+        let mut page = table::markdown(self.summary, section);
         for family in Family::ALL {
-            if chart::svg(self.summary, family).is_some() {
-                line(format!("![{}]({charts}/{}.svg)\n", family.title(), family.label()));
+            if chart::svg(self.summary, section, family).is_some() {
+                page += &format!("\n![{}]({charts}/{})\n", family.title(), chart_file(section, family));
             }
         }
-        page.trim_end().to_owned() + "\n"
+        page
     }
 }
 
-/// The page with new content between the two marks; `None` if it has no marks.
-fn insert(page: &str, new: &str) -> Option<String> {
-    let (before, rest) = page.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n{new}{END}{after}"))
+/// The name of a chart's file.
+fn chart_file(section: Section, family: Family) -> String {
+    match section {
+        Section::Tcp => format!("{}.svg", family.label()),
+        Section::Http => format!("{}-{}.svg", section.label(), family.label()),
+    }
 }
 
-const BEGIN: &str = "<!-- bench:begin -->";
-const END: &str = "<!-- bench:end -->";
+/// The page with new content between the two marks of a table; `None` if it has no marks.
+fn insert(page: &str, section: Section, new: &str) -> Option<String> {
+    let [begin, end] = marks(section);
+    let (before, rest) = page.split_once(&begin)?;
+    let (_, after) = rest.split_once(&end)?;
+    Some(format!("{before}{begin}\n{new}{end}{after}"))
+}
+
+/// The lines in the documentation between which a table stands.
+fn marks(section: Section) -> [String; 2] {
+    ["begin", "end"].map(|mark| format!("<!-- bench:{}:{mark} -->", section.label()))
+}
 
 #[cfg(test)]
 mod tests {
@@ -165,13 +193,14 @@ mod tests {
     fn the_page_in_the_docs_changes_between_its_marks_only() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("performance.md");
-        fs::write(&path, format!("above\n{BEGIN}\nold\n{END}\nbelow\n")).unwrap();
+        let [begin, end] = marks(Section::Tcp);
+        fs::write(&path, format!("above\n{begin}\nold\n{end}\nbelow\n")).unwrap();
         for _ in 0..2 {
             with_measurement(|measurement| measurement.document(folder.path()).unwrap());
         }
         let page = fs::read_to_string(&path).unwrap();
-        assert!(page.starts_with(&format!("above\n{BEGIN}\nMeasured ")), "{page}");
-        assert!(page.ends_with(&format!("(charts/latency.svg)\n{END}\nbelow\n")), "{page}");
+        assert!(page.starts_with(&format!("above\n{begin}\nMeasured ")), "{page}");
+        assert!(page.ends_with(&format!("(charts/latency.svg)\n{end}\nbelow\n")), "{page}");
         assert!(!page.contains("old") && folder.path().join("charts/bulk.svg").is_file());
         fs::write(&path, "no marks").unwrap();
         with_measurement(|measurement| assert!(measurement.document(folder.path()).is_err()));

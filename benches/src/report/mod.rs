@@ -8,7 +8,7 @@ pub mod table;
 use crate::drive::rounds::Entry;
 use crate::peer::Peer;
 use crate::statistics::{Spread, ratio};
-use crate::work::{Family, Work};
+use crate::work::{Family, Section, Work};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -19,6 +19,8 @@ pub struct Row {
     pub name: String,
     /// The same for readers of reports.
     pub title: String,
+    /// Its table.
+    pub section: Section,
     /// Its unit and chart.
     pub family: Family,
     /// Medians and spreads of the peers whose runs count.
@@ -55,6 +57,11 @@ impl Summary {
         summary
     }
 
+    /// The rows of one table.
+    pub fn rows(&self, section: Section) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(move |row| row.section == section)
+    }
+
     /// The peers with at least one figure, in order.
     pub fn peers(&self) -> Vec<Peer> {
         let mut peers: Vec<_> = self.rows.iter().flat_map(|row| row.peers.keys().copied()).collect();
@@ -87,6 +94,7 @@ fn row(work: &Work, at: usize, figure: &str, entries: &[&Entry]) -> Row {
     Row {
         name,
         title,
+        section: work.section(),
         family: work.family(),
         ratio: share(Peer::Weir),
         ratio_records: share(Peer::WeirRecords),

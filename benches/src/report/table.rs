@@ -3,19 +3,20 @@
 use super::{Row, Summary};
 use crate::peer::Peer;
 use crate::statistics::Spread;
+use crate::work::Section;
 
-/// The table as markdown: medians with their spread, and weir's share of the best competitor's.
-pub fn markdown(summary: &Summary) -> String {
-    let rows = cells(summary, true);
+/// One of the tables as markdown: medians with their spread, and weir's share of the best competitor's.
+pub fn markdown(summary: &Summary, section: Section) -> String {
+    let rows = cells(summary, summary.rows(section), true);
     let mut lines: Vec<String> = rows.iter().map(|row| format!("| {} |", row.join(" | "))).collect();
     let columns = rows.first().map_or(0, Vec::len);
     lines.insert(1, format!("|---|---|{}", "--:|".repeat(columns.saturating_sub(2))));
     lines.join("\n") + "\n"
 }
 
-/// The table for a terminal, with aligned columns.
+/// All tables in one for a terminal, with aligned columns.
 pub fn terminal(summary: &Summary) -> String {
-    let rows = cells(summary, false);
+    let rows = cells(summary, summary.rows.iter(), false);
     let columns = rows.first().map_or(0, Vec::len);
     let width = |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
     let widths: Vec<usize> = (0..columns).map(|at| width(at).unwrap_or(0)).collect();
@@ -45,7 +46,11 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-fn cells(summary: &Summary, spreads: bool) -> Vec<Vec<String>> {
+fn cells<'a>(
+    summary: &Summary,
+    rows: impl Iterator<Item = &'a Row>,
+    spreads: bool,
+) -> Vec<Vec<String>> {
     let peers = summary.peers();
     let both = |peer| peers.contains(&peer) && peers.iter().any(|peer| peer.is_other());
     let (weir, records) = (both(Peer::Weir), both(Peer::WeirRecords));
@@ -65,7 +70,7 @@ fn cells(summary: &Summary, spreads: bool) -> Vec<Vec<String>> {
         line.extend(records.then(|| share(row.ratio_records)));
         line
     };
-    std::iter::once(head).chain(summary.rows.iter().map(row)).collect()
+    std::iter::once(head).chain(rows.map(row)).collect()
 }
 
 fn cell(spread: Option<&Spread>, with_range: bool) -> String {
@@ -85,7 +90,7 @@ mod tests {
 
     #[test]
     fn markdown_has_spreads_and_shares() {
-        let text = markdown(&summary());
+        let text = markdown(&summary(), Section::Tcp);
         let mut lines = text.lines();
         assert_eq!(
             lines.next().unwrap(),
@@ -96,6 +101,12 @@ mod tests {
             lines.next().unwrap(),
             "| offload, bulk download | CPU s/GiB | 1.10 (1.00–1.50) | 1.50 (1.50–1.50) | 3.00 (3.00–3.00) | 2.00 (2.00–2.00) | 0.55 | 0.75 |"
         );
+    }
+
+    #[test]
+    fn a_table_has_the_rows_of_its_section_only() {
+        assert_eq!(markdown(&summary(), Section::Tcp).lines().count(), 2 + 3);
+        assert_eq!(markdown(&summary(), Section::Http).lines().count(), 2);
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! The backend, a process of its own: three ports, and an account of all connections and bytes.
+//! The backend, a process of its own: five ports, and an account of all connections and bytes.
 //!
 //! It writes its ports as a line of JSON, then obeys the lines of its input: `report` gives the account,
 //! `reset` begins a new one. It ends with its input.
+
+mod http;
 
 use crate::identity::Identity;
 use crate::talk::{Direction, REQUEST, Request, fits, pieces};
@@ -20,6 +22,7 @@ use tokio::io::{
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// Where the backend listens.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
@@ -30,19 +33,29 @@ pub struct Ports {
     pub bare: u16,
     /// Bare bytes.
     pub plain: u16,
+    /// HTTP/1.1.
+    pub http: u16,
+    /// HTTP/1.1 over TLS.
+    pub https: u16,
 }
 
 /// The account since the last reset.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// Connections to the TLS port, to the port for a hello and bare bytes, to the plain port.
+    /// Connections to the TLS port, to the port for a hello and bare bytes, to the plain port, to those for HTTP.
     pub on_tls: u64,
     /// See [`Seen::on_tls`].
     pub on_bare: u64,
     /// See [`Seen::on_tls`].
     pub on_plain: u64,
-    /// Connections of all ports that are still open.
+    /// See [`Seen::on_tls`].
+    pub on_http: u64,
+    /// See [`Seen::on_tls`].
+    pub on_https: u64,
+    /// Connections that are still open, of the ports for HTTP only those whose request is not answered whole.
     pub open: u64,
+    /// Connections to the ports for HTTP that are still open: load balancers keep them.
+    pub kept: u64,
     /// Finished full TLS handshakes.
     pub full: u64,
     /// Finished resumed TLS handshakes.
@@ -51,11 +64,13 @@ pub struct Seen {
     pub names: BTreeMap<String, u64>,
     /// Connections to the plain port that began as TLS does.
     pub tls_on_plain: u64,
-    /// Requests that came whole.
+    /// Requests that came whole; in HTTP, whose head did.
     pub requests: u64,
-    /// Bytes of requests and uploads.
+    /// Requests in HTTP whose fields tell who the client is, as a load balancer must say.
+    pub forwarded: u64,
+    /// Bytes of requests and uploads; in HTTP only those of bodies.
     pub received: u64,
-    /// Bytes of answers.
+    /// Bytes of answers, in HTTP only those of bodies.
     pub sent: u64,
     /// Reads with bytes that no client sends.
     pub corrupt: u64,
@@ -72,19 +87,26 @@ pub struct Seen {
 pub async fn run(identity: &Path) -> Result<()> {
     let tls = Identity::at(identity).server("backend")?;
     let seen = Account::default();
-    let sockets = [listen()?, listen()?, listen()?];
-    let [tls_port, bare, plain] = &sockets;
+    let sockets = [listen()?, listen()?, listen()?, listen()?, listen()?];
+    let [tls_port, bare, plain, http, https] = &sockets;
     let port = |socket: &TcpListener| socket.local_addr().map(|at| at.port());
-    say(&Ports { tls: port(tls_port)?, bare: port(bare)?, plain: port(plain)? })?;
+    say(&Ports {
+        tls: port(tls_port)?,
+        bare: port(bare)?,
+        plain: port(plain)?,
+        http: port(http)?,
+        https: port(https)?,
+    })?;
     let mut tasks = JoinSet::new();
-    for (socket, kind) in sockets.into_iter().zip([Port::Tls(tls), Port::Bare, Port::Plain]) {
+    let kinds = [Port::Tls(Arc::clone(&tls)), Port::Bare, Port::Plain, Port::Http, Port::Https(tls)];
+    for (socket, kind) in sockets.into_iter().zip(kinds) {
         tasks.spawn(accept(socket, kind, seen.clone()));
     }
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         match line.as_str() {
             "report" => say(&seen.note(|seen| seen.clone()))?,
-            _ => seen.note(|seen| *seen = Seen { open: seen.open, ..Seen::default() }),
+            _ => seen.note(|seen| *seen = Seen { open: seen.open, kept: seen.kept, ..Seen::default() }),
         }
     }
     Ok(())
@@ -117,14 +139,27 @@ enum Port {
     Tls(Arc<ServerConfig>),
     Bare,
     Plain,
+    Http,
+    Https(Arc<ServerConfig>),
+}
+
+impl Port {
+    fn is_http(&self) -> bool {
+        matches!(self, Self::Http | Self::Https(_))
+    }
+
+    /// How many of its connections are open: in HTTP all of them, those between two requests too.
+    fn open<'a>(&self, seen: &'a mut Seen) -> &'a mut u64 {
+        if self.is_http() { &mut seen.kept } else { &mut seen.open }
+    }
 }
 
 /// Counts one connection as open until it is dropped.
-struct Open(Account);
+struct Open(Account, Port);
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.0.note(|seen| seen.open -= 1);
+        self.0.note(|seen| *self.1.open(seen) -= 1);
     }
 }
 
@@ -140,17 +175,18 @@ async fn accept(socket: TcpListener, port: Port, account: Account) {
     loop {
         let Ok((stream, _)) = socket.accept().await else { continue };
         account.note(|seen| {
-            seen.open += 1;
+            *port.open(seen) += 1;
             match port {
                 Port::Tls(_) => seen.on_tls += 1,
                 Port::Bare => seen.on_bare += 1,
                 Port::Plain => seen.on_plain += 1,
+                Port::Http => seen.on_http += 1,
+                Port::Https(_) => seen.on_https += 1,
             }
         });
-        let open = Open(account.clone());
-        let port = port.clone();
+        let open = Open(account.clone(), port.clone());
         connections.spawn(async move {
-            if let Err(error) = Box::pin(serve(stream, &port, &open.0)).await {
+            if let Err(error) = Box::pin(serve(stream, &open.1, &open.0)).await {
                 open.0.note(|seen| {
                     seen.broken += 1;
                     seen.error.get_or_insert_with(|| error.to_string());
@@ -164,19 +200,9 @@ async fn accept(socket: TcpListener, port: Port, account: Account) {
 async fn serve(mut stream: TcpStream, port: &Port, account: &Account) -> io::Result<()> {
     stream.set_nodelay(true)?;
     match port {
-        Port::Tls(config) => {
-            let accepted =
-                TlsAcceptor::from(Arc::clone(config)).accept(BufReader::with_capacity(READ, stream));
-            let stream = accepted.await?;
-            let (_, session) = stream.get_ref();
-            let name = session.server_name().unwrap_or_default().to_owned();
-            let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
-            account.note(|seen| {
-                *seen.names.entry(name).or_default() += 1;
-                *(if resumed { &mut seen.resumed } else { &mut seen.full }) += 1;
-            });
-            answer(stream, account).await
-        }
+        Port::Tls(config) => answer(shake_hands(config, stream, account).await?, account).await,
+        Port::Https(config) => http::answer(shake_hands(config, stream, account).await?, account).await,
+        Port::Http => http::answer(stream, account).await,
         Port::Bare => {
             let name = hello(&mut stream).await?;
             account.note(|seen| *seen.names.entry(name).or_default() += 1);
@@ -190,6 +216,23 @@ async fn serve(mut stream: TcpStream, port: &Port, account: &Account) -> io::Res
             answer(stream, account).await
         }
     }
+}
+
+async fn shake_hands(
+    config: &Arc<ServerConfig>,
+    stream: TcpStream,
+    account: &Account,
+) -> io::Result<TlsStream<BufReader<TcpStream>>> {
+    let accepted = TlsAcceptor::from(Arc::clone(config)).accept(BufReader::with_capacity(READ, stream));
+    let stream = accepted.await?;
+    let (_, session) = stream.get_ref();
+    let name = session.server_name().unwrap_or_default().to_owned();
+    let resumed = session.handshake_kind() == Some(HandshakeKind::Resumed);
+    account.note(|seen| {
+        *seen.names.entry(name).or_default() += 1;
+        *(if resumed { &mut seen.resumed } else { &mut seen.full }) += 1;
+    });
+    Ok(stream)
 }
 
 /// Reads one hello, to its last byte and no further, and gives its name.

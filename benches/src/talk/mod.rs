@@ -3,7 +3,11 @@
 //! A client sends a [`Request`] of 64 bytes: send me so many bytes, or take so many. The bytes are no run of
 //! zeros but a pattern in which each position has its own bytes, begun at a place that the client picks by a
 //! seed for each request. So no program in between can make up an answer, and a lost, doubled or changed byte
-//! shows, although only the ends of each read are compared.
+//! shows, although only the ends of each read are compared. [`http`] has the same requests in HTTP.
+
+mod http;
+
+pub use http::AGENT;
 
 use serde::{Deserialize, Serialize};
 use std::io::IoSlice;
