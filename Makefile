@@ -12,6 +12,8 @@ PEERS ?=
 WORK ?=
 THREADS ?=
 DOCS ?=
+# A Debian release to take HAProxy and nginx from, in place of the system's: `make bench SUITE=forky`.
+SUITE ?=
 BENCH = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCALE),--scale $(SCALE)) $(if $(PEERS),--peers $(PEERS)) \
 	$(if $(WORK),--work $(WORK)) $(if $(THREADS),--threads $(THREADS)) $(if $(DOCS),--docs)
 # Built once, if it is missing, in 2 min 12 s on two busy cores. Tests use exactly this version.
@@ -86,8 +88,8 @@ fuzz: ## run cargo-fuzz on each target, a minute each (needs a nightly Rust and 
 	cd tests/fuzz && $(CARGO) +nightly fuzz run config -- -max_total_time=60
 	cd tests/fuzz && $(CARGO) +nightly fuzz run head -- -max_total_time=60
 
-bench: ## measure weir beside HAProxy, nginx and Envoy, about 15 minutes; ROUNDS= SCALE= PEERS= WORK= THREADS=, DOCS=1 for docs/performance.md
-	packaging/bench-peers.sh
+bench: ## measure weir beside HAProxy, nginx and Envoy, about 25 minutes; ROUNDS= SCALE= PEERS= WORK= THREADS= SUITE=, DOCS=1 for docs/performance.md
+	BENCH_SUITE=$(SUITE) packaging/bench-peers.sh
 	$(CARGO) build --release -p weir -p weir-benches
 	target/release/weir-benches $(BENCH)
 

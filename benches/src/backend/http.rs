@@ -216,7 +216,10 @@ mod tests {
             assert!(!tells_the_client(&fields(|fields| drop(fields.remove(&name)))), "{name} is missing");
             let wrong = http::HeaderValue::from_static("wrong");
             assert!(!tells_the_client(&fields(|fields| drop(fields.insert(&name, wrong.clone())))), "{name}");
-            assert!(!tells_the_client(&fields(|fields| assert!(fields.append(&name, wrong)))), "{name} twice");
+            assert!(
+                !tells_the_client(&fields(|fields| assert!(fields.append(&name, wrong)))),
+                "{name} twice"
+            );
         }
     }
 

@@ -5,8 +5,9 @@
 
 mod http;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, alpn};
 use crate::talk::{Direction, REQUEST, Request, fits, pieces};
+use crate::work::Protocol;
 use anyhow::{Context as _, Result};
 use rustls::server::Acceptor;
 use rustls::{HandshakeKind, ServerConfig};
@@ -98,7 +99,9 @@ pub async fn run(identity: &Path) -> Result<()> {
         https: port(https)?,
     })?;
     let mut tasks = JoinSet::new();
-    let kinds = [Port::Tls(Arc::clone(&tls)), Port::Bare, Port::Plain, Port::Http, Port::Https(tls)];
+    let mut agrees = ServerConfig::clone(&tls);
+    agrees.alpn_protocols = alpn(Protocol::Http1).map(<[u8]>::to_vec).into_iter().collect();
+    let kinds = [Port::Tls(tls), Port::Bare, Port::Plain, Port::Http, Port::Https(Arc::new(agrees))];
     for (socket, kind) in sockets.into_iter().zip(kinds) {
         tasks.spawn(accept(socket, kind, seen.clone()));
     }

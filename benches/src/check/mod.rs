@@ -151,9 +151,7 @@ fn not_kept(work: &Work, seen: &Seen) -> Option<Fault> {
     let at_once = match work.kind {
         Kind::Streams { connections, streams, .. } => connections * streams,
         // Each is answered before the next ones begin, but for those that are opened at once.
-        Kind::Idle(_) | Kind::Request(_) | Kind::Latency(_) | Kind::Down(_) | Kind::Up(_) => {
-            AT_ONCE as u64
-        }
+        Kind::Idle(_) | Kind::Request(_) | Kind::Latency(_) | Kind::Down(_) | Kind::Up(_) => AT_ONCE as u64,
         Kind::Active(_) | Kind::Slow(_) | Kind::Connect(_) | Kind::Resume(_) => return None,
     };
     (keeps(work) && seen.on_http > 2 * at_once)

@@ -74,11 +74,16 @@ impl Sealed {
             let [_, _, _, high, low] = *record.as_slice() else { continue };
             record.resize(HEAD + usize::from(u16::from_be_bytes([high, low])), 0);
             self.stream.read_exact(record.get_mut(HEAD..).unwrap_or_default()).await?;
-            session.read_tls(&mut record.as_slice())?;
-            let plain = session.process_new_packets().map_err(io::Error::other)?.plaintext_bytes_to_read();
-            let before = bytes.len();
-            bytes.resize(before + plain, 0);
-            session.reader().read_exact(bytes.get_mut(before..).unwrap_or_default())?;
+            let mut encrypted = record.as_slice();
+            // A session takes some KiB at a time.
+            while !encrypted.is_empty() {
+                session.read_tls(&mut encrypted)?;
+                let plain =
+                    session.process_new_packets().map_err(io::Error::other)?.plaintext_bytes_to_read();
+                let before = bytes.len();
+                bytes.resize(before + plain, 0);
+                session.reader().read_exact(bytes.get_mut(before..).unwrap_or_default())?;
+            }
             if let Some(head) = request.answered(&bytes)? {
                 return Ok(bytes.split_off(head));
             }

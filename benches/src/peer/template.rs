@@ -113,7 +113,13 @@ mod tests {
         let program = Program { command: vec![], version: vec![], head: "load_module m.so;".to_owned() };
         let setting = Setting {
             backend: Ports { tls: 1001, bare: 1002, plain: 1003, http: 1004, https: 1005 },
-            listening: Listening { passthrough: 2001, offload: 2002, bridging: 2003, http: 2005, admin: 2004 },
+            listening: Listening {
+                passthrough: 2001,
+                offload: 2002,
+                bridging: 2003,
+                http: 2005,
+                admin: 2004,
+            },
             identity: Path::new("/identity"),
             folder: Path::new("/folder"),
             threads: 1,

@@ -83,7 +83,8 @@ impl<'a> Measurement<'a> {
     /// When the page does not exist, or has no place for them.
     pub fn document(&self, docs: &Path) -> Result<()> {
         let path = docs.join("performance.md");
-        let mut page = fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let mut page =
+            fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
         fs::create_dir_all(docs.join("charts"))?;
         for section in self.sections() {
             let [begin, end] = marks(section);

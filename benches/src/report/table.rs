@@ -46,11 +46,7 @@ pub fn figure(value: f64) -> String {
     }
 }
 
-fn cells<'a>(
-    summary: &Summary,
-    rows: impl Iterator<Item = &'a Row>,
-    spreads: bool,
-) -> Vec<Vec<String>> {
+fn cells<'a>(summary: &Summary, rows: impl Iterator<Item = &'a Row>, spreads: bool) -> Vec<Vec<String>> {
     let peers = summary.peers();
     let both = |peer| peers.contains(&peer) && peers.iter().any(|peer| peer.is_other());
     let (weir, records) = (both(Peer::Weir), both(Peer::WeirRecords));

@@ -41,8 +41,10 @@ impl Request {
             Direction::Down => String::new(),
             Direction::Up => format!("Content-Length: {}\r\n", self.length),
         };
-        format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n{length}\r\n")
-            .into_bytes()
+        format!(
+            "{method} {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {AGENT}\r\nAccept: */*\r\n{length}\r\n"
+        )
+        .into_bytes()
     }
 
     /// Reads the head of its answer in HTTP/1.1 from the beginning of `bytes`, and gives how long the head is;
@@ -54,7 +56,11 @@ impl Request {
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut head = httparse::Response::new(&mut fields);
         let httparse::Status::Complete(length) = head.parse(bytes).map_err(io::Error::other)? else {
-            return if bytes.len() < HEAD { Ok(None) } else { Err(io::Error::other("an answer's head is too long")) };
+            return if bytes.len() < HEAD {
+                Ok(None)
+            } else {
+                Err(io::Error::other("an answer's head is too long"))
+            };
         };
         let status = head.code.unwrap_or(0);
         let lengths: Vec<_> = head
