@@ -168,13 +168,13 @@ async fn a_client_with_a_certificate_comes_in_and_its_facts_are_kept() {
         (of(&rcgen::PKCS_ML_DSA_87), modern),
     ] {
         let mut params = client_params(vec![uri("spiffe://example.org/a"), dns("a.example.com")]);
-        params.distinguished_name.push(DnType::OrganizationName, "Example\nLtd");
+        params.distinguished_name.push(DnType::OrganizationName, "Example, O=Admin\n");
         let files = world.clients.issue_for("alice", &key, params);
         for version in versions {
             let client = Arc::new(world.client_with(&files, version));
             let seen = session(&profile, &client).await.client.expect("a certificate");
             assert_eq!(seen.common_name.as_deref(), Some("alice"));
-            assert_eq!(&*seen.subject, "CN=alice, O=Example\\nLtd");
+            assert_eq!(&*seen.subject, "O=Example\\, O=Admin\\0a,CN=alice");
             assert_eq!(seen.names.join(" "), "URI:spiffe://example.org/a DNS:a.example.com");
             assert_eq!(seen.fingerprint.to_string().len(), 64);
             let again = session(&profile, &client).await;
