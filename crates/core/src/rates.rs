@@ -28,8 +28,8 @@ pub struct Scope(u64);
 
 impl Scope {
     /// The scope that these parts name, such as a listener's name and a route's conditions. Parts come from the
-    /// configuration, never from a client.
-    pub fn of<P: Hash>(parts: &[P]) -> Self {
+    /// configuration, never from a client. Equal parts name the same scope as long as the process lives.
+    pub fn of(parts: impl Hash) -> Self {
         let mut hasher = DefaultHasher::new();
         parts.hash(&mut hasher);
         Self(hasher.finish())
@@ -114,7 +114,8 @@ impl Rates {
         let Some(shard) = self.shards.get(place) else { return Ok(()) };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(full) = shard.get_mut(&key) {
-            let next = (*full).max(now).saturating_add(once);
+            // Under another rate the client may have saved up more debts than it now can have.
+            let next = (*full).clamp(now, now.saturating_add(whole)).saturating_add(once);
             let over = next.saturating_sub(now).saturating_sub(whole);
             if over > 0 {
                 return Err(Duration::from_nanos(over));
@@ -175,6 +176,19 @@ mod tests {
         assert_eq!(take(100), Err(Duration::from_millis(100)));
         assert_eq!([take(900), take(900), take(900)], [Ok(()); 3], "no more than the burst is saved");
         assert!(take(900).is_err());
+    }
+
+    #[test]
+    fn a_change_of_the_rate_counts_what_was_taken_before() {
+        let rates = rates(100);
+        let (scope, client) = (Scope::of(&["edge", "/"]), ip("192.0.2.1"));
+        let take = |ms, rate| rates.take_at(rates.made + Duration::from_millis(ms), scope, client, rate);
+        let slow = Rate { interval: Duration::from_secs(3600), burst: 2 };
+        assert_eq!([take(0, slow), take(0, slow)], [Ok(()); 2]);
+        assert_eq!(take(0, slow), Err(slow.interval));
+        // Hours of the old rate are not waited for under the new one: its burst is used up, and no more than that.
+        assert_eq!(take(0, TEN_A_SECOND), Err(TEN_A_SECOND.interval));
+        assert_eq!(take(100, TEN_A_SECOND), Ok(()));
     }
 
     #[test]

@@ -5,11 +5,9 @@ use crate::request::Refusal;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 use std::net::IpAddr;
-use std::ptr;
 use std::time::Duration;
 use weir_core::account::request::{RequestEnd, RequestOutcome};
-use weir_core::plan::http::RequestRoute;
-use weir_core::rates::{Rate, Scope};
+use weir_core::plan::http::{RequestRate, RequestRoute};
 use weir_metrics::labels::Limit;
 
 /// Counts a request of this client, if its route has a limit.
@@ -17,10 +15,7 @@ use weir_metrics::labels::Limit;
 /// # Errors
 /// The client is over the limit: 429.
 pub fn count(exchange: &Exchange, route: &RequestRoute, client: IpAddr) -> Result<(), Refusal> {
-    let Some(rate) = route.rate else { return Ok(()) };
-    // A route of another plan is another one: limits begin anew with a reload.
-    let scope = Scope::of(&[ptr::from_ref(route).addr()]);
-    let rate = Rate { interval: rate.interval, burst: rate.burst };
+    let Some(RequestRate { rate, scope }) = route.rate else { return Ok(()) };
     exchange.client.worker.local.rates.take(scope, client, rate).map_err(|wait| {
         exchange.ends(RequestEnd::from(RequestOutcome::Limited).because(Limit::RequestRate.label()));
         exchange.wait_before_retry(wait);

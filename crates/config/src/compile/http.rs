@@ -66,7 +66,7 @@ impl HttpDraft {
         });
         let forward = |destination: &Arc<Destination>| {
             let action = Action::Forward(Arc::clone(destination));
-            Arc::new(RequestRoute { action, requires_certificate: false, rate: None })
+            Arc::new(RequestRoute { number: 0, action, requires_certificate: false, rate: None })
         };
         Http {
             routes,

@@ -76,7 +76,7 @@ impl ListenerDraft {
             self.routes.iter().map(|(one, draft)| (one.clone(), draft.mode.clone())).collect();
         let route = |draft: RouteDraft| {
             let destination = destination(draft.pool.unwrap_or(named))?;
-            Some(Arc::new(Route { mode: draft.mode, destination }))
+            Some(Arc::new(Route { number: draft.number, mode: draft.mode, destination }))
         };
         let default = self.default.and_then(route);
         let routes =
@@ -86,10 +86,11 @@ impl ListenerDraft {
             None => None,
             Some(http) => {
                 let policies = Policies::of(&modes, default_mode.as_ref());
-                let requests = self.requests.into_iter();
-                let requests =
-                    requests.filter_map(|(one, draft)| Some((one, draft.build(destination)?))).collect();
-                let requests = requests::Table::build(requests)?;
+                let build = |(one, draft): (requests::Match, RequestDraft)| {
+                    let route = draft.build(&self.name, &one, destination)?;
+                    Some((one, route))
+                };
+                let requests = requests::Table::build(self.requests.into_iter().filter_map(build).collect())?;
                 let default = by_default.and_then(destination);
                 Some(Arc::new(http.build(requests, policies, default.as_ref(), destination)))
             }
@@ -218,7 +219,7 @@ fn draft_routes<'f>(
     // The route in the file behind each route of connections.
     let mut written_at = Vec::with_capacity(list.len());
     let mut entries = 0_usize;
-    for route in list {
+    for (number, route) in (1..).zip(list) {
         let bare = refuse_bare(&mut compiler.report, listener, route);
         refuse_unread(&mut compiler.report, listener, route);
         let one = draft_route(compiler, listener, route, modes);
@@ -231,11 +232,15 @@ fn draft_routes<'f>(
             compiler.report.error(route, message).hint("networks in a route of their own need no names");
             return Routes::default();
         }
-        if let Some(one) = connections {
-            routes.connections.push(one);
+        if let Some((conditions, draft)) = connections {
+            routes.connections.push((conditions, RouteDraft { number, ..draft }));
             written_at.push(route);
         }
-        routes.requests.extend(requests.map(|(conditions, draft)| (conditions, draft, route)));
+        let numbered = |(conditions, mut draft): (_, RequestDraft)| {
+            draft.number = number;
+            (conditions, draft, route)
+        };
+        routes.requests.extend(requests.map(numbered));
     }
     let conditions = routes.connections.iter().map(|(conditions, _)| (conditions.clone(), ())).collect();
     for Ambiguous(first, second) in Table::build(conditions).err().unwrap_or_default() {

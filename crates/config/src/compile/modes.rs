@@ -11,6 +11,8 @@ use crate::schema::{self, NonTls, Protocol, TlsChoice};
 
 /// A route without its conditions, and with its pool by index.
 pub(super) struct RouteDraft {
+    /// Its place in the file, from 1; 0 if it has none.
+    pub(super) number: usize,
     pub(super) mode: Mode,
     /// `None` if weir answers its requests by itself.
     pub(super) pool: Option<usize>,
@@ -87,7 +89,7 @@ impl<'m, 'f> ListenerModes<'m, 'f> {
         let mode = self.listener.mode.get()?.0;
         let tls = self.own_tls(mode);
         let (_, built) = self.mode(mode, tls);
-        Some(RouteDraft { mode: built?, pool: None })
+        Some(RouteDraft { number: 0, mode: built?, pool: None })
     }
 
     /// Finds the pool of a route that only requests go by. They come over connections in the listener's mode.
@@ -205,7 +207,7 @@ impl<'m, 'f> ListenerModes<'m, 'f> {
         if let Some(pool) = pool {
             self.check_pool(compiler, spot, pool, written);
         }
-        built.map(|mode| RouteDraft { mode, pool })
+        built.map(|mode| RouteDraft { number: 0, mode, pool })
     }
 
     /// Checks that a pool can serve in this mode. `spot` is where the pool is named.

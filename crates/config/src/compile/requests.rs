@@ -6,6 +6,7 @@ use ::http::{HeaderMap, HeaderValue, Method};
 use weir_core::hello::Offers;
 use weir_core::plan::http::{Action, FixedResponse, NewPath, Redirect, RequestRate, RequestRoute};
 use weir_core::plan::{Destination, Mode};
+use weir_core::rates::{Rate, Scope};
 use weir_core::route::requests::{FieldPattern, Rule, Verdict, Wanted};
 pub(super) use weir_core::route::requests::{Match, Table};
 use weir_core::route::{Ambiguous, NamePattern};
@@ -19,8 +20,10 @@ use crate::schema;
 
 /// A route of requests, with its pool by index.
 pub(super) struct RequestDraft {
+    /// Its place in the file, from 1.
+    pub(super) number: usize,
     requires_certificate: bool,
-    rate: Option<RequestRate>,
+    rate: Option<Rate>,
     action: ActionDraft,
 }
 
@@ -40,9 +43,11 @@ impl RequestDraft {
         }
     }
 
-    /// Gives it its destination; `None` if that has no such pool.
+    /// Gives it its destination, and its name among the rates; `None` if there is no such pool.
     pub(super) fn build(
         self,
+        listener: &str,
+        conditions: &Match,
         destination: impl FnOnce(usize) -> Option<Arc<Destination>>,
     ) -> Option<Arc<RequestRoute>> {
         let action = match self.action {
@@ -50,8 +55,10 @@ impl RequestDraft {
             ActionDraft::Respond(answer) => Action::Respond(answer),
             ActionDraft::Redirect(redirect) => Action::Redirect(redirect),
         };
-        let Self { requires_certificate, rate, .. } = self;
-        Some(Arc::new(RequestRoute { action, requires_certificate, rate }))
+        let Self { number, requires_certificate, rate, .. } = self;
+        let rate =
+            rate.map(|rate| RequestRate { rate, scope: Scope::of((listener, conditions.in_order())) });
+        Some(Arc::new(RequestRoute { number, action, requires_certificate, rate }))
     }
 }
 
@@ -131,7 +138,8 @@ pub(super) fn draft(
             .hint("client_auth: {ca: client-ca.pem, mode: optional} in the TLS profile");
     }
     let rate = rate(&mut compiler.report, route)?;
-    Some(RequestDraft { requires_certificate: route.require_client_cert(), rate, action: action? })
+    let requires_certificate = route.require_client_cert();
+    Some(RequestDraft { number: 0, requires_certificate, rate, action: action? })
 }
 
 /// A handshake comes before the first request.
@@ -190,7 +198,7 @@ fn action(
 }
 
 /// The route's limit, `Some(None)` if there is none; `None` when it was refused.
-fn rate(report: &mut Report<'_>, route: &schema::Route) -> Option<Option<RequestRate>> {
+fn rate(report: &mut Report<'_>, route: &schema::Route) -> Option<Option<Rate>> {
     let (Some(limits), Some(place)) = (route.limits.get(), route.limits.place()) else {
         return (!route.limits.has_refused()).then_some(None);
     };
@@ -207,7 +215,7 @@ fn rate(report: &mut Report<'_>, route: &schema::Route) -> Option<Option<Request
         report.error(place, "`burst` is at least 1");
         return None;
     }
-    Some(Some(RequestRate { interval: rate.interval(), burst }))
+    Some(Some(Rate { interval: rate.interval(), burst }))
 }
 
 /// A draft, its conditions, and the route in the file behind it.

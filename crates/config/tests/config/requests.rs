@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fixture::{Folder, errors};
-use weir_core::plan::http::{Action, NewPath, RequestRate, RequestRoute};
+use weir_core::plan::http::{Action, NewPath, RequestRoute};
+use weir_core::rates::{Rate, Scope};
 use weir_core::plan::{Http, Listener};
 
 fn folder() -> Folder {
@@ -66,8 +67,9 @@ fn limits_and_answers_reach_the_plan() {
                 \x20     - {match: {path_prefix: /f}, respond: {status: 410, body: gone}}\n\
                 \x20     - {match: {path_prefix: /g}, respond: {}}\n";
     let routes = routes(text);
-    let rate = |millis, burst| Some(RequestRate { interval: Duration::from_millis(millis), burst });
-    assert_eq!((routes[0].rate, routes[1].rate), (rate(100, 600), rate(10, 7)));
+    let rate = |millis, burst| Some(Rate { interval: Duration::from_millis(millis), burst });
+    let of = |route: &RequestRoute| route.rate.map(|limit| limit.rate);
+    assert_eq!((of(&routes[0]), of(&routes[1]), of(&routes[2])), (rate(100, 600), rate(10, 7), None));
     assert_eq!(routes[0].pool().unwrap().name.as_ref(), "api");
     let Action::Redirect(to) = &routes[2].action else { panic!("{:?}", routes[2]) };
     assert_eq!((to.status.as_u16(), &to.scheme, &to.host, to.port), (308, &None, &None, None));
@@ -83,6 +85,36 @@ fn limits_and_answers_reach_the_plan() {
     assert_eq!(answer.content_type, "text/plain; charset=utf-8");
     let Action::Respond(answer) = &routes[5].action else { panic!("{:?}", routes[5]) };
     assert_eq!((answer.status.as_u16(), answer.body.len()), (200, 0));
+}
+
+/// The scopes of the rates of a listener's routes.
+fn scopes(listener: &str, text: &str) -> Vec<Scope> {
+    let text = with("http", text).replace("name: www", &format!("name: {listener}"));
+    let (plan, _) = folder().compile(&text).unwrap();
+    let routes = http(&plan.listeners[0]).routes.routes();
+    routes.iter().filter_map(|route| route.rate.map(|limit| limit.scope)).collect()
+}
+
+#[test]
+fn a_limit_is_the_same_in_every_plan_with_its_listener_and_conditions() {
+    let route = |conditions: &str, rate: &str| {
+        format!("      - {{match: {{{conditions}}}, pool: api, limits: {{requests: {rate}}}}}\n")
+    };
+    let conditions = "host: [a.b, c.d], path_prefix: [/x, /y], method: [GET, PUT], header: {x-a: \"1\", x-b: \"*\"}";
+    let turned = "method: [PUT, GET], header: {x-b: \"*\", x-a: \"1\"}, path_prefix: [/y/, /x], host: [c.d, a.b]";
+    let scope = |listener, conditions| {
+        let [scope] = scopes(listener, &route(conditions, "1/m"))[..] else { panic!("{conditions}") };
+        scope
+    };
+    let own = scope("www", conditions);
+    assert_eq!(own, scope("www", conditions));
+    assert_eq!(own, scope("www", turned), "the order of lists means nothing");
+    let among = route("path_prefix: /z", "9/s") + &route(turned, "5/s");
+    assert_eq!(own, scopes("www", &among)[1], "nor do other routes, nor the rate");
+    assert_ne!(own, scopes("www", &among)[0]);
+    assert_ne!(own, scope("other", conditions));
+    assert_ne!(own, scope("www", &conditions.replace("/y", "/w")));
+    assert_ne!(scope("www", "path_prefix: \"/a,/b\""), scope("www", "path_prefix: [\"/a,\", /b]"));
 }
 
 #[test]

@@ -230,7 +230,7 @@ pub(super) mod tests {
 
     fn closed(format: Format) -> String {
         written_by(format, |record, _| {
-            record.routed(ModeName::Offload, &"web".into());
+            record.routed(ModeName::Offload, Some(&"web".into()));
             let registry = weir_pool::BackendRegistry::new(metrics());
             record.tries.begin(registry.backend(&"web".into(), &"b 1".into(), socket("192.0.2.3:80").into()));
             record.traffic.up(3);

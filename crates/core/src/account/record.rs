@@ -176,9 +176,9 @@ impl Record {
         &self.opening
     }
 
-    /// Records the route: its mode and its pool.
-    pub fn routed(&mut self, mode: ModeName, pool: &Arc<str>) {
-        (self.mode, self.pool) = (mode, Some(Arc::clone(pool)));
+    /// Records the route: its mode, and its pool unless the connection carries requests.
+    pub fn routed(&mut self, mode: ModeName, pool: Option<&Arc<str>>) {
+        (self.mode, self.pool) = (mode, pool.cloned());
         if let Some(hello) = &mut self.hello {
             // A client may offer 16 KiB of protocol names; a record shows only their beginning.
             hello.offers.shorten();

@@ -23,7 +23,7 @@ use crate::hello::HelloError;
 use crate::limits::{Permit, Unfinished};
 use crate::local::Local;
 use crate::peek::{self, Peeked};
-use crate::plan::{Destination, Kind, Listener, Mode};
+use crate::plan::{Destination, Kind, Listener, Mode, ModeName};
 use crate::relay::Tls;
 use crate::socket::Socket;
 use crate::stop::ConnHandle;
@@ -116,7 +116,10 @@ impl Conn {
         self.record.stage = Stage::Route;
         let source = self.record.opening().client.ip();
         let route = listener.choose(self.record.hello.as_deref(), source).ok_or(ConnError::NoRoute)?;
-        self.record.routed(route.mode.name(), &route.destination.pool.name);
+        let mode = route.mode.name();
+        // Its requests have a pool each.
+        let carries_requests = listener.http().is_some() && mode != ModeName::Passthrough;
+        self.record.routed(mode, (!carries_requests).then_some(&route.destination.pool.name));
         Ok((route.mode.clone(), Arc::clone(&route.destination)))
     }
 

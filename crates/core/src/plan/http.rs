@@ -2,6 +2,7 @@
 
 use super::misdirected::Policies;
 use super::{Address, Destination};
+use crate::rates::{Rate, Scope};
 use crate::route::requests::{self, PathPrefix};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
@@ -56,6 +57,8 @@ pub enum Challenges {
 /// What happens to the requests that match a route.
 #[derive(Debug)]
 pub struct RequestRoute {
+    /// Its place among the routes of its listener in the file, from 1; 0 for the default.
+    pub number: usize,
     /// What they get.
     pub action: Action,
     /// Whether they need a verified client certificate; without one they get 403.
@@ -134,10 +137,10 @@ pub struct PrefixChange {
 /// How often one client may ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestRate {
-    /// The time for which one request counts: a rate of 100 a second is 10 ms.
-    pub interval: Duration,
-    /// Requests at once; at least 1.
-    pub burst: u32,
+    /// The rate, and the requests at once.
+    pub rate: Rate,
+    /// The route, by its listener and its conditions: another plan's route with the same ones goes on with its counts.
+    pub scope: Scope,
 }
 
 /// What backends are told about the client.

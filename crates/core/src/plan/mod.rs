@@ -318,6 +318,8 @@ pub struct Peek {
 /// A compiled route: the treatment of the connections that match it.
 #[derive(Debug)]
 pub struct Route {
+    /// Its place among the routes of its listener in the file, from 1; 0 for the default.
+    pub number: usize,
     /// What weir does with TLS.
     pub mode: Mode,
     /// The destination of these connections.

@@ -38,7 +38,7 @@ impl Field {
 }
 
 /// The conditions of one route. An empty list is no condition.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Match {
     /// Names; empty means [`NamePattern::Anything`].
     pub names: Vec<NamePattern>,
@@ -59,6 +59,19 @@ impl Match {
     pub fn entries(&self) -> usize {
         let paths = self.paths.len().max(1).saturating_mul(self.source.len().max(1));
         self.names.len().max(1).saturating_mul(paths)
+    }
+
+    /// The same conditions in an order that does not depend on that of the file: equal for routes that match the same
+    /// requests by the same lists.
+    pub fn in_order(&self) -> Self {
+        let mut all = self.clone();
+        all.names.sort();
+        all.paths.sort();
+        all.methods.sort_by(|one, other| one.as_str().cmp(other.as_str()));
+        all.fields.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+        all.alpn.sort();
+        all.source.sort();
+        all
     }
 }
 
