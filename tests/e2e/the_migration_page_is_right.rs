@@ -32,6 +32,7 @@ async fn folder() -> tempfile::TempDir {
     let certs = folder.path().join("certs");
     let live = certs.join("live/www.example.com");
     std::fs::create_dir_all(&live).unwrap();
+    std::fs::create_dir(folder.path().join("acme")).unwrap();
     let authority = Authority::new("weir test");
     let leaf = authority.issue(&["www.example.com"]);
     leaf.write(&certs, "weir");
@@ -66,6 +67,8 @@ async fn weirs_files_can_be_checked() {
     for block in blocks {
         let checked = check(&written(folder.path(), "weir.yaml", &block), &[]).await;
         assert_eq!(checked.code, Some(0), "{}\n{block}", checked.both());
+        // Such a warning would say that a rule of the other product is lost.
+        assert!(!checked.both().contains("reach /"), "{}\n{block}", checked.both());
     }
 }
 

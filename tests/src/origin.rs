@@ -176,6 +176,8 @@ pub struct Got {
     pub status: u16,
     /// All of its head, in lower case.
     pub head: String,
+    /// All of its head, as it came.
+    pub exact: String,
     /// The body, without chunks.
     pub body: Vec<u8>,
 }
@@ -196,10 +198,10 @@ pub async fn next_answer(stream: &mut Stream, bodyless: bool) -> std::io::Result
         let mut ahead = Vec::new();
         let head = head(stream, &mut ahead).await?.ok_or(std::io::ErrorKind::UnexpectedEof)?;
         let status = head.split(' ').nth(1).and_then(|word| word.parse().ok()).unwrap_or(0);
-        let head = head.to_ascii_lowercase();
+        let (exact, head) = (head.clone(), head.to_ascii_lowercase());
         let none = bodyless || matches!(status, 204 | 304);
         let body = if none { Vec::new() } else { body(stream, &mut ahead, &head, true).await? };
-        Ok(Got { status, head, body })
+        Ok(Got { status, head, exact, body })
     };
     tokio::time::timeout(Duration::from_secs(60), read).await.map_err(|_| std::io::ErrorKind::TimedOut)?
 }

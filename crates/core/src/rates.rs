@@ -114,8 +114,9 @@ impl Rates {
         let Some(shard) = self.shards.get(place) else { return Ok(()) };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(full) = shard.get_mut(&key) {
-            // Under another rate the client may have saved up more debts than it now can have.
-            let next = (*full).clamp(now, now.saturating_add(whole)).saturating_add(once);
+            // After a change of the rate, the client may have to wait for longer than it now can have to.
+            *full = (*full).clamp(now, now.saturating_add(whole));
+            let next = full.saturating_add(once);
             let over = next.saturating_sub(now).saturating_sub(whole);
             if over > 0 {
                 return Err(Duration::from_nanos(over));

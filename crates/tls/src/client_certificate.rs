@@ -3,8 +3,8 @@
 use std::fmt;
 
 use aws_lc_rs::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
-use rustls::pki_types::CertificateDer;
 use der::Decode;
+use rustls::pki_types::CertificateDer;
 use x509_cert::name::Name;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::X509Certificate;

@@ -56,8 +56,7 @@ impl RequestDraft {
             ActionDraft::Redirect(redirect) => Action::Redirect(redirect),
         };
         let Self { number, requires_certificate, rate, .. } = self;
-        let rate =
-            rate.map(|rate| RequestRate { rate, scope: Scope::of((listener, conditions.in_order())) });
+        let rate = rate.map(|rate| RequestRate { rate, scope: Scope::of((listener, conditions.in_order())) });
         Some(Arc::new(RequestRoute { number, action, requires_certificate, rate }))
     }
 }

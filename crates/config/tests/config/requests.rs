@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::fixture::{Folder, errors};
 use weir_core::plan::http::{Action, NewPath, RequestRoute};
-use weir_core::rates::{Rate, Scope};
 use weir_core::plan::{Http, Listener};
+use weir_core::rates::{Rate, Scope};
 
 fn folder() -> Folder {
     Folder::with_certificate("a", &["a.example.com"])
@@ -100,9 +100,11 @@ fn a_limit_is_the_same_in_every_plan_with_its_listener_and_conditions() {
     let route = |conditions: &str, rate: &str| {
         format!("      - {{match: {{{conditions}}}, pool: api, limits: {{requests: {rate}}}}}\n")
     };
-    let conditions = "host: [a.b, c.d], path_prefix: [/x, /y], method: [GET, PUT], header: {x-a: \"1\", x-b: \"*\"}";
-    let turned = "method: [PUT, GET], header: {x-b: \"*\", x-a: \"1\"}, path_prefix: [/y/, /x], host: [c.d, a.b]";
-    let scope = |listener, conditions| {
+    let conditions =
+        "host: [a.b, c.d], path_prefix: [/x, /y], method: [GET, PUT], header: {x-a: \"1\", x-b: \"*\"}";
+    let turned =
+        "method: [PUT, GET], header: {x-b: \"*\", x-a: \"1\"}, path_prefix: [/y/, /x], host: [c.d, a.b]";
+    let scope = |listener: &str, conditions: &str| {
         let [scope] = scopes(listener, &route(conditions, "1/m"))[..] else { panic!("{conditions}") };
         scope
     };

@@ -4,12 +4,13 @@
 //! backends.
 
 use super::asked::{self, Unreadable};
+use super::request::{self, Asked, Question, Requested};
 use serde::{Serialize, Serializer};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use weir_core::account::error::ConnError;
 use weir_core::hello::{Hello, HelloError, Offers};
-use weir_core::plan::{Listener, Mode, Route};
+use weir_core::plan::{Listener, Mode, ModeName, Route};
 use weir_core::route::Verdict;
 use weir_pool::pick::Order;
 use weir_pool::selector::{ClientKey, Selector};
@@ -26,6 +27,8 @@ pub(super) struct Answer {
     pub(super) client: Option<Client>,
     /// The client's address; `None` if it was not given.
     pub(super) source: Option<IpAddr>,
+    /// The request; `None` if no host is known for it.
+    pub(super) request: Option<Asked>,
     pub(super) listeners: Vec<Considered>,
 }
 
@@ -48,12 +51,17 @@ pub(super) struct Considered {
     pub(super) listener_mode: &'static str,
     /// The mode, as in the access record.
     pub(super) mode: &'static str,
+    /// `http` if its connections carry requests.
+    pub(super) protocol: &'static str,
     /// Whether the listener reads the first bytes.
     pub(super) peeked: bool,
     /// `None` if the client goes to the default pool, or is refused.
     pub(super) route: Option<Line>,
+    /// `None` also for a connection whose requests have a pool each.
     pub(super) pool: Option<Destination>,
     pub(super) refused: Option<Refused>,
+    /// What the request gets, if the connection carries requests.
+    pub(super) request: Option<Requested>,
     /// The other routes, in the order of the file.
     pub(super) lost: Vec<Lost>,
     /// The number of further routes that match other names.
@@ -77,7 +85,8 @@ pub(super) struct Line {
 pub(super) struct Lost {
     #[serde(flatten)]
     pub(super) route: Line,
-    pub(super) pool: Arc<str>,
+    /// `None` if its connections carry requests.
+    pub(super) pool: Option<Arc<str>>,
     #[serde(serialize_with = "label")]
     pub(super) why: Verdict,
 }
@@ -119,6 +128,9 @@ pub(super) struct Member {
     pub(super) backup: bool,
 }
 
+/// [`Considered::protocol`] of a connection that carries requests.
+pub(super) const HTTP: &str = "http";
+
 fn label<S: serde::Serializer>(verdict: &Verdict, to: S) -> Result<S::Ok, S::Error> {
     to.serialize_str(verdict.label())
 }
@@ -150,7 +162,7 @@ impl<'p> ListenerView<'p> {
         self.listener.peek.map(|peek| peek.ceiling)
     }
 
-    fn consider(&self, bytes: &[u8], source: Option<IpAddr>) -> Considered {
+    fn consider(&self, bytes: &[u8], source: Option<IpAddr>, question: &Question) -> Considered {
         let listener = self.listener;
         let from = source.unwrap_or(NOWHERE);
         let hello = match listener.peek {
@@ -174,7 +186,16 @@ impl<'p> ListenerView<'p> {
         };
         let route = listener.choose(hello.as_deref(), from);
         let verdicts = listener.routes.explain(sni, offers, from);
-        self.at(route, hello.as_deref(), source, Some(&verdicts))
+        let mut considered = self.at(route, hello.as_deref(), source, Some(&verdicts));
+        if considered.refused.is_none()
+            && let Some(http) = listener.http().filter(|_| considered.protocol == HTTP)
+        {
+            let client = request::Client { sni, offers, source };
+            let asked = question.of(sni);
+            considered.request =
+                asked.map(|parts| request::consider(listener, http, &client, parts, self.others));
+        }
+        considered
     }
 
     fn at(
@@ -188,21 +209,28 @@ impl<'p> ListenerView<'p> {
         let verdicts = verdicts.unwrap_or_default();
         let matched = verdicts.iter().position(|verdict| *verdict == Verdict::Matched);
         let (lost, name_differs) = self.lost(verdicts);
+        let carries_requests = route.is_some_and(|route| self.has_requests(route));
         Considered {
             listener: Arc::clone(&listener.name),
             addresses: listener.addresses.iter().map(|address| address.socket.to_string()).collect(),
             listener_mode: listener.mode.label(),
             mode: route.map_or(listener.mode, |route| route.mode.name()).label(),
+            protocol: if carries_requests { HTTP } else { "tcp" },
             peeked: listener.peek.is_some(),
             route: matched.map(|index| self.line(index)),
-            pool: route.map(|route| Destination::of(&route.destination.pool, hello, source)),
+            pool: route.filter(|_| !carries_requests).map(|route| {
+                let sni = hello.and_then(|hello| hello.sni.as_deref());
+                let client = ClientKey { source: source.unwrap_or(NOWHERE), sni, field: None };
+                Destination::of(&route.destination.pool, &client, source)
+            }),
+            request: None,
             refused: match route {
                 Some(route) => refused_by_profile(&route.mode, hello),
                 None => Some(refused(&ConnError::NoRoute, "no route matches, and there is no default_pool")),
             },
             lost,
             name_differs,
-            default_pool: listener.default.as_ref().map(|default| Arc::clone(&default.destination.pool.name)),
+            default_pool: listener.default_pool().map(|pool| Arc::clone(&pool.name)),
         }
     }
 
@@ -214,14 +242,22 @@ impl<'p> ListenerView<'p> {
             .filter(|(_, (_, why))| **why != Verdict::Matched && (all || **why != Verdict::NameDiffers))
             .map(|(index, (route, why))| Lost {
                 route: self.line(index),
-                pool: Arc::clone(&route.destination.pool.name),
+                pool: (!self.has_requests(route)).then(|| Arc::clone(&route.destination.pool.name)),
                 why: *why,
             });
         (lost.collect(), if all { 0 } else { others })
     }
 
     fn line(&self, index: usize) -> Line {
-        Line { number: index + 1, conditions: self.conditions.get(index).cloned().unwrap_or_default() }
+        Line {
+            number: self.listener.routes.routes().get(index).map_or(0, |route| route.number),
+            conditions: self.conditions.get(index).cloned().unwrap_or_default(),
+        }
+    }
+
+    /// Whether the connections of a route carry requests.
+    fn has_requests(&self, route: &Route) -> bool {
+        self.listener.http().is_some() && route.mode.name() != ModeName::Passthrough
     }
 }
 
@@ -233,6 +269,7 @@ pub(super) fn answer(
     sights: &[ListenerView<'_>],
     bytes: &[u8],
     source: Option<IpAddr>,
+    question: &Question,
 ) -> Result<Answer, Unreadable> {
     let ceiling = sights.iter().filter_map(ListenerView::ceiling).max().unwrap_or(usize::MAX);
     let hello = match asked::read(bytes, ceiling) {
@@ -247,28 +284,34 @@ pub(super) fn answer(
             None
         }
     };
+    let request =
+        question.of(hello.as_ref().and_then(|hello| hello.sni.as_deref())).map(|parts| Asked::of(&parts));
     let client = hello.map(|hello| Client {
         alpn: hello.offers.iter().map(|name| name.escape_ascii().to_string()).collect(),
         version: asked::version(hello.version),
         ech: hello.ech,
         sni: hello.sni,
     });
-    let listeners = sights.iter().map(|sight| sight.consider(bytes, source)).collect();
-    Ok(Answer { line: None, client, source, listeners })
+    let listeners = sights.iter().map(|sight| sight.consider(bytes, source, question)).collect();
+    Ok(Answer { line: None, client, source, request, listeners })
 }
 
 impl Destination {
-    fn of(pool: &Pool, hello: Option<&Hello>, source: Option<IpAddr>) -> Self {
-        let client = ClientKey {
-            source: source.unwrap_or(NOWHERE),
-            sni: hello.and_then(|hello| hello.sni.as_deref()),
-            field: None,
-        };
+    /// That of a client by whose key backends are picked. `source` is `None` if it was not given.
+    pub(super) fn of(pool: &Pool, client: &ClientKey<'_>, source: Option<IpAddr>) -> Self {
         let members = pool.members();
         let equals = are_equals(&members.primaries) && are_equals(&members.backups);
-        let order = pool.settings.balance.order(source, client.sni, equals);
+        let (order, how) = match client.field {
+            Some(_) => {
+                (Order::Exact, "by the header field of `sticky`: the same for every request with this value")
+            }
+            None => {
+                let order = pool.settings.balance.order(source, client.sni, equals);
+                (order, pool.settings.balance.in_words(order))
+            }
+        };
         // A fixed seed gives the same answer to the same question.
-        let tried = Selector::seeded(0).order(pool, &client);
+        let tried = Selector::seeded(0).order(pool, client);
         let is_backup = |backend: &Arc<Backend>| {
             members.backups.backends.iter().any(|other| Arc::ptr_eq(&other.state, &backend.state))
         };
@@ -282,13 +325,27 @@ impl Destination {
         Self {
             name: Arc::clone(&pool.name),
             balance: pool.settings.balance.label(),
-            how: pool.settings.balance.in_words(order),
+            how,
             order,
             bounded_load: pool.settings.bounded_load,
             tries: pool.settings.retries + 1,
             backends: tried.iter().map(member).collect(),
             unusable: unusable.map(member).collect(),
             not_resolved: pool.sources().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+impl Destination {
+    /// Puts a backend first.
+    pub(super) fn prefer(&mut self, backend: &Backend) {
+        let of = |list: &mut Vec<Member>| {
+            let at = list.iter().position(|member| member.name == backend.name)?;
+            Some(list.remove(at))
+        };
+        // One of weight 0 is tried for its own clients.
+        if let Some(member) = of(&mut self.backends).or_else(|| of(&mut self.unusable)) {
+            self.backends.insert(0, member);
         }
     }
 }
@@ -319,4 +376,4 @@ fn refused(error: &ConnError, why: &str) -> Refused {
 }
 
 /// The address of a client whose address was not given: only the widest networks contain it.
-const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+pub(super) const NOWHERE: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);

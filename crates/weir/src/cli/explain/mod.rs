@@ -2,10 +2,12 @@
 //!
 //! - [`asked`]: the client's first bytes.
 //! - [`mod@answer`]: the result for them, from the functions that the data path calls.
+//! - [`mod@request`]: the request that the client sends, and what it gets.
 //! - [`text`]: the answer as text.
 
 mod answer;
 mod asked;
+mod request;
 mod text;
 
 #[cfg(test)]
@@ -19,6 +21,7 @@ use crate::terminal::{complain, end, say};
 use answer::{ListenerView, answer};
 use asked::First;
 use clap::Args;
+use request::{Question, RequestArgs};
 use serde_json::json;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -26,7 +29,7 @@ use std::process::ExitCode;
 use weir_core::plan::Plan;
 
 /// Shows how weir would serve a client: the listener, route, mode and pool, the order in which backends are tried, and
-/// why the other routes do not match. Opens no socket, makes no DNS query, and assumes that every backend is up.
+/// why the other routes do not match. With `protocol: http`, it shows this for a request. Opens no socket, makes no DNS query, and assumes that every backend is up.
 #[derive(Debug, Args)]
 #[command(after_help = HELLOS)]
 pub(super) struct Explain {
@@ -48,6 +51,8 @@ pub(super) struct Explain {
     /// The listener that the client connects to [default: all]
     #[arg(long, value_name = "NAME")]
     listener: Option<String>,
+    #[command(flatten)]
+    request: RequestArgs,
     /// Show all backends, and all routes that match other names
     #[arg(long)]
     all: bool,
@@ -79,6 +84,13 @@ impl Explain {
                 return code;
             }
         };
+        let question = match self.request.question() {
+            Ok(question) => question,
+            Err(why) => {
+                complain(&format!("error: {why}"));
+                return ExitCode::from(WRONG_USAGE);
+            }
+        };
         let plan = match run::compile(&path) {
             Ok(Ok(compiled)) => compiled.plan,
             Ok(Err(rejected)) => {
@@ -94,7 +106,7 @@ impl Explain {
         };
         let mut all_are_hellos = true;
         for (number, hello) in hellos.into_iter().enumerate() {
-            match self.tell(number, hello, &sights) {
+            match self.tell(number, hello, &sights, &question) {
                 Ok(a_hello) => all_are_hellos &= a_hello,
                 Err(error) => return end(Err(error)),
             }
@@ -110,9 +122,9 @@ impl Explain {
         let one = |bytes| vec![First { line: None, bytes: Ok(bytes) }];
         let wrong = |why: String| (why, ExitCode::from(WRONG_USAGE));
         let Some(text) = self.hello.as_deref() else {
-            let made =
-                asked::made(self.sni.as_deref(), &self.alpn).map_err(|error| wrong(format!("{error:#}")))?;
-            let name = self.sni.as_deref().unwrap_or_default().escape_debug();
+            let name = self.sni.as_deref().or_else(|| self.request.server_name());
+            let made = asked::made(name, &self.alpn).map_err(|error| wrong(format!("{error:#}")))?;
+            let name = name.unwrap_or_default().escape_debug();
             let read = asked::read(&made, usize::MAX);
             return read.map(|_| one(made)).or(Err(wrong(format!("--sni: `{name}` is no DNS name"))));
         };
@@ -150,9 +162,15 @@ impl Explain {
     ///
     /// # Errors
     /// When the answer cannot be written.
-    fn tell(&self, number: usize, hello: First, sights: &[ListenerView<'_>]) -> anyhow::Result<bool> {
+    fn tell(
+        &self,
+        number: usize,
+        hello: First,
+        sights: &[ListenerView<'_>],
+        question: &Question,
+    ) -> anyhow::Result<bool> {
         let line = hello.line;
-        match (self.told(hello, sights), self.format) {
+        match (self.told(hello, sights, question), self.format) {
             (Ok(text), Format::Text) if number > 0 => say(&format!("\n{text}"))?,
             (Ok(text), _) => say(&text)?,
             (Err(error), Format::Json) => {
@@ -168,11 +186,17 @@ impl Explain {
         Ok(true)
     }
 
-    fn told(&self, First { line, bytes }: First, sights: &[ListenerView<'_>]) -> Result<String, String> {
+    fn told(
+        &self,
+        First { line, bytes }: First,
+        sights: &[ListenerView<'_>],
+        question: &Question,
+    ) -> Result<String, String> {
         let bytes = bytes.map_err(|not_hex| not_hex.to_string())?;
         // As in the accept loop, an IPv4-mapped IPv6 address counts as the IPv4 address.
         let source = self.source.map(|source| source.to_canonical());
-        let mut answer = answer(sights, &bytes, source).map_err(|unreadable| unreadable.to_string())?;
+        let mut answer =
+            answer(sights, &bytes, source, question).map_err(|unreadable| unreadable.to_string())?;
         answer.line = line;
         match self.format {
             Format::Json => serde_json::to_string(&answer).map_err(|error| error.to_string()),

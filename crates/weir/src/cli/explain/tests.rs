@@ -69,7 +69,7 @@ fn told(words: &str) -> Result<String, String> {
     told_of(CONFIGURATION, words)
 }
 
-fn told_of(configuration: &str, words: &str) -> Result<String, String> {
+pub(super) fn told_of(configuration: &str, words: &str) -> Result<String, String> {
     let folder = tempfile::tempdir().unwrap();
     let pair = generate_simple_self_signed(["legacy.example.test".to_owned()]).unwrap();
     std::fs::write(folder.path().join("weir.pem"), pair.cert.pem()).unwrap();
@@ -78,10 +78,11 @@ fn told_of(configuration: &str, words: &str) -> Result<String, String> {
     std::fs::write(&path, configuration).unwrap();
     let plan = run::compile(&path).unwrap().unwrap().plan;
     let line = Line::try_parse_from(["explain"].into_iter().chain(words.split(' '))).unwrap();
+    let question = line.explain.request.question()?;
     let mut out = Vec::new();
     for hello in line.explain.hellos().map_err(|(why, code)| format!("{code:?}: {why}"))? {
         let sights = line.explain.sights(&plan)?;
-        out.push(line.explain.told(hello, &sights)?);
+        out.push(line.explain.told(hello, &sights, &question)?);
     }
     Ok(out.join("\n"))
 }

@@ -1,7 +1,9 @@
 //! The answer as text.
 
-use super::answer::{Answer, Client, Considered, Destination, Lost, Member};
+use super::answer::{Answer, Client, Considered, Destination, HTTP, Lost, Member};
+use super::request::{self, Asked};
 use crate::cli::table::Table;
+use std::net::IpAddr;
 use weir_core::route::{Rule, Verdict};
 use weir_pool::pick::Order;
 
@@ -12,12 +14,16 @@ pub(super) fn text(answer: &Answer, rows: usize) -> String {
     let mut parts = vec![format!("{line}{}", client(answer))];
     let accepted = answer.listeners.iter().any(|at| at.refused.is_none());
     for at in &answer.listeners {
-        parts.push(listener(at));
+        parts.push(listener(at, answer.request.as_ref(), answer.source));
         if at.refused.is_some() && accepted {
             continue;
         }
-        parts.extend(at.pool.as_ref().filter(|_| at.refused.is_none()).map(|pool| backends(pool, rows)));
-        parts.extend(lost(at, answer.client.as_ref()));
+        let pool = at.pool.as_ref().or_else(|| at.request.as_ref()?.pool());
+        parts.extend(pool.filter(|_| at.refused.is_none()).map(|pool| backends(pool, rows)));
+        parts.extend(match &at.request {
+            Some(told) => request::lost(told),
+            None => lost(at, answer.client.as_ref()),
+        });
     }
     parts.join("\n\n")
 }
@@ -39,24 +45,36 @@ fn client(answer: &Answer) -> String {
     text
 }
 
-fn listener(at: &Considered) -> String {
+fn listener(at: &Considered, asked: Option<&Asked>, source: Option<IpAddr>) -> String {
     let mut text = format!("LISTENER {}, {}", at.listener, at.addresses.join(", "));
     let mut say = |key: &str, value: String| text.push_str(&format!("\n  {key:<8} {value}"));
     if !at.peeked {
         say("peek", "false: nothing is read, the source alone decides".to_owned());
     }
+    let has_requests = at.protocol == HTTP;
     match (&at.route, &at.pool) {
+        // Its requests have routes of their own.
+        _ if has_requests && at.refused.is_none() => {}
         (Some(route), _) => say("route", format!("{}: {}", route.number, route.conditions)),
         (None, Some(_)) => say("route", "none: default_pool".to_owned()),
         (None, None) => {}
     }
-    if at.pool.is_some() {
+    if at.pool.is_some() || has_requests {
         let own = if at.mode == at.listener_mode {
             String::new()
         } else {
             format!(": the route's own, the listener's is {}", at.listener_mode)
         };
         say("mode", format!("{}{own}", at.mode));
+    }
+    if has_requests && at.refused.is_none() {
+        say("protocol", "http: each request has a route and a pool of its own".to_owned());
+        match (asked, &at.request) {
+            (Some(asked), Some(told)) => {
+                request::lines(asked, told, source).into_iter().for_each(|(key, value)| say(key, value));
+            }
+            _ => say("request", "none: a request needs a host (--host)".to_owned()),
+        }
     }
     if let Some(pool) = &at.pool {
         say("pool", pool.name.to_string());
@@ -69,7 +87,7 @@ fn listener(at: &Considered) -> String {
     text
 }
 
-fn balance(pool: &Destination) -> String {
+pub(super) fn balance(pool: &Destination) -> String {
     let exact_below_bound = pool.order == Order::Exact && pool.bounded_load.is_some();
     let unless = if exact_below_bound { ", while none is over its bound" } else { "" };
     let bound = pool.bounded_load.map(|percent| format!(", none for over its bound of {percent}%"));
@@ -115,7 +133,12 @@ fn lost(at: &Considered, client: Option<&Client>) -> Option<String> {
     let mut table = Table::new(["  ROUTE", "MATCH", "POOL", "LOST BECAUSE"]);
     for Lost { route, pool, why } in &at.lost {
         let why = because(*why, at, client);
-        table.row([format!("  {}", route.number), route.conditions.clone(), pool.to_string(), why]);
+        table.row([
+            format!("  {}", route.number),
+            route.conditions.clone(),
+            pool.as_deref().unwrap_or_default().to_owned(),
+            why,
+        ]);
     }
     if let Some(pool) = default {
         let why = "a route matched".to_owned();
