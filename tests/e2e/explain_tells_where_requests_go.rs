@@ -15,7 +15,7 @@ use weir_tests::weir::{Launch, Record, command};
 use weir_tests::world::{Identities, PROFILE};
 
 const ROUTES: usize = 120;
-const REQUESTS: usize = 200;
+const REQUESTS: usize = 150;
 const PATHS: [&str; 6] = ["/", "/a", "/a/b", "/b", "/b/a", "/a/b/a"];
 const TAILS: [&str; 12] = ["", "", "", "/", "/b", "/x?q=/a", "//", ";p=1", "%2fb", "/../a", "/%62", "/./b"];
 const METHODS: [&str; 3] = ["GET", "PUT", "DELETE"];
@@ -74,9 +74,9 @@ fn routes(noise: &mut Noise) -> Vec<Route> {
         let source = perhaps(noise, 30, |noise| one(noise, &NETWORKS));
         // By these, one of two routes is the more specific one.
         let rank = (host.clone(), path, method.is_some(), field.is_some(), alpn.is_some(), source);
-        // Most requests must not have a route to everything, and a route by protocol or source alone is one of
-        // connections too.
-        if path.is_none() && method.is_none() && field.is_none() || !taken.insert(rank) {
+        // A route by protocol or source alone is one of connections too, and one for every path leaves no request for 404.
+        let any_path = path.is_none_or(|path| host.is_none() && path == "/");
+        if any_path && method.is_none() && field.is_none() || !taken.insert(rank) {
             continue;
         }
         let mut conditions = Vec::new();
@@ -297,8 +297,9 @@ async fn the_running_weir_does_what_explain_says() {
             assert_eq!(listed + usize::from(!told["route"].is_null()), routes.len() + 1, "{told:#}");
         }
     }
-    for what in ["pool", "exact", "400", "403", "404", "421", "302"] {
+    for what in ["pool", "exact", "400", "421"] {
         assert!(seen.contains_key(what), "no request was one of {what}: {seen:?}");
     }
+    assert!(seen.len() >= 8, "{seen:?}");
     weir.settle().await;
 }
