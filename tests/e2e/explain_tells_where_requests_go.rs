@@ -277,12 +277,14 @@ async fn the_running_weir_does_what_explain_says() {
     let file = weir.folder().join("weir.yaml").display().to_string();
     let client = identities.client();
     let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for _ in 0..REQUESTS {
+    for number in 0..REQUESTS {
         let request = request(noise, &routes);
         let (edge, listener) = if noise.below(3) == 0 { (&strict, "strict") } else { (&www, "www") };
         let before = weir.requests().len();
         let got = sent(&request, &client, edge.addr()).await;
         let told = explained(&request, listener, &file).await;
+        // The record of its connection comes last.
+        weir.some_records(number + 1).await;
         let records = weir.requests().split_off(before);
         // What the library refuses has no record of a request.
         assert!(records.len() == 1 || records.is_empty() && got.status == 400, "{request:?}: {records:?}");

@@ -128,10 +128,10 @@ async fn the_most_specific_route_serves() {
             assert!(arguments.contains(&"--head") || got.2 == body, "{case}: {got:?}");
         }
     }
+    setting.weir.settle().await;
     let routed =
         |pool: &str| setting.weir.requests().iter().filter(|record| record.text("pool") == pool).count();
     assert_eq!((routed("writes"), routed("static"), routed("beta")), (4, 10, 2));
-    setting.weir.settle().await;
 }
 
 /// Paths that some backend reads as one below `/admin`, with what a client without a certificate gets.
@@ -179,6 +179,7 @@ async fn no_reading_of_a_path_walks_around_a_route() {
         assert!(matches!(got.status, 400 | 403), "{target}: {got:?}");
     }
     assert_eq!(POOLS.map(|pool| setting.seen(pool)), [0; POOLS.len()]);
+    setting.weir.settle().await;
     let outcomes: Vec<_> = setting.weir.requests().iter().map(|record| record.outcome().to_owned()).collect();
     assert!(outcomes.iter().all(|outcome| ["denied", "bad_request"].contains(&&**outcome)), "{outcomes:?}");
 
@@ -206,21 +207,23 @@ async fn a_route_that_wants_a_certificate_is_for_those_who_have_one() {
             assert_eq!((status, &*body), (200, pool), "{version} {path}");
         }
     }
-    // Two connections of one client, which has sent its certificate in the first handshake alone.
+    // Two connections of one client, which sends its certificate in the first handshake alone.
     let port = setting.edge.number();
     let (url, resolve) = (format!("https://{NAME}:{port}/admin/again"), format!("{NAME}:{port}:127.0.0.1"));
-    for (number, version) in VERSIONS.into_iter().enumerate() {
-        // HTTP/2 has no `Connection: close`; its connection ends with a certificate option of the next request changed.
-        let separate = if number == 0 { ["-H", "Connection: close"] } else { ["--max-time", "20"] };
-        let twice = ["--insecure", "--resolve", &resolve, version, separate[0], separate[1], &url, &url];
+    for version in VERSIONS {
+        let common = ["--silent", "--insecure", "--resolve", &resolve, &url];
+        let first = setting.with_certificate(&["--http1.1", "-H", "Connection: close"]);
+        let second = setting.with_certificate(&[version]);
+        setting.weir.settle().await;
         let before = setting.weir.requests().len();
-        let got = curl(&setting.with_certificate(&twice)).await;
+        let got = curl(&[&first[..], &common, &["--next"], &second, &common].concat()).await;
         assert_eq!((got.code, &*got.stdout), (Some(0), "adminadmin"), "{}", got.both());
+        setting.weir.settle().await;
         let records = setting.weir.requests().split_off(before);
         let resumed: Vec<_> = records.iter().map(|record| record.field("tls")["resumed"].clone()).collect();
-        if number == 0 {
-            assert_eq!(resumed, ["no", "ticket"], "{records:?}");
-        }
+        assert_eq!(resumed, ["no", "ticket"], "{version}: {records:?}");
+        let spoken = if version == "--http2" { "h2" } else { "http/1.1" };
+        assert_eq!(records[1].text("alpn"), spoken, "{records:?}");
         assert!(
             records.iter().all(|record| record.text("client_cert_cn") == "alice.example.test"),
             "{records:?}"
@@ -250,13 +253,13 @@ async fn a_connection_carries_no_requests_for_a_name_with_another_policy() {
     }
     let seen = ["main", "admin", "strict", "other"].map(|pool| setting.seen(pool));
     assert_eq!(seen, [0, 0, 2, 2], "a misdirected request reaches no backend");
+    setting.weir.settle().await;
     let misdirected = setting.weir.requests();
     let misdirected = misdirected.iter().filter(|record| record.outcome() == "misdirected");
     assert!(
         misdirected.clone().all(|record| record.text("pool").is_empty() && record.number("status") == 421)
     );
     assert_eq!(misdirected.count(), 6);
-    setting.weir.settle().await;
 }
 
 #[tokio::test]
