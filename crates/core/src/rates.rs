@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_client_has_its_burst_and_then_its_rate() {
         let rates = rates(100);
-        let (scope, now) = (Scope::of(&["edge", "/"]), rates.made);
+        let (scope, now) = (Scope::of(["edge", "/"]), rates.made);
         let take = |ms| rates.take_at(now + Duration::from_millis(ms), scope, ip("192.0.2.1"), TEN_A_SECOND);
         assert_eq!([take(0), take(0), take(0)], [Ok(()); 3]);
         assert_eq!(take(0), Err(Duration::from_millis(100)));
@@ -182,7 +182,7 @@ mod tests {
     #[test]
     fn a_change_of_the_rate_counts_what_was_taken_before() {
         let rates = rates(100);
-        let (scope, client) = (Scope::of(&["edge", "/"]), ip("192.0.2.1"));
+        let (scope, client) = (Scope::of(["edge", "/"]), ip("192.0.2.1"));
         let take = |ms, rate| rates.take_at(rates.made + Duration::from_millis(ms), scope, client, rate);
         let slow = Rate { interval: Duration::from_secs(3600), burst: 2 };
         assert_eq!([take(0, slow), take(0, slow)], [Ok(()); 2]);
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn clients_and_scopes_are_apart() {
         let rates = rates(1000);
-        let (one, other) = (Scope::of(&["edge", "/a"]), Scope::of(&["edge", "/b"]));
+        let (one, other) = (Scope::of(["edge", "/a"]), Scope::of(["edge", "/b"]));
         let once = Rate { burst: 1, ..TEN_A_SECOND };
         let take = |scope, client| rates.take_at(rates.made, scope, ip(client), once).is_ok();
         assert!(take(one, "192.0.2.1") && take(one, "192.0.2.2") && take(other, "192.0.2.1"));
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn the_table_is_bounded_and_shrinks() {
         let rates = rates(SHARDS * 4);
-        let scope = Scope::of(&["edge"]);
+        let scope = Scope::of(["edge"]);
         let slow = Rate { interval: Duration::from_secs(60), burst: 1 };
         let client = |n: u32| IpAddr::from(Ipv4Addr::from_bits(n));
         for n in 0..10_000 {
@@ -229,7 +229,7 @@ mod tests {
         #[test]
         fn no_second_has_more_than_burst_and_rate(gaps in prop::collection::vec(0_u64..200, 1..300)) {
             let rates = rates(10);
-            let scope = Scope::of(&["edge"]);
+            let scope = Scope::of(["edge"]);
             let (mut now, mut taken) = (0, Vec::new());
             for gap in gaps {
                 now += gap;
