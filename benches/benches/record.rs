@@ -61,7 +61,7 @@ impl Desk {
         let sinks = (Rc::clone(sinks), sinks.records.is_some());
         let mut record = Record::open(opening, ModeName::Offload, Arc::clone(&self.listener), sinks);
         record.hello = Some(self.hello.clone());
-        record.routed(ModeName::Offload, &self.pool);
+        record.routed(ModeName::Offload, Some(&self.pool));
         let (version, cipher) = (Version::Tls13, "TLS_AES_128_GCM_SHA256");
         let session =
             Session { version, cipher, group: "X25519", resumed: Resumed::No, alpn: None, client: None };
