@@ -1,6 +1,6 @@
 //! A request: what a listener with `protocol: http` does with it, and why its other routes do not serve it.
 //!
-//! As [`super::answer`], this decides nothing: the steps are those of the data path, in its order, by its functions.
+//! As [`mod@super::answer`], this decides nothing: the steps are those of the data path, in its order, by its functions.
 //!
 //! - [`question`]: the request that is asked about.
 //! - [`mod@text`]: the result as text.
