@@ -55,12 +55,12 @@ pub enum Fault {
         sent: u64,
     },
     /// A load balancer that should keep its connections to the backend opens new ones.
-    #[error("{connections} connections to the backend, for at most {at_once} requests at once")]
+    #[error("{connections} connections to the backend for {requests} requests: they are not kept")]
     NotKept {
         /// At the backend.
         connections: u64,
-        /// Requests that the client had open at once, at most.
-        at_once: u64,
+        /// Those that the backend got.
+        requests: u64,
     },
     /// weir wrote too few records, or its metrics could not be read.
     #[error("{records} records for {due} connections and requests, and {scrapes} scrapes of the metrics")]
@@ -145,17 +145,17 @@ fn keeps(work: &Work) -> bool {
     work.section() == Section::Http && work.mode == Mode::Offload
 }
 
-/// Kept connections must be used again. A load balancer may have opened one more for a request that it sent
-/// before the last answer was quite over.
+/// Kept connections must be used again. Load balancers open some more than there are requests at once, because a
+/// connection is free only when its last answer is quite over.
 fn not_kept(work: &Work, seen: &Seen) -> Option<Fault> {
     let at_once = match work.kind {
         Kind::Streams { connections, streams, .. } => connections * streams,
-        // Each is answered before the next ones begin, but for those that are opened at once.
-        Kind::Idle(_) | Kind::Request(_) | Kind::Latency(_) | Kind::Down(_) | Kind::Up(_) => AT_ONCE as u64,
-        Kind::Active(_) | Kind::Slow(_) | Kind::Connect(_) | Kind::Resume(_) => return None,
+        _ => AT_ONCE as u64,
     };
-    (keeps(work) && seen.on_http > 2 * at_once)
-        .then_some(Fault::NotKept { connections: seen.on_http, at_once })
+    let most = (2 * at_once).max(seen.requests / USES);
+    // Downloads that are cut off are all under way at once.
+    (keeps(work) && !work.is_cut() && seen.on_http > most)
+        .then_some(Fault::NotKept { connections: seen.on_http, requests: seen.requests })
 }
 
 /// TLS must have ended at the right side.
@@ -200,6 +200,8 @@ fn handshakes(work: &Work, measured: &Measured, got: &Got, same: &mut Same<'_>) 
     }
 }
 
+/// The requests that a kept connection carries on average, at least.
+const USES: u64 = 10;
 /// The connections that wait beside downloads in flight: the client's own warm-up, which counts in
 /// [`crate::load::Got::requests`] and not as downloads.
 const WAITING: u64 = 16;

@@ -138,7 +138,7 @@ fn each_lie_about_requests_is_found() {
         lie(http(name), |_, got, _| (got.by_front, got.by_backend) = (0, 110), "certificate");
         lie(http(name), |_, _, seen| seen.full = 1, "TLS handshakes at the backend");
         lie(http(name), |_, _, seen| (seen.on_plain, seen.on_http) = (16, 0), "all ports");
-        lie(http(name), |_, _, seen| seen.on_http = 1000, "1000 connections to the backend, for at most");
+        lie(http(name), |_, _, seen| seen.on_http = 1000, "1000 connections to the backend for 110 requests");
     }
     lie(direct(), |_, _, seen| seen.on_https -= 1, "connections to the backend");
     lie(direct(), |_, _, seen| seen.forwarded = 1, "forwarding fields");

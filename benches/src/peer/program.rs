@@ -87,7 +87,9 @@ impl Places {
         let module = candidates
             .flatten()
             .map(|folder| folder.join("ngx_stream_module.so"))
-            .find(|file| file.is_file());
+            .find(|file| file.is_file())
+            // nginx takes a relative path for one in its own folder.
+            .map(|file| std::path::absolute(&file).unwrap_or(file));
         module.map(|module| format!("load_module {};", module.display())).ok_or_else(|| {
             "this nginx has no stream module (Debian: libnginx-mod-stream; NGINX_MODULES is its folder)"
                 .to_owned()
