@@ -9,10 +9,11 @@ use crate::body::upload::UploadBody;
 use crate::exchange::{Exchange, unanswered};
 use crate::headers::{self, Admitted, Towards};
 use crate::request::{Refusal, failed};
+use crate::spare::Spare;
 use crate::sticky::{self, Choice};
 use crate::upgrade::Handover;
 use crate::worker::Seat;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::future::poll_fn;
@@ -77,8 +78,8 @@ pub async fn forward(
         }
         request = match (error.sent, again) {
             (Sent::Nothing(Some(request)), _) => *request,
-            (Sent::Nothing(None) | Sent::Unprocessed, Some(head)) => head.restored(exchange),
-            (Sent::Unanswered, Some(head)) if head.method.is_idempotent() => head.restored(exchange),
+            (Sent::Nothing(None) | Sent::Unprocessed, Some(head)) => head.restored(UploadBody::none(exchange)),
+            (Sent::Unanswered, Some(head)) if head.is_idempotent() => head.restored(UploadBody::none(exchange)),
             _ => {
                 let refusal = failed(exchange, StatusCode::BAD_GATEWAY);
                 exchange.ends(unanswered(&error.error));
@@ -200,28 +201,8 @@ async fn reach(
 
 /// The head of a request without a body, which may be sent once more: if the backend did not look at it, or if it is
 /// idempotent (RFC 9110 §9.2.2) and its connection may have been closed before it came.
-struct Head {
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-}
-
-fn spare(request: &Request<UploadBody>) -> Option<Head> {
-    request.body().is_end_stream().then(|| Head {
-        method: request.method().clone(),
-        uri: request.uri().clone(),
-        headers: request.headers().clone(),
-    })
-}
-
-impl Head {
-    fn restored(self, exchange: &Rc<Exchange>) -> Request<UploadBody> {
-        let mut request = Request::new(UploadBody::none(exchange));
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        *request.headers_mut() = self.headers;
-        request
-    }
+fn spare(request: &Request<UploadBody>) -> Option<Spare> {
+    request.body().is_end_stream().then(|| Spare::of(request))
 }
 
 /// Waits for the head of an answer until the exchange is overdue.

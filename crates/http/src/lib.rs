@@ -6,7 +6,7 @@
 //! - `plain` requests without TLS: they are redirected, and challenges of a certificate authority are answered.
 //! - `request` main street of one request: admit → route → forward → answer; `exchange` is its state and its deadline.
 //! - [`respond`] answers of weir's own.
-//! - `forward` pick, reach, send, and try again where that is safe.
+//! - `forward` pick, reach, send, and try again where that is safe; `spare` the head that is sent again.
 //! - [`sticky`] pure: which backend a client stays with.
 //! - `backend` connections to backends, kept by a worker between requests.
 //! - `body` the bytes of requests and answers on their way.
@@ -28,6 +28,7 @@ mod plain;
 pub mod request;
 pub mod respond;
 mod serve;
+mod spare;
 pub mod sticky;
 pub mod stream;
 pub mod upgrade;

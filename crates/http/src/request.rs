@@ -1,6 +1,7 @@
 //! Main street of a request: admit → route → forward → answer.
 
 use crate::body::AnswerBody;
+use crate::body::received::Received;
 use crate::body::upload::UploadBody;
 use crate::client::Client;
 use crate::exchange::{Exchange, Upload, usual};
@@ -12,7 +13,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
-use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::fmt;
 use std::rc::Rc;
@@ -43,7 +43,7 @@ impl Refusal {
 /// Dropping the future drops the request, and its connection to a backend.
 pub async fn serve(
     client: Rc<Client>,
-    request: Request<Incoming>,
+    request: Request<Received>,
 ) -> Result<Response<AnswerBody>, Infallible> {
     let exchange = Exchange::begin(&client, &request);
     client.worker.runs(&exchange);
@@ -95,7 +95,7 @@ impl From<Refusal> for Stop {
     }
 }
 
-fn decide(exchange: &Rc<Exchange>, request: Request<Incoming>, id: &RequestId) -> Result<Onward, Stop> {
+fn decide(exchange: &Rc<Exchange>, request: Request<Received>, id: &RequestId) -> Result<Onward, Stop> {
     let (mut parts, body) = request.into_parts();
     // At once, so that what a refusal leaves of it is discarded.
     let body = UploadBody::new(body, exchange);

@@ -80,7 +80,8 @@ section! {
     PoolHttp {
         /// `auto`: over TLS the backend chooses by ALPN, without TLS it is HTTP/1.1. `"2"` without TLS: by prior knowledge
         version: Word<HttpVersion> = Word(HttpVersion::Auto),
-        /// connections to each backend that a worker keeps while no request is on them
+        /// connections to each backend that a worker keeps while no request is on them. After a burst it keeps more for one
+        /// or two seconds; `0` keeps none
         #[schemars(range(min = 0, max = 10_000))]
         max_idle: u32 = 64,
         /// how long such a connection is kept; keep it below the time after which the backends close theirs

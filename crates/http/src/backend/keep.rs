@@ -72,6 +72,13 @@ struct Kept {
 }
 
 impl Kept {
+    /// Closes those beyond `max_idle` that no request has needed for a while: the front ones were used longest ago.
+    fn close_surplus(&mut self, now: Instant) {
+        let surplus = self.h1.len().saturating_sub(self.place.settings.max_idle);
+        let unused = self.h1.iter().take(surplus).take_while(|(_, since)| now - *since >= SURPLUS).count();
+        self.h1.drain(..unused);
+    }
+
     /// Shows so many idle connections of this worker.
     fn count(&mut self, idle: usize) {
         let idle = i64::try_from(idle).unwrap_or(i64::MAX);
@@ -93,6 +100,9 @@ pub struct Keep {
     places: RefCell<FxHashMap<Key, Kept>>,
     closed: Cell<bool>,
 }
+
+/// How long connections beyond `max_idle` are kept: while as many requests come as before, none must be dialled for them.
+const SURPLUS: Duration = Duration::from_secs(1);
 
 /// The most HTTP/2 connections of a worker to one place that requests share; beyond them each has one of its own.
 const MOST_H2: usize = 16;
@@ -135,7 +145,7 @@ impl Keep {
             return;
         }
         self.change(place, |kept| {
-            if kept.h1.len() < kept.place.settings.max_idle {
+            if kept.place.settings.max_idle > 0 {
                 kept.h1.push((connection, now));
             }
         });
@@ -176,6 +186,7 @@ impl Keep {
             kept.h1.retain_mut(|(connection, since)| {
                 in_service && now - *since < timeout && connection.is_ready()
             });
+            kept.close_surplus(now);
             kept.h2.retain_mut(|(connection, since)| {
                 if !connection.is_idle() {
                     *since = now;

@@ -58,6 +58,11 @@ impl Download {
         body
     }
 
+    /// The exchange.
+    pub fn exchange(&self) -> &Rc<Exchange> {
+        &self.held.exchange
+    }
+
     /// Whether nothing follows.
     pub fn is_end(&self) -> bool {
         self.incoming.is_end_stream()

@@ -1,13 +1,16 @@
 //! The bytes of requests and answers on their way.
 //!
 //! - [`upload`] a request's body, from the client to a backend.
+//! - [`received`] a request's body as its client sends it.
 //! - [`download`] an answer's body, from a backend to the client.
 //! - [`raw`] a long one, past hyper.
 
 pub mod download;
 pub mod raw;
+pub mod received;
 pub mod upload;
 
+use crate::exchange::Exchange;
 use bytes::Bytes;
 use download::Download;
 use http_body::{Body, Frame, SizeHint};
@@ -16,6 +19,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 /// Why an answer ends in the middle: its backend's doing.
@@ -88,6 +92,16 @@ impl RawBody {
         let chunk = Chunk::Raw(source.left);
         self.slot.0.replace(Some(source));
         Some(chunk)
+    }
+}
+
+impl AnswerBody {
+    /// The exchange of an answer that passes through weir.
+    pub fn exchange(&self) -> Option<&Rc<Exchange>> {
+        match self {
+            Self::Backend(download) => Some(download.exchange()),
+            Self::Own(_) | Self::Raw(_) => None,
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! A request's body on its way to a backend: counted, bounded, watched.
 
 use super::BodyError;
+use super::received::Received;
 use crate::exchange::{Exchange, Upload};
 use crate::headers;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 #[derive(Debug)]
 pub struct UploadBody {
     /// What the client sends; `None` = there is no body.
-    incoming: Option<Incoming>,
+    incoming: Option<Received>,
     exchange: Rc<Exchange>,
     /// The bytes that may still come.
     left: Option<u64>,
@@ -27,7 +27,7 @@ struct Incomplete;
 
 impl UploadBody {
     /// The body that the client sends.
-    pub fn new(incoming: Incoming, exchange: &Rc<Exchange>) -> Self {
+    pub fn new(incoming: Received, exchange: &Rc<Exchange>) -> Self {
         let left = exchange.client.http.limits.body;
         if incoming.is_end_stream() {
             return Self::none(exchange);
@@ -77,7 +77,7 @@ impl Body for UploadBody {
             }
             Poll::Ready(Some(Err(error))) => {
                 this.end(Upload::Broken);
-                return Poll::Ready(Some(Err(error.into())));
+                return Poll::Ready(Some(Err(error)));
             }
             Poll::Ready(None) => {
                 this.end(Upload::Complete);

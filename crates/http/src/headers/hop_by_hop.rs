@@ -1,10 +1,8 @@
 //! Pure: fields that are for one connection alone go (RFC 9110 §7.6.1).
 
 use super::names;
-use http::header::{
-    CONNECTION, Entry, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
-};
-use http::{HeaderMap, HeaderValue};
+use http::header::{CONNECTION, Entry, TE, UPGRADE};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The wishes that hop-by-hop fields of a message had.
 #[derive(Clone, Debug, Default)]
@@ -20,27 +18,42 @@ pub(super) struct Wishes {
 ///
 /// `Trailer` stays, as RFC 9110 §6.6.2 has it: without it hyper sends no trailers on.
 pub(super) fn strip(headers: &mut HeaderMap) -> Wishes {
-    let trailers = headers.contains_key(TE) && lists(headers, &TE, "trailers");
+    // One pass over the names costs less than a look-up for each of these fields: most messages have one of them, or none.
+    let mut there = [false; HOP_BY_HOP.len()];
+    let mut any = false;
+    for name in headers.keys() {
+        if let Some(at) = HOP_BY_HOP.iter().position(|hop| *hop == name.as_str()) {
+            there.get_mut(at).into_iter().for_each(|there| *there = true);
+            any = true;
+        }
+    }
+    if !any {
+        return Wishes::default();
+    }
+    let trailers = lists(headers, &TE, "trailers");
     let upgrade = upgrade(headers);
     if headers.contains_key(CONNECTION) {
         strip_named(headers);
     }
-    let single = [
-        names::KEEP_ALIVE,
-        names::PROXY_CONNECTION,
-        names::HTTP2_SETTINGS,
-        names::PROXY_AUTHENTICATION_INFO,
-        TE,
-        TRANSFER_ENCODING,
-        UPGRADE,
-        PROXY_AUTHENTICATE,
-        PROXY_AUTHORIZATION,
-    ];
-    for name in &single {
-        headers.remove(name);
+    for (name, _) in HOP_BY_HOP.iter().zip(there).filter(|(_, there)| *there) {
+        headers.remove(*name);
     }
     Wishes { upgrade, trailers }
 }
+
+/// The fields for one connection alone, whatever `Connection` names.
+const HOP_BY_HOP: [&str; 10] = [
+    "connection",
+    "keep-alive",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "proxy-connection",
+    "http2-settings",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-authentication-info",
+];
 
 /// The protocols to which a message wants to change. More than one field, or text beyond ASCII, is no wish.
 fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
@@ -71,7 +84,7 @@ fn is_named_away(word: &str) -> bool {
 }
 
 /// Whether the fields of this name list a word, without regard to case.
-pub(super) fn lists(headers: &HeaderMap, name: &http::HeaderName, word: &str) -> bool {
+pub(super) fn lists(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     headers.get_all(name).iter().flat_map(elements).any(|element| element.eq_ignore_ascii_case(word))
 }
 

@@ -3,8 +3,6 @@
 use super::names::X_REQUEST_ID;
 use http::{HeaderMap, HeaderValue};
 use std::fmt;
-use std::io::Write;
-use weir_core::account::queue::ConnectionId;
 
 /// The id of a request. `Display` gives its text.
 #[derive(Clone, Debug)]
@@ -35,14 +33,9 @@ impl RequestId {
     pub fn value(&self) -> HeaderValue {
         match self {
             Self::Given(value) => value.clone(),
-            made @ Self::Made { .. } => {
-                // As long as the longest, so that nothing but the value is allocated.
-                let mut text = [0; LONGEST_MADE];
-                let mut rest = text.as_mut_slice();
-                let written = write!(rest, "{made}");
-                let length = LONGEST_MADE - rest.len();
-                let value = text.get(..length).and_then(|text| HeaderValue::from_bytes(text).ok());
-                value.filter(|_| written.is_ok()).unwrap_or(HeaderValue::from_static("unknown"))
+            Self::Made { connection, request } => {
+                let text = Made::new(*connection, *request);
+                HeaderValue::from_str(text.as_str()).unwrap_or(HeaderValue::from_static("unknown"))
             }
         }
     }
@@ -52,8 +45,50 @@ impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(value) => f.write_str(value.to_str().unwrap_or_default()),
-            Self::Made { connection, request } => write!(f, "{}-{request}", ConnectionId(*connection)),
+            Self::Made { connection, request } => f.write_str(Made::new(*connection, *request).as_str()),
         }
+    }
+}
+
+/// The text of a made id. Every request has one, and `format!` takes ten times as long.
+struct Made {
+    text: [u8; LONGEST_MADE],
+    length: usize,
+}
+
+impl Made {
+    fn new(connection: u128, request: u64) -> Self {
+        let mut made = Self { text: [0; LONGEST_MADE], length: 0 };
+        for byte in connection.to_be_bytes() {
+            made.digit(byte >> 4);
+            made.digit(byte & 15);
+        }
+        made.push(b'-');
+        let mut power = 1;
+        while request / power >= 10 {
+            power *= 10;
+        }
+        while power > 0 {
+            made.digit(u8::try_from(request / power % 10).unwrap_or_default());
+            power /= 10;
+        }
+        made
+    }
+
+    /// A hexadecimal digit.
+    fn digit(&mut self, value: u8) {
+        self.push(if value < 10 { b'0' + value } else { b'a' - 10 + value });
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(at) = self.text.get_mut(self.length) {
+            *at = byte;
+            self.length += 1;
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        self.text.get(..self.length).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default()
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn check(parts: &mut Parts, secure: bool) -> Result<Authority, Refusa
 /// CONNECT is for forward proxies, unless it is that of RFC 8441; TRACE shows fields to scripts.
 fn method(parts: &Parts) -> Result<(), Refusal> {
     let extended =
-        parts.version == Version::HTTP_2 && parts.extensions.get::<hyper::ext::Protocol>().is_some();
+        parts.version == Version::HTTP_2 && parts.extensions.get::<h2::ext::Protocol>().is_some();
     if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !extended) {
         return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, reason: Reason::Method });
     }
@@ -244,7 +244,7 @@ mod tests {
             assert_eq!(refused(request2(method, target, &host)), (405, Reason::Method), "{method} {target}");
         }
         let mut extended = request2("CONNECT", "https://example.com/chat", &[]);
-        extended.extensions.insert(hyper::ext::Protocol::from_static("websocket"));
+        extended.extensions.insert(h2::ext::Protocol::from_static("websocket"));
         assert_eq!(passed(extended).1, "/chat");
     }
 

@@ -155,7 +155,7 @@ async fn choose(
         Challenges::Pool(destination) => {
             exchange.routed(destination);
             headers::complete(&mut parts.headers, &admitted, facts, forwarding, &id);
-            let request = Request::from_parts(parts, UploadBody::new(body, exchange));
+            let request = Request::from_parts(parts, UploadBody::new(body.into(), exchange));
             forward::forward(exchange, request, &admitted, destination).await
         }
     }

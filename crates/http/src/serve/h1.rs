@@ -2,6 +2,7 @@
 
 use super::idle::Idle;
 use crate::body::raw::RawGuard;
+use crate::body::received::Received;
 use crate::body::{AnswerBody, BodyError};
 use crate::client::Client;
 use crate::exchange::{Exchange, Upload};
@@ -124,7 +125,7 @@ async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<N
         if request.extensions().get::<OnUpgrade>().is_some() {
             asks.set(true);
         }
-        request::serve(Rc::clone(&shared), request)
+        request::serve(Rc::clone(&shared), request.map(Received::H1))
     });
     let header = client.http.limits.header;
     let connection = Builder::new()

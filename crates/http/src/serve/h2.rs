@@ -1,17 +1,20 @@
-//! A client that speaks HTTP/2.
+//! A client that speaks HTTP/2. Its connection's task polls all its requests: see `streams`.
 
+use super::stream;
+use super::streams::Streams;
+use super::wakes::{NumberWaker, Wakes};
+use crate::body::raw::Chunk;
 use crate::client::Client;
-use crate::request;
 use crate::stream::{Counts, HyperStream};
-use crate::worker::Tasks;
-use hyper::server::conn::http2::Builder;
-use hyper::service::service_fn;
+use h2::server::{Builder, Connection, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
 use std::cell::Cell;
-use std::error::Error;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use weir_core::account::error::ConnError;
 use weir_core::account::outcome::{Finished, How, Side};
@@ -28,17 +31,18 @@ const FRAME: u32 = 16 << 10;
 const SEND_BUFFER: usize = 64 << 10;
 /// Streams that the client has reset and that have not been forgotten yet (CVE-2023-44487).
 const RESET_STREAMS: usize = 20;
+/// Requests that are polled in one go: then the worker's other tasks have their turn.
+const POLLS: usize = 64;
 
 /// How long a client that floods weir may take to read that its connection ends.
 const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The flood for which a connection was ended with ENHANCE_YOUR_CALM: by the meter, or by h2, which has ceilings of its own.
-fn flooded(error: &hyper::Error, counts: &Counts) -> Option<Limit> {
+fn flooded(error: &h2::Error, counts: &Counts) -> Option<Limit> {
     if let Some(flood) = counts.flood.get() {
         return Some(flood.limit());
     }
-    let error = error.source()?.downcast_ref::<h2::Error>()?;
-    if !error.is_library() || error.reason() != Some(h2::Reason::ENHANCE_YOUR_CALM) {
+    if !error.is_library() || error.reason() != Some(Reason::ENHANCE_YOUR_CALM) {
         return None;
     }
     // h2 tells the kinds apart in words alone.
@@ -50,12 +54,66 @@ fn flooded(error: &hyper::Error, counts: &Counts) -> Option<Limit> {
     })
 }
 
-/// Counts a request until its answer's head is there.
-struct Counted(Rc<Cell<usize>>);
+/// The number of the connection itself among the wakers.
+const CONNECTION: usize = usize::MAX;
 
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
+/// A connection and its requests.
+struct Serving<F, B> {
+    connection: Connection<HyperStream<Tls<AsServer>>, Chunk>,
+    waker: Waker,
+    own: Arc<NumberWaker>,
+    streams: Streams<F>,
+    wakes: Arc<Wakes>,
+    woken: Vec<usize>,
+    begin: B,
+}
+
+impl<F, B> Serving<F, B>
+where
+    F: Future<Output = ()>,
+    B: FnMut(Request<RecvStream>, SendResponse<Chunk>) -> F,
+{
+    /// Moves all that can be moved. Ready when the connection has ended.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        self.wakes.run(cx);
+        let mut polls = 0;
+        loop {
+            self.wakes.take(&mut self.woken);
+            if self.woken.is_empty() {
+                break;
+            }
+            let mut connection = false;
+            polls += self.woken.len();
+            for number in self.woken.drain(..) {
+                match number {
+                    CONNECTION => connection = true,
+                    number => self.streams.poll(number),
+                }
+            }
+            // After the requests, so that their answers leave together.
+            if connection && let Poll::Ready(ended) = self.poll_connection() {
+                return Poll::Ready(ended);
+            }
+            if polls > POLLS {
+                break;
+            }
+        }
+        self.wakes.rest();
+        Poll::Pending
+    }
+
+    fn poll_connection(&mut self) -> Poll<Result<(), h2::Error>> {
+        self.own.polled();
+        loop {
+            match self.connection.poll_accept(&mut Context::from_waker(&self.waker)) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.streams.begin((self.begin)(request, respond));
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
 }
 
@@ -67,74 +125,94 @@ impl Drop for Counted {
 /// # Cancel safety
 /// Dropping the future closes the connection.
 pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result<Finished, ConnError> {
-    let (stream, counts) = HyperStream::new(session, Rc::clone(&client.worker.local));
-    let stream = stream.metered();
+    let (io, counts) = HyperStream::new(session, Rc::clone(&client.worker.local));
     let limits = client.http.limits;
-    let (shared, open) = (Rc::clone(client), Rc::new(Cell::new(0_usize)));
-    let seen = Rc::clone(&open);
-    let connection = Builder::new(Tasks(Rc::clone(&client.worker)))
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(FRAME)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_concurrent_streams(limits.streams)
-        .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
-        .max_pending_accept_reset_streams(RESET_STREAMS)
-        .auto_date_header(false)
-        .serve_connection(
-            stream,
-            service_fn(move |request| {
-                let client = Rc::clone(&shared);
-                seen.set(seen.get() + 1);
-                let counted = Counted(Rc::clone(&seen));
-                async move {
-                    // Boxed: hyper moves it.
-                    let answer = Box::pin(request::serve(client, request)).await;
-                    drop(counted);
-                    answer
-                }
-            }),
-        );
-    let mut connection = pin!(connection);
+    let mut handshake = pin!(
+        Builder::new()
+            .initial_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_concurrent_streams(limits.streams)
+            .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
+            .max_pending_accept_reset_streams(RESET_STREAMS)
+            .handshake::<_, Chunk>(io.metered())
+    );
     let idle = client.worker.clock.deadline();
     idle.set(client.http.timeouts.headers);
+    let (shared, open) = (Rc::clone(client), Rc::new(Cell::new(0_usize)));
+    let seen = Rc::clone(&open);
+    let mut begin = Some(move |request, respond| {
+        stream::serve(Rc::clone(&shared), request, respond, stream::Counted::of(&seen))
+    });
+    let mut serving = None;
     let (mut leaving, mut told, mut read) = (false, false, 0);
     poll_fn(|cx| {
         if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
             return Poll::Ready(Err(why.into()));
         }
-        if client.handle.is_leaving() && !leaving {
-            leaving = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        match connection.as_mut().poll(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(Finished { first: Side::Client, how: How::CloseNotify })),
-            Poll::Ready(Err(error)) => {
-                tracing::debug!(%error, "a connection with requests ended");
-                Poll::Ready(Err(match flooded(&error, &counts) {
-                    Some(limit) => ConnError::Flood(limit),
-                    None => super::ended(&error),
-                }))
+        if serving.is_none() && let Poll::Ready(made) = handshake.as_mut().poll(cx) {
+            match (made, begin.take()) {
+                (Ok(connection), Some(begin)) => serving = Some(Serving::new(connection, begin)),
+                (Err(error), _) => return Poll::Ready(Err(failed(&error, &counts))),
+                (Ok(_), None) => {}
             }
-            Poll::Pending => {
-                // A client that is silent while no request waits for an answer is idle; one that reads a long answer
-                // sends window updates.
-                let now = counts.read.get() + counts.written.get();
-                if counts.flood.get().is_some() {
-                    // A client that does not read need not be told.
-                    if !std::mem::replace(&mut told, true) {
-                        idle.set(FAREWELL);
-                    }
-                } else if open.get() > 0 || now != read {
-                    read = now;
-                    idle.set(client.http.timeouts.keep_alive);
+        }
+        if let Some(serving) = &mut serving {
+            if client.handle.is_leaving() && !leaving {
+                leaving = true;
+                serving.connection.graceful_shutdown();
+                Waker::wake_by_ref(&serving.waker);
+            }
+            match serving.poll(cx) {
+                Poll::Ready(Ok(())) => {
+                    return Poll::Ready(Ok(Finished { first: Side::Client, how: How::CloseNotify }));
                 }
-                idle.poll_over(cx).map(|()| {
-                    let flood = counts.flood.get();
-                    Err(flood.map_or(ConnError::IdleTimeout, |flood| ConnError::Flood(flood.limit())))
-                })
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(&error, &counts))),
+                Poll::Pending => {}
             }
         }
+        // A client that is silent while no request waits for an answer is idle; one that reads a long answer sends
+        // window updates.
+        let now = counts.read.get() + counts.written.get();
+        if counts.flood.get().is_some() {
+            // A client that does not read need not be told.
+            if !std::mem::replace(&mut told, true) {
+                idle.set(FAREWELL);
+            }
+        } else if open.get() > 0 || now != read {
+            read = now;
+            idle.set(client.http.timeouts.keep_alive);
+        }
+        idle.poll_over(cx).map(|()| {
+            let flood = counts.flood.get();
+            Err(flood.map_or(ConnError::IdleTimeout, |flood| ConnError::Flood(flood.limit())))
+        })
     })
     .await
+}
+
+fn failed(error: &h2::Error, counts: &Counts) -> ConnError {
+    tracing::debug!(%error, "a connection with requests ended");
+    match flooded(error, counts) {
+        Some(limit) => ConnError::Flood(limit),
+        None => ConnError::Broken(
+            Side::Client,
+            error.get_io().map_or(std::io::ErrorKind::InvalidInput, std::io::Error::kind),
+        ),
+    }
+}
+
+impl<F, B> Serving<F, B>
+where
+    F: Future<Output = ()>,
+    B: FnMut(Request<RecvStream>, SendResponse<Chunk>) -> F,
+{
+    fn new(connection: Connection<HyperStream<Tls<AsServer>>, Chunk>, begin: B) -> Self {
+        let wakes = Arc::new(Wakes::default());
+        let own = wakes.waker(CONNECTION);
+        let waker = Waker::from(Arc::clone(&own));
+        waker.wake_by_ref();
+        Self { connection, waker, own, streams: Streams::new(&wakes), wakes, woken: Vec::new(), begin }
+    }
 }

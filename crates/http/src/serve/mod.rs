@@ -7,6 +7,9 @@
 mod h1;
 mod h2;
 mod idle;
+mod stream;
+mod streams;
+mod wakes;
 
 use crate::body::BackendFailed;
 use crate::client::Client;

@@ -4,18 +4,17 @@
 //! room for is kept until its next read. Large writes take turns with the relay's bulk (`weir_core::memory::Turns`), so
 //! that a large body holds its worker no longer than a TCP flow does.
 
+mod traits;
 mod wire;
 
 pub use wire::{BackendWire, HyperWire};
 
 use crate::backend::interim::Interim;
 use crate::body::BackendFailed;
-use crate::body::raw::{RawSlot, is_raw};
+use crate::body::raw::RawSlot;
 use crate::meter::{Flood, Meter};
-use hyper::rt::{Read, ReadBufCursor, Write};
 use std::cell::Cell;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
@@ -267,11 +266,11 @@ impl<W: HyperWire> HyperStream<W> {
         self.wire.poll_shutdown(cx)
     }
 
-    fn give_kept(&mut self, mut to: ReadBufCursor<'_>) -> io::Result<()> {
+    fn give_kept(&mut self, room: usize, mut put: impl FnMut(&[u8])) -> io::Result<()> {
         let rest = self.kept.get(self.at..).unwrap_or_default();
-        let some = rest.get(..to.remaining()).unwrap_or(rest);
+        let some = rest.get(..room).unwrap_or(rest);
         self.counts.saw(some)?;
-        to.put_slice(some);
+        put(some);
         self.at += some.len();
         if self.at >= self.kept.len() {
             (self.kept, self.at) = (Vec::new(), 0);
@@ -339,104 +338,47 @@ impl<W: HyperWire> HyperStream<W> {
     }
 }
 
-impl<W: HyperWire> Read for HyperStream<W> {
-    fn poll_read(
-        self: Pin<&mut Self>,
+impl<W: HyperWire> HyperStream<W> {
+    /// Reads up to `room` bytes, which `put` gets in pieces.
+    fn poll_into(
+        &mut self,
         cx: &mut Context<'_>,
-        mut to: ReadBufCursor<'_>,
+        room: usize,
+        mut put: impl FnMut(&[u8]),
     ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.counts.flood.get().is_some() {
-            return this.poll_farewell(cx).map(Err);
+        if self.counts.flood.get().is_some() {
+            return self.poll_farewell(cx).map(Err);
         }
-        if !this.kept.is_empty() {
-            return Poll::Ready(this.give_kept(to));
+        if !self.kept.is_empty() {
+            return Poll::Ready(self.give_kept(room, put));
         }
-        let room = to.remaining();
-        let mut buffer = this.local.memory.buffer();
-        let size = room.max(this.wire.least_room()).min(buffer.len());
+        let mut buffer = self.local.memory.buffer();
+        let size = room.max(self.wire.least_room()).min(buffer.len());
         let space = buffer.get_mut(..size).unwrap_or_default();
         // TLS says EOF without close_notify by an error: to a request it is an end in the middle, or nothing.
-        let read = this.wire.poll_read(cx, space, &this.local);
-        this.counts.starved.set(read.is_pending());
-        if read.is_pending() && this.counts.expects.take() {
-            this.wire.acknowledge();
+        let read = self.wire.poll_read(cx, space, &self.local);
+        self.counts.starved.set(read.is_pending());
+        if read.is_pending() && self.counts.expects.take() {
+            self.wire.acknowledge();
         }
         let n = match ready!(read) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             read => read?,
         };
-        if let Some(metered) = &mut this.metered
+        if let Some(metered) = &mut self.metered
             && let Err(flood) = metered.meter.read(space.get(..n).unwrap_or_default(), Instant::now())
         {
             drop(buffer);
-            this.counts.flood.set(Some(flood));
-            return this.poll_farewell(cx).map(Err);
+            self.counts.flood.set(Some(flood));
+            return self.poll_farewell(cx).map(Err);
         }
         let (now, later) = space.get(..n).unwrap_or_default().split_at(n.min(room));
-        this.counts.saw(now)?;
-        to.put_slice(now);
+        self.counts.saw(now)?;
+        put(now);
         if !later.is_empty() {
-            this.kept = later.to_vec();
+            self.kept = later.to_vec();
         }
         Poll::Ready(Ok(()))
-    }
-}
-
-impl<W: HyperWire> Write for HyperStream<W> {
-    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        if is_raw(bytes) {
-            return this.poll_raw(cx);
-        }
-        if this.counts.flood.get().is_some() {
-            return this.poll_last_words(cx, bytes);
-        }
-        let wrote = this.in_turn(cx, bytes.len(), |wire, cx, local| wire.poll_write(cx, bytes, local));
-        this.follow(&wrote, &[IoSlice::new(bytes)]);
-        wrote
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        // Bytes in front of a piece that is not there yet go first.
-        let there = bufs.iter().position(|piece| is_raw(piece)).unwrap_or(bufs.len());
-        if there < bufs.len() && bufs.iter().take(there).all(|piece| piece.is_empty()) {
-            return this.poll_raw(cx);
-        }
-        let bufs = bufs.get(..there).unwrap_or_default();
-        if this.counts.flood.get().is_some() {
-            let first = bufs.iter().find(|piece| !piece.is_empty()).map_or(&[][..], |piece| piece);
-            return this.poll_last_words(cx, first);
-        }
-        let bytes = bufs.iter().map(|piece| piece.len()).sum();
-        let wrote = this.in_turn(cx, bytes, |wire, cx, local| wire.poll_write_vectored(cx, bufs, local));
-        this.follow(&wrote, bufs);
-        wrote
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        this.poll_gone(cx)?;
-        let flushed = this.wire.poll_flush(cx);
-        this.counts.blocked.set(flushed.is_pending());
-        flushed
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.discarded.is_none() {
-            ready!(this.wire.poll_shutdown(cx))?;
-        }
-        this.poll_linger(cx).map(Ok)
     }
 }
 
