@@ -57,7 +57,11 @@ pub async fn forward(
         };
         let chunked = request.body().size_hint().exact().is_none();
         headers::shape(&mut request, admitted, towards, chunked);
-        let error = match within(exchange, lease.send(request)).await {
+        let sent = match &mut lease {
+            Lease::H1 { connection, .. } => within(exchange, connection.send(request)).await,
+            Lease::H2(stream) => within(exchange, stream.send(request)).await,
+        };
+        let error = match sent {
             Some(Ok(answer)) => {
                 return answered(
                     exchange,

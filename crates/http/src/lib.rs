@@ -28,7 +28,7 @@ mod plain;
 pub mod request;
 pub mod respond;
 mod serve;
-mod spare;
+pub mod spare;
 pub mod sticky;
 pub mod stream;
 pub mod upgrade;

@@ -3,7 +3,7 @@
 //! Hardly one in a million has to, and every request on a kept connection needs one. So it is copied into one piece of
 //! memory, at a fifth of the cost of a clone.
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http::{HeaderName, HeaderValue, Method, Request, Uri};
 
 /// The head of an admitted request: method, path, fields.
 #[derive(Debug)]
@@ -75,6 +75,7 @@ fn field(rest: &mut &[u8]) -> Option<(HeaderName, HeaderValue)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
     use proptest::prelude::*;
 
     proptest! {

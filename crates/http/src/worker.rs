@@ -87,9 +87,12 @@ impl HttpWorker {
         of.map(|(_, (_, exchange))| Rc::clone(exchange)).collect()
     }
 
-    /// Notes the exchange whose code runs, so that the task which polls it watches its deadline.
+    /// Notes the exchange whose code runs, so that the task which polls it watches its deadline. Over HTTP/2 each exchange
+    /// watches its own.
     pub(crate) fn runs(&self, exchange: &Rc<Exchange>) {
-        self.running.replace(Some(Rc::clone(exchange)));
+        if !exchange.client.speaks_h2() {
+            self.running.replace(Some(Rc::clone(exchange)));
+        }
     }
 }
 
@@ -142,11 +145,7 @@ pub struct Tasks(pub Rc<HttpWorker>);
 
 impl<F: Future<Output = ()> + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        let watched = Watched { task: Box::pin(task), worker: Rc::clone(&self.0), exchange: None };
-        self.0.tasks.spawn_local(async move {
-            // A stream whose deadline is over is reset by its drop.
-            let _cut: Result<(), Overdue> = watched.await;
-        });
+        self.0.tasks.spawn_local(task);
     }
 }
 

@@ -18,6 +18,9 @@ mod version;
 use signals::Taken;
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Before anything else: a SIGHUP before this line would end the process instead of reloading it.
     let taken = Taken::for_verb(std::env::args_os().nth(1).as_deref());

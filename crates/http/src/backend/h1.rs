@@ -6,6 +6,7 @@ use crate::body::upload::UploadBody;
 use crate::stream::{BackendWire, Counts, HyperStream};
 use bytes::Bytes;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{Builder, Connection, SendRequest};
 use hyper::{Request, Response};
 use std::future::{Future, poll_fn};
@@ -119,10 +120,23 @@ impl H1 {
     ///
     /// # Cancel safety
     /// Not cancel safe: after a drop the connection must be dropped too.
-    pub async fn send(&mut self, request: Request<UploadBody>) -> Result<Response<Incoming>, SendError> {
+    pub fn send(
+        &mut self,
+        request: Request<UploadBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
         let before = (self.counts.written.get(), self.counts.read.get());
         self.counts.interim.set(Interim::awaited());
-        let mut answer = pin!(self.sender.try_send_request(request));
+        // At once, so that the future has no place for the request.
+        let answer = self.sender.try_send_request(request);
+        self.answer(answer, before)
+    }
+
+    async fn answer(
+        &mut self,
+        answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>>,
+        before: (u64, u64),
+    ) -> Result<Response<Incoming>, SendError> {
+        let mut answer = pin!(answer);
         let (connection, closed) = (&mut self.connection, &mut self.closed);
         let sent = poll_fn(|cx| {
             for _ in 0..2 {

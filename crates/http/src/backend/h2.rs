@@ -5,6 +5,7 @@ use crate::body::upload::UploadBody;
 use crate::stream::{BackendWire, HyperStream};
 use crate::worker::{HttpWorker, Tasks};
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper::rt::Executor;
 use hyper::{Request, Response};
@@ -115,18 +116,26 @@ impl Stream {
     ///
     /// # Cancel safety
     /// Dropping the future resets the stream.
-    pub async fn send(&mut self, request: Request<UploadBody>) -> Result<Response<Incoming>, SendError> {
-        self.connection.sender.try_send_request(request).await.map_err(|mut error| {
-            let sent = match (error.take_message(), of_h2(error.error())) {
-                (Some(request), _) => Sent::Nothing(Some(Box::new(request))),
-                (None, Some(error)) if is_unprocessed(error) => Sent::Unprocessed,
-                // The connection itself has ended, while the stream waited for its answer.
-                (None, None) if self.reused => Sent::Unanswered,
-                (None, _) => Sent::Some,
-            };
-            SendError { sent, error: error.into_error() }
-        })
+    pub fn send(
+        &mut self,
+        request: Request<UploadBody>,
+    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
+        // At once, so that the future has no place for the request.
+        let answer = self.connection.sender.try_send_request(request);
+        let reused = self.reused;
+        async move { answer.await.map_err(|error| refused(error, reused)) }
     }
+}
+
+fn refused(mut error: TrySendError<Request<UploadBody>>, reused: bool) -> SendError {
+    let sent = match (error.take_message(), of_h2(error.error())) {
+        (Some(request), _) => Sent::Nothing(Some(Box::new(request))),
+        (None, Some(error)) if is_unprocessed(error) => Sent::Unprocessed,
+        // The connection itself has ended, while the stream waited for its answer.
+        (None, None) if reused => Sent::Unanswered,
+        (None, _) => Sent::Some,
+    };
+    SendError { sent, error: error.into_error() }
 }
 
 /// The error of the protocol behind hyper's; none where the connection broke.

@@ -5,8 +5,7 @@ use super::h2;
 use super::keep::Place;
 use crate::body::upload::UploadBody;
 use crate::worker::HttpWorker;
-use hyper::body::Incoming;
-use hyper::{Request, Response};
+use hyper::Request;
 use std::rc::Rc;
 use std::task::Context;
 
@@ -49,20 +48,6 @@ pub enum Sent {
 }
 
 impl Lease {
-    /// Sends a request and waits for the head of its answer.
-    ///
-    /// # Errors
-    /// See [`SendError`].
-    ///
-    /// # Cancel safety
-    /// Not cancel safe: drop the lease too.
-    pub async fn send(&mut self, request: Request<UploadBody>) -> Result<Response<Incoming>, SendError> {
-        match self {
-            Self::H1 { connection, .. } => connection.send(request).await,
-            Self::H2(stream) => stream.send(request).await,
-        }
-    }
-
     /// Whether the connection carried a request before this one.
     pub fn is_reused(&self) -> bool {
         match self {

@@ -100,7 +100,7 @@ impl AnswerBody {
     pub fn exchange(&self) -> Option<&Rc<Exchange>> {
         match self {
             Self::Backend(download) => Some(download.exchange()),
-            Self::Own(_) | Self::Raw(_) => None,
+            Self::Own(_) | Self::Raw(_) | Self::Handover => None,
         }
     }
 }

@@ -98,3 +98,54 @@ impl Wake for NumberWaker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn each_number_is_woken_once_until_it_is_polled_and_the_task_once_until_it_runs() {
+        let (count, wakes) = (Arc::new(Count::default()), Arc::new(Wakes::default()));
+        let told = || count.0.swap(0, Ordering::Relaxed);
+        let task = Waker::from(Arc::clone(&count));
+        let cx = &Context::from_waker(&task);
+        let (one, two) = (wakes.waker(1), wakes.waker(2));
+        let taken = || {
+            let mut all = Vec::new();
+            wakes.take(&mut all);
+            all
+        };
+        // While the task runs, it is not woken.
+        wakes.run(cx);
+        one.wake_by_ref();
+        one.wake_by_ref();
+        assert_eq!((taken(), told()), (vec![1], 0));
+        one.polled();
+        wakes.rest();
+        assert_eq!(told(), 0);
+        // While it waits, the first wake-up wakes it.
+        two.wake_by_ref();
+        one.wake_by_ref();
+        two.wake_by_ref();
+        assert_eq!(told(), 1);
+        wakes.run(cx);
+        assert_eq!(taken(), [2, 1]);
+        two.polled();
+        // What comes behind the last look is not lost.
+        two.wake_by_ref();
+        wakes.rest();
+        assert_eq!(told(), 1);
+        wakes.run(cx);
+        assert_eq!(taken(), [2]);
+    }
+}
