@@ -83,7 +83,7 @@ fn mean(version: Version, target: &'static str, towards: Towards) -> Count {
         complete(&mut parts.headers, &admitted, &client, &forwarding, &id);
         let mut request = Request::from_parts(parts, ());
         shape(&mut request, &admitted, towards, false);
-        to_client(&mut answer, None).unwrap();
+        to_client(&mut answer, None, Towards::Http1).unwrap();
         let more = counting::now() - before;
         if number >= 8 {
             spent.allocations += more.allocations;
@@ -99,7 +99,7 @@ fn mean(version: Version, target: &'static str, towards: Towards) -> Count {
 #[tokio::test]
 async fn heads_allocate_little() {
     let _turn = watched::this_thread().await;
-    let h2 = Towards::Http2 { secure: true };
+    let h2 = Towards::Http2 { secure: true, connect: true };
     for (name, version, target, towards, most) in [
         ("HTTP/1.1 to HTTP/1.1", Version::HTTP_11, "/a?b=c", Towards::Http1, 2),
         ("HTTP/2 to HTTP/1.1", Version::HTTP_2, "https://app.example.com/a?b=c", Towards::Http1, 6),

@@ -153,7 +153,8 @@ pub fn head(bytes: &[u8]) {
     let Ok(admitted) = admit(&mut parts, &client, &forwarding) else { return };
     complete(&mut parts.headers, &admitted, &client, &forwarding, &id);
     let mut request = http::Request::from_parts(parts, ());
-    for towards in [Towards::Http2 { secure: true }, Towards::Http1] {
+    let h2 = |connect| Towards::Http2 { secure: true, connect };
+    for towards in [h2(true), h2(false), Towards::Http1] {
         shape(&mut request, &admitted, towards, false);
     }
     let mut text = format!("{} {} HTTP/1.1\r\n", request.method(), request.uri()).into_bytes();

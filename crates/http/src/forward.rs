@@ -51,7 +51,7 @@ pub async fn forward(
         let seat = Seat::of(exchange, reserved);
         let (again, reused) = (spare(&request), lease.is_reused());
         let towards = if lease.is_h2() {
-            Towards::Http2 { secure: seat.backend().tls.is_some() }
+            Towards::Http2 { secure: seat.backend().tls.is_some(), connect: false }
         } else {
             Towards::Http1
         };
@@ -66,7 +66,7 @@ pub async fn forward(
                 return answered(
                     exchange,
                     admitted,
-                    answer,
+                    (answer, towards),
                     (lease, seat, destination),
                     |headers, backend| sticky::after(&choice, &destination.pool, backend, headers),
                 );
@@ -105,18 +105,18 @@ pub async fn forward(
 fn answered(
     exchange: &Rc<Exchange>,
     admitted: &Admitted,
-    answer: Response<Incoming>,
+    (answer, towards): (Response<Incoming>, Towards),
     (lease, seat, destination): (Lease, Seat, &Arc<Destination>),
     stick: impl FnOnce(&mut HeaderMap, &Arc<Backend>) -> Option<StickyResult>,
 ) -> Result<Response<AnswerBody>, Refusal> {
     let (mut head, incoming) = answer.into_parts();
     // Without its lease, a connection is closed.
-    let clean = headers::to_client(&mut head, admitted.upgrade.as_ref());
-    clean.map_err(|refusal| Refusal::of_head(refusal, exchange))?;
+    let leaves = headers::to_client(&mut head, admitted.upgrade.as_ref(), towards);
+    let leaves = leaves.map_err(|refusal| Refusal::of_head(refusal, exchange))?;
     let stuck = stick(&mut head.headers, seat.backend());
     stuck.into_iter().for_each(|result| exchange.record().stuck(result));
     exchange.record().answered(head.status);
-    if head.status == StatusCode::SWITCHING_PROTOCOLS {
+    if leaves {
         let handover = Handover::of(lease, seat, destination).ok_or_else(|| {
             exchange.ends(RequestOutcome::BadResponse);
             Refusal(StatusCode::BAD_GATEWAY)

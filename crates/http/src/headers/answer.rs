@@ -2,29 +2,27 @@
 //!
 //! hyper has unfolded obs-fold to one space (RFC 9112 §5.2) and swallowed answers of 1xx by now.
 
-use super::hop_by_hop;
+use super::{Towards, Upgrade, hop_by_hop};
 use super::refusal::{Reason, Refusal};
 use super::strict::is_length;
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::response::Parts;
-use http::{HeaderMap, HeaderValue, StatusCode, Version};
+use http::{HeaderMap, StatusCode, Version};
 
-/// Cleans the head of an answer. `offered` is what the request offered in `Upgrade`; an answer with 101 keeps its choice.
+/// Cleans the head of an answer from a backend that was asked `towards`. Whether client and backend leave HTTP with it, as
+/// the client wished.
 ///
 /// # Errors
 /// A refusal with 502 for an answer that two programs may read in different ways. Its connection must not be used
 /// again.
-pub fn to_client(parts: &mut Parts, offered: Option<&HeaderValue>) -> Result<(), Refusal> {
+pub fn to_client(parts: &mut Parts, wish: Option<&Upgrade>, towards: Towards) -> Result<bool, Refusal> {
     lengths(parts)?;
-    let upgrade = hop_by_hop::strip(&mut parts.headers).upgrade;
-    if parts.status == StatusCode::SWITCHING_PROTOCOLS {
-        let chosen = upgrade
-            .filter(|chosen| is_offered(chosen, offered))
-            .ok_or(Refusal::gateway(Reason::AnswerStatus))?;
-        parts.headers.insert(UPGRADE, chosen);
-        parts.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        parts.headers.remove(CONTENT_LENGTH);
-    } else if parts.status.is_informational() || parts.status.as_u16() >= 600 {
+    let chosen = hop_by_hop::strip(&mut parts.headers).upgrade;
+    let leaves = match wish {
+        Some(wish) => wish.answered(parts, chosen.as_ref(), towards)?,
+        None => false,
+    };
+    if !leaves && (parts.status.is_informational() || parts.status.as_u16() >= 600) {
         return Err(Refusal::gateway(Reason::AnswerStatus));
     }
     if matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
@@ -33,7 +31,7 @@ pub fn to_client(parts: &mut Parts, offered: Option<&HeaderValue>) -> Result<(),
     }
     // hyper writes the version of the client's connection; that of HTTP/1.0 would keep it from chunks.
     parts.version = Version::HTTP_11;
-    Ok(())
+    Ok(leaves)
 }
 
 /// The length of the body must have one reading.
@@ -54,13 +52,6 @@ fn lengths(parts: &Parts) -> Result<(), Refusal> {
     }
 }
 
-/// Whether every protocol that the backend chose is one that the client offered (RFC 9110 §7.8).
-fn is_offered(chosen: &HeaderValue, offered: Option<&HeaderValue>) -> bool {
-    let Some(offered) = offered else { return false };
-    hop_by_hop::elements(chosen)
-        .all(|one| hop_by_hop::elements(offered).any(|other| other.eq_ignore_ascii_case(one)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{fields, shown};
@@ -74,12 +65,12 @@ mod tests {
 
     fn cleaned(status: u16, all: &[(&'static str, &str)]) -> Vec<String> {
         let mut parts = answer(status, all);
-        to_client(&mut parts, None).unwrap();
+        assert!(!to_client(&mut parts, None, Towards::Http1).unwrap());
         shown(&parts.headers)
     }
 
     fn refused(status: u16, all: &[(&'static str, &str)]) -> (u16, Reason) {
-        let refusal = to_client(&mut answer(status, all), None).unwrap_err();
+        let refusal = to_client(&mut answer(status, all), None, Towards::Http1).unwrap_err();
         (refusal.status.as_u16(), refusal.reason)
     }
 
@@ -126,16 +117,5 @@ mod tests {
         for status in [101, 103, 600, 999] {
             assert_eq!(refused(status, &[]), (502, Reason::AnswerStatus), "{status}");
         }
-    }
-
-    #[test]
-    fn a_change_of_protocol_needs_an_offer() {
-        let all = [("connection", "Upgrade"), ("upgrade", "WebSocket"), ("x-own", "a")];
-        let offer = |text| HeaderValue::from_static(text);
-        let mut parts = answer(101, &all);
-        to_client(&mut parts, Some(&offer("a, websocket"))).unwrap();
-        assert_eq!(shown(&parts.headers), ["connection: upgrade", "upgrade: WebSocket", "x-own: a"]);
-        assert!(to_client(&mut answer(101, &all), Some(&offer("other"))).is_err());
-        assert!(to_client(&mut answer(101, &all[1..]), Some(&offer("websocket"))).is_err());
     }
 }

@@ -7,7 +7,7 @@
 //! - `strict` what is refused. `authority` host and port.
 //! - `hop_by_hop` fields for one connection alone. `names` which names are special.
 //! - `forwarded` what backends hear of the client. `certificate` and of its certificate. `facts` both, as values.
-//! - `request_id` the id of a request. `answer`, `trailers` on the way back.
+//! - `request_id` the id of a request. `answer`, `trailers` on the way back. `upgrade` a change of protocol, both ways.
 //!
 //! All other fields pass unchanged, those of W3C's trace context (`traceparent`, `tracestate`) among them.
 
@@ -26,6 +26,7 @@ mod strict;
 #[cfg(test)]
 mod tests;
 mod trailers;
+mod upgrade;
 
 pub use answer::to_client;
 pub use authority::Authority;
@@ -33,6 +34,7 @@ pub use facts::ClientFacts;
 pub use refusal::{ALLOWED, Reason, Refusal};
 pub use request_id::RequestId;
 pub use trailers::scrub;
+pub use upgrade::Upgrade;
 
 use http::header::{CONNECTION, CONTENT_LENGTH, COOKIE, HOST, TE, TRANSFER_ENCODING, UPGRADE};
 use http::request::Parts;
@@ -49,8 +51,8 @@ pub struct Admitted {
     pub authority: Authority,
     /// The client's address; behind trusted proxies that which they tell.
     pub client: IpAddr,
-    /// The protocols to which it may change the connection (RFC 9110 §7.8), such as `websocket`.
-    pub upgrade: Option<HeaderValue>,
+    /// The client's wish to leave HTTP with the backend, such as for a WebSocket.
+    pub upgrade: Option<Upgrade>,
     /// Whether the client takes trailers.
     pub trailers: bool,
     /// Whether a trusted proxy sent it.
@@ -62,10 +64,12 @@ pub struct Admitted {
 pub enum Towards {
     /// HTTP/1.1.
     Http1,
-    /// HTTP/2, and whether it is over TLS.
+    /// HTTP/2.
     Http2 {
         /// Whether it is over TLS.
         secure: bool,
+        /// Whether the backend takes an extended CONNECT (RFC 8441 §3).
+        connect: bool,
     },
 }
 
@@ -83,6 +87,7 @@ pub fn admit(parts: &mut Parts, client: &ClientFacts, forwarding: &Forwarding) -
             .headers
             .get(CONTENT_LENGTH)
             .is_some_and(|length| length.as_bytes().iter().any(|digit| *digit != b'0'));
+    // A backend may change the protocol before it has read a body, and would read the rest as the new protocol.
     let wishes = hop_by_hop::strip(&mut parts.headers);
     let trusted = forwarding.trusts(client.peer());
     remove_claims(&mut parts.headers, forwarding, trusted);
@@ -90,20 +95,12 @@ pub fn admit(parts: &mut Parts, client: &ClientFacts, forwarding: &Forwarding) -
     Ok(Admitted {
         authority,
         client: forwarded::client_address(client.peer(), &parts.headers, forwarding),
-        // A backend may change the protocol before it has read a body, and would read the rest as the new protocol.
-        upgrade: wishes
-            .upgrade
-            .filter(|value| parts.version == Version::HTTP_11 && !has_body && may_upgrade(value)),
+        upgrade: match Upgrade::connect(parts)? {
+            None => wishes.upgrade.filter(|_| !has_body).and_then(|wish| Upgrade::offered(wish, parts)),
+            connect => connect,
+        },
         trailers: wishes.trailers,
         trusted,
-    })
-}
-
-/// Requests would go on in a protocol with requests of its own, past all rules.
-fn may_upgrade(value: &HeaderValue) -> bool {
-    hop_by_hop::elements(value).all(|protocol| {
-        let name = protocol.split('/').next().unwrap_or_default();
-        !["h2c", "h2", "http", "tls"].iter().any(|barred| name.eq_ignore_ascii_case(barred))
     })
 }
 
@@ -162,13 +159,14 @@ pub fn shape<B>(request: &mut Request<B>, admitted: &Admitted, towards: Towards,
     if admitted.trailers {
         request.headers_mut().insert(TE, HeaderValue::from_static("trailers"));
     }
+    let upgrades = admitted.upgrade.as_ref().is_some_and(|upgrade| upgrade.shape(request, towards));
     match towards {
-        Towards::Http1 => shape_http1(request, admitted, chunked),
-        Towards::Http2 { secure } => shape_http2(request, admitted, secure),
+        Towards::Http1 => shape_http1(request, admitted, upgrades, chunked),
+        Towards::Http2 { secure, connect: _ } => shape_http2(request, admitted, secure),
     }
 }
 
-fn shape_http1<B>(request: &mut Request<B>, admitted: &Admitted, chunked: bool) {
+fn shape_http1<B>(request: &mut Request<B>, admitted: &Admitted, upgrades: bool, chunked: bool) {
     *request.version_mut() = Version::HTTP_11;
     if request.uri().authority().is_some() {
         let path = request.uri().path_and_query().cloned();
@@ -182,10 +180,7 @@ fn shape_http1<B>(request: &mut Request<B>, admitted: &Admitted, chunked: bool) 
         // By itself, hyper sends no body of unknown length with GET.
         headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    if let Some(protocols) = &admitted.upgrade {
-        headers.insert(UPGRADE, protocols.clone());
-    }
-    let connection = match (admitted.trailers, admitted.upgrade.is_some()) {
+    let connection = match (admitted.trailers, upgrades) {
         (true, true) => "te, upgrade",
         (true, false) => "te",
         (false, true) => "upgrade",
