@@ -2,7 +2,6 @@
 
 use crate::client::Client;
 use crate::clock::Deadline;
-use crate::upgrade::Handover;
 use http::{Request, StatusCode};
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
@@ -57,8 +56,6 @@ pub struct Exchange {
     end: Cell<Option<RequestEnd>>,
     /// When the client may ask again.
     wait: Cell<Option<Duration>>,
-    /// The backend's connection, which has left HTTP, until the client's has left it too.
-    handover: RefCell<Option<Box<Handover>>>,
     /// It must end, because its backend takes no requests any more and the time to finish is over.
     cut: Cell<bool>,
 }
@@ -77,7 +74,6 @@ impl Exchange {
             record: RefCell::new(client.account.open(asks(request))),
             end: Cell::new(None),
             wait: Cell::new(None),
-            handover: RefCell::default(),
             cut: Cell::new(false),
             client: Rc::clone(client),
         })
@@ -223,17 +219,17 @@ impl Exchange {
         self.moved();
     }
 
-    /// The backend has changed the protocol: once the client has read so, its connection goes on as a relay. Deadlines of
-    /// requests do not count any more.
-    pub fn hand_over(&self, handover: Handover) {
+    /// Client and backend leave HTTP: deadlines of requests do not count any more.
+    pub fn leaves_http(&self) {
         self.record().changed_protocol();
-        self.handover.replace(Some(Box::new(handover)));
         self.finish();
     }
 
-    /// What was handed over, once.
-    pub fn take_handover(&self) -> Option<Box<Handover>> {
-        self.handover.take()
+    /// Something must move within this time, once the two have left HTTP.
+    pub fn keep_within(&self, after: Duration) {
+        if !self.cut.get() {
+            self.deadline.set(after);
+        }
     }
 
     /// Nothing of it is left to do.

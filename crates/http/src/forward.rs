@@ -117,12 +117,12 @@ fn answered(
     stuck.into_iter().for_each(|result| exchange.record().stuck(result));
     exchange.record().answered(head.status);
     if leaves {
-        let handover = Handover::of(lease, seat, destination).ok_or_else(|| {
+        let handover = Handover::of(exchange, lease, seat, destination).ok_or_else(|| {
             exchange.ends(RequestOutcome::BadResponse);
             Refusal(StatusCode::BAD_GATEWAY)
         })?;
-        exchange.hand_over(handover);
-        return Ok(Response::from_parts(head, AnswerBody::Handover));
+        exchange.leaves_http();
+        return Ok(Response::from_parts(head, AnswerBody::Handover(Some(Box::new(handover)))));
     }
     let held = Held::new(exchange, seat);
     Ok(Response::from_parts(head, raw::body(incoming, lease, held)))

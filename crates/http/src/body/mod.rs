@@ -11,6 +11,7 @@ pub mod received;
 pub mod upload;
 
 use crate::exchange::Exchange;
+use crate::upgrade::Handover;
 use bytes::Bytes;
 use download::Download;
 use http_body::{Body, Frame, SizeHint};
@@ -63,8 +64,8 @@ pub enum AnswerBody {
     Backend(Box<Download>),
     /// Of a backend, and too long for hyper's buffers.
     Raw(Box<RawBody>),
-    /// None: the connection leaves HTTP.
-    Handover,
+    /// None: client and backend leave HTTP. The connection's server takes what is handed over.
+    Handover(Option<Box<Handover>>),
 }
 
 /// A long answer whose first bytes are there.
@@ -119,7 +120,7 @@ impl Body for AnswerBody {
                 .poll_frame(cx)
                 .map(|frame| frame.map(|frame| frame.map(|frame| frame.map_data(Chunk::from)))),
             Self::Raw(raw) => Poll::Ready(raw.next().map(|chunk| Ok(Frame::data(chunk)))),
-            Self::Handover => Poll::Ready(None),
+            Self::Handover(_) => Poll::Ready(None),
         }
     }
 
@@ -128,7 +129,7 @@ impl Body for AnswerBody {
             Self::Own(bytes) => bytes.is_none(),
             Self::Backend(download) => download.is_end(),
             Self::Raw(raw) => raw.left() == 0,
-            Self::Handover => true,
+            Self::Handover(_) => true,
         }
     }
 
@@ -137,7 +138,7 @@ impl Body for AnswerBody {
             Self::Own(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             Self::Backend(download) => download.size_hint(),
             Self::Raw(raw) => SizeHint::with_exact(raw.left()),
-            Self::Handover => SizeHint::with_exact(0),
+            Self::Handover(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -2,9 +2,9 @@
 //!
 //! hyper has unfolded obs-fold to one space (RFC 9112 §5.2) and swallowed answers of 1xx by now.
 
-use super::{Towards, Upgrade, hop_by_hop};
 use super::refusal::{Reason, Refusal};
 use super::strict::is_length;
+use super::{Towards, Upgrade, hop_by_hop};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::response::Parts;
 use http::{HeaderMap, StatusCode, Version};

@@ -29,8 +29,7 @@ pub(super) fn check(parts: &mut Parts, secure: bool) -> Result<Authority, Refusa
 
 /// CONNECT is for forward proxies, unless it is that of RFC 8441; TRACE shows fields to scripts.
 fn method(parts: &Parts) -> Result<(), Refusal> {
-    let extended =
-        parts.version == Version::HTTP_2 && parts.extensions.get::<h2::ext::Protocol>().is_some();
+    let extended = parts.version == Version::HTTP_2 && parts.extensions.get::<h2::ext::Protocol>().is_some();
     if parts.method == Method::TRACE || (parts.method == Method::CONNECT && !extended) {
         return Err(Refusal { status: StatusCode::METHOD_NOT_ALLOWED, reason: Reason::Method });
     }

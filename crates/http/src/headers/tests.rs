@@ -17,7 +17,11 @@ fn sent_on(mut parts: Parts, towards: Towards, chunked: bool) -> (Parts, Admitte
     complete(&mut parts.headers, &admitted, &client, &forwarding(), &id);
     let mut request = Request::from_parts(parts, ());
     // Another backend, which speaks the other protocol, has failed before.
-    let other = if towards == Towards::Http1 { Towards::Http2 { secure: true, connect: true } } else { Towards::Http1 };
+    let other = if towards == Towards::Http1 {
+        Towards::Http2 { secure: true, connect: true }
+    } else {
+        Towards::Http1
+    };
     shape(&mut request, &admitted, other, chunked);
     shape(&mut request, &admitted, towards, chunked);
     (request.into_parts().0, admitted)
@@ -105,7 +109,8 @@ fn http2_becomes_http1_and_back() {
             ("connection", "te"),
             ("transfer-encoding", "chunked"),
         ];
-        let (parts, _) = sent_on(request("POST", "/p?q", &all), Towards::Http2 { secure, connect: true }, true);
+        let (parts, _) =
+            sent_on(request("POST", "/p?q", &all), Towards::Http2 { secure, connect: true }, true);
         assert_eq!(shown(&parts.headers), with_own(&["te: trailers"]));
         assert_eq!((parts.version, parts.uri.to_string()), (Version::HTTP_2, uri.to_owned()));
     }

@@ -301,7 +301,10 @@ mod tests {
         assert_eq!(STANDARD.decode(key).unwrap().len(), 16);
         let (method, protocol, lines) = asked(&upgrade, H1);
         assert_eq!((method, protocol), (Method::GET, None));
-        assert_eq!(lines, [format!("sec-websocket-key: {}", key.to_str().unwrap()), "upgrade: websocket".into()]);
+        assert_eq!(
+            lines,
+            [format!("sec-websocket-key: {}", key.to_str().unwrap()), "upgrade: websocket".into()]
+        );
         let proof = accepted(key).unwrap();
         let proven = answer(101, &[("sec-websocket-accept", proof.to_str().unwrap())]);
         assert_eq!(told(&upgrade, H1, proven, Some("websocket")), Ok((true, 200, vec![])));

@@ -5,7 +5,7 @@ use crate::body::raw::RawGuard;
 use crate::body::received::Received;
 use crate::body::{AnswerBody, BodyError};
 use crate::client::Client;
-use crate::exchange::{Exchange, Upload};
+use crate::exchange::Upload;
 use crate::request;
 use crate::stream::HyperStream;
 use crate::upgrade::{self, Handover};
@@ -15,7 +15,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1::{Builder, Connection};
 use hyper::service::{HttpService, service_fn};
 use hyper::upgrade::OnUpgrade;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::mem;
 use std::pin::Pin;
@@ -54,8 +54,8 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
         // Boxed, so that a parked connection does not carry its size.
         match Box::pin(burst(stream, client, &mut idle)).await? {
             Next::Parked(back) => stream = back,
-            Next::Relay(stream, exchange, handover) => {
-                return Box::pin(upgrade::run(stream, client, &exchange, *handover)).await;
+            Next::Relay(stream, handover) => {
+                return Box::pin(upgrade::relay_connection(stream, *handover)).await;
             }
             Next::End(mut stream) => {
                 end(&mut stream, client, &mut idle).await?;
@@ -72,11 +72,20 @@ enum Next {
     /// None has come for a while.
     Parked(Stream),
     /// A backend has changed the protocol.
-    Relay(Stream, Rc<Exchange>, Box<Handover>),
+    Relay(Stream, Box<Handover>),
     /// The client must be told of the end.
     End(Stream),
     /// Nothing.
     Ended,
+}
+
+/// Whether the requests of a burst leave HTTP.
+#[derive(Debug, Default)]
+struct LeavingHttp {
+    /// Any of them has asked for it.
+    asked: Cell<bool>,
+    /// What the backend has handed over.
+    handover: RefCell<Option<Box<Handover>>>,
 }
 
 /// Waits for the first bytes of a request, with nothing but the stream. False if the connection has ended instead.
@@ -116,16 +125,26 @@ async fn end(stream: &mut Stream, client: &Client, idle: &mut Idle) -> Result<()
 }
 
 /// Serves requests until none has come for a while, or until the connection ends or leaves HTTP.
+#[allow(clippy::large_futures, reason = "hyper keeps the future of a request in a place that it makes once")]
 async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<Next, ConnError> {
     let begun = idle.begun();
-    let (shared, asked) = (Rc::clone(client), Rc::new(Cell::new(false)));
-    let asks = Rc::clone(&asked);
+    let (shared, leaving_http) = (Rc::clone(client), Rc::new(LeavingHttp::default()));
+    let seen = Rc::clone(&leaving_http);
     let service = service_fn(move |request: Request<Incoming>| {
         begun.set(begun.get() + 1);
         if request.extensions().get::<OnUpgrade>().is_some() {
-            asks.set(true);
+            seen.asked.set(true);
         }
-        request::serve(Rc::clone(&shared), request.map(Received::H1))
+        let (client, seen) = (Rc::clone(&shared), Rc::clone(&seen));
+        async move {
+            let mut answer = request::serve(client, request.map(Received::H1)).await;
+            if let Ok(answer) = &mut answer
+                && let AnswerBody::Handover(handover) = answer.body_mut()
+            {
+                seen.handover.replace(handover.take());
+            }
+            answer
+        }
     });
     let header = client.http.limits.header;
     let connection = Builder::new()
@@ -181,13 +200,11 @@ async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<N
     if parks {
         return Ok(Next::Parked(taken_apart(serving)));
     }
-    if let Some(exchange) = serving.exchange.clone()
-        && let Some(handover) = exchange.take_handover()
-    {
-        return Ok(Next::Relay(taken_apart(serving), exchange, handover));
+    if let Some(handover) = leaving_http.handover.take() {
+        return Ok(Next::Relay(taken_apart(serving), handover));
     }
     // hyper leaves the end of a connection on which any request has asked for an upgrade to others, also if none came of it.
-    Ok(if asked.get() { Next::End(taken_apart(serving)) } else { Next::Ended })
+    Ok(if leaving_http.asked.get() { Next::End(taken_apart(serving)) } else { Next::Ended })
 }
 
 /// The stream of a connection that waits for its next request, with what hyper had read of it.
