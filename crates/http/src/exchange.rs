@@ -1,5 +1,6 @@
 //! One request and its answer, from the head of the request to the last byte of the answer.
 
+use crate::body::BodyError;
 use crate::client::Client;
 use crate::clock::Deadline;
 use http::{Request, StatusCode};
@@ -295,9 +296,13 @@ pub fn usual(status: StatusCode) -> RequestOutcome {
     }
 }
 
-/// Why a backend's answer did not come, or not to its end.
-pub fn unanswered(error: &hyper::Error) -> RequestOutcome {
-    if error.is_parse() { RequestOutcome::BadResponse } else { RequestOutcome::BackendReset }
+/// Why a backend's answer did not come to its end.
+pub fn unanswered(error: &BodyError) -> RequestOutcome {
+    let malformed = match error.downcast_ref::<hyper::Error>() {
+        Some(error) => error.is_parse(),
+        None => error.downcast_ref::<h2::Error>().is_some_and(h2::Error::is_library),
+    };
+    if malformed { RequestOutcome::BadResponse } else { RequestOutcome::BackendReset }
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@ use crate::backend::{keep, open};
 use crate::body::AnswerBody;
 use crate::body::download::Held;
 use crate::body::raw;
+use crate::body::received::Received;
 use crate::body::upload::UploadBody;
-use crate::exchange::{Exchange, unanswered};
+use crate::exchange::Exchange;
 use crate::headers::{self, Admitted, Towards};
 use crate::request::{Refusal, failed};
 use crate::spare::Spare;
@@ -15,20 +16,19 @@ use crate::upgrade::Handover;
 use crate::worker::Seat;
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
-use hyper::body::Incoming;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use weir_core::account::error::{ConnError, ConnectError};
-use weir_core::account::request::RequestOutcome;
+use weir_core::account::request::{RequestEnd, RequestOutcome};
 use weir_core::connect::{Dialling, Reached, Tries};
 use weir_core::plan::Destination;
 use weir_metrics::StickyResult;
 use weir_metrics::labels::DialResult;
-use weir_pool::Backend;
 use weir_pool::selector::ClientKey;
+use weir_pool::{Backend, HttpVersion};
 
 /// Sends a request to a backend of the destination, and gives its answer.
 ///
@@ -50,11 +50,22 @@ pub async fn forward(
             reach(exchange, admitted, destination, &choice, &mut course).await?;
         let seat = Seat::of(exchange, reserved);
         let (again, reused) = (spare(&request), lease.is_reused());
-        let towards = if lease.is_h2() {
-            Towards::Http2 { secure: seat.backend().tls.is_some(), connect: false }
-        } else {
-            Towards::Http1
+        let towards = match &lease {
+            Lease::H1 { .. } => Towards::Http1,
+            Lease::H2(stream) => {
+                let connect = match &admitted.upgrade {
+                    // Boxed, so that other requests do not carry its size.
+                    Some(_) => within(exchange, Box::pin(stream.takes_connect())).await,
+                    None => Some(false),
+                };
+                let connect = connect.ok_or_else(|| overdue(exchange, &seat, destination))?;
+                Towards::Http2 { secure: seat.backend().tls.is_some(), connect }
+            }
         };
+        if admitted.upgrade.as_ref().is_some_and(|upgrade| upgrade.needs(towards)) {
+            exchange.ends(RequestEnd::from(RequestOutcome::BadResponse).because(NO_CONNECT));
+            return Err(Refusal(StatusCode::BAD_GATEWAY));
+        }
         let chunked = request.body().size_hint().exact().is_none();
         headers::shape(&mut request, admitted, towards, chunked);
         let sent = match &mut lease {
@@ -82,11 +93,15 @@ pub async fn forward(
         }
         request = match (error.sent, again) {
             (Sent::Nothing(Some(request)), _) => *request,
-            (Sent::Nothing(None) | Sent::Unprocessed, Some(head)) => head.restored(UploadBody::none(exchange)),
-            (Sent::Unanswered, Some(head)) if head.is_idempotent() => head.restored(UploadBody::none(exchange)),
+            (Sent::Nothing(None) | Sent::Unprocessed, Some(head)) => {
+                head.restored(UploadBody::none(exchange))
+            }
+            (Sent::Unanswered, Some(head)) if head.is_idempotent() => {
+                head.restored(UploadBody::none(exchange))
+            }
             _ => {
                 let refusal = failed(exchange, StatusCode::BAD_GATEWAY);
-                exchange.ends(unanswered(&error.error));
+                exchange.ends(error.error.outcome());
                 return Err(refusal);
             }
         };
@@ -101,11 +116,14 @@ pub async fn forward(
     }
 }
 
+/// The reason in records: the backend does not take an extended CONNECT, and the client asked by one.
+const NO_CONNECT: &str = "no_extended_connect";
+
 /// The answer whose head has arrived.
 fn answered(
     exchange: &Rc<Exchange>,
     admitted: &Admitted,
-    (answer, towards): (Response<Incoming>, Towards),
+    (answer, towards): (Response<Received>, Towards),
     (lease, seat, destination): (Lease, Seat, &Arc<Destination>),
     stick: impl FnOnce(&mut HeaderMap, &Arc<Backend>) -> Option<StickyResult>,
 ) -> Result<Response<AnswerBody>, Refusal> {
@@ -117,7 +135,7 @@ fn answered(
     stuck.into_iter().for_each(|result| exchange.record().stuck(result));
     exchange.record().answered(head.status);
     if leaves {
-        let handover = Handover::of(exchange, lease, seat, destination).ok_or_else(|| {
+        let handover = Handover::of(exchange, incoming, lease, seat, destination).ok_or_else(|| {
             exchange.ends(RequestOutcome::BadResponse);
             Refusal(StatusCode::BAD_GATEWAY)
         })?;
@@ -177,7 +195,11 @@ async fn reach(
         tries: &mut course.tries,
         preferred: choice.preferred(pool),
     };
-    let http = pool.settings.http;
+    let mut http = pool.settings.http;
+    if admitted.upgrade.is_some() && http.version == HttpVersion::Auto {
+        // Servers that speak both leave HTTP by HTTP/1.1 as a rule, and not all by HTTP/2.
+        http.version = HttpVersion::Http1;
+    }
     let reached = dialling
         .reach_kept(
             |backend| if fresh { None } else { open::kept(client, backend, http) },

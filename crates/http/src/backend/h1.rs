@@ -2,6 +2,7 @@
 
 use super::interim::Interim;
 use super::lease::{SendError, Sent};
+use crate::body::received::Received;
 use crate::body::upload::UploadBody;
 use crate::stream::{BackendWire, Counts, HyperStream};
 use bytes::Bytes;
@@ -123,7 +124,7 @@ impl H1 {
     pub fn send(
         &mut self,
         request: Request<UploadBody>,
-    ) -> impl Future<Output = Result<Response<Incoming>, SendError>> {
+    ) -> impl Future<Output = Result<Response<Received>, SendError>> {
         let before = (self.counts.written.get(), self.counts.read.get());
         self.counts.interim.set(Interim::awaited());
         // At once, so that the future has no place for the request.
@@ -135,7 +136,7 @@ impl H1 {
         &mut self,
         answer: impl Future<Output = Result<Response<Incoming>, TrySendError<Request<UploadBody>>>>,
         before: (u64, u64),
-    ) -> Result<Response<Incoming>, SendError> {
+    ) -> Result<Response<Received>, SendError> {
         let mut answer = pin!(answer);
         let (connection, closed) = (&mut self.connection, &mut self.closed);
         let sent = poll_fn(|cx| {
@@ -151,14 +152,14 @@ impl H1 {
         });
         let answer = sent.await;
         let reused = std::mem::replace(&mut self.reused, true);
-        answer.map_err(|mut error| {
+        answer.map(|answer| answer.map(Received::H1)).map_err(|mut error| {
             let sent = match (error.take_message(), self.counts.written.get() == before.0) {
                 (Some(request), _) => Sent::Nothing(Some(Box::new(request))),
                 (None, true) => Sent::Nothing(None),
                 (None, false) if reused && self.counts.read.get() == before.1 => Sent::Unanswered,
                 (None, false) => Sent::Some,
             };
-            SendError { sent, error: error.into_error() }
+            SendError { sent, error: error.into_error().into() }
         })
     }
 }

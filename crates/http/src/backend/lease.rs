@@ -1,13 +1,15 @@
 //! One request's hold on a connection to a backend.
 
 use super::h1::H1;
-use super::h2;
+use super::h2::Stream;
 use super::keep::Place;
+use crate::body::received::Received;
 use crate::body::upload::UploadBody;
 use crate::worker::HttpWorker;
 use hyper::Request;
 use std::rc::Rc;
 use std::task::Context;
+use weir_core::account::request::RequestOutcome;
 
 /// A request's hold on a connection. Dropping it closes an HTTP/1.1 connection, and resets an HTTP/2 stream.
 #[derive(Debug)]
@@ -22,7 +24,7 @@ pub enum Lease {
         worker: Rc<HttpWorker>,
     },
     /// A stream of a shared one.
-    H2(h2::Stream),
+    H2(Stream),
 }
 
 /// A request could not be sent, or not be answered.
@@ -30,8 +32,34 @@ pub enum Lease {
 pub struct SendError {
     /// How much of the request the backend may have seen.
     pub sent: Sent,
-    /// hyper's words.
-    pub error: hyper::Error,
+    /// Why.
+    pub error: Failure,
+}
+
+/// Why a backend gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// Over HTTP/1.1.
+    #[error("{0}")]
+    H1(#[from] hyper::Error),
+    /// Over HTTP/2.
+    #[error("{0}")]
+    H2(#[from] h2::Error),
+    /// Interim answers (1xx) without end.
+    #[error("too many interim answers")]
+    TooManyInterim,
+}
+
+impl Failure {
+    /// What the request ends as.
+    pub fn outcome(&self) -> RequestOutcome {
+        let malformed = match self {
+            Self::H1(error) => error.is_parse(),
+            Self::H2(error) => error.is_library(),
+            Self::TooManyInterim => true,
+        };
+        if malformed { RequestOutcome::BadResponse } else { RequestOutcome::BackendReset }
+    }
 }
 
 /// How much of a request a backend may have seen.

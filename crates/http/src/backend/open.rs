@@ -22,7 +22,9 @@ use weir_tls::HandshakeFailure;
 pub fn kept(client: &Client, backend: &Arc<Backend>, settings: HttpSettings) -> Option<Lease> {
     let place = Place::of(backend, client.asked().sni, settings);
     let keep = &client.worker.keep;
-    if let Some(stream) = keep.stream(&place) {
+    if settings.version != HttpVersion::Http1
+        && let Some(stream) = keep.stream(&place)
+    {
         return Some(Lease::H2(stream));
     }
     let connection = keep.take(&place, &client.worker.local, client.http.limits.header)?;
@@ -50,19 +52,24 @@ pub async fn secure(
         HttpVersion::Http2 => true,
         HttpVersion::Auto => agreed_h2,
     };
-    let failed = |error: hyper::Error| ConnectError::Failed(io::Error::other(error.to_string()));
     if !is_h2 {
-        let connection = Box::new(H1::begin(wire, &worker.local, header).await.map_err(failed)?);
+        let begun = H1::begin(wire, &worker.local, header).await;
+        let connection = Box::new(begun.map_err(|error| failed(&error))?);
         return Ok(Lease::H1 { connection, place, worker: Rc::clone(worker) });
     }
     let header = u32::try_from(header).unwrap_or(u32::MAX);
-    let connection = H2::begin(wire, worker, header).await.map_err(failed)?;
+    let begun = H2::begin(wire, worker, header).await;
+    let connection = begun.map_err(|error| failed(&error))?;
     // Before it is shared: no other request can have taken its last stream.
     let stream = connection.stream();
     worker.keep.share(place, connection, worker.clock.now());
     stream.map(Lease::H2).ok_or_else(|| {
         ConnectError::Failed(io::Error::new(io::ErrorKind::ConnectionReset, "the backend allows no stream"))
     })
+}
+
+fn failed(error: &impl ToString) -> ConnectError {
+    ConnectError::Failed(io::Error::other(error.to_string()))
 }
 
 async fn wire(

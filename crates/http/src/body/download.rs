@@ -1,5 +1,6 @@
 //! An answer's body on its way to the client. It owns what the answer needs of its backend: the connection, the place.
 
+use super::received::Received;
 use super::{BackendFailed, BodyError};
 use crate::backend::lease::Lease;
 use crate::exchange::{Exchange, unanswered};
@@ -7,7 +8,6 @@ use crate::headers;
 use crate::worker::Seat;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -16,7 +16,7 @@ use weir_core::account::request::RequestOutcome;
 /// An answer's body.
 #[derive(Debug)]
 pub struct Download {
-    incoming: Incoming,
+    incoming: Received,
     lease: Option<Lease>,
     held: Held,
     /// What came first was acknowledged at once.
@@ -50,7 +50,7 @@ impl Drop for Held {
 
 impl Download {
     /// The body of an answer whose head has arrived over `lease`.
-    pub fn new(incoming: Incoming, lease: Lease, held: Held) -> Self {
+    pub fn new(incoming: Received, lease: Lease, held: Held) -> Self {
         let mut body = Self { incoming, lease: Some(lease), held, acknowledged: false };
         if body.incoming.is_end_stream() {
             body.end();
@@ -113,7 +113,7 @@ impl Download {
 
     /// The connection is polled before the body, which it feeds, and once more after it: the body may just have asked for
     /// more.
-    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
             return Poll::Ready(frame);
         }

@@ -3,9 +3,11 @@
 //! - [`upload`] a request's body, from the client to a backend.
 //! - [`received`] a request's body as its client sends it.
 //! - [`download`] an answer's body, from a backend to the client.
+//! - [`feed`] any of them into a stream of HTTP/2.
 //! - [`raw`] a long one, past hyper.
 
 pub mod download;
+pub mod feed;
 pub mod raw;
 pub mod received;
 pub mod upload;
@@ -35,8 +37,12 @@ pub enum BackendFailed {
 }
 
 impl BackendFailed {
-    /// What is behind an error of hyper's.
-    pub fn of(error: &hyper::Error) -> Self {
+    /// What is behind an error of hyper's or h2's.
+    pub fn of(error: &BodyError) -> Self {
+        let Some(error) = error.downcast_ref::<hyper::Error>() else {
+            let io = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
+            return Self::Broken(io.map_or(io::ErrorKind::ConnectionReset, io::Error::kind));
+        };
         let mut source = error.source();
         while let Some(inner) = source {
             if let Some(error) = inner.downcast_ref::<io::Error>() {
@@ -101,7 +107,7 @@ impl AnswerBody {
     pub fn exchange(&self) -> Option<&Rc<Exchange>> {
         match self {
             Self::Backend(download) => Some(download.exchange()),
-            Self::Own(_) | Self::Raw(_) | Self::Handover => None,
+            Self::Own(_) | Self::Raw(_) | Self::Handover(_) => None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! holds no buffer while its client is slow, and takes the calls of the relay.
 
 use super::download::{Download, Held};
+use super::received::Received;
 use super::{AnswerBody, RawBody};
 use crate::backend::h1::H1;
 use crate::backend::keep::Place;
@@ -14,7 +15,6 @@ use crate::exchange::Upload;
 use crate::stream::BackendWire;
 use bytes::{Buf, Bytes};
 use http_body::Body;
-use hyper::body::Incoming;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -105,7 +105,7 @@ const LONG: u64 = 64 << 10;
 
 /// The body of an answer whose head has arrived over `lease`: past hyper if it is long, its length is known, and neither
 /// side stands in the way.
-pub fn body(incoming: Incoming, lease: Lease, held: Held) -> AnswerBody {
+pub fn body(incoming: Received, lease: Lease, held: Held) -> AnswerBody {
     let client = &held.exchange.client;
     let length = incoming.size_hint().exact().filter(|length| *length >= LONG);
     let read_whole = held.exchange.upload() == Upload::Complete && !client.speaks_h2();
@@ -117,7 +117,7 @@ pub fn body(incoming: Incoming, lease: Lease, held: Held) -> AnswerBody {
     }
 }
 
-fn past_hyper(mut incoming: Incoming, connection: H1, place: Place, length: u64, held: Held) -> AnswerBody {
+fn past_hyper(mut incoming: Received, connection: H1, place: Place, length: u64, held: Held) -> AnswerBody {
     let mut first = VecDeque::new();
     let mut left = length;
     let mut take = |bytes: Bytes| {

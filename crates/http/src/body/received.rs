@@ -15,6 +15,8 @@ pub enum Received {
     H1(Incoming),
     /// By HTTP/2.
     H2(StreamBody),
+    /// There is none: what follows the head is no HTTP.
+    None,
 }
 
 /// The body of an HTTP/2 stream.
@@ -33,12 +35,18 @@ impl StreamBody {
         Self { stream, left: length, read: false }
     }
 
+    /// The stream, of which nothing was read.
+    pub fn into_stream(self) -> RecvStream {
+        self.stream
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.read {
             match ready!(self.stream.poll_data(cx)) {
                 Some(Ok(data)) => {
                     // An error says that the stream has ended, which the next call tells.
-                    let _ended: Result<(), h2::Error> = self.stream.flow_control().release_capacity(data.len());
+                    let _ended: Result<(), h2::Error> =
+                        self.stream.flow_control().release_capacity(data.len());
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
@@ -68,6 +76,7 @@ impl Body for Received {
         match self.get_mut() {
             Self::H1(incoming) => Pin::new(incoming).poll_frame(cx).map_err(BodyError::from),
             Self::H2(body) => body.poll_frame(cx).map_err(BodyError::from),
+            Self::None => Poll::Ready(None),
         }
     }
 
@@ -75,6 +84,7 @@ impl Body for Received {
         match self {
             Self::H1(incoming) => incoming.is_end_stream(),
             Self::H2(body) => body.stream.is_end_stream(),
+            Self::None => true,
         }
     }
 
@@ -82,6 +92,7 @@ impl Body for Received {
         match self {
             Self::H1(incoming) => incoming.size_hint(),
             Self::H2(body) => body.left.map_or_else(SizeHint::default, SizeHint::with_exact),
+            Self::None => SizeHint::with_exact(0),
         }
     }
 }

@@ -203,5 +203,10 @@ fn shape_http2<B>(request: &mut Request<B>, admitted: &Admitted, secure: bool) {
     }
 }
 
+/// The length of a body, if a head that was checked tells it.
+pub fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok())
+}
+
 /// The fields that weir adds to most requests: Host, four X-Forwarded, the id.
 const ADDED: usize = 6;

@@ -136,6 +136,7 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
             .max_concurrent_streams(limits.streams)
             .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
             .max_pending_accept_reset_streams(RESET_STREAMS)
+            .enable_connect_protocol()
             .handshake::<_, Chunk>(io.metered())
     );
     let idle = client.worker.clock.deadline();
@@ -151,7 +152,9 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
         if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
             return Poll::Ready(Err(why.into()));
         }
-        if serving.is_none() && let Poll::Ready(made) = handshake.as_mut().poll(cx) {
+        if serving.is_none()
+            && let Poll::Ready(made) = handshake.as_mut().poll(cx)
+        {
             match (made, begin.take()) {
                 (Ok(connection), Some(begin)) => serving = Some(Serving::new(connection, begin)),
                 (Err(error), _) => return Poll::Ready(Err(failed(&error, &counts))),

@@ -1,24 +1,28 @@
 //! One request over HTTP/2, on its stream: the answer's head, then its body as fast as the client takes it.
 
 use crate::body::AnswerBody;
+use crate::body::feed::{Fed, Feed};
 use crate::body::raw::Chunk;
 use crate::body::received::{Received, StreamBody};
 use crate::client::Client;
+use crate::headers;
 use crate::request;
-use bytes::{Buf, Bytes};
+use crate::stream::StreamWire;
+use crate::upgrade;
+use h2::ext::Protocol;
 use h2::server::SendResponse;
-use h2::{Reason, RecvStream, SendStream};
+use h2::{Reason, RecvStream};
 use http::header::CONTENT_LENGTH;
 use http::{HeaderValue, Request, Response};
 use http_body::Body;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use weir_core::account::outcome::Side;
 
-/// Counts a request until its answer's head is there.
+/// Counts a request until its answer's head is there, or until the end if it has left HTTP.
 pub(super) struct Counted(Rc<Cell<usize>>);
 
 impl Counted {
@@ -45,8 +49,14 @@ pub(super) async fn serve(
     mut respond: SendResponse<Chunk>,
     counted: Counted,
 ) {
-    let length = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    let request = request.map(|stream| Received::H2(StreamBody::new(stream, length)));
+    let length = headers::length(request.headers());
+    let (head, data) = request.into_parts();
+    // What follows an extended CONNECT is no body.
+    let (body, data) = match head.extensions.get::<Protocol>() {
+        Some(_) => (Received::None, Some(data)),
+        None => (Received::H2(StreamBody::new(data, length)), None),
+    };
+    let request = Request::from_parts(head, body);
     let answer = {
         let mut answer = pin!(request::serve(client, request));
         poll_fn(|cx| {
@@ -59,16 +69,29 @@ pub(super) async fn serve(
         .await
     };
     let Some(answer) = answer else { return };
-    drop(counted);
     let (mut head, body) = answer.into_parts();
+    let body = match (body, data) {
+        (AnswerBody::Handover(Some(handover)), Some(data)) => {
+            match respond.send_response(Response::from_parts(head, ()), false) {
+                Ok(to) => Box::pin(upgrade::relay_stream(StreamWire::new(data, to), *handover)).await,
+                Err(error) => tracing::debug!(%error, "a change of protocol could not be told"),
+            }
+            return;
+        }
+        (body, _) => body,
+    };
+    drop(counted);
     let ends = body.is_end_stream();
-    if !ends && let Some(length) = body.size_hint().exact() && !head.headers.contains_key(CONTENT_LENGTH) {
+    if !ends
+        && let Some(length) = body.size_hint().exact()
+        && !head.headers.contains_key(CONTENT_LENGTH)
+    {
         head.headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     match respond.send_response(Response::from_parts(head, ()), ends) {
         Ok(to) if !ends => {
-            let mut sending = Sending { body, to, next: None };
-            poll_fn(|cx| sending.poll(cx)).await;
+            let mut sending = Feed::new(body, to);
+            poll_fn(|cx| poll(&mut sending, cx)).await;
         }
         Ok(_) => {}
         Err(error) => {
@@ -78,73 +101,22 @@ pub(super) async fn serve(
     }
 }
 
-/// A body on its way to the client.
-struct Sending {
-    body: AnswerBody,
-    to: SendStream<Chunk>,
-    /// Waits for the client's window; and whether it is the last.
-    next: Option<(Chunk, bool)>,
-}
-
-impl Sending {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let polled = self.poll_parts(cx);
-        if polled.is_pending()
-            && let Some(exchange) = self.body.exchange()
-            && exchange.poll_stalled(cx).is_ready()
-        {
-            // The silence of the backend is noticed by the body.
-            exchange.ends(exchange.overdue().by(Side::Client));
-            return Poll::Ready(());
+/// A body on its way to the client. Ready when nothing is left to do.
+fn poll(sending: &mut Feed<AnswerBody>, cx: &mut Context<'_>) -> Poll<()> {
+    match sending.poll(cx) {
+        Poll::Ready(Fed::Whole | Fed::Refused) => Poll::Ready(()),
+        Poll::Ready(Fed::Broken(error)) => {
+            tracing::debug!(%error, "an answer ends in the middle");
+            sending.reset(Reason::INTERNAL_ERROR);
+            Poll::Ready(())
         }
-        polled
-    }
-
-    fn poll_parts(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if let Some((chunk, last)) = self.next.take() {
-                while chunk.has_remaining() && self.to.capacity() == 0 {
-                    match self.to.poll_capacity(cx) {
-                        Poll::Pending => {
-                            self.next = Some((chunk, last));
-                            return Poll::Pending;
-                        }
-                        Poll::Ready(Some(Ok(_))) => {}
-                        // The client has reset the stream.
-                        Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
-                    }
-                }
-                if self.to.send_data(chunk, last).is_err() || last {
-                    return Poll::Ready(());
-                }
+        Poll::Pending => match sending.body().exchange() {
+            Some(exchange) if exchange.poll_stalled(cx).is_ready() => {
+                // The silence of the backend is noticed by the body.
+                exchange.ends(exchange.overdue().by(Side::Client));
+                Poll::Ready(())
             }
-            match Pin::new(&mut self.body).poll_frame(cx) {
-                Poll::Pending => return self.to.poll_reset(cx).map(|_reset| ()),
-                Poll::Ready(None) => {
-                    let _reset: Result<(), h2::Error> = self.to.send_data(Chunk::Bytes(Bytes::new()), true);
-                    return Poll::Ready(());
-                }
-                Poll::Ready(Some(Err(error))) => {
-                    tracing::debug!(%error, "an answer ends in the middle");
-                    self.to.send_reset(Reason::INTERNAL_ERROR);
-                    return Poll::Ready(());
-                }
-                Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(chunk) => {
-                        if chunk.has_remaining() {
-                            self.to.reserve_capacity(1);
-                        }
-                        self.next = Some((chunk, self.body.is_end_stream()));
-                    }
-                    Err(frame) => {
-                        if let Ok(trailers) = frame.into_trailers() {
-                            self.to.reserve_capacity(0);
-                            let _reset: Result<(), h2::Error> = self.to.send_trailers(trailers);
-                            return Poll::Ready(());
-                        }
-                    }
-                },
-            }
-        }
+            _ => Poll::Pending,
+        },
     }
 }

@@ -5,8 +5,10 @@
 //! that a large body holds its worker no longer than a TCP flow does.
 
 mod traits;
+mod tunnel;
 mod wire;
 
+pub use tunnel::StreamWire;
 pub use wire::{BackendWire, HyperWire};
 
 use crate::backend::interim::Interim;
