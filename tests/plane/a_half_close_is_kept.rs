@@ -20,7 +20,7 @@ async fn the_client_ends_first() {
         assert_eq!((sha256(&got), end), (sha256(&answer), End::Clean), "{:?}", world.mode);
         let visit = world.backend.only_visit().await;
         assert_eq!((visit.sum.hex(), visit.end), (sha256(&question), Some(End::Clean)), "{:?}", world.mode);
-        assert_eq!(world.weir.only_record().await.outcome(), "ok");
+        assert_eq!(world.record().await.outcome(), "ok");
         world.weir.settle().await;
     }
 }
@@ -41,7 +41,7 @@ async fn the_backend_ends_first() {
         stream.finish().await;
         let visit = world.backend.only_visit().await;
         assert_eq!((visit.sum.bytes, visit.end), (5000, Some(End::Clean)), "{:?}", world.mode);
-        let record = world.weir.only_record().await;
+        let record = world.record().await;
         assert_eq!(record.outcome(), "ok", "{record:#?}");
         world.weir.settle().await;
     }
@@ -57,7 +57,7 @@ async fn both_end_at_once() {
         assert_eq!(stream.rest().await, (b"bye".to_vec(), End::Clean), "{:?}", world.mode);
         let visit = world.backend.only_visit().await;
         assert_eq!((visit.head.as_slice(), visit.end), (b"good-bye".as_slice(), Some(End::Clean)));
-        assert_eq!(world.weir.only_record().await.outcome(), "ok");
+        assert_eq!(world.record().await.outcome(), "ok");
         world.weir.settle().await;
     }
 }
@@ -69,7 +69,7 @@ async fn nothing_is_said_at_all() {
         let mut stream = world.connect().await;
         stream.finish().await;
         assert_eq!(stream.rest().await, (Vec::new(), End::Clean), "{:?}", world.mode);
-        assert_eq!(world.weir.only_record().await.outcome(), "ok");
+        assert_eq!(world.record().await.outcome(), "ok");
         world.weir.settle().await;
     }
 }
@@ -86,7 +86,7 @@ async fn in_tls12_too() {
         stream.finish().await;
         let (got, end) = stream.rest().await;
         assert_eq!((sha256(&got), end), (sha256(&answer), End::Clean), "{mode:?}");
-        assert_eq!(world.weir.only_record().await.outcome(), "ok");
+        assert_eq!(world.record().await.outcome(), "ok");
         world.weir.settle().await;
     }
 }

@@ -31,7 +31,7 @@ async fn from_the_client() {
         assert_eq!(visit.end, Some(End::Reset), "{:?}", world.mode);
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}: {:?}", world.mode, start.elapsed());
         assert_eq!(visit.head, b"so far so good");
-        world.weir.only_record().await.ended("client_reset", "client");
+        world.record().await.ended("client_reset", "client");
         world.weir.settle().await;
     })
     .await;
@@ -45,7 +45,7 @@ async fn from_the_backend() {
         stream.send(b"so far so good").await.unwrap();
         let (got, end) = stream.rest().await;
         assert_eq!((got.as_slice(), end), (b"so far so good".as_slice(), End::Reset), "{:?}", world.mode);
-        world.weir.only_record().await.ended("backend_reset", "backend");
+        world.record().await.ended("backend_reset", "backend");
         world.weir.settle().await;
     })
     .await;
@@ -86,7 +86,7 @@ async fn a_direction_that_ended_cleanly_stays_clean() {
         stream.reset();
         let visit = world.backend.only_visit().await;
         assert_eq!((visit.head.as_slice(), visit.sum.bytes), (b"all I had to say".as_slice(), 16));
-        world.weir.only_record().await.ended("client_reset", "client");
+        world.record().await.ended("client_reset", "client");
         world.weir.settle().await;
     })
     .await;
@@ -108,7 +108,7 @@ async fn a_reset_before_the_first_byte_of_the_backend() {
                 Err(error) => End::of(&error),
             };
             assert_eq!(end, End::Reset, "{mode:?}");
-            let record = world.weir.only_record().await;
+            let record = world.record().await;
             record.ended(outcome, "backend");
             world.weir.settle().await;
         },
@@ -129,7 +129,7 @@ async fn from_a_backend_whose_bytes_are_stuck() {
             if closed == 1 { Ok(()) } else { Err(format!("{closed} closed")) }
         })
         .await;
-        world.weir.only_record().await.ended("backend_reset", "backend");
+        world.record().await.ended("backend_reset", "backend");
         drop(client);
         world.weir.settle().await;
     })

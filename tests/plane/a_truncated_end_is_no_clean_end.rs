@@ -5,13 +5,13 @@ use weir_tests::digest::{Noise, sha256};
 use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
 use weir_tests::stream::End;
-use weir_tests::upgrade;
+use weir_tests::upgrade::{self, Version};
 use weir_tests::weir::Launch;
 use weir_tests::world::{Builder, Identities, Mode, NAME, World};
 
 /// A tcp listener of this mode, and one whose clients have left HTTP.
 fn ways(mode: Mode) -> [Builder; 2] {
-    [World::of(mode), World::of(mode).upgraded()]
+    [World::of(mode), World::of(mode).upgraded(Version::One, Version::One)]
 }
 
 #[tokio::test]
@@ -25,7 +25,7 @@ async fn a_clients_truncation_is_a_reset_for_a_plain_backend() {
         stream.truncate();
         let visit = world.backend.only_visit().await;
         assert_eq!((visit.sum.hex(), visit.end), (sha256(&bytes), Some(End::Reset)));
-        world.weir.only_record().await.ended("truncated", "client");
+        world.record().await.ended("truncated", "client");
         world.weir.settle().await;
     }
 }
@@ -35,7 +35,7 @@ async fn a_clients_truncation_is_a_clean_end_when_ignored() {
     for protocol in ["tcp", "http"] {
         let identities = Identities::default();
         let role = Role::AnswerAtEnd(b"got it".to_vec());
-        let role = if protocol == "http" { Role::Upgraded(Box::new(role)) } else { role };
+        let role = if protocol == "http" { Role::Upgraded(Version::One, Box::new(role)) } else { role };
         let backend = Backend::plain(role).await;
         let edge = Port::free();
         let body = format!(
@@ -49,7 +49,7 @@ async fn a_clients_truncation_is_a_clean_end_when_ignored() {
         let weir = Launch::new(identities.folder(), body).plane().await;
         let mut stream = identities.client().connect(edge.addr(), NAME).await.unwrap();
         if protocol == "http" {
-            upgrade::ask(&mut stream).await;
+            stream = upgrade::ask(stream, Version::One).await;
         }
         stream.send(b"that is all").await.unwrap();
         stream.truncate();
@@ -72,7 +72,7 @@ async fn a_clients_truncation_is_passed_on_in_bridging() {
         stream.truncate();
         let visit = world.backend.only_visit().await;
         assert_eq!((visit.sum.hex(), visit.end), (sha256(&bytes), Some(End::Truncated)));
-        world.weir.only_record().await.ended("truncated", "client");
+        world.record().await.ended("truncated", "client");
         world.weir.settle().await;
     }
 }
@@ -86,7 +86,7 @@ async fn a_backends_truncation_is_passed_on_in_bridging() {
         let (got, end) = stream.rest().await;
         assert_eq!((sha256(&got), end), (sha256(&bytes), End::Truncated));
         stream.finish().await;
-        world.weir.only_record().await.ended("truncated", "backend");
+        world.record().await.ended("truncated", "backend");
         world.weir.settle().await;
     }
 }
@@ -99,6 +99,6 @@ async fn passthrough_leaves_it_to_the_ends() {
     let (got, end) = stream.rest().await;
     assert_eq!((sha256(&got), end), (sha256(&bytes), End::Truncated));
     stream.finish().await;
-    assert_eq!(world.weir.only_record().await.outcome(), "ok");
+    assert_eq!(world.record().await.outcome(), "ok");
     world.weir.settle().await;
 }

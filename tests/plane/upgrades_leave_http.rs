@@ -8,7 +8,7 @@ use weir_tests::eventually::eventually;
 use weir_tests::peers::{Backend, Role};
 use weir_tests::plane::Plane;
 use weir_tests::stream::{End, Stream};
-use weir_tests::upgrade;
+use weir_tests::upgrade::{self, Version};
 use weir_tests::world::{Mode, NAME, World};
 
 /// Bytes that each side sends in one piece with the end of HTTP are the first of the new protocol.
@@ -26,11 +26,11 @@ async fn what_comes_with_the_head_arrives() {
     client.send(&sent).await.unwrap();
     let mut backend = Stream::Plain(listener.accept().await.unwrap().0);
     let head = upgrade::head(&mut backend).await.unwrap().unwrap();
-    assert!(head.to_ascii_lowercase().contains("\r\nupgrade: bytes\r\n"), "{head}");
+    assert!(head.to_ascii_lowercase().contains("\r\nupgrade: websocket\r\n"), "{head}");
     // The bytes of the new protocol wait for its beginning.
     let early = tokio::time::timeout(Duration::from_millis(200), backend.exactly(1)).await;
     assert!(early.is_err(), "{early:?}");
-    backend.send(&[upgrade::granted().as_bytes(), &news].concat()).await.unwrap();
+    backend.send(&[upgrade::granted(&head).as_bytes(), &news].concat()).await.unwrap();
     let head = upgrade::head(&mut client).await.unwrap().unwrap();
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert_eq!(sha256(&client.exactly(news.len()).await.unwrap()), sha256(&news));
@@ -64,7 +64,7 @@ async fn only_request(weir: &Plane) -> weir_tests::weir::Record {
 #[tokio::test]
 async fn deadlines_of_requests_do_not_count_any_more() {
     let short = "http: {timeouts: {headers: 1s, body: 1s, response: 1s, request: 1s, keep_alive: 1s}}";
-    let world = World::of(Mode::Offload).upgraded().listener(short).plane().await;
+    let world = World::of(Mode::Offload).upgraded(Version::One, Version::One).listener(short).plane().await;
     let mut stream = world.connect().await;
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -84,7 +84,8 @@ async fn deadlines_of_requests_do_not_count_any_more() {
 #[tokio::test]
 async fn the_drain_of_their_backend_ends_them() {
     for mode in [Mode::Offload, Mode::Bridging] {
-        let world = World::of(mode).upgraded().pool("drain_timeout: 2s").plane().await;
+        let world =
+            World::of(mode).upgraded(Version::One, Version::One).pool("drain_timeout: 2s").plane().await;
         let mut stream = world.connect().await;
         stream.send(b"before").await.unwrap();
         stream.exactly(6).await.unwrap();
@@ -140,12 +141,12 @@ async fn nobody_is_upgraded_unasked() {
         .plane()
         .await;
     let mut client = world.client().connect(world.edge, NAME).await.unwrap();
-    let request = format!("GET / HTTP/1.1\r\nHost: {NAME}\r\nUpgrade: bytes\r\nConnection: close\r\n\r\n");
+    let request = upgrade::request().replace("Connection: Upgrade", "Connection: close");
     client.send(request.as_bytes()).await.unwrap();
     let mut backend = Stream::Plain(listener.accept().await.unwrap().0);
     let head = upgrade::head(&mut backend).await.unwrap().unwrap();
     assert!(!head.to_ascii_lowercase().contains("upgrade"), "{head}");
-    backend.send(upgrade::granted().as_bytes()).await.unwrap();
+    backend.send(upgrade::granted(&head).as_bytes()).await.unwrap();
     let (got, end) = client.rest().await;
     assert!(got.starts_with(b"HTTP/1.1 502 "), "{}", String::from_utf8_lossy(&got));
     assert_eq!(end, End::Clean);

@@ -48,6 +48,7 @@ pub mod reloading;
 pub mod side_by_side;
 pub mod stream;
 pub mod traced;
+pub mod tunnel;
 pub mod unprivileged;
 pub mod upgrade;
 pub mod weir;

@@ -1,6 +1,7 @@
 //! A connection of a peer, plain or TLS, with the rude ways to end it.
 
 use crate::digest::Sum;
+use crate::tunnel::Tunnel;
 use socket2::SockRef;
 use std::io;
 use std::net::Shutdown;
@@ -23,6 +24,8 @@ pub enum Stream {
     Client(Box<client::TlsStream<TcpStream>>),
     /// TLS; this side accepted.
     Server(Box<server::TlsStream<TcpStream>>),
+    /// A stream of HTTP/2 that has left HTTP.
+    Tunnel(Box<Tunnel>),
 }
 
 /// How the other side ended its direction.
@@ -56,11 +59,15 @@ impl Stream {
             Self::Plain(tcp) => tcp,
             Self::Client(tls) => tls.get_ref().0,
             Self::Server(tls) => tls.get_ref().0,
+            Self::Tunnel(_) => panic!("a stream of HTTP/2 has no socket of its own"),
         }
     }
 
     /// Ends the connection with RST, and drops unsent bytes.
     pub fn reset(self) {
+        if let Self::Tunnel(tunnel) = self {
+            return tunnel.reset();
+        }
         SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)).unwrap();
     }
 
@@ -137,6 +144,7 @@ impl AsyncRead for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::Server(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Tunnel(stream) => Pin::new(stream).poll_read(cx, buf),
         }
     }
 }
@@ -147,6 +155,7 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Client(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::Server(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Tunnel(stream) => Pin::new(stream).poll_write(cx, buf),
         }
     }
 
@@ -155,6 +164,7 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_flush(cx),
             Self::Client(stream) => Pin::new(stream).poll_flush(cx),
             Self::Server(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tunnel(stream) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -163,6 +173,7 @@ impl AsyncWrite for Stream {
             Self::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Client(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Server(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tunnel(stream) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -2,12 +2,13 @@
 
 use crate::certificates::{Authority, Dates, Kind, Leaf};
 use crate::client::{TlsClient, tcp};
+use crate::eventually::eventually;
 use crate::peers::{Backend, Role};
 use crate::plane::Plane;
 use crate::ports::Port;
 use crate::stream::Stream;
-use crate::upgrade;
-use crate::weir::{Launch, Weir};
+use crate::upgrade::{self, Version};
+use crate::weir::{Launch, Record, Weir};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use tempfile::TempDir;
@@ -95,7 +96,7 @@ pub struct Builder {
     entries: Option<String>,
     also: Option<SocketAddr>,
     plain: bool,
-    upgraded: bool,
+    upgraded: Option<(Version, Version)>,
     nofile: Option<u32>,
     records: bool,
     level: &'static str,
@@ -118,8 +119,8 @@ pub struct World<W = Weir> {
     pub edge: SocketAddr,
     /// Whether clients of passthrough speak plaintext.
     plain: bool,
-    /// Whether clients leave HTTP first.
-    pub upgraded: bool,
+    /// The versions by which clients leave HTTP first, if they do.
+    pub upgraded: Option<(Version, Version)>,
     _port: Port,
 }
 
@@ -136,7 +137,7 @@ impl World {
             entries: None,
             also: None,
             plain: false,
-            upgraded: false,
+            upgraded: None,
             nofile: None,
             records: true,
             level: "debug",
@@ -150,22 +151,54 @@ impl World {
 pub fn relayed() -> Vec<Builder> {
     let mut worlds = vec![World::of(Mode::Passthrough).plain()];
     worlds.extend(MODES.map(World::of));
-    worlds.extend([Mode::Offload, Mode::Bridging].map(|mode| World::of(mode).upgraded()));
+    for mode in [Mode::Offload, Mode::Bridging] {
+        for client in [Version::One, Version::Two] {
+            worlds.extend(
+                [Version::One, Version::Two].map(|backend| World::of(mode).upgraded(client, backend)),
+            );
+        }
+    }
     worlds
 }
 
+impl World<Plane> {
+    /// The only record of a relay: of a connection, or of the stream of HTTP/2 that has left HTTP.
+    ///
+    /// # Panics
+    /// When there is none soon, or more than one.
+    pub async fn record(&self) -> Record {
+        if !self.leaves_by_stream() {
+            return self.weir.only_record().await;
+        }
+        let patience = std::time::Duration::from_secs(10);
+        eventually(patience, "the only record of a request", async || {
+            match self.weir.requests().as_mut_slice() {
+                [record] => Ok(record.clone()),
+                records => Err(format!("{records:#?}")),
+            }
+        })
+        .await
+    }
+}
+
 impl<W> World<W> {
+    /// Whether clients leave HTTP on a stream of HTTP/2.
+    pub fn leaves_by_stream(&self) -> bool {
+        matches!(self.upgraded, Some((Version::Two, _)))
+    }
+
     /// Connects as a good client of this world: bytes written to the stream reach the backend's role
     /// decrypted.
     pub async fn connect(&self) -> Stream {
         if self.plain {
             return tcp(self.edge).await;
         }
-        let mut stream = self.client().connect(self.edge, NAME).await.unwrap();
-        if self.upgraded {
-            upgrade::ask(&mut stream).await;
-        }
-        stream
+        let Some((version, _)) = self.upgraded else {
+            return self.client().connect(self.edge, NAME).await.unwrap();
+        };
+        let alpn = if version == Version::Two { "h2" } else { "http/1.1" };
+        let stream = self.client().alpn(&[alpn]).connect(self.edge, NAME).await.unwrap();
+        upgrade::ask(stream, version).await
     }
 
     /// A TLS client that trusts this world.
@@ -239,17 +272,21 @@ impl Builder {
         self.listener("peek: false")
     }
 
-    /// A listener with `protocol: http`, whose clients leave HTTP before their first byte.
+    /// A listener with `protocol: http`, whose clients leave HTTP before their first byte, by these versions.
     #[must_use]
-    pub fn upgraded(mut self) -> Self {
+    pub fn upgraded(mut self, client: Version, backend: Version) -> Self {
         assert_ne!(self.mode, Mode::Passthrough);
-        self.upgraded = true;
-        self.listener("protocol: http")
+        self.upgraded = Some((client, backend));
+        let listener = self.listener("protocol: http");
+        match backend {
+            Version::One => listener,
+            Version::Two => listener.pool("http: {version: \"2\"}"),
+        }
     }
 
-    /// Its mode, and whether its clients leave HTTP first.
+    /// Its mode, and the versions by which its clients leave HTTP first.
     pub fn name(&self) -> String {
-        format!("{:?}{}", self.mode, if self.upgraded { " after an upgrade" } else { "" })
+        format!("{:?} {:?}", self.mode, self.upgraded)
     }
 
     /// The limit of open files.
@@ -332,11 +369,18 @@ impl Builder {
             Rc::new(made)
         });
         let role = self.role.clone();
-        let role = if self.upgraded { Role::Upgraded(Box::new(role)) } else { role };
+        let role = match self.upgraded {
+            Some((_, version)) => Role::Upgraded(version, Box::new(role)),
+            None => role,
+        };
+        let alpn: &[&str] = match self.upgraded {
+            Some((_, Version::Two)) => &["h2"],
+            _ => &[],
+        };
         let backend = match self.mode {
             Mode::Passthrough if self.plain => Backend::plain(role).await,
             Mode::Offload => Backend::plain(role).await,
-            _ => Backend::tls(role, &identities.backend).await,
+            _ => Backend::tls_with(role, &identities.backend, alpn).await,
         };
         let port = Port::free();
         let body = self.yaml(&port, &backend);

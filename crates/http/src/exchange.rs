@@ -226,13 +226,6 @@ impl Exchange {
         self.finish();
     }
 
-    /// Something must move within this time, once the two have left HTTP.
-    pub fn keep_within(&self, after: Duration) {
-        if !self.cut.get() {
-            self.deadline.set(after);
-        }
-    }
-
     /// Nothing of it is left to do.
     pub fn finish(&self) {
         self.answer.set(Answer::Over);

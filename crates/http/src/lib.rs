@@ -31,7 +31,6 @@ mod serve;
 pub mod spare;
 pub mod sticky;
 pub mod stream;
-pub mod tunnel;
 pub mod upgrade;
 pub mod warm;
 pub mod worker;

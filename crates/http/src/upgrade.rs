@@ -1,24 +1,26 @@
 //! A client and a backend leave HTTP: what follows is theirs alone, and its bytes are relayed as those of a tcp listener
 //! are, with the same deadlines, half-closes and resets (RFC 9110 §7.8, RFC 8441).
 //!
-//! Two connections go through the very relay of tcp listeners; see [`crate::tunnel`] for streams of HTTP/2.
+//! It is the relay of tcp listeners itself; a stream of HTTP/2 is a side of it as a connection is.
 
 use crate::backend::h2::Stream;
 use crate::backend::lease::Lease;
 use crate::body::raw::Chunk;
 use crate::body::received::Received;
 use crate::exchange::Exchange;
-use crate::stream::{BackendWire, HyperStream, StreamWire};
-use crate::tunnel;
+use crate::stream::{BackendWire, HyperStream, Tunnel};
 use crate::worker::Seat;
 use bytes::Bytes;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use weir_core::account::error::ConnError;
 use weir_core::account::outcome::{Finished, Side};
 use weir_core::account::record::Traffic;
 use weir_core::plan::Destination;
-use weir_core::relay::{Ahead, OnTruncation, Rules, Terms, Tls, relay};
+use weir_core::relay::{Ahead, OnTruncation, RawSocket, Rules, Terms, Tls, Wire, relay};
+use weir_core::stop::{ConnHandle, Stop};
 use weir_tls::AsServer;
 
 /// A backend that has left HTTP, until the client has left it too.
@@ -37,7 +39,7 @@ enum BackendSide {
     /// A connection, and what has come over it already.
     Connection(BackendWire, Vec<u8>),
     /// A stream, which is counted on its connection.
-    Stream(StreamWire<Bytes>, Stream),
+    Stream(Tunnel<Bytes>, Stream),
 }
 
 impl Handover {
@@ -55,8 +57,8 @@ impl Handover {
                 BackendSide::Connection(wire, ahead.to_vec())
             }
             (Lease::H2(mut stream), Received::H2(body)) => {
-                let wire = StreamWire::new(body.into_stream(), stream.take_tunnel()?);
-                BackendSide::Stream(wire, stream)
+                let tunnel = stream.tunnel(body.into_stream())?;
+                BackendSide::Stream(tunnel, stream)
             }
             (Lease::H2(_), Received::H1(_) | Received::None) => return None,
         };
@@ -81,15 +83,8 @@ pub async fn relay_connection(
     // From here on it ends at a drain as a connection to the backend does: the longest idle ones first.
     let reserved = seat.into_reserved();
     client.handle.served_by(&reserved.backend().state);
-    let end = match backend {
-        BackendSide::Connection(wire, down) => {
-            between_connections(&mut session, wire, Ahead { up, down }, &exchange, &destination).await
-        }
-        BackendSide::Stream(mut wire, _counted) => {
-            let ahead = Ahead { up, down: Vec::new() };
-            tunnel::relay(&mut session, &mut wire, ahead, &exchange, destination.settings.timeouts).await
-        }
-    };
+    let sides = (&mut session, backend, up);
+    let end = between(sides, OnTruncation::PassOn, &exchange, &destination, &client.handle).await;
     let end = end.map_err(|error| session.told_by_alert(Side::Client, error));
     exchange.close(&end);
     end
@@ -98,49 +93,94 @@ pub async fn relay_connection(
 /// Relays the bytes of a client's stream and a backend until they end, and closes the account of the exchange.
 ///
 /// # Cancel safety
-/// Dropping the future resets the stream, and closes the connection to the backend.
-pub async fn relay_stream(mut stream: StreamWire<Chunk>, handover: Handover) {
+/// Dropping the future resets both sides.
+pub async fn relay_stream(mut stream: Tunnel<Chunk>, handover: Handover) {
     let Handover { exchange, backend, seat: _to_the_end, destination } = handover;
-    let timeouts = destination.settings.timeouts;
-    let end = match backend {
-        BackendSide::Connection(mut wire, down) => {
-            let ahead = Ahead { up: Vec::new(), down };
-            tunnel::relay(&mut stream, &mut wire, ahead, &exchange, timeouts).await
-        }
-        BackendSide::Stream(mut wire, _counted) => {
-            tunnel::relay(&mut stream, &mut wire, Ahead::default(), &exchange, timeouts).await
-        }
+    let _closes = Abandoned(Rc::clone(&exchange));
+    // The stream's own: the connection has others.
+    let handle = ConnHandle::default();
+    let sides = (&mut stream, backend, Vec::new());
+    let end = {
+        let mut relaying = pin!(between(sides, OnTruncation::Reset, &exchange, &destination, &handle));
+        poll_fn(|cx| {
+            if exchange.poll_overdue(cx).is_ready() {
+                // Its backend's time is over.
+                handle.cancel(Stop::Drained);
+            }
+            relaying.as_mut().poll(cx)
+        })
+        .await
     };
     exchange.close(&end);
 }
 
-/// The relay of tcp listeners.
-async fn between_connections(
-    session: &mut Tls<AsServer>,
-    wire: BackendWire,
-    ahead: Ahead,
+/// Closes the account of an exchange whose client is gone.
+struct Abandoned(Rc<Exchange>);
+
+impl Drop for Abandoned {
+    fn drop(&mut self) {
+        // Not if it has been closed.
+        self.0.abandon();
+    }
+}
+
+/// A backend's side, which is reset unless the relay has come to its end: its client is gone in the middle.
+struct Unfinished<W: Wire> {
+    wire: W,
+    finished: bool,
+}
+
+impl<W: Wire> Drop for Unfinished<W> {
+    fn drop(&mut self) {
+        if !self.finished {
+            self.wire.socket().reset();
+        }
+    }
+}
+
+/// Relays between a client and a backend. `of_backend` says how the backend's truncation is passed on.
+async fn between<C: Wire>(
+    (client, backend, up): (&mut C, BackendSide, Vec<u8>),
+    of_backend: OnTruncation,
     exchange: &Exchange,
     destination: &Destination,
+    handle: &ConnHandle,
 ) -> Result<Finished, ConnError> {
-    let (client, settings) = (&exchange.client, &destination.settings);
+    let settings = &destination.settings;
     let rules = Rules {
         idle: settings.timeouts.idle,
         half_closed: settings.timeouts.half_closed,
-        client_truncation: match wire {
-            BackendWire::Plain(_) => client.truncation,
+        client_truncation: match backend {
             // The backend's session can say the same.
-            BackendWire::Tls(_) => OnTruncation::PassOn,
+            BackendSide::Connection(BackendWire::Tls(_), _) => OnTruncation::PassOn,
+            BackendSide::Connection(BackendWire::Plain(_), _) | BackendSide::Stream(..) => {
+                exchange.client.truncation
+            }
         },
-        backend_truncation: OnTruncation::PassOn,
+        backend_truncation: of_backend,
     };
-    let memory = &client.worker.local.memory;
-    let terms = Terms { rules, options: &settings.options, memory, handle: &client.handle };
+    let terms =
+        Terms { rules, options: &settings.options, memory: &exchange.client.worker.local.memory, handle };
     let mut traffic = Traffic::new(Arc::clone(&settings.metrics));
-    let end = match wire {
-        BackendWire::Plain(mut socket) => relay(session, &mut socket, ahead, terms, &mut traffic).await,
-        BackendWire::Tls(mut backend) => {
-            let end = relay(session, &mut backend, ahead, terms, &mut traffic).await;
-            end.map_err(|error| backend.told_by_alert(Side::Backend, error))
+    let end = match backend {
+        BackendSide::Connection(BackendWire::Plain(wire), down) => {
+            let mut backend = Unfinished { wire, finished: false };
+            let end = relay(client, &mut backend.wire, Ahead { up, down }, terms, &mut traffic).await;
+            backend.finished = true;
+            end
+        }
+        BackendSide::Connection(BackendWire::Tls(wire), down) => {
+            let mut backend = Unfinished { wire, finished: false };
+            let end = relay(client, &mut backend.wire, Ahead { up, down }, terms, &mut traffic).await;
+            backend.finished = true;
+            end.map_err(|error| backend.wire.told_by_alert(Side::Backend, error))
+        }
+        BackendSide::Stream(wire, _counted) => {
+            let mut backend = Unfinished { wire, finished: false };
+            let ahead = Ahead { up, down: Vec::new() };
+            let end = relay(client, &mut backend.wire, ahead, terms, &mut traffic).await;
+            backend.finished = true;
+            end
         }
     };
     exchange.record().relayed(&traffic);

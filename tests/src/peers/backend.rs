@@ -87,6 +87,11 @@ impl Backend {
         Self::start("127.0.0.1:0".parse().unwrap(), role, Some(acceptor(leaf, &[]))).await
     }
 
+    /// The same, which agrees on one of these protocols.
+    pub async fn tls_with(role: Role, leaf: &Leaf, alpn: &[&str]) -> Self {
+        Self::start("127.0.0.1:0".parse().unwrap(), role, Some(acceptor(leaf, alpn))).await
+    }
+
     /// Starts a backend on an address, with TLS if there is an acceptor.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 use super::backend::Notes;
 use crate::digest::Noise;
 use crate::stream::{End, Stream};
-use crate::upgrade;
+use crate::upgrade::{self, Version};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -47,8 +47,8 @@ pub enum Role {
     CloseAtOnce,
     /// Sends this, then FIN without close_notify (TLS) and closes.
     Truncate(Vec<u8>),
-    /// Changes the protocol at the first request, as [`crate::upgrade::ask`] wants it, and then behaves so.
-    Upgraded(Box<Self>),
+    /// Changes the protocol at the first request, as [`upgrade::ask`] wants it, and then behaves so.
+    Upgraded(Version, Box<Self>),
     /// Accepts the connection and does nothing with it, not even a TLS handshake.
     Silent,
 }
@@ -118,9 +118,9 @@ impl Role {
                 stream.truncate();
                 Ok(take_all(&mut stream, notes).await)
             }
-            Self::Upgraded(role) => match upgrade::answer(&mut stream).await? {
-                true => Box::pin(role.play(stream, notes)).await,
-                false => Ok(End::Clean),
+            Self::Upgraded(version, role) => match upgrade::answer(stream, version).await? {
+                Some(stream) => Box::pin(role.play(stream, notes)).await,
+                None => Ok(End::Clean),
             },
             Self::Silent => std::future::pending().await,
         }

@@ -5,11 +5,11 @@ use crate::body::feed::{Fed, Feed};
 use crate::body::received::{Received, StreamBody};
 use crate::body::upload::UploadBody;
 use crate::headers;
-use crate::stream::{BackendWire, HyperStream};
+use crate::stream::{BackendWire, Counts, HyperStream, Tunnel};
 use crate::worker::{HttpWorker, Tasks};
 use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
-use h2::{Reason, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::rt::Executor;
@@ -39,12 +39,28 @@ impl fmt::Debug for H2 {
 }
 
 /// What is known of the backend's end.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Peer {
+    counts: Rc<Counts>,
     /// Its SETTINGS have come, which are its first frame (RFC 9113 §3.4), or the connection has ended.
     known: Cell<bool>,
     ended: Cell<bool>,
     changed: Notify,
+}
+
+impl Peer {
+    fn of(counts: Rc<Counts>) -> Self {
+        Self { counts, known: Cell::default(), ended: Cell::default(), changed: Notify::default() }
+    }
+
+    /// The connection has been polled.
+    fn polled(&self, ended: bool) {
+        self.counts.settle();
+        if !self.known.get() && (ended || self.counts.read.get() >= FRAME_HEAD) {
+            self.known.set(true);
+            self.changed.notify_waiters();
+        }
+    }
 }
 
 /// One request's stream on a connection, counted until it is dropped.
@@ -100,15 +116,12 @@ impl H2 {
             .max_header_list_size(header)
             .handshake::<_, Bytes>(stream)
             .await?;
-        let peer = Rc::new(Peer::default());
+        let peer = Rc::new(Peer::of(counts));
         let told = Rc::clone(&peer);
         tasks.execute(async move {
             let ended = poll_fn(|cx| {
                 let polled = pin!(&mut connection).poll(cx);
-                if !told.known.get() && (polled.is_ready() || counts.read.get() >= FRAME_HEAD) {
-                    told.known.set(true);
-                    told.changed.notify_waiters();
-                }
+                told.polled(polled.is_ready());
                 polled
             });
             if let Err(error) = ended.await {
@@ -160,9 +173,10 @@ impl Stream {
         self.connection.sender.is_extended_connect_protocol_enabled()
     }
 
-    /// Where bytes for the backend go after an extended CONNECT; once.
-    pub fn take_tunnel(&mut self) -> Option<SendStream<Bytes>> {
-        self.tunnel.take()
+    /// The stream as a side of a relay, after an extended CONNECT; once.
+    pub fn tunnel(&mut self, from: RecvStream) -> Option<Tunnel<Bytes>> {
+        let to = self.tunnel.take()?;
+        Some(Tunnel::new(from, to, Rc::clone(&self.connection.peer.counts)))
     }
 
     /// Sends a request and waits for the head of its answer.

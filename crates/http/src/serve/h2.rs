@@ -66,6 +66,7 @@ struct Serving<F, B> {
     wakes: Arc<Wakes>,
     woken: Vec<usize>,
     begin: B,
+    counts: Rc<Counts>,
 }
 
 impl<F, B> Serving<F, B>
@@ -91,8 +92,12 @@ where
                 }
             }
             // After the requests, so that their answers leave together.
-            if connection && let Poll::Ready(ended) = self.poll_connection() {
-                return Poll::Ready(ended);
+            if connection {
+                if let Poll::Ready(ended) = self.poll_connection() {
+                    self.poll_woken();
+                    return Poll::Ready(ended);
+                }
+                self.counts.settle();
             }
             if polls > POLLS {
                 break;
@@ -100,6 +105,14 @@ where
         }
         self.wakes.rest();
         Poll::Pending
+    }
+
+    /// Polls the requests that the end of the connection has woken, so that each knows its own end.
+    fn poll_woken(&mut self) {
+        self.wakes.take(&mut self.woken);
+        for number in self.woken.drain(..).filter(|number| *number != CONNECTION) {
+            self.streams.poll(number);
+        }
     }
 
     fn poll_connection(&mut self) -> Poll<Result<(), h2::Error>> {
@@ -143,8 +156,10 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
     idle.set(client.http.timeouts.headers);
     let (shared, open) = (Rc::clone(client), Rc::new(Cell::new(0_usize)));
     let seen = Rc::clone(&open);
+    let of_connection = Rc::clone(&counts);
     let mut begin = Some(move |request, respond| {
-        stream::serve(Rc::clone(&shared), request, respond, stream::Counted::of(&seen))
+        let counts = (stream::Counted::of(&seen), Rc::clone(&of_connection));
+        stream::serve(Rc::clone(&shared), request, respond, counts)
     });
     let mut serving = None;
     let (mut leaving, mut told, mut read) = (false, false, 0);
@@ -156,7 +171,9 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
             && let Poll::Ready(made) = handshake.as_mut().poll(cx)
         {
             match (made, begin.take()) {
-                (Ok(connection), Some(begin)) => serving = Some(Serving::new(connection, begin)),
+                (Ok(connection), Some(begin)) => {
+                    serving = Some(Serving::new(connection, begin, Rc::clone(&counts)))
+                }
                 (Err(error), _) => return Poll::Ready(Err(failed(&error, &counts))),
                 (Ok(_), None) => {}
             }
@@ -211,11 +228,20 @@ where
     F: Future<Output = ()>,
     B: FnMut(Request<RecvStream>, SendResponse<Chunk>) -> F,
 {
-    fn new(connection: Connection<HyperStream<Tls<AsServer>>, Chunk>, begin: B) -> Self {
+    fn new(connection: Connection<HyperStream<Tls<AsServer>>, Chunk>, begin: B, counts: Rc<Counts>) -> Self {
         let wakes = Arc::new(Wakes::default());
         let own = wakes.waker(CONNECTION);
         let waker = Waker::from(Arc::clone(&own));
         waker.wake_by_ref();
-        Self { connection, waker, own, streams: Streams::new(&wakes), wakes, woken: Vec::new(), begin }
+        Self {
+            connection,
+            waker,
+            own,
+            streams: Streams::new(&wakes),
+            wakes,
+            woken: Vec::new(),
+            begin,
+            counts,
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::body::received::{Received, StreamBody};
 use crate::client::Client;
 use crate::headers;
 use crate::request;
-use crate::stream::StreamWire;
+use crate::stream::{Counts, Tunnel};
 use crate::upgrade;
 use h2::ext::Protocol;
 use h2::server::SendResponse;
@@ -47,7 +47,7 @@ pub(super) async fn serve(
     client: Rc<Client>,
     request: Request<RecvStream>,
     mut respond: SendResponse<Chunk>,
-    counted: Counted,
+    (counted, counts): (Counted, Rc<Counts>),
 ) {
     let length = headers::length(request.headers());
     let (head, data) = request.into_parts();
@@ -73,7 +73,10 @@ pub(super) async fn serve(
     let body = match (body, data) {
         (AnswerBody::Handover(Some(handover)), Some(data)) => {
             match respond.send_response(Response::from_parts(head, ()), false) {
-                Ok(to) => Box::pin(upgrade::relay_stream(StreamWire::new(data, to), *handover)).await,
+                Ok(to) => {
+                    let tunnel = Tunnel::new(data, to, counts);
+                    Box::pin(upgrade::relay_stream(tunnel, *handover)).await;
+                }
                 Err(error) => tracing::debug!(%error, "a change of protocol could not be told"),
             }
             return;

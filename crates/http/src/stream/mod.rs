@@ -8,7 +8,7 @@ mod traits;
 mod tunnel;
 mod wire;
 
-pub use tunnel::StreamWire;
+pub use tunnel::{StreamSocket, Tunnel};
 pub use wire::{BackendWire, HyperWire};
 
 use crate::backend::interim::Interim;
@@ -43,6 +43,8 @@ pub struct Counts {
     pub starved: Cell<bool>,
     /// The last write or flush could not be completed.
     pub blocked: Cell<bool>,
+    /// How often all that there was to write had been written, on a connection with HTTP/2.
+    pub settled: Cell<u64>,
     /// The interim answers among what was read.
     pub interim: Cell<Interim>,
     /// What the client floods weir with; the connection ends for it.
@@ -61,6 +63,13 @@ impl Counts {
         interim.read(bytes).map_err(|many| io::Error::new(io::ErrorKind::InvalidData, many))?;
         self.interim.set(interim);
         Ok(())
+    }
+
+    /// The connection has been polled, and waits.
+    pub fn settle(&self) {
+        if !self.blocked.get() {
+            self.settled.set(self.settled.get() + 1);
+        }
     }
 
     /// Has the stream notice that the other side is gone, while hyper reads nothing. Over TLS an end without close_notify

@@ -35,8 +35,6 @@ pub trait HyperWire: Unpin {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Flushes, then ends the write half: with a FIN, over TLS after close_notify.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// Makes its end a reset.
-    fn reset(&mut self);
 }
 
 impl HyperWire for Socket {
@@ -71,10 +69,6 @@ impl HyperWire for Socket {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_finish(cx, Finish::Clean, false)
-    }
-
-    fn reset(&mut self) {
-        Self::reset(self);
     }
 }
 
@@ -125,10 +119,6 @@ impl<S: Role> HyperWire for Tls<S> {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_finish(cx, Finish::Clean, false)
-    }
-
-    fn reset(&mut self) {
-        self.socket().reset();
     }
 }
 
@@ -182,9 +172,5 @@ impl HyperWire for BackendWire {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, wire => HyperWire::poll_shutdown(wire, cx))
-    }
-
-    fn reset(&mut self) {
-        either!(self, wire => HyperWire::reset(wire));
     }
 }
