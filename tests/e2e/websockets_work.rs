@@ -136,6 +136,8 @@ async fn of_a_browser() {
         assert_eq!(seen, wanted, "{mode:?}");
         assert_eq!(scene.line("client ").await, "127.0.0.1 https /echo", "{mode:?}");
         let record = scene.record().await;
+        // The page's own connection carries it, by RFC 8441.
+        assert_eq!((record.text("method"), record.text("alpn")), ("CONNECT", "h2"), "{record:#?}");
         // Browsers end TLS without close_notify, sometimes before the backend's end has come.
         let ended = (record.outcome(), record.side());
         assert!(record.outcome() == "ok" || ended == ("truncated", "client"), "{record:#?}");

@@ -54,11 +54,12 @@ async fn from_the_backend() {
 #[tokio::test]
 async fn bytes_before_it_are_delivered_to_a_slow_reader() {
     side_by_side(relayed(), async |world| {
-        let bytes = Noise::new(4).bytes(256 * 1024);
+        let what = world.name();
+        // All of it lies in kernel queues when the reset comes: in those of weir's client socket and the client's own. The
+        // window of a stream is smaller, and what a backend resets in its own queue is lost.
+        let bytes = Noise::new(4).bytes(if world.leaves_by_stream() { 96 << 10 } else { 256 << 10 });
         let world = world.role(Role::EchoThenReset(bytes.len())).plane().await;
         let stream = world.connect().await;
-        // All of it lies in kernel queues when the reset comes: in those of weir's client socket and the
-        // client's own.
         let (mut from, mut to) = tokio::io::split(stream);
         let send = async { tokio::io::AsyncWriteExt::write_all(&mut to, &bytes).await.map(|()| to) };
         let wait = tokio::time::sleep(Duration::from_millis(500));
@@ -66,7 +67,7 @@ async fn bytes_before_it_are_delivered_to_a_slow_reader() {
         sent.unwrap();
         let mut got = Vec::new();
         let error = tokio::io::AsyncReadExt::read_to_end(&mut from, &mut got).await;
-        assert_eq!(sha256(&got), sha256(&bytes), "{:?}: {} bytes came", world.mode, got.len());
+        assert_eq!(sha256(&got), sha256(&bytes), "{what}: {} bytes came, {error:?}", got.len());
         assert_eq!(error.map_err(|error| End::of(&error)), Err(End::Reset), "{:?}", world.mode);
         world.weir.settle().await;
     })
@@ -125,7 +126,10 @@ async fn from_a_backend_whose_bytes_are_stuck() {
         // The backend fills every buffer, waits a second, and resets; weir must notice within another second,
         // and the client has a third one to take the bytes that came before.
         eventually(Duration::from_secs(8), "the reset is noticed", async || {
-            let closed = world.weir.metrics().await.count("weir_connections_closed_total", &[]);
+            let closed = match world.leaves_by_stream() {
+                true => world.weir.requests().len() as u64,
+                false => world.weir.metrics().await.count("weir_connections_closed_total", &[]),
+            };
             if closed == 1 { Ok(()) } else { Err(format!("{closed} closed")) }
         })
         .await;

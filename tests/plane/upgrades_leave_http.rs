@@ -7,9 +7,10 @@ use weir_tests::digest::{Noise, sha256};
 use weir_tests::eventually::eventually;
 use weir_tests::peers::{Backend, Role};
 use weir_tests::plane::Plane;
+use weir_tests::side_by_side::side_by_side;
 use weir_tests::stream::{End, Stream};
 use weir_tests::upgrade::{self, Version};
-use weir_tests::world::{Mode, NAME, World};
+use weir_tests::world::{Mode, NAME, World, relayed};
 
 /// Bytes that each side sends in one piece with the end of HTTP are the first of the new protocol.
 #[tokio::test]
@@ -83,9 +84,9 @@ async fn deadlines_of_requests_do_not_count_any_more() {
 /// A drained backend ends such a connection as one of tcp: at the end of its time.
 #[tokio::test]
 async fn the_drain_of_their_backend_ends_them() {
-    for mode in [Mode::Offload, Mode::Bridging] {
-        let world =
-            World::of(mode).upgraded(Version::One, Version::One).pool("drain_timeout: 2s").plane().await;
+    side_by_side(relayed().into_iter().filter(|world| world.upgraded.is_some()), async |world| {
+        let what = world.name();
+        let world = world.pool("drain_timeout: 2s").plane().await;
         let mut stream = world.connect().await;
         stream.send(b"before").await.unwrap();
         stream.exactly(6).await.unwrap();
@@ -97,12 +98,13 @@ async fn the_drain_of_their_backend_ends_them() {
         std::fs::write(&file, new).unwrap();
         world.weir.reload().await;
         stream.send(b"after").await.unwrap();
-        assert_eq!(stream.exactly(5).await.unwrap(), b"after", "{mode:?}");
+        assert_eq!(stream.exactly(5).await.unwrap(), b"after", "{what}");
         let (rest, end) = tokio::time::timeout(Duration::from_secs(5), stream.rest()).await.unwrap();
-        assert_eq!((rest, end), (Vec::new(), End::Clean), "{mode:?}");
-        world.weir.only_record().await.ended("drained", "weir");
+        assert_eq!((rest, end), (Vec::new(), End::Clean), "{what}");
+        world.record().await.ended("drained", "weir");
         only_request(&world.weir).await.ended("drained", "weir");
-    }
+    })
+    .await;
 }
 
 /// An offer of another protocol that nobody takes changes nothing, not even the end of the connection.

@@ -122,7 +122,10 @@ impl AsyncRead for Tunnel {
         while this.rest.is_empty() {
             match ready!(from.poll_data(cx)) {
                 Some(Ok(data)) => this.rest = data,
-                Some(Err(error)) => return Poll::Ready(Err(broken(error))),
+                Some(Err(error)) => {
+                    (this.from, this.to) = (None, None);
+                    return Poll::Ready(Err(broken(error)));
+                }
                 None => {
                     this.from = None;
                     return Poll::Ready(Ok(()));

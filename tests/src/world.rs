@@ -96,7 +96,8 @@ pub struct Builder {
     entries: Option<String>,
     also: Option<SocketAddr>,
     plain: bool,
-    upgraded: Option<(Version, Version)>,
+    /// The versions by which clients leave HTTP first, if they do.
+    pub upgraded: Option<(Version, Version)>,
     nofile: Option<u32>,
     records: bool,
     level: &'static str,
@@ -282,6 +283,11 @@ impl Builder {
             Version::One => listener,
             Version::Two => listener.pool("http: {version: \"2\"}"),
         }
+    }
+
+    /// Whether clients leave HTTP on a stream of HTTP/2.
+    pub fn leaves_by_stream(&self) -> bool {
+        matches!(self.upgraded, Some((Version::Two, _)))
     }
 
     /// Its mode, and the versions by which its clients leave HTTP first.
