@@ -3,7 +3,6 @@
 use super::h1::H1;
 use super::h2::Stream;
 use super::keep::Place;
-use crate::body::received::Received;
 use crate::body::upload::UploadBody;
 use crate::worker::HttpWorker;
 use hyper::Request;
