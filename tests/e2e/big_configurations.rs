@@ -166,9 +166,10 @@ async fn a_reload_of_one_route_disturbs_no_client_and_leaves_nothing() {
     let pools: Vec<&str> = records[known..].iter().map(|record| record.text("pool")).collect();
     assert_eq!(pools, ["pool-0", "pool-0", "pool-10"]);
 
-    // Later reloads use the memory of the first ones again.
-    let (early, late) = (resident[2], resident[9]);
-    assert!(late < early + early / 10, "memory grows with every reload: {resident:?} KiB");
+    // Later reloads use the memory of the first ones again, in whichever order the allocator gives it back.
+    let early = resident[2..5].iter().max().unwrap();
+    let late = resident[7..].iter().min().unwrap();
+    assert!(*late < early + early / 10, "memory grows with every reload: {resident:?} KiB");
     weir.settle().await;
 }
 
