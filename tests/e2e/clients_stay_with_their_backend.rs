@@ -100,6 +100,21 @@ impl Node {
         self.visit(path, &["-H", &format!("Cookie: {cookie}")]).await
     }
 
+    /// The backend that a cookie names, as `weir explain` says; empty if none.
+    async fn explained(&self, cookie: &str) -> String {
+        let mut explain = command(&["explain", "--format", "json", "--host", NAME]);
+        explain
+            .args(["--header", &format!("Cookie: {cookie}"), "-c"])
+            .arg(self.weir.folder().join("weir.yaml"));
+        let said = run(explain, b"", Duration::from_secs(20)).await;
+        assert_eq!(said.code, Some(0), "{}", said.both());
+        let answer: serde_json::Value = serde_json::from_str(&said.stdout).unwrap();
+        let told = &answer["listeners"][0]["request"];
+        let named = told["sticky"]["backend"].as_str().unwrap_or_default().to_owned();
+        assert!(named.is_empty() || told["pool"]["backends"][0]["name"] == *named, "{told:#}");
+        named
+    }
+
     async fn counted(&self, result: &str) -> u64 {
         self.weir.metrics().await.count("weir_http_sticky_total", &[("result", result)])
     }
@@ -294,6 +309,10 @@ async fn nodes_with_one_secret_agree() {
         for node in [&stranger, &alone] {
             assert_ne!(node.with_cookie("/x", &cookie).await.new_cookie(), cookie, "another secret");
         }
+        // `weir explain` has the secret too.
+        let at = BACKENDS.iter().position(|name| *name == issued.backend).unwrap();
+        assert_eq!(second.explained(&cookie).await, backends[at].addr.to_string());
+        assert_eq!(stranger.explained(&cookie).await, "");
         reached.insert(issued.backend);
     }
     assert!(reached.len() > 1, "{reached:?}");

@@ -137,7 +137,9 @@ fn pool(name: &str, number: usize, backends: &[SocketAddr]) -> String {
     let named =
         (1..).zip(backends).map(|(n, addr): (usize, _)| format!("{{name: {name}-{n}, address: \"{addr}\"}}"));
     let named = named.collect::<Vec<_>>().join(", ");
-    format!("  - {{name: {name}, {balance}, backends: [{named}], health_check: {{type: none}}}}\n")
+    // Kept connections would be descriptors at the end.
+    let http = "http: {idle_timeout: 1s}";
+    format!("  - {{name: {name}, {balance}, backends: [{named}], {http}, health_check: {{type: none}}}}\n")
 }
 
 /// A request that nearly matches some route.

@@ -76,12 +76,16 @@ fn prepare_logged(path: &Path, key_log: Option<&Path>) -> Result<Result<Prepared
     Ok(compiled.map(|compiled| Prepared { path, builder, snapshot, compiled, key_log: writer }))
 }
 
-/// Loads and compiles a configuration that is not to be run.
+/// Loads and compiles a configuration that is not to be run. What nodes of its fleet have sealed can be opened.
 ///
 /// # Errors
 /// As [`prepare`].
 pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
-    Ok(prepare(path)?.map(|prepared| prepared.compiled))
+    let prepared = prepare(path)?;
+    if let Ok(Prepared { builder, compiled, .. }) = &prepared {
+        builder.sessions.join(&compiled.plan.fleet);
+    }
+    Ok(prepared.map(|prepared| prepared.compiled))
 }
 
 /// Runs a configuration until told to stop.
