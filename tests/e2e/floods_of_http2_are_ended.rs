@@ -2,17 +2,13 @@
 
 use std::time::{Duration, Instant};
 use weir_tests::frames::{
-    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, Fate, Frame, HEADERS, RST_STREAM, SETTINGS, block,
-    fate,
+    self, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Fate, Frame, HEADERS, PING,
+    PRIORITY, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, fate,
 };
 use weir_tests::peers::{Recorder, Reply};
 use weir_tests::world::{Mode, NAME, World};
 
-const PRIORITY: u8 = 2;
-const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
 const UNKNOWN: u8 = 0xbb;
-const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// The head of a request.
 fn head(method: &[u8]) -> Vec<u8> {
@@ -73,7 +69,7 @@ async fn floods_of_http2_are_ended_and_counted() {
         record.unwrap_or_else(|| panic!("no record for {reason}")).ended("limited", "client");
     }
     let grown = world.weir.resident().saturating_sub(before);
-    assert!(grown < 64 << 20, "floods of a few hundred KiB cost {grown} bytes");
+    assert!(grown < 64 << 10, "floods of a few hundred KiB cost {grown} KiB");
     let answered = world.weir.requests().iter().filter(|request| request.number("status") == 200).count();
     assert_eq!(answered, floods().len(), "each request of the bystander has a record");
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 use tokio::process::Command;
 use weir_tests::curl::curl;
+use weir_tests::eventually::eventually_true;
 use weir_tests::origin::{Origin, Step, answer, answers, ask, next_answer};
 use weir_tests::program::run;
 use weir_tests::world::{Mode, NAME, World};
@@ -130,6 +131,31 @@ async fn bodies_that_a_backend_cuts_never_look_whole() {
         let rest = String::from_utf8(rest).unwrap();
         assert!(rest.contains("abc") && !rest.ends_with("0\r\n\r\n"), "{path} {rest:?}");
     }
+}
+
+#[tokio::test]
+async fn a_backend_that_leaves_during_an_upload_is_to_blame() {
+    let origin = Origin::start(|asked| match &*asked.path {
+        "/close" => vec![Step::Close],
+        "/late" => vec![Step::Sleep(Duration::from_millis(300)), Step::Close],
+        _ => vec![Step::Sleep(Duration::from_millis(300)), Step::Reset],
+    })
+    .await;
+    let world = world(&origin, "").await;
+    let body = "x".repeat(4 << 20);
+    for path in ["/close", "/late", "/reset"] {
+        let mut stream = world.connect().await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: {}\r\n\r\n", 8 << 20);
+        // Weir may have ended the connection before it has all of this.
+        let _ = stream.send([&head, &*body].concat().as_bytes()).await;
+        let got = next_answer(&mut stream, false).await.unwrap();
+        assert_eq!(got.status, 502, "{path} {got:?}");
+    }
+    eventually_true(Duration::from_secs(10), "there are records", || world.weir.requests().len() == 3).await;
+    for record in world.weir.requests() {
+        record.ended("backend_reset", "backend");
+    }
+    assert_eq!(origin.seen().len(), 3, "each was sent once");
 }
 
 #[tokio::test]

@@ -9,18 +9,51 @@ use tokio::io::AsyncReadExt;
 pub const DATA: u8 = 0;
 /// HEADERS.
 pub const HEADERS: u8 = 1;
+/// PRIORITY.
+pub const PRIORITY: u8 = 2;
 /// RST_STREAM.
 pub const RST_STREAM: u8 = 3;
 /// SETTINGS.
 pub const SETTINGS: u8 = 4;
+/// PUSH_PROMISE.
+pub const PUSH_PROMISE: u8 = 5;
+/// PING.
+pub const PING: u8 = 6;
 /// GOAWAY.
 pub const GOAWAY: u8 = 7;
+/// WINDOW_UPDATE.
+pub const WINDOW_UPDATE: u8 = 8;
 /// CONTINUATION.
 pub const CONTINUATION: u8 = 9;
+/// Of SETTINGS and PING: an acknowledgement.
+pub const ACK: u8 = 1;
 /// Of DATA and HEADERS: the last of its stream.
 pub const END_STREAM: u8 = 1;
 /// Of HEADERS and CONTINUATION: the last of its block.
 pub const END_HEADERS: u8 = 4;
+/// Of DATA and HEADERS: with padding.
+pub const PADDED: u8 = 8;
+/// Of HEADERS: with a priority.
+pub const PRIORITISED: u8 = 32;
+
+/// An error that is none.
+pub const NO_ERROR: u32 = 0;
+/// A rule was broken.
+pub const PROTOCOL_ERROR: u32 = 1;
+/// A window was overrun.
+pub const FLOW_CONTROL_ERROR: u32 = 3;
+/// A frame for a stream that is closed.
+pub const STREAM_CLOSED: u32 = 5;
+/// A frame of a wrong size.
+pub const FRAME_SIZE_ERROR: u32 = 6;
+/// The stream was not looked at.
+pub const REFUSED_STREAM: u32 = 7;
+/// The stream is not wanted any more.
+pub const CANCEL: u32 = 8;
+/// A block of fields that cannot be decoded.
+pub const COMPRESSION_ERROR: u32 = 9;
+/// A flood.
+pub const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// A frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +83,43 @@ impl Frame {
         bytes
     }
 
+    /// SETTINGS with these values.
+    pub fn settings(values: &[(u16, u32)]) -> Self {
+        let pair = |(name, value): &(u16, u32)| [&name.to_be_bytes()[..], &value.to_be_bytes()].concat();
+        Self::new(SETTINGS, 0, 0, &values.iter().flat_map(pair).collect::<Vec<u8>>())
+    }
+
+    /// WINDOW_UPDATE by so many bytes; stream 0 is the connection.
+    pub fn window(stream: u32, bytes: u32) -> Self {
+        Self::new(WINDOW_UPDATE, 0, stream, &bytes.to_be_bytes())
+    }
+
+    /// RST_STREAM.
+    pub fn reset(stream: u32, error: u32) -> Self {
+        Self::new(RST_STREAM, 0, stream, &error.to_be_bytes())
+    }
+
+    /// GOAWAY, whose last stream is this.
+    pub fn goaway(last: u32, error: u32) -> Self {
+        Self::new(GOAWAY, 0, 0, &[last.to_be_bytes(), error.to_be_bytes()].concat())
+    }
+
+    /// The error of RST_STREAM or GOAWAY; 0 of others.
+    pub fn error(&self) -> u32 {
+        let at = match self.kind {
+            RST_STREAM => 0,
+            GOAWAY => 4,
+            _ => return 0,
+        };
+        let four = self.payload.get(at..at + 4);
+        four.map_or(0, |four| u32::from_be_bytes([four[0], four[1], four[2], four[3]]))
+    }
+
+    /// The status in HEADERS.
+    pub fn status(&self) -> u16 {
+        status(&self.payload)
+    }
+
     /// The next frame.
     ///
     /// # Errors
@@ -65,12 +135,16 @@ impl Frame {
     }
 }
 
-/// What begins a client's connection: the preface, and settings that change nothing.
+/// What begins a client's connection, in front of its SETTINGS.
+pub const MAGIC: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What begins a client's connection: the preface, and settings by which weir's fields refer to no earlier ones.
 pub fn preface() -> Vec<u8> {
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(Frame::new(SETTINGS, 0, 0, &[]).bytes());
-    bytes
+    [MAGIC, &Frame::settings(&[(HEADER_TABLE_SIZE, 0)]).bytes()].concat()
 }
+
+/// A setting: the size of the table of fields.
+pub const HEADER_TABLE_SIZE: u16 = 1;
 
 /// A block of fields, each as a literal without indexing (RFC 7541 §6.2.2): any bytes can be sent.
 pub fn block(fields: &[(&[u8], &[u8])]) -> Vec<u8> {
@@ -119,16 +193,10 @@ pub async fn fate(stream: &mut Stream, number: u32) -> Fate {
     let read = async {
         loop {
             let Ok(frame) = Frame::read(stream).await else { return Fate::Gone(0) };
-            let error = |at: usize| {
-                frame
-                    .payload
-                    .get(at..at + 4)
-                    .map_or(0, |four| u32::from_be_bytes([four[0], four[1], four[2], four[3]]))
-            };
             match frame.kind {
-                HEADERS if frame.stream == number => return Fate::Answer(status(&frame.payload)),
-                RST_STREAM if frame.stream == number => return Fate::Reset(error(0)),
-                GOAWAY if error(4) != 0 => return Fate::Gone(error(4)),
+                HEADERS if frame.stream == number => return Fate::Answer(frame.status()),
+                RST_STREAM if frame.stream == number => return Fate::Reset(frame.error()),
+                GOAWAY if frame.error() != NO_ERROR => return Fate::Gone(frame.error()),
                 _ => {}
             }
         }

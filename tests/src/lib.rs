@@ -22,6 +22,7 @@
 
 pub mod big;
 mod books;
+pub mod bystander;
 pub mod certificates;
 pub mod client;
 pub mod curl;
@@ -30,6 +31,7 @@ pub mod dnsmasq;
 pub mod eventually;
 pub mod frames;
 pub mod fuzz;
+pub mod h2_origin;
 pub mod haproxy;
 pub mod hello;
 pub mod http;

@@ -33,6 +33,8 @@ pub enum Step {
     Read,
     /// Sends this.
     Send(Vec<u8>),
+    /// Sends an answer with a body of so many bytes.
+    Pour(u64),
     /// Waits.
     Sleep(Duration),
     /// Waits for the other side's end, and notes it.
@@ -151,9 +153,17 @@ async fn serve(
                     seen.lock().unwrap()[at] = asked.clone();
                 }
                 Step::Send(bytes) => stream.send(&bytes).await?,
+                Step::Pour(count) => {
+                    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {count}\r\n\r\n");
+                    stream.send(head.as_bytes()).await?;
+                    let piece = vec![b'x'; 256 << 10];
+                    for at in (0..count).step_by(piece.len()) {
+                        stream.send(&piece[..piece.len().min((count - at) as usize)]).await?;
+                    }
+                }
                 Step::Sleep(pause) => tokio::time::sleep(pause).await,
                 Step::Wait => {
-                    let mut rest = [0; 4096];
+                    let mut rest = vec![0; 64 << 10];
                     while stream.read(&mut rest).await.is_ok_and(|n| n > 0) {}
                     left.fetch_add(1, Ordering::SeqCst);
                     return Ok(());

@@ -26,6 +26,8 @@ pub enum Upload {
     TooLarge,
     /// The client ended in the middle of it.
     Broken,
+    /// Its rest is not wanted, by its backend or by weir.
+    Unwanted,
 }
 
 /// How far the answer is.
@@ -187,7 +189,7 @@ impl Exchange {
 
     /// Whether the client has done its part so far.
     pub fn is_sound(&self) -> bool {
-        matches!(self.upload.get(), Upload::Open | Upload::Complete)
+        matches!(self.upload.get(), Upload::Open | Upload::Complete | Upload::Unwanted)
     }
 
     /// Ends it, at the next tick: its backend's time is over.

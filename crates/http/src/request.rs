@@ -167,7 +167,7 @@ pub fn failed(exchange: &Exchange, otherwise: StatusCode) -> Refusal {
             exchange.ends(RequestOutcome::ClientGone);
             Refusal(StatusCode::BAD_REQUEST)
         }
-        Upload::Open | Upload::Complete => Refusal(otherwise),
+        Upload::Open | Upload::Complete | Upload::Unwanted => Refusal(otherwise),
     }
 }
 

@@ -120,7 +120,7 @@ impl Drop for UploadBody {
         if self.incoming.take().is_some() {
             self.leave_unread();
             if self.exchange.upload() == Upload::Open {
-                self.exchange.uploaded(Upload::Broken);
+                self.exchange.uploaded(Upload::Unwanted);
             }
         }
     }

@@ -8,6 +8,12 @@
 //! What weir writes is followed as well: for these credits, and to know where a frame ends, because only there may the
 //! GOAWAY stand that ends the connection.
 
+pub mod frames;
+
+use frames::{
+    ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, Frame, Frames, GOAWAY, HEADERS, PING, PRIORITY,
+    PRIORITY_UPDATE, RST_STREAM, SETTINGS, WINDOW_UPDATE,
+};
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_metrics::labels::Limit;
@@ -104,6 +110,24 @@ pub struct Meter {
     answers: u64,
     /// The highest stream that the client has opened.
     last_stream: u32,
+    /// A block of fields has begun, and its last frame has not.
+    open: bool,
+    /// When the frame or block that is under way has begun.
+    begun: Instant,
+    /// It is DATA.
+    data: bool,
+    /// Whether the first frame was SETTINGS, once it has come.
+    is_settled: Option<bool>,
+}
+
+/// What a client has begun to send and not ended. Until it ends, h2 and hyper know nothing of it, so no deadline of a
+/// request covers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnderWay {
+    /// A frame of content.
+    Data(Instant),
+    /// The preface, a block of fields, or a frame of another kind.
+    Other(Instant),
 }
 
 impl Meter {
@@ -120,6 +144,10 @@ impl Meter {
             resets: 0,
             answers: 0,
             last_stream: 0,
+            open: false,
+            begun: now,
+            data: false,
+            is_settled: None,
         }
     }
 
@@ -133,10 +161,30 @@ impl Meter {
             (self.before, self.now, self.second) = (self.now, Credit::default(), now);
         }
         let mut rest = bytes;
-        while let Some(frame) = self.read.next(&mut rest) {
+        loop {
+            let frame = self.read.next(&mut rest);
+            if self.read.began() && !self.open {
+                (self.begun, self.data) = (now, false);
+            }
+            let Some(frame) = frame else { return Ok(()) };
+            self.is_settled.get_or_insert(frame.kind == SETTINGS && frame.flags & ACK == 0);
+            self.data = frame.kind == DATA;
+            if matches!(frame.kind, HEADERS | CONTINUATION) {
+                self.open = frame.flags & END_HEADERS == 0;
+            }
             self.judge(frame)?;
         }
-        Ok(())
+    }
+
+    /// Whether the client's preface was none: SETTINGS must come first (RFC 9113 §3.4), which h2 does not demand.
+    pub fn is_out_of_order(&self) -> bool {
+        self.is_settled == Some(false)
+    }
+
+    /// What the client has begun to send and not ended.
+    pub fn under_way(&self) -> Option<UnderWay> {
+        let under_way = if self.data { UnderWay::Data } else { UnderWay::Other };
+        (self.open || self.read.owed() > 0).then(|| under_way(self.begun))
     }
 
     /// Follows `bytes` that were written to the client.
@@ -207,74 +255,9 @@ impl Meter {
     }
 }
 
-/// The header of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Frame {
-    length: u32,
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    /// Without content: of length 0, or all of it padding.
-    empty: bool,
-}
-
-/// Finds the frames in a stream of bytes that comes in pieces.
-#[derive(Debug)]
-struct Frames {
-    /// The header as far as it has come, and behind it the length of the padding of DATA.
-    header: [u8; HEADER + 1],
-    have: usize,
-    /// Bytes of payload that are still to come, or of the preface.
-    left: u32,
-}
-
-impl Frames {
-    /// The frames that begin after `left` bytes.
-    fn after(left: u32) -> Self {
-        Self { header: [0; HEADER + 1], have: 0, left }
-    }
-
-    /// The next frame whose header ends in `rest`, from which it takes what it has looked at.
-    fn next(&mut self, rest: &mut &[u8]) -> Option<Frame> {
-        loop {
-            if self.have == 0 && self.left > 0 {
-                let skipped = rest.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
-                *rest = rest.get(skipped..).unwrap_or_default();
-                self.left = self.left.saturating_sub(u32::try_from(skipped).unwrap_or(u32::MAX));
-            }
-            let (byte, behind) = rest.split_first()?;
-            *rest = behind;
-            if let Some(at) = self.header.get_mut(self.have) {
-                *at = *byte;
-            }
-            self.have += 1;
-            let [a, b, c, kind, flags, s0, s1, s2, s3, padding] = self.header;
-            let length = u32::from_be_bytes([0, a, b, c]);
-            let padded = kind == DATA && flags & PADDED != 0 && length > 0;
-            if self.have == HEADER && !padded || self.have > HEADER {
-                let behind_header = u32::from(self.have > HEADER);
-                self.have = 0;
-                self.left = length.saturating_sub(behind_header);
-                let stream = u32::from_be_bytes([s0 & 0x7f, s1, s2, s3]);
-                let empty = length == 0 || padded && length <= u32::from(padding) + 1;
-                return Some(Frame { length, kind, flags, stream, empty });
-            }
-        }
-    }
-
-    fn owed(&self) -> usize {
-        match self.have {
-            0 => usize::try_from(self.left).unwrap_or(usize::MAX),
-            have => HEADER.saturating_sub(have).max(1),
-        }
-    }
-}
-
 const SECOND: Duration = Duration::from_secs(1);
 /// Bytes of a client's preface (RFC 9113 §3.4).
 const PREFACE: u32 = 24;
-/// Bytes of a frame's header.
-const HEADER: usize = 9;
 /// CONTINUATION frames of one block of fields: full ones hold 512 KiB.
 const BLOCK: u32 = 32;
 /// Resets that a connection has free of charge.
@@ -282,19 +265,6 @@ const RESETS: u64 = 2000;
 /// The least bytes of a DATA frame that earn something.
 const SOME_DATA: u32 = 64;
 
-// Types of frames (RFC 9113 §6, RFC 9218 §7.1), flags and a code.
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const PRIORITY: u8 = 2;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
-const CONTINUATION: u8 = 9;
-const PRIORITY_UPDATE: u8 = 16;
-const END_STREAM: u8 = 1;
-const PADDED: u8 = 8;
 const ENHANCE_YOUR_CALM: u8 = 11;
 
 #[cfg(test)]

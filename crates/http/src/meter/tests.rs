@@ -1,5 +1,6 @@
 //! The meter, fed with frames in pieces of any size.
 
+use super::frames::PADDED;
 use super::*;
 use proptest::prelude::*;
 
@@ -136,6 +137,63 @@ fn a_padded_frame_under_way_owes_its_padding_too() {
     }
     meter.wrote(&bytes[bytes.len() - 1..]);
     assert_eq!(meter.owed(), 0);
+}
+
+#[test]
+fn settings_come_first() {
+    let now = Instant::now();
+    for (first, sound) in [
+        (frame(SETTINGS, 0, 0, &[]), true),
+        (frame(SETTINGS, ACK, 0, &[]), false),
+        (frame(HEADERS, END_HEADERS, 1, &[0x82]), false),
+        (frame(PING, 0, 0, &[0; 8]), false),
+    ] {
+        let mut meter = meter(now);
+        assert!(!meter.is_out_of_order());
+        meter.read(&first, now).unwrap();
+        meter.read(&frame(SETTINGS, 0, 0, &[]), now).unwrap();
+        assert_eq!(meter.is_out_of_order(), !sound, "{first:?}");
+    }
+}
+
+#[test]
+fn a_frame_under_way_is_as_old_as_its_first_byte() {
+    let start = Instant::now();
+    let at = |seconds| start + SECOND * seconds;
+    let mut meter = Meter::new(start);
+    assert_eq!(meter.under_way(), Some(UnderWay::Other(start)), "the preface");
+    meter.read(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", at(1)).unwrap();
+    assert_eq!(meter.under_way(), None);
+    // Neither its further bytes nor its header's end make it younger.
+    let bytes = frame(DATA, 0, 1, &[7; 20]);
+    for (n, byte) in (2..).zip(bytes.chunks(1).take(28)) {
+        meter.read(byte, at(n)).unwrap();
+        let expected = if n < 10 { UnderWay::Other(at(2)) } else { UnderWay::Data(at(2)) };
+        assert_eq!(meter.under_way(), Some(expected), "{n}");
+    }
+    // Its last byte, and the first one of another.
+    meter.read(&[7, 0], at(40)).unwrap();
+    assert_eq!(meter.under_way(), Some(UnderWay::Other(at(40))));
+}
+
+#[test]
+fn a_block_of_fields_is_as_old_as_its_first_frame() {
+    let start = Instant::now();
+    let at = |seconds| start + SECOND * seconds;
+    let mut meter = meter(start);
+    meter.read(&frame(HEADERS, END_STREAM, 1, &[0x82]), at(1)).unwrap();
+    for n in 2..30 {
+        meter.read(&frame(CONTINUATION, 0, 1, &[0x82]), at(n)).unwrap();
+        assert_eq!(meter.under_way(), Some(UnderWay::Other(at(1))), "{n}");
+    }
+    meter.read(&frame(CONTINUATION, END_HEADERS, 1, &[]), at(30)).unwrap();
+    assert_eq!(meter.under_way(), None);
+    // DATA in pieces that each begin the next frame: never old.
+    let two = [frame(DATA, 0, 1, &[0; 30]), frame(DATA, 0, 1, &[0; 30])].concat();
+    meter.read(&two[..50], at(31)).unwrap();
+    assert_eq!(meter.under_way(), Some(UnderWay::Data(at(31))));
+    meter.read(&two[50..], at(32)).unwrap();
+    assert_eq!(meter.under_way(), None);
 }
 
 /// Frames of all kinds, known and unknown.

@@ -5,6 +5,8 @@ use super::streams::Streams;
 use super::wakes::{NumberWaker, Wakes};
 use crate::body::raw::Chunk;
 use crate::client::Client;
+use crate::clock::Deadline;
+use crate::meter::UnderWay;
 use crate::stream::{Counts, HyperStream};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
@@ -18,6 +20,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use weir_core::account::error::ConnError;
 use weir_core::account::outcome::{Finished, How, Side};
+use weir_core::plan::http::HttpTimeouts;
 use weir_core::relay::Tls;
 use weir_metrics::labels::Limit;
 use weir_tls::AsServer;
@@ -29,8 +32,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 const FRAME: u32 = 16 << 10;
 /// What one stream's answer may hold inside of h2.
 const SEND_BUFFER: usize = 64 << 10;
-/// Streams that the client has reset and that have not been forgotten yet (CVE-2023-44487).
-const RESET_STREAMS: usize = 20;
+/// Streams that the client has opened and reset before they were looked at (CVE-2023-44487). With h2's own 20, a client
+/// that cancels many requests at once is ended where its bytes come together; the meter bounds resets over time.
+const RESET_STREAMS: usize = 250;
 /// Requests that are polled in one go: then the worker's other tasks have their turn.
 const POLLS: usize = 64;
 
@@ -52,6 +56,25 @@ fn flooded(error: &h2::Error, counts: &Counts) -> Option<Limit> {
         words if words.contains("data_frames") => Limit::H2EmptyData,
         _ => Limit::H2Resets,
     })
+}
+
+/// Whether the client takes too long to send a frame, or a block of fields, that it has begun.
+fn is_slow(
+    deadline: &Deadline,
+    under_way: Option<UnderWay>,
+    timeouts: &HttpTimeouts,
+    cx: &Context<'_>,
+) -> bool {
+    let (begun, most) = match under_way {
+        None => {
+            deadline.clear();
+            return false;
+        }
+        Some(UnderWay::Data(begun)) => (begun, timeouts.body),
+        Some(UnderWay::Other(begun)) => (begun, timeouts.headers),
+    };
+    deadline.set_within(most, Some(begun + most));
+    deadline.poll_over(cx).is_ready()
 }
 
 /// The number of the connection itself among the wakers.
@@ -154,6 +177,7 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
     );
     let idle = client.worker.clock.deadline();
     idle.set(client.http.timeouts.headers);
+    let slow = client.worker.clock.deadline();
     let (shared, open) = (Rc::clone(client), Rc::new(Cell::new(0_usize)));
     let seen = Rc::clone(&open);
     let of_connection = Rc::clone(&counts);
@@ -204,10 +228,15 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
             read = now;
             idle.set(client.http.timeouts.keep_alive);
         }
-        idle.poll_over(cx).map(|()| {
-            let flood = counts.flood.get();
-            Err(flood.map_or(ConnError::IdleTimeout, |flood| ConnError::Flood(flood.limit())))
-        })
+        if let Some(flood) = counts.flood.get() {
+            return idle.poll_over(cx).map(|()| Err(ConnError::Flood(flood.limit())));
+        }
+        // While weir does not read, the rest may be there.
+        let under_way = counts.under_way.get().filter(|_| counts.starved.get());
+        if is_slow(&slow, under_way, &client.http.timeouts, cx) {
+            return Poll::Ready(Err(ConnError::IdleTimeout));
+        }
+        idle.poll_over(cx).map(|()| Err(ConnError::IdleTimeout))
     })
     .await
 }

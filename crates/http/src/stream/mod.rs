@@ -4,19 +4,21 @@
 //! room for is kept until its next read. Large writes take turns with the relay's bulk (`weir_core::memory::Turns`), so
 //! that a large body holds its worker no longer than a TCP flow does.
 
+mod metered;
 mod traits;
 mod tunnel;
 mod wire;
 
+use metered::Metered;
 pub use tunnel::{StreamSocket, Tunnel};
 pub use wire::{BackendWire, HyperWire};
 
 use crate::backend::interim::Interim;
 use crate::body::BackendFailed;
 use crate::body::raw::RawSlot;
-use crate::meter::{Flood, Meter};
+use crate::meter::{Flood, UnderWay};
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use tokio::time::Instant;
@@ -49,6 +51,8 @@ pub struct Counts {
     pub interim: Cell<Interim>,
     /// What the client floods weir with; the connection ends for it.
     pub flood: Cell<Option<Flood>>,
+    /// What a client that speaks HTTP/2 has begun to send and not ended.
+    pub under_way: Cell<Option<UnderWay>>,
     /// The other side must be watched: hyper reads nothing, and its end would go unnoticed.
     watched: Cell<bool>,
     /// The other side may still send what hyper does not read: a close now would destroy what was written.
@@ -111,14 +115,6 @@ pub struct HyperStream<W> {
     metered: Option<Box<Metered>>,
 }
 
-/// The meter of a connection, and its last frame.
-#[derive(Debug)]
-struct Metered {
-    meter: Meter,
-    /// The bytes of the GOAWAY that are sent.
-    said: usize,
-}
-
 impl<W: HyperWire> HyperStream<W> {
     /// The stream, and its counts.
     pub fn new(wire: W, local: Rc<Local>) -> (Self, Rc<Counts>) {
@@ -135,52 +131,9 @@ impl<W: HyperWire> HyperStream<W> {
     /// The same stream, of a client that speaks HTTP/2 and has not been read from yet: floods of frames end it.
     #[must_use]
     pub fn metered(self) -> Self {
-        let meter = Meter::new(Instant::now());
-        Self { metered: Some(Box::new(Metered { meter, said: 0 })), ..self }
-    }
-
-    /// After a flood: ends the connection by a GOAWAY, once the frame that is under way has been written.
-    fn poll_farewell(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let flooded = || io::Error::other("the client floods weir");
-        let Some(metered) = &mut self.metered else { return Poll::Ready(flooded()) };
-        if metered.meter.owed() > 0 {
-            return Poll::Pending;
-        }
-        let frame = metered.meter.goaway();
-        while let Some(rest) = frame.get(metered.said..).filter(|rest| !rest.is_empty()) {
-            match ready!(self.wire.poll_write(cx, rest, &self.local)) {
-                Ok(0) => return Poll::Ready(io::ErrorKind::WriteZero.into()),
-                Ok(n) => metered.said += n,
-                Err(error) => return Poll::Ready(error),
-            }
-        }
-        match ready!(self.wire.poll_flush(cx)) {
-            Ok(()) => Poll::Ready(flooded()),
-            Err(error) => Poll::Ready(error),
-        }
-    }
-
-    /// After a flood: writes no more of `bytes` than the frame under way needs.
-    fn poll_last_words(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let owed = self.metered.as_ref().map_or(0, |metered| metered.meter.owed());
-        if owed == 0 || bytes.is_empty() {
-            return self.poll_farewell(cx).map(Err);
-        }
-        let some = bytes.get(..owed).unwrap_or(bytes);
-        let wrote = self.wire.poll_write(cx, some, &self.local);
-        self.follow(&wrote, &[IoSlice::new(some)]);
-        wrote
-    }
-
-    /// Counts the frames in bytes that were written.
-    fn follow(&mut self, wrote: &Poll<io::Result<usize>>, bufs: &[IoSlice<'_>]) {
-        let (Some(metered), Poll::Ready(Ok(n))) = (&mut self.metered, wrote) else { return };
-        let mut left = *n;
-        for piece in bufs {
-            let some = piece.get(..left).unwrap_or(piece);
-            metered.meter.wrote(some);
-            left -= some.len();
-        }
+        let metered = Metered::new();
+        self.counts.under_way.set(metered.meter.under_way());
+        Self { metered: Some(Box::new(metered)), ..self }
     }
 
     /// The wire, and the bytes that were read from it and not by hyper.
@@ -376,12 +329,17 @@ impl<W: HyperWire> HyperStream<W> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => 0,
             read => read?,
         };
-        if let Some(metered) = &mut self.metered
-            && let Err(flood) = metered.meter.read(space.get(..n).unwrap_or_default(), Instant::now())
-        {
-            drop(buffer);
-            self.counts.flood.set(Some(flood));
-            return self.poll_farewell(cx).map(Err);
+        if let Some(metered) = &mut self.metered {
+            let judged = metered.meter.read(space.get(..n).unwrap_or_default(), Instant::now());
+            self.counts.under_way.set(metered.meter.under_way());
+            if let Err(flood) = judged {
+                drop(buffer);
+                self.counts.flood.set(Some(flood));
+                return self.poll_farewell(cx).map(Err);
+            }
+            if metered.meter.is_out_of_order() {
+                return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+            }
         }
         let (now, later) = space.get(..n).unwrap_or_default().split_at(n.min(room));
         self.counts.saw(now)?;
