@@ -70,6 +70,7 @@ mod records_never_block;
 mod refused_requests_go_to_another_backend;
 mod reloads;
 mod requests_bodies_arrive_or_fail_openly;
+mod requests_drain;
 mod requests_end_in_time;
 mod requests_end_with_their_client;
 mod requests_of_http2_end_in_time;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::process::Command;
 use weir_tests::curl::curl;
 use weir_tests::eventually::eventually_true;
+use weir_tests::frames::{self, DATA, END_HEADERS, Fate, Frame, HEADERS, block, fate};
 use weir_tests::origin::{Origin, Step, answer, answers, ask, next_answer};
 use weir_tests::program::run;
 use weir_tests::world::{Mode, NAME, World};
@@ -191,4 +192,26 @@ async fn uploads_arrive_unchanged_in_both_framings() {
     assert_eq!(next_answer(&mut stream, false).await.unwrap().status, 200);
     let bodies: Vec<Vec<u8>> = origin.seen().into_iter().map(|asked| asked.body).collect();
     assert_eq!(bodies, [b"abcdefg", b"abcdefg"]);
+}
+
+#[tokio::test]
+async fn a_whole_body_whose_stream_is_open_is_no_fault_of_its_client() {
+    let origin = Origin::start(|_| vec![Step::Read, Step::Reset]).await;
+    let world = World::of(Mode::Offload).listener("protocol: http").backends(&[origin.addr]).start().await;
+    let mut stream = world.client().alpn(&["h2"]).connect(world.edge, NAME).await.unwrap();
+    let head = block(&[
+        (b":method", b"POST"),
+        (b":scheme", b"https"),
+        (b":path", b"/"),
+        (b":authority", NAME.as_bytes()),
+        (b"content-length", b"3"),
+    ]);
+    let frames = [Frame::new(HEADERS, END_HEADERS, 1, &head).bytes(), Frame::new(DATA, 0, 1, b"abc").bytes()];
+    stream.send(&[frames::preface(), frames.concat()].concat()).await.unwrap();
+    assert_eq!(fate(&mut stream, 1).await, Fate::Answer(502));
+    assert_eq!(origin.seen()[0].body, b"abc");
+    eventually_true(Duration::from_secs(15), "its record blames the backend", || {
+        world.weir.requests().iter().any(|record| record.outcome() == "backend_reset")
+    })
+    .await;
 }

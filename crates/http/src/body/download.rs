@@ -5,12 +5,16 @@ use super::{BackendFailed, BodyError};
 use crate::backend::lease::Lease;
 use crate::exchange::{Exchange, unanswered};
 use crate::headers;
-use crate::worker::Seat;
+use crate::worker::{Seat, Tasks};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use hyper::rt::Executor;
+use std::future::poll_fn;
+use std::mem;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use weir_core::account::request::RequestOutcome;
 
 /// An answer's body.
@@ -48,13 +52,14 @@ impl Drop for Held {
     }
 }
 
+/// How long the end of an answer's stream may take, once its last byte has come.
+const END: Duration = Duration::from_secs(1);
+
 impl Download {
     /// The body of an answer whose head has arrived over `lease`.
     pub fn new(incoming: Received, lease: Lease, held: Held) -> Self {
         let mut body = Self { incoming, lease: Some(lease), held, acknowledged: false };
-        if body.incoming.is_end_stream() {
-            body.end();
-        }
+        body.look_for_end();
         body
     }
 
@@ -94,9 +99,7 @@ impl Download {
                     self.held.exchange.record().down(data.len());
                     self.held.exchange.moved();
                 }
-                if self.incoming.is_end_stream() {
-                    self.end();
-                }
+                self.look_for_end();
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
@@ -126,6 +129,39 @@ impl Download {
             return Pin::new(&mut self.incoming).poll_frame(cx);
         }
         frame
+    }
+
+    /// Ends the body if nothing follows that matters.
+    fn look_for_end(&mut self) {
+        if self.incoming.is_end_stream() {
+            return self.end();
+        }
+        let is_whole = self.incoming.size_hint().exact() == Some(0);
+        let client = &self.held.exchange.client;
+        // An HTTP/1.1 client gets no trailers after a Content-Length, and hyper asks for no more. A stream that is dropped
+        // before its END_STREAM is reset, and backends end connections with too many resets.
+        if is_whole && !client.speaks_h2() && self.lease.as_ref().is_some_and(Lease::is_h2) {
+            let mut incoming = mem::replace(&mut self.incoming, Received::None);
+            let lease = self.lease.take();
+            let late = client.worker.clock.deadline();
+            late.set(END);
+            let mut ended = move |cx: &mut Context<'_>| {
+                while let Poll::Ready(frame) = Pin::new(&mut incoming).poll_frame(cx) {
+                    if !matches!(frame, Some(Ok(_))) {
+                        return Poll::Ready(());
+                    }
+                }
+                late.poll_over(cx)
+            };
+            // It has come already, most of the time.
+            if ended(&mut Context::from_waker(Waker::noop())).is_pending() {
+                Tasks(Rc::clone(&client.worker)).execute(async move {
+                    poll_fn(ended).await;
+                    drop(lease);
+                });
+            }
+            self.end();
+        }
     }
 
     /// The body is complete: the connection may carry another request.

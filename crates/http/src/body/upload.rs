@@ -114,14 +114,18 @@ impl Body for UploadBody {
     }
 }
 
-/// A body that is dropped early is not read to its end.
+/// A body that is dropped early is not read to its end. Towards HTTP/1.1 hyper drops one whose last byte has come, also if
+/// the end of the client's stream has not.
 impl Drop for UploadBody {
     fn drop(&mut self) {
-        if self.incoming.take().is_some() {
-            self.leave_unread();
-            if self.exchange.upload() == Upload::Open {
-                self.exchange.uploaded(Upload::Unwanted);
-            }
+        let Some(incoming) = self.incoming.take() else { return };
+        if incoming.size_hint().exact() == Some(0) {
+            self.exchange.uploaded(Upload::Complete);
+            return;
+        }
+        self.leave_unread();
+        if self.exchange.upload() == Upload::Open {
+            self.exchange.uploaded(Upload::Unwanted);
         }
     }
 }
