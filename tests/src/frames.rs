@@ -205,7 +205,7 @@ pub async fn fate(stream: &mut Stream, number: u32) -> Fate {
 }
 
 /// The status at the beginning of a block: an index of the static table, or a literal with its name there.
-fn status(mut block: &[u8]) -> u16 {
+pub fn status(mut block: &[u8]) -> u16 {
     // Changes of the size of the table come first.
     while let [0x20..=0x3f, rest @ ..] = block {
         block = rest;

@@ -3,7 +3,7 @@
 use crate::body::BodyError;
 use crate::client::Client;
 use crate::clock::Deadline;
-use http::{Request, StatusCode};
+use http::{Request, StatusCode, Version};
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -50,6 +50,8 @@ pub struct Exchange {
     deadline: Deadline,
     /// When all must be over.
     ends: Option<Instant>,
+    /// The version of the request's head.
+    version: Version,
     upload: Cell<Upload>,
     /// The backend takes more of the request's body than the client has sent.
     starves: Cell<bool>,
@@ -71,6 +73,7 @@ impl Exchange {
         Rc::new(Self {
             deadline: clock.deadline(),
             ends,
+            version: request.version(),
             upload: Cell::new(Upload::Open),
             starves: Cell::new(false),
             answer: Cell::new(Answer::Awaited),
@@ -235,6 +238,16 @@ impl Exchange {
         self.deadline.clear();
     }
 
+    /// Whether the head of its answer is still awaited.
+    pub fn is_unanswered(&self) -> bool {
+        self.answer.get() == Answer::Awaited
+    }
+
+    /// Whether an answer is under way whose end the client may know by the connection's end alone (RFC 9112 §6.3).
+    pub fn ends_by_close(&self) -> bool {
+        self.version < Version::HTTP_11 && self.answer.get() == Answer::Flows
+    }
+
     /// Whether nothing of it is left to do.
     pub fn is_over(&self) -> bool {
         self.answer.get() == Answer::Over
@@ -250,6 +263,14 @@ impl Exchange {
         match self.answer.get() {
             Answer::Flows => self.deadline.poll_over(cx),
             Answer::Awaited | Answer::Over => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.abandon();
         }
     }
 }

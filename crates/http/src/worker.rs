@@ -1,6 +1,7 @@
 //! What the requests of one worker share: its clock, and its connections to backends.
 
 use crate::backend::keep::Keep;
+use crate::client::Client;
 use crate::clock::Clock;
 use crate::exchange::Exchange;
 use crate::warm::Warm;
@@ -85,6 +86,14 @@ impl HttpWorker {
         let seats = self.seats.borrow();
         let of = seats.iter().filter(|(_, (state, _))| Arc::ptr_eq(state, backend));
         of.map(|(_, (_, exchange))| Rc::clone(exchange)).collect()
+    }
+
+    /// Ends the requests of a client's connection whose answers have not begun: it gets 503 in their place.
+    pub(crate) fn cut_unanswered(&self, client: &Client) {
+        let seats = self.seats.borrow();
+        let of = seats.iter().filter(|(_, (_, exchange))| std::ptr::eq(&raw const *exchange.client, client));
+        of.filter(|(_, (_, exchange))| exchange.is_unanswered())
+            .for_each(|(_, (_, exchange))| exchange.cut());
     }
 
     /// Notes the exchange whose code runs, so that the task which polls it watches its deadline. Over HTTP/2 each exchange

@@ -48,8 +48,13 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
     let _left = RawGuard(client.raw.clone());
     let mut idle = Idle::new(client, counts);
     loop {
-        if !parked(&mut stream, client, &mut idle).await? {
-            break;
+        match parked(&mut stream, client, &mut idle).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(error) => {
+                farewell(&mut stream, client, &error).await;
+                return Err(error);
+            }
         }
         // Boxed, so that a parked connection does not carry its size.
         match Box::pin(burst(stream, client, &mut idle)).await? {
@@ -58,7 +63,11 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
                 return Box::pin(upgrade::relay_connection(stream, *handover)).await;
             }
             Next::End(mut stream) => {
-                end(&mut stream, client, &mut idle).await?;
+                let ended = end(&mut stream, client, &mut idle).await;
+                if let Err(error) = ended {
+                    farewell(&mut stream, client, &error).await;
+                    return Err(error);
+                }
                 break;
             }
             Next::Ended => break,
@@ -124,6 +133,41 @@ async fn end(stream: &mut Stream, client: &Client, idle: &mut Idle) -> Result<()
     .await
 }
 
+/// Ends a connection in an orderly way whose time is over; others have ended already.
+async fn farewell(stream: &mut Stream, client: &Client, error: &ConnError) {
+    if let ConnError::Stopped(_) | ConnError::IdleTimeout = error {
+        // Boxed, so that a connection does not carry the size of its end.
+        Box::pin(super::orderly_end(stream, client)).await;
+    }
+}
+
+/// Ends the connection of an interrupted burst, unless only a cut shows that its answer is not whole.
+async fn part<S>(serving: Watched<Connection<Stream, S>>, client: &Client, error: ConnError) -> ConnError
+where
+    S: HttpService<Incoming, ResBody = AnswerBody>,
+    S::Error: Into<BodyError>,
+{
+    if !serving.exchange.as_ref().is_some_and(|exchange| exchange.ends_by_close()) {
+        farewell(&mut taken_apart(serving), client, &error).await;
+    }
+    error
+}
+
+/// hyper's server, with weir's settings; `header` bounds a head, in bytes.
+fn server(header: usize) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        // The deadlines of `Idle` stand for hyper's: those run while a connection is idle too, and need a timer each.
+        .header_read_timeout(None)
+        .half_close(true)
+        .max_header_size(header)
+        .max_buf_size((2 * header).max(8 << 10))
+        .max_headers(FIELDS)
+        // A proxy passes Date on.
+        .auto_date_header(false);
+    builder
+}
+
 /// Serves requests until none has come for a while, or until the connection ends or leaves HTTP.
 #[allow(clippy::large_futures, reason = "hyper keeps the future of a request in a place that it makes once")]
 async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<Next, ConnError> {
@@ -146,39 +190,33 @@ async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<N
             answer
         }
     });
-    let header = client.http.limits.header;
-    let connection = Builder::new()
-        // The deadlines of `Idle` stand for hyper's: those run while a connection is idle too, and need a timer each.
-        .header_read_timeout(None)
-        .half_close(true)
-        .max_header_size(header)
-        .max_buf_size((2 * header).max(8 << 10))
-        .max_headers(FIELDS)
-        // A proxy passes Date on.
-        .auto_date_header(false)
-        .serve_connection(stream, service);
+    let connection = server(client.http.limits.header).serve_connection(stream, service);
     let warm = client.worker.warm.enter();
     let mut serving =
         Watched { task: Box::pin(connection), worker: Rc::clone(&client.worker), exchange: None };
     let mut leaving = false;
+    let mut stopped: Option<ConnError> = None;
     let parks = poll_fn(|cx| {
-        if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
-            return Poll::Ready(Err(why.into()));
+        if stopped.is_none() {
+            stopped = super::cancelled(client, cx, || idle.last_moment());
         }
-        if client.handle.is_leaving() && !mem::replace(&mut leaving, true) {
+        if (client.handle.is_leaving() || stopped.is_some()) && !mem::replace(&mut leaving, true) {
             serving.task.as_mut().graceful_shutdown();
         }
         match Pin::new(&mut serving).poll(cx) {
-            Poll::Ready(Ok(Ok(()))) => return Poll::Ready(Ok(false)),
+            Poll::Ready(Ok(Ok(()))) => return Poll::Ready(stopped.take().map_or(Ok(false), Err)),
             Poll::Ready(Ok(Err(error))) => {
                 tracing::debug!(%error, "a connection with requests ended");
                 if error.is_parse() {
                     unread(&error, client);
                     return Poll::Ready(Ok(false));
                 }
-                return Poll::Ready(Err(super::ended(&error)));
+                return Poll::Ready(Err(stopped.take().unwrap_or_else(|| super::ended(&error))));
             }
             Poll::Ready(Err(_overdue)) => return Poll::Ready(Err(ConnError::IdleTimeout)),
+            Poll::Pending if stopped.is_some() => {
+                return idle.poll_over(cx).map(|()| stopped.take().map_or(Ok(false), Err));
+            }
             Poll::Pending => {}
         }
         let last = serving.exchange.as_ref();
@@ -196,7 +234,11 @@ async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<N
         }
         Poll::Pending
     })
-    .await?;
+    .await;
+    let parks = match parks {
+        Ok(parks) => parks,
+        Err(error) => return Err(part(serving, client, error).await),
+    };
     if parks {
         return Ok(Next::Parked(taken_apart(serving)));
     }

@@ -5,18 +5,19 @@ use super::streams::Streams;
 use super::wakes::{NumberWaker, Wakes};
 use crate::body::raw::Chunk;
 use crate::client::Client;
-use crate::clock::Deadline;
+use crate::clock::{Deadline, TICK};
 use crate::meter::UnderWay;
-use crate::stream::{Counts, HyperStream};
+use crate::stream::{Counts, Ending, HyperStream};
 use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use weir_core::account::error::ConnError;
 use weir_core::account::outcome::{Finished, How, Side};
@@ -153,6 +154,22 @@ where
     }
 }
 
+/// h2's server, with weir's settings.
+fn server(client: &Client) -> Builder {
+    let limits = client.http.limits;
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_send_buffer_size(SEND_BUFFER)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESET_STREAMS)
+        .enable_connect_protocol();
+    builder
+}
+
 /// Serves requests, many at once.
 ///
 /// # Errors
@@ -162,19 +179,7 @@ where
 /// Dropping the future closes the connection.
 pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result<Finished, ConnError> {
     let (io, counts) = HyperStream::new(session, Rc::clone(&client.worker.local));
-    let limits = client.http.limits;
-    let mut handshake = pin!(
-        Builder::new()
-            .initial_window_size(STREAM_WINDOW)
-            .initial_connection_window_size(CONNECTION_WINDOW)
-            .max_frame_size(FRAME)
-            .max_send_buffer_size(SEND_BUFFER)
-            .max_concurrent_streams(limits.streams)
-            .max_header_list_size(u32::try_from(limits.header).unwrap_or(u32::MAX))
-            .max_pending_accept_reset_streams(RESET_STREAMS)
-            .enable_connect_protocol()
-            .handshake::<_, Chunk>(io.metered())
-    );
+    let mut handshake = pin!(server(client).handshake::<_, Chunk>(io.metered()));
     let idle = client.worker.clock.deadline();
     idle.set(client.http.timeouts.headers);
     let slow = client.worker.clock.deadline();
@@ -187,56 +192,73 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
     });
     let mut serving = None;
     let (mut leaving, mut told, mut read) = (false, false, 0);
+    let mut ends: Option<ConnError> = None;
     poll_fn(|cx| {
-        if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
-            return Poll::Ready(Err(why.into()));
+        if ends.is_none() {
+            // They hear so at the next tick, and answer.
+            ends = super::cancelled(client, cx, || idle.set(2 * TICK));
         }
-        if serving.is_none()
-            && let Poll::Ready(made) = handshake.as_mut().poll(cx)
-        {
-            match (made, begin.take()) {
-                (Ok(connection), Some(begin)) => {
-                    serving = Some(Serving::new(connection, begin, Rc::clone(&counts)))
+        loop {
+            if serving.is_none()
+                && let Poll::Ready(made) = handshake.as_mut().poll(cx)
+            {
+                match (made, begin.take()) {
+                    (Ok(connection), Some(begin)) => {
+                        serving = Some(Serving::new(connection, begin, Rc::clone(&counts)));
+                    }
+                    (Err(error), _) => {
+                        return Poll::Ready(Err(ends.take().unwrap_or_else(|| failed(&error, &counts))));
+                    }
+                    (Ok(_), None) => {}
                 }
-                (Err(error), _) => return Poll::Ready(Err(failed(&error, &counts))),
-                (Ok(_), None) => {}
             }
-        }
-        if let Some(serving) = &mut serving {
-            if client.handle.is_leaving() && !leaving {
-                leaving = true;
-                serving.connection.graceful_shutdown();
+            if let Some(serving) = &mut serving {
+                let goes = client.handle.is_leaving() || ends.is_some();
+                if goes && !mem::replace(&mut leaving, true) {
+                    serving.connection.graceful_shutdown();
+                    Waker::wake_by_ref(&serving.waker);
+                }
+                if let Poll::Ready(ended) = serving.poll(cx) {
+                    let clean = Finished { first: Side::Client, how: How::CloseNotify };
+                    let ended = ended.map_err(|error| failed(&error, &counts)).map(|()| clean);
+                    return Poll::Ready(ends.take().map_or(ended, Err));
+                }
+            }
+            // A client that is silent while no request waits for an answer is idle; one that reads a long answer sends
+            // window updates.
+            let now = counts.read.get() + counts.written.get();
+            if counts.flood.get().is_some() {
+                // A client that does not read need not be told.
+                if !mem::replace(&mut told, true) {
+                    idle.set(FAREWELL);
+                }
+            } else if ends.is_none() && (open.get() > 0 || now != read) {
+                read = now;
+                idle.set(client.http.timeouts.keep_alive);
+            }
+            // While weir does not read, the rest may be there.
+            let under_way = counts.under_way.get().filter(|_| counts.starved.get());
+            let watched = ends.is_none() && counts.flood.get().is_none();
+            if watched && is_slow(&slow, under_way, &client.http.timeouts, cx) {
+                ends = Some(ConnError::IdleTimeout);
+                idle.set(Duration::ZERO);
+            }
+            ready!(idle.poll_over(cx));
+            if let Some(flood) = counts.flood.get() {
+                return Poll::Ready(Err(ConnError::Flood(flood.limit())));
+            }
+            match counts.ending.get() {
+                // RFC 9113 §6.8: GOAWAY first, because a request may be on its way.
+                Ending::None if ends.is_none() => ends = Some(ConnError::IdleTimeout),
+                Ending::None => counts.end(),
+                Ending::Orderly => counts.ending.set(Ending::Reset),
+                Ending::Reset => return Poll::Ready(Err(ends.take().unwrap_or(ConnError::IdleTimeout))),
+            }
+            idle.set(super::FAREWELL);
+            if let Some(serving) = &serving {
                 Waker::wake_by_ref(&serving.waker);
             }
-            match serving.poll(cx) {
-                Poll::Ready(Ok(())) => {
-                    return Poll::Ready(Ok(Finished { first: Side::Client, how: How::CloseNotify }));
-                }
-                Poll::Ready(Err(error)) => return Poll::Ready(Err(failed(&error, &counts))),
-                Poll::Pending => {}
-            }
         }
-        // A client that is silent while no request waits for an answer is idle; one that reads a long answer sends
-        // window updates.
-        let now = counts.read.get() + counts.written.get();
-        if counts.flood.get().is_some() {
-            // A client that does not read need not be told.
-            if !std::mem::replace(&mut told, true) {
-                idle.set(FAREWELL);
-            }
-        } else if open.get() > 0 || now != read {
-            read = now;
-            idle.set(client.http.timeouts.keep_alive);
-        }
-        if let Some(flood) = counts.flood.get() {
-            return idle.poll_over(cx).map(|()| Err(ConnError::Flood(flood.limit())));
-        }
-        // While weir does not read, the rest may be there.
-        let under_way = counts.under_way.get().filter(|_| counts.starved.get());
-        if is_slow(&slow, under_way, &client.http.timeouts, cx) {
-            return Poll::Ready(Err(ConnError::IdleTimeout));
-        }
-        idle.poll_over(cx).map(|()| Err(ConnError::IdleTimeout))
     })
     .await
 }

@@ -52,6 +52,16 @@ impl Idle {
         matches!(self.state, State::Waits(_)) && self.counts.starved.get() && !self.counts.blocked.get()
     }
 
+    /// Gives the connection a last moment, whatever is on it.
+    pub(super) fn last_moment(&self) {
+        self.deadline.set(Duration::ZERO);
+    }
+
+    /// Ready once that is over.
+    pub(super) fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        self.deadline.poll_over(cx)
+    }
+
     /// Ready if the client took too long. `busy` says that an exchange is under way.
     pub(super) fn poll(&mut self, busy: bool, cx: &Context<'_>, client: &Client) -> Poll<ConnError> {
         let (begun, read) = (self.begun.get(), self.counts.read.get());

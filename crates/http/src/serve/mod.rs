@@ -13,10 +13,14 @@ mod wakes;
 
 use crate::body::BackendFailed;
 use crate::client::Client;
+use crate::stream::{HyperStream, HyperWire};
 use crate::worker::HttpWorker;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
 use weir_core::account::error::ConnError;
 use weir_core::account::outcome::{Finished, Side};
 use weir_core::conn::Conn;
@@ -43,6 +47,31 @@ pub async fn serve(
         true => Box::pin(h2::serve(session, &client)).await,
         false => Box::pin(h1::serve(session, &client)).await,
     }
+}
+
+/// Why the connection must end, once it must: its requests without an answer then get 503, for which `last_moment` leaves
+/// some time.
+fn cancelled(client: &Client, cx: &Context<'_>, last_moment: impl FnOnce()) -> Option<ConnError> {
+    let Poll::Ready(why) = client.handle.poll_cancelled(cx) else { return None };
+    client.worker.cut_unanswered(client);
+    last_moment();
+    Some(why.into())
+}
+
+/// How long the end of a connection may take after weir has decided on it.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Ends a connection that hyper does not own, and resets it if the other side does not take its end in time.
+async fn orderly_end<W: HyperWire>(stream: &mut HyperStream<W>, client: &Client) {
+    client.counts.linger();
+    let late = client.worker.clock.deadline();
+    late.set(FAREWELL);
+    poll_fn(|cx| match stream.poll_close(cx) {
+        Poll::Ready(_ended_or_gone) => Poll::Ready(()),
+        Poll::Pending => late.poll_over(cx),
+    })
+    .await;
+    stream.reset();
 }
 
 /// Why hyper ended a connection.

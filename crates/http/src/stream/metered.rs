@@ -36,7 +36,7 @@ impl<W: HyperWire> HyperStream<W> {
                 Err(error) => return Poll::Ready(error),
             }
         }
-        match ready!(self.wire.poll_flush(cx)) {
+        match ready!(self.wire.poll_shutdown(cx)) {
             Ok(()) => Poll::Ready(flooded()),
             Err(error) => Poll::Ready(error),
         }

@@ -4,11 +4,13 @@
 //! room for is kept until its next read. Large writes take turns with the relay's bulk (`weir_core::memory::Turns`), so
 //! that a large body holds its worker no longer than a TCP flow does.
 
+mod ending;
 mod metered;
 mod traits;
 mod tunnel;
 mod wire;
 
+pub use ending::Ending;
 use metered::Metered;
 pub use tunnel::{StreamSocket, Tunnel};
 pub use wire::{BackendWire, HyperWire};
@@ -53,6 +55,8 @@ pub struct Counts {
     pub flood: Cell<Option<Flood>>,
     /// What a client that speaks HTTP/2 has begun to send and not ended.
     pub under_way: Cell<Option<UnderWay>>,
+    /// Whether weir ends the connection, and how.
+    pub ending: Cell<Ending>,
     /// The other side must be watched: hyper reads nothing, and its end would go unnoticed.
     watched: Cell<bool>,
     /// The other side may still send what hyper does not read: a close now would destroy what was written.
@@ -310,6 +314,9 @@ impl<W: HyperWire> HyperStream<W> {
         room: usize,
         mut put: impl FnMut(&[u8]),
     ) -> Poll<io::Result<()>> {
+        if self.ends() {
+            return self.poll_ended(cx).map(Err);
+        }
         if self.counts.flood.get().is_some() {
             return self.poll_farewell(cx).map(Err);
         }

@@ -5,7 +5,7 @@ use crate::body::raw::is_raw;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 impl<W: HyperWire> Read for HyperStream<W> {
@@ -29,6 +29,9 @@ impl<W: HyperWire> AsyncRead for HyperStream<W> {
 impl<W: HyperWire> Write for HyperStream<W> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.ends() {
+            return this.poll_ended(cx).map(Err);
+        }
         if is_raw(bytes) {
             return this.poll_raw(cx);
         }
@@ -46,6 +49,9 @@ impl<W: HyperWire> Write for HyperStream<W> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        if this.ends() {
+            return this.poll_ended(cx).map(Err);
+        }
         // Bytes in front of a piece that is not there yet go first.
         let there = bufs.iter().position(|piece| is_raw(piece)).unwrap_or(bufs.len());
         if there < bufs.len() && bufs.iter().take(there).all(|piece| piece.is_empty()) {
@@ -68,6 +74,9 @@ impl<W: HyperWire> Write for HyperStream<W> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if this.ends() {
+            return this.poll_ended(cx).map(Err);
+        }
         this.poll_gone(cx)?;
         let flushed = this.wire.poll_flush(cx);
         this.counts.blocked.set(flushed.is_pending());
@@ -75,11 +84,7 @@ impl<W: HyperWire> Write for HyperStream<W> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.discarded.is_none() {
-            ready!(this.wire.poll_shutdown(cx))?;
-        }
-        this.poll_linger(cx).map(Ok)
+        self.get_mut().poll_close(cx)
     }
 }
 

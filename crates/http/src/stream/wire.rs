@@ -35,6 +35,8 @@ pub trait HyperWire: Unpin {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Flushes, then ends the write half: with a FIN, over TLS after close_notify.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+    /// Has the close of its socket reset the connection.
+    fn reset(&self);
 }
 
 impl HyperWire for Socket {
@@ -69,6 +71,10 @@ impl HyperWire for Socket {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_finish(cx, Finish::Clean, false)
+    }
+
+    fn reset(&self) {
+        Self::reset(self);
     }
 }
 
@@ -119,6 +125,10 @@ impl<S: Role> HyperWire for Tls<S> {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.poll_finish(cx, Finish::Clean, false)
+    }
+
+    fn reset(&self) {
+        self.socket().reset();
     }
 }
 
@@ -172,5 +182,9 @@ impl HyperWire for BackendWire {
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         either!(self, wire => HyperWire::poll_shutdown(wire, cx))
+    }
+
+    fn reset(&self) {
+        either!(self, wire => HyperWire::reset(wire));
     }
 }
