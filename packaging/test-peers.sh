@@ -108,6 +108,8 @@ fi
 scanners
 # Debian 12 has OpenSSL 3.0; that of the `cryptography` package is 3.5 or later, and knows ML-DSA. 19 MB.
 from_pypi pyopenssl 'OpenSSL, cryptography.hazmat.primitives.asymmetric.mldsa' pyopenssl==26.4.0 cryptography==50.0.2
+# The gRPC of C++ with a server and a client in Python, and its health service. 22 MB.
+from_pypi grpcio 'grpc, grpc_health' grpcio==1.85.1 grpcio-health-checking==1.85.1
 from_pypi websockets websockets websockets==16.1.1
 from_npm express 5.2.1
 from_npm ws 8.23.0

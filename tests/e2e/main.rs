@@ -73,6 +73,7 @@ mod requests_bodies_arrive_or_fail_openly;
 mod requests_drain;
 mod requests_end_in_time;
 mod requests_end_with_their_client;
+mod requests_of_grpc;
 mod requests_of_http2_end_in_time;
 mod requests_take_their_route;
 mod scanners_find_nothing;

@@ -31,6 +31,7 @@ pub mod dnsmasq;
 pub mod eventually;
 pub mod frames;
 pub mod fuzz;
+pub mod grpc;
 pub mod h2_origin;
 pub mod haproxy;
 pub mod hello;
