@@ -13,11 +13,13 @@ use tokio::process::Command;
 /// What nginx answers: whether it saw TLS, which version, and which name.
 const ANSWER: &str = "nginx scheme=$scheme tls=$ssl_protocol sni=$ssl_server_name host=$host";
 
-/// A running nginx with one plain and one TLS server.
+/// A running nginx with a plain server, one of HTTP/2 without TLS, and one with TLS.
 #[derive(Debug)]
 pub struct Nginx {
     /// Plain HTTP.
     pub plain: Port,
+    /// HTTP/2 by prior knowledge.
+    pub h2c: Port,
     /// HTTPS.
     pub tls: Port,
     program: Program,
@@ -32,11 +34,12 @@ impl Nginx {
 
     /// The same, with these directives in the TLS server.
     pub async fn start_with(certificates: &Path, name: &str, directives: &str) -> Self {
-        let (plain, tls) = (Port::free(), Port::free());
+        let (plain, h2c, tls) = (Port::free(), Port::free(), Port::free());
         let folder = tempfile::tempdir().unwrap();
         let (at, certs) = (folder.path().display(), certificates.display());
         let locations = format!(
-            "keepalive_requests 1000000; location /files/ {{ root {at}; }}\n\
+            "keepalive_requests 1000000; client_max_body_size 0;\n\
+             location /files/ {{ root {at}; dav_methods PUT; }}\n\
              location /slow/ {{ alias {at}/files/; limit_rate 16k; }} location / {{ return 200 '{ANSWER}\\n'; }}"
         );
         let config = format!(
@@ -45,21 +48,28 @@ impl Nginx {
              http {{ access_log off; ssl_protocols TLSv1.2 TLSv1.3; client_body_temp_path {at}/a; proxy_temp_path {at}/b;\n\
              fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
              server {{ listen {plain}; {locations} }}\n\
+             server {{ listen {h2c} http2; {locations} }}\n\
              server {{ listen {tls} ssl; ssl_certificate {certs}/{name}.pem; ssl_certificate_key {certs}/{name}.key;\n\
              {directives} {locations} }} }}\n",
             plain = plain.addr(),
+            h2c = h2c.addr(),
             tls = tls.addr(),
         );
         std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
         std::fs::create_dir(folder.path().join("files")).unwrap();
-        let nginx = Self { program: launch(folder.path()), plain, tls, folder };
+        let nginx = Self { program: launch(folder.path()), plain, h2c, tls, folder };
         nginx.listens().await;
         nginx
     }
 
-    /// Serves these bytes on both servers, as `/files/NAME`, and as `/slow/NAME` at 16 KiB/s.
+    /// Serves these bytes on all servers, as `/files/NAME`, and as `/slow/NAME` at 16 KiB/s.
     pub fn put(&self, name: &str, bytes: &[u8]) {
         std::fs::write(self.folder.path().join("files").join(name), bytes).unwrap();
+    }
+
+    /// The bytes of a file, as [`Nginx::put`] or a client wrote them.
+    pub fn file(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.folder.path().join("files").join(name)).unwrap()
     }
 
     /// Ends it by SIGKILL: when this returns its sockets are closed.

@@ -45,9 +45,13 @@ impl Books for Weir {
     fn own_resources(&self, metrics: &Metrics) -> Result<(), String> {
         // A worker keeps some pipes for the next bulk transfer; each has two ends.
         let pipes = metrics.sum("weir_pipes", &[]) as usize;
+        // And connections to backends, for the next request.
+        let kept = metrics.sum("weir_backend_kept_connections", &[]) as usize;
         let (now, start) = (self.fds(), self.fds_at_start);
-        if now > start + SLACK + 2 * pipes {
-            return Err(format!("{now} descriptors, {start} at the start, {pipes} pipes kept"));
+        if now > start + SLACK + 2 * pipes + kept {
+            return Err(format!(
+                "{now} descriptors, {start} at the start, {pipes} pipes and {kept} connections kept"
+            ));
         }
         Ok(())
     }
