@@ -48,6 +48,7 @@ pub mod program;
 #[cfg(test)]
 mod programs;
 pub mod reloading;
+pub mod restarting;
 pub mod side_by_side;
 pub mod stream;
 pub mod traced;

@@ -22,6 +22,11 @@ impl Lines {
         self.all().join("\n")
     }
 
+    /// Forgets the lines so far that do not matter, where there are very many.
+    pub fn retain(&self, matters: impl Fn(&str) -> bool) {
+        self.0.lock().unwrap().retain(|line| matters(line));
+    }
+
     /// How many lines there are.
     pub fn count(&self) -> usize {
         self.0.lock().unwrap().len()
@@ -52,6 +57,14 @@ impl Program {
     /// When it cannot be started.
     pub fn start(mut command: Command) -> Self {
         command.stdin(Stdio::null());
+        Self::spawn(command)
+    }
+
+    /// The same with the input that the command has already.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_with_input(command: Command) -> Self {
         Self::spawn(command)
     }
 
