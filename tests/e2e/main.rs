@@ -78,6 +78,7 @@ mod requests_of_grpc;
 mod requests_of_http2_end_in_time;
 mod requests_of_real_programs;
 mod requests_survive_their_backends;
+mod requests_take_few_calls;
 mod requests_take_their_route;
 mod scanners_find_nothing;
 mod secrets_are_logged_by_the_flag_alone;
