@@ -155,3 +155,56 @@ async fn nobody_is_upgraded_unasked() {
     assert_ne!(backend.rest().await.1, End::Other(std::io::ErrorKind::TimedOut));
     only_request(&world.weir).await.ended("bad_response", "backend");
 }
+
+/// A backend of HTTP/2 that takes no extended CONNECT (RFC 8441 §3) is not sent one.
+#[tokio::test]
+async fn backends_are_asked_in_words_that_they_know() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let world = World::of(Mode::Offload)
+        .listener("protocol: http")
+        .pool("http: {version: \"2\"}")
+        .backends(&[listener.local_addr().unwrap()])
+        .plane()
+        .await;
+    let (asked, mut methods) = tokio::sync::mpsc::unbounded_channel();
+    let backend = tokio::spawn(async move {
+        let mut connection = h2::server::handshake(listener.accept().await.unwrap().0).await.unwrap();
+        while let Some(Ok((request, mut respond))) = connection.accept().await {
+            asked.send((request.method().clone(), request.headers().contains_key("upgrade"))).unwrap();
+            respond.send_response(http::Response::new(()), true).unwrap();
+        }
+    });
+    // An upgrade of HTTP/1.1 may be ignored, and is.
+    let mut client = world.client().alpn(&["http/1.1"]).connect(world.edge, NAME).await.unwrap();
+    client.send(upgrade::request().as_bytes()).await.unwrap();
+    let head = upgrade::head(&mut client).await.unwrap().unwrap();
+    assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+    assert_eq!(methods.recv().await.unwrap(), (http::Method::GET, false));
+    drop(client);
+    // A CONNECT may not: its client would take 200 for a tunnel.
+    let client = world.client().alpn(&["h2"]).connect(world.edge, NAME).await.unwrap();
+    let (sender, connection) = h2::client::handshake(client).await.unwrap();
+    let connection = tokio::spawn(connection);
+    while !sender.is_extended_connect_protocol_enabled() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let mut request = http::Request::new(());
+    *request.method_mut() = http::Method::CONNECT;
+    *request.uri_mut() = format!("https://{NAME}/leave").parse().unwrap();
+    request.extensions_mut().insert(h2::ext::Protocol::from("websocket"));
+    let (answer, _to) = sender.ready().await.unwrap().send_request(request, false).unwrap();
+    assert_eq!(answer.await.unwrap().status(), 502);
+    assert!(methods.try_recv().is_err(), "the backend got a request");
+    connection.abort();
+    eventually(Duration::from_secs(5), "the record says why", async || {
+        let reasons: Vec<_> =
+            world.weir.requests().iter().map(|record| record.field("reason").clone()).collect();
+        if reasons.iter().any(|reason| reason == "no_extended_connect") {
+            Ok(())
+        } else {
+            Err(format!("{reasons:?}"))
+        }
+    })
+    .await;
+    backend.abort();
+}
