@@ -130,6 +130,24 @@ struct Unfinished<W: Wire> {
     finished: bool,
 }
 
+impl<W: Wire> Unfinished<W> {
+    fn new(wire: W) -> Self {
+        Self { wire, finished: false }
+    }
+
+    async fn relay<C: Wire>(
+        &mut self,
+        client: &mut C,
+        ahead: Ahead,
+        terms: Terms<'_>,
+        traffic: &mut Traffic,
+    ) -> Result<Finished, ConnError> {
+        let end = relay(client, &mut self.wire, ahead, terms, traffic).await;
+        self.finished = true;
+        end
+    }
+}
+
 impl<W: Wire> Drop for Unfinished<W> {
     fn drop(&mut self) {
         if !self.finished {
@@ -164,23 +182,16 @@ async fn between<C: Wire>(
     let mut traffic = Traffic::new(Arc::clone(&settings.metrics));
     let end = match backend {
         BackendSide::Connection(BackendWire::Plain(wire), down) => {
-            let mut backend = Unfinished { wire, finished: false };
-            let end = relay(client, &mut backend.wire, Ahead { up, down }, terms, &mut traffic).await;
-            backend.finished = true;
-            end
+            Unfinished::new(wire).relay(client, Ahead { up, down }, terms, &mut traffic).await
         }
         BackendSide::Connection(BackendWire::Tls(wire), down) => {
-            let mut backend = Unfinished { wire, finished: false };
-            let end = relay(client, &mut backend.wire, Ahead { up, down }, terms, &mut traffic).await;
-            backend.finished = true;
+            let mut backend = Unfinished::new(wire);
+            let end = backend.relay(client, Ahead { up, down }, terms, &mut traffic).await;
             end.map_err(|error| backend.wire.told_by_alert(Side::Backend, error))
         }
         BackendSide::Stream(wire, _counted) => {
-            let mut backend = Unfinished { wire, finished: false };
             let ahead = Ahead { up, down: Vec::new() };
-            let end = relay(client, &mut backend.wire, ahead, terms, &mut traffic).await;
-            backend.finished = true;
-            end
+            Unfinished::new(wire).relay(client, ahead, terms, &mut traffic).await
         }
     };
     exchange.record().relayed(&traffic);

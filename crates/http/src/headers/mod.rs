@@ -87,6 +87,11 @@ pub fn admit(parts: &mut Parts, client: &ClientFacts, forwarding: &Forwarding) -
             .headers
             .get(CONTENT_LENGTH)
             .is_some_and(|length| length.as_bytes().iter().any(|digit| *digit != b'0'));
+    let connect = Upgrade::connect(parts)?;
+    if connect.is_some() && has_body {
+        // What follows is no body, and a backend that stays with HTTP would read another request as one.
+        return Err(Refusal::bad(Reason::Length));
+    }
     // A backend may change the protocol before it has read a body, and would read the rest as the new protocol.
     let wishes = hop_by_hop::strip(&mut parts.headers);
     let trusted = forwarding.trusts(client.peer());
@@ -95,10 +100,8 @@ pub fn admit(parts: &mut Parts, client: &ClientFacts, forwarding: &Forwarding) -
     Ok(Admitted {
         authority,
         client: forwarded::client_address(client.peer(), &parts.headers, forwarding),
-        upgrade: match Upgrade::connect(parts)? {
-            None => wishes.upgrade.filter(|_| !has_body).and_then(|wish| Upgrade::offered(wish, parts)),
-            connect => connect,
-        },
+        upgrade: connect
+            .or_else(|| wishes.upgrade.filter(|_| !has_body).and_then(|wish| Upgrade::offered(wish, parts))),
         trailers: wishes.trailers,
         trusted,
     })

@@ -167,3 +167,21 @@ fn ipv6_authorities_go_to_http2_backends() {
     );
     assert_eq!(parts.uri.to_string(), "https://[2001:db8::1]:8443/");
 }
+
+#[test]
+fn an_extended_connect_has_no_body() {
+    let ask = |length: &str| {
+        let mut parts = request2("CONNECT", "https://a.example/chat", &[("content-length", length)]);
+        parts.extensions.insert(h2::ext::Protocol::from_static("websocket"));
+        parts
+    };
+    for length in ["5", "05", "10"] {
+        let client = ClientFacts::new("192.0.2.1".parse().unwrap(), 443, true, None);
+        let refusal = admit(&mut ask(length), &client, &forwarding()).unwrap_err();
+        assert_eq!((refusal.status.as_u16(), refusal.reason), (400, Reason::Length), "{length}");
+    }
+    for towards in [Towards::Http1, Towards::Http2 { secure: true, connect: true }] {
+        let (parts, admitted) = sent_on(ask("0"), towards, false);
+        assert!(admitted.upgrade.is_some() && !parts.headers.contains_key("content-length"), "{towards:?}");
+    }
+}

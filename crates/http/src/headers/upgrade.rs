@@ -116,6 +116,10 @@ impl Upgrade {
             }
             (None, _) => {}
         }
+        if words == Some(Words::Connect) || matches!(self, Self::Connect { .. }) {
+            // At most a zero, which data in a stream would contradict.
+            request.headers_mut().remove(CONTENT_LENGTH);
+        }
         if words == Some(Words::Upgrade) {
             request.headers_mut().insert(UPGRADE, name.clone());
         }
