@@ -56,7 +56,7 @@ async fn download(dialler: &Dialler, mut connection: Connection, slow: bool) -> 
     }
 }
 
-/// More bytes than any download gets, and few enough for a Content-Length that nobody mistrusts: a TiB.
+/// A TiB: more bytes than any download receives, and a Content-Length that every peer accepts.
 const ENDLESS: u64 = 1 << 40;
 /// How often to check whether all have got some bytes.
 const LOOK: Duration = Duration::from_millis(10);

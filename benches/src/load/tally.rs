@@ -18,7 +18,7 @@ pub struct Got {
     pub by_backend: u64,
     /// See [`Got::by_front`].
     pub by_others: u64,
-    /// Connections whose protocol, as agreed on by ALPN, is the one that was asked for.
+    /// Connections that agreed by ALPN on the protocol that was asked for.
     pub agreed: u64,
     /// Requests sent whole, with their uploads.
     pub requests: u64,
