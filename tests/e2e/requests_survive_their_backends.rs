@@ -199,8 +199,6 @@ async fn run(
     let world = World::of(Mode::Offload)
         .listener("protocol: http")
         .pool(pool)
-        // A backend that is ejected stays away for longer than it takes until the other one falls.
-        .pool("passive_check: null")
         .backends(&addrs)
         .level("info")
         .start()

@@ -36,7 +36,16 @@ pub struct Backend {
 impl Backend {
     /// In service, with a weight, and below its cap. In a panic its health is ignored.
     pub fn is_usable(&self, panic: bool) -> bool {
-        self.weight > 0 && self.serves(panic) && self.max_connections.is_none_or(|cap| self.active() < cap)
+        self.weight > 0 && self.serves(panic) && self.has_room()
+    }
+
+    /// Ejected, and usable otherwise.
+    pub(crate) fn is_last_resort(&self) -> bool {
+        self.weight > 0 && self.state.is_ejected_alone() && self.has_room()
+    }
+
+    fn has_room(&self) -> bool {
+        self.max_connections.is_none_or(|cap| self.active() < cap)
     }
 
     /// In service. In a panic its health is ignored.

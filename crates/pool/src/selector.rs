@@ -77,8 +77,8 @@ impl Selector {
         self.rotations.retain(|id, _| stays(*id));
     }
 
-    /// The next backend: a primary, or a backup if no primary is usable. Only primaries panic, and only while no backup
-    /// is healthy.
+    /// The next backend: a primary, or a backup if no primary is usable; and before a client gets none, one that is
+    /// ejected: what failed a while ago may work by now. Only primaries panic, and only while no backup is healthy.
     fn next<'m>(
         &mut self,
         pool: &Pool,
@@ -97,12 +97,14 @@ impl Selector {
             *rotation = PoolRotation::new(pool, members, random);
         }
         let panic = pool.is_in_panic();
-        let tiers =
-            [(&members.primaries, &mut rotation.primaries), (&members.backups, &mut rotation.backups)];
-        tiers.into_iter().find_map(|(tier, policy)| {
-            let view = View { tier, pool, panic, left_out };
-            let number = policy.pick(&view, client, tier.maglev.as_ref(), random);
-            tier.backends.get(number?)
+        [false, true].into_iter().find_map(|ejected| {
+            let tiers =
+                [(&members.primaries, &mut rotation.primaries), (&members.backups, &mut rotation.backups)];
+            tiers.into_iter().find_map(|(tier, policy)| {
+                let view = View { tier, pool, panic, ejected, left_out };
+                let number = policy.pick(&view, client, tier.maglev.as_ref(), random);
+                tier.backends.get(number?)
+            })
         })
     }
 }
@@ -148,6 +150,8 @@ struct View<'a> {
     tier: &'a Tier,
     pool: &'a Pool,
     panic: bool,
+    /// Those that are ejected, in place of the usable ones.
+    ejected: bool,
     left_out: &'a dyn Fn(&Arc<BackendState>) -> bool,
 }
 
@@ -167,7 +171,10 @@ impl Candidates for View<'_> {
     }
 
     fn usable(&self, number: usize) -> bool {
-        self.backend(number).is_some_and(|b| b.is_usable(self.panic) && !(self.left_out)(&b.state))
+        self.backend(number).is_some_and(|b| {
+            let usable = if self.ejected { b.is_last_resort() } else { b.is_usable(self.panic) };
+            usable && !(self.left_out)(&b.state)
+        })
     }
 
     fn load(&self, number: usize) -> u32 {

@@ -155,6 +155,11 @@ impl BackendState {
         self.reasons.load(Ordering::Relaxed) & ALL & !HEALTH == 0
     }
 
+    /// Whether failures of real traffic are all that keeps new connections away.
+    pub(crate) fn is_ejected_alone(&self) -> bool {
+        self.reasons.load(Ordering::Relaxed) & ALL == OutOfService::Ejected as u8
+    }
+
     /// Whether clients that stay with this backend may still come: until a drain by hand has lasted for `drain`. In a
     /// `panic` its health is ignored.
     pub(crate) fn keeps_clients(&self, panic: bool, drain: Duration) -> bool {

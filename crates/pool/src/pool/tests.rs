@@ -5,6 +5,7 @@ use crate::selector::Selector;
 use crate::settings::{
     CheckKind, HealthCheck, HelloReplay, HttpSettings, OnUnhealthy, PassiveCheck, StickyCookie,
 };
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::thread;
@@ -159,6 +160,34 @@ async fn failures_eject_but_never_too_many() {
     assert_ne!(backends[0].share(pool.settings.slow_start), crate::pick::Share::WHOLE);
     tokio::time::advance(Duration::from_secs(10)).await;
     assert_eq!(backends[0].share(pool.settings.slow_start), crate::pick::Share::WHOLE);
+}
+
+#[test]
+fn an_ejected_backend_is_the_last_resort() {
+    let specs = vec![at("127.0.0.1:1"), at("127.0.0.1:2"), BackendSpec { backup: true, ..at("127.0.0.1:3") }];
+    let pool = rig().pool(specs);
+    let backends = all(&pool);
+    let selector = RefCell::new(Selector::seeded(1));
+    let client = ClientKey { source: "192.0.2.1".parse().unwrap(), sni: None, field: None };
+    let picks = |tried: &[usize]| {
+        let tried: Vec<_> = tried.iter().map(|n| Arc::clone(&backends[*n].state)).collect();
+        let picked = selector.borrow_mut().pick(&pool, &client, &tried);
+        picked.map(|place| backends.iter().position(|b| Arc::ptr_eq(b, place.backend())).unwrap())
+    };
+    backends[0].state.out(OutOfService::Ejected);
+    for _ in 0..4 {
+        assert_eq!(picks(&[]), Some(1));
+    }
+    assert_eq!(picks(&[1]), Some(2), "a backup comes before it");
+    assert_eq!(picks(&[1, 2]), Some(0));
+    assert_eq!(picks(&[0, 1, 2]), None);
+    backends[0].state.out(OutOfService::Down);
+    assert_eq!(picks(&[1, 2]), None, "it fails its checks too");
+    backends[0].state.back(OutOfService::Down);
+    backends[0].state.out(OutOfService::Drained);
+    assert_eq!(picks(&[1, 2]), None, "it is drained too");
+    let order = selector.borrow_mut().order(&pool, &client);
+    assert_eq!(order.len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
