@@ -14,7 +14,6 @@ use http::Request;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::mem;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -179,7 +178,8 @@ fn server(client: &Client) -> Builder {
 /// Dropping the future closes the connection.
 pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result<Finished, ConnError> {
     let (io, counts) = HyperStream::new(session, Rc::clone(&client.worker.local));
-    let mut handshake = pin!(server(client).handshake::<_, Chunk>(io.metered()));
+    // Boxed, because its memory is needed for a moment only.
+    let mut handshake = Some(Box::pin(server(client).handshake::<_, Chunk>(io.metered())));
     let idle = client.worker.clock.deadline();
     idle.set(client.http.timeouts.headers);
     let slow = client.worker.clock.deadline();
@@ -199,9 +199,8 @@ pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result
             ends = super::cancelled(client, cx, || idle.set(2 * TICK));
         }
         loop {
-            if serving.is_none()
-                && let Poll::Ready(made) = handshake.as_mut().poll(cx)
-            {
+            if let Some(Poll::Ready(made)) = handshake.as_mut().map(|handshake| handshake.as_mut().poll(cx)) {
+                handshake = None;
                 match (made, begin.take()) {
                     (Ok(connection), Some(begin)) => {
                         serving = Some(Serving::new(connection, begin, Rc::clone(&counts)));
