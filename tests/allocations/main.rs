@@ -1,4 +1,4 @@
-//! What a worker allocates: for a short connection, while bulk moves, and for a connection that waits.
+//! What a worker allocates: for a short connection, a request, while bulk moves, and for a connection that waits.
 //! Counted block by block on the worker's own thread, so that the figures are the same on any machine, idle
 //! or busy.
 //!
@@ -15,6 +15,7 @@
 
 mod counting;
 mod heads;
+mod requests;
 mod watched;
 
 use counting::{Count, Counting};

@@ -10,7 +10,7 @@ use weir_metrics::ListenerMetrics;
 use weir_tests::eventually::eventually;
 use weir_tests::peers::Role;
 use weir_tests::plane::Plane;
-use weir_tests::world::{Mode, World};
+use weir_tests::world::{Builder, Mode, World};
 use weir_tls::ServerProfile;
 
 /// A weir whose worker is counted. Only one exists at a time, because only one thread is counted.
@@ -66,10 +66,14 @@ impl Watched {
 
     /// The same, with records or without.
     pub(crate) async fn start_with(mode: Mode, role: Role, records: bool) -> Self {
+        let builder = World::of(mode).role(role);
+        Self::of(if records { builder } else { builder.unrecorded() }).await
+    }
+
+    /// The same for this world.
+    pub(crate) async fn of(builder: Builder) -> Self {
         let turn = TURN.lock().await;
-        let builder = World::of(mode).role(role).level("info").runtime("workers: 1");
-        let builder = if records { builder } else { builder.unrecorded() };
-        let world = builder.plane().await;
+        let world = builder.level("info").runtime("workers: 1").plane().await;
         let listener = Arc::clone(&world.weir.node().plan().listeners[0].metrics);
         let [worker] = world.weir.workers() else { panic!("{} workers", world.weir.workers().len()) };
         counting::watch(*worker);

@@ -3,7 +3,7 @@
 
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt;
-use weir_tests::frames::{DATA, END_HEADERS, END_STREAM, Frame, HEADERS, SETTINGS, block};
+use weir_tests::h2_client::H2Client;
 use weir_tests::origin::{Origin, Step, answer, answers, ask};
 use weir_tests::ports::Port;
 use weir_tests::stream::Stream;
@@ -67,54 +67,6 @@ fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: {NAME}\r\n\r\n")
 }
 
-/// A client of HTTP/2 that takes whatever comes.
-struct H2 {
-    stream: Stream,
-    next: u32,
-}
-
-impl H2 {
-    async fn of(traced: &Traced) -> Self {
-        let mut stream = traced.connect("h2").await;
-        const INITIAL_WINDOW_SIZE: u16 = 4;
-        const MOST: u32 = (1 << 31) - 1;
-        let setting = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &MOST.to_be_bytes()].concat();
-        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        bytes.extend(Frame::new(SETTINGS, 0, 0, &setting).bytes());
-        bytes.extend(Frame::new(8, 0, 0, &(MOST - 65_535).to_be_bytes()).bytes());
-        bytes.extend(Frame::new(SETTINGS, 1, 0, &[]).bytes());
-        stream.send(&bytes).await.unwrap();
-        Self { stream, next: 1 }
-    }
-
-    /// Sends so many requests at once, and reads their answers. Gives the bytes of their bodies.
-    async fn ask(&mut self, path: &str, count: usize) -> usize {
-        let head = block(&[
-            (b":method", b"GET"),
-            (b":scheme", b"https"),
-            (b":path", path.as_bytes()),
-            (b":authority", NAME.as_bytes()),
-        ]);
-        let mut bytes = Vec::new();
-        for _ in 0..count {
-            bytes.extend(Frame::new(HEADERS, END_HEADERS | END_STREAM, self.next, &head).bytes());
-            self.next += 2;
-        }
-        self.stream.send(&bytes).await.unwrap();
-        let (mut ended, mut length) = (0, 0);
-        while ended < count {
-            let frame = Frame::read(&mut self.stream).await.unwrap();
-            if frame.kind == DATA {
-                length += frame.payload.len();
-            }
-            if matches!(frame.kind, DATA | HEADERS) && frame.flags & END_STREAM != 0 {
-                ended += 1;
-            }
-        }
-        length
-    }
-}
-
 /// One read and one write on each side.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_ones_over_http1() {
@@ -136,7 +88,7 @@ async fn small_ones_over_http1() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn small_ones_over_http2() {
     let traced = Traced::start().await;
-    let mut client = H2::of(&traced).await;
+    let mut client = H2Client::over(traced.connect("h2").await).await;
     assert_eq!(client.ask("/", STREAMS).await, STREAMS * "small".len());
     let before = traced.notes.counted();
     for _ in 0..REQUESTS / STREAMS {
@@ -170,10 +122,10 @@ async fn long_bodies() {
     assert!(answer[..n].starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer[..n]));
     of_a_gib.push(("up over HTTP/1.1", traced.notes.counted() - before, 115_000));
 
-    let mut client = H2::of(&traced).await;
+    let mut client = H2Client::over(traced.connect("h2").await).await;
     let before = traced.notes.counted();
     assert_eq!(client.ask("/long", 1).await, BULK);
-    of_a_gib.push(("down over HTTP/2", traced.notes.counted() - before, 250_000));
+    of_a_gib.push(("down over HTTP/2", traced.notes.counted() - before, 110_000));
 
     for (what, calls, _) in &of_a_gib {
         eprintln!("{what}: {} calls a GiB", calls * (GIB / BULK));

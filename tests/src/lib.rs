@@ -32,6 +32,7 @@ pub mod eventually;
 pub mod frames;
 pub mod fuzz;
 pub mod grpc;
+pub mod h2_client;
 pub mod h2_origin;
 pub mod haproxy;
 pub mod hello;
