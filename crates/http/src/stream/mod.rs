@@ -170,7 +170,7 @@ impl<W: HyperWire> HyperStream<W> {
         ready!(memory.turns.poll_take(&mut self.turn, cx));
         let took = if source.rest.is_empty() {
             let mut buffer = memory.buffer();
-            let most = self.wire.takes().min(memory.turns.step()).min(buffer.len());
+            let most = self.wire.takes(&self.local).min(memory.turns.step()).min(buffer.len());
             let most = most.min(usize::try_from(source.left).unwrap_or(usize::MAX));
             let space = buffer.get_mut(..most).unwrap_or_default();
             let n = match ready!(HyperWire::poll_read(&mut source.socket, cx, space, &self.local)) {

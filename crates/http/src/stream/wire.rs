@@ -15,7 +15,7 @@ pub trait HyperWire: Unpin {
     /// The least room that a read needs.
     fn least_room(&self) -> usize;
     /// The bytes that a write takes at once.
-    fn takes(&self) -> usize {
+    fn takes(&self, _: &Local) -> usize {
         usize::MAX
     }
     /// Reads into `buf`; 0 is the end, [`io::ErrorKind::UnexpectedEof`] an end that TLS did not announce.
@@ -83,8 +83,8 @@ impl<S: Role> HyperWire for Tls<S> {
         LEAST_ROOM
     }
 
-    fn takes(&self) -> usize {
-        self.0.takes()
+    fn takes(&self, local: &Local) -> usize {
+        self.0.takes(&local.memory.tls)
     }
 
     fn acknowledge(&self) {

@@ -224,9 +224,10 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
         full * ONE_RECORD + part.saturating_sub(overhead)
     }
 
-    /// The plaintext that a write takes at once: more while the peer reads fast, one record for a slow one.
-    pub fn takes(&self) -> usize {
-        self.writes.bytes()
+    /// The plaintext that a write takes at once: more while the peer reads fast, one record for a slow one, or while the
+    /// sessions of this thread hold as much for slow peers as they may.
+    pub fn takes(&self, scratch: &Scratch) -> usize {
+        if scratch.ledger.is_full() { ONE_RECORD } else { self.writes.bytes() }
     }
 
     /// Whether an incomplete record has been received.

@@ -4,7 +4,7 @@
     reason = "a wrong bound on the byte path must end the connection as `internal`, never drop bytes unseen"
 )]
 
-use super::{ONE_RECORD, Reading, Role, Scratch, TlsStream, Transport, broken, encode};
+use super::{Reading, Role, Scratch, TlsStream, Transport, broken, encode};
 use rustls::unbuffered::{ConnectionState, EncryptError};
 use std::io;
 use std::pin::Pin;
@@ -41,7 +41,7 @@ impl<S: Role, IO: Transport> TlsStream<S, IO> {
         if self.reading == Reading::Failed {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
-        let most = if scratch.ledger.is_full() { ONE_RECORD } else { self.writes.bytes() };
+        let most = self.takes(scratch);
         let last = last && plain.len() <= most;
         let plain = plain.get(..most).unwrap_or(plain);
         let mut output = scratch.borrow();
