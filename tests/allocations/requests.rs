@@ -31,6 +31,7 @@ async fn get(stream: &mut Stream) {
 }
 
 /// The figures of a request, and what it may take.
+#[allow(clippy::print_stderr, reason = "the figures are for whoever runs it with --nocapture")]
 fn check(what: &str, Count { allocations, bytes, .. }: Count, (most, largest): (u64, u64)) {
     let (allocations, bytes) = (allocations / REQUESTS as u64, bytes / REQUESTS as u64);
     eprintln!("{what}: {allocations} allocations of {bytes} bytes for a request");

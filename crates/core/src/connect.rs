@@ -81,7 +81,7 @@ impl Tries {
         self.tried.push(backend);
     }
 
-    /// Records that the last one was reached, `took` after the first try.
+    /// Records that the last one was reached, `took` after the first was dialled.
     pub fn reached(&mut self, took: Duration) {
         self.took = Some(took);
     }
@@ -121,7 +121,8 @@ impl Dialling<'_> {
         kept: impl Fn(&Arc<Backend>) -> Option<S>,
         secure: impl AsyncFn(Socket, &Backend) -> Result<S, ConnectError>,
     ) -> Result<Reached<S>, ConnError> {
-        let started = Instant::now();
+        // Not before something is dialled: a kept connection needs no look at the clock.
+        let mut dialled: Option<Instant> = None;
         let mut last = None;
         while self.tries.may_go_on(self.pool.settings.retries) {
             let picked = match self.preferred.take() {
@@ -135,13 +136,14 @@ impl Dialling<'_> {
             let backend = reserved.backend();
             self.tries.begin(Arc::clone(&backend.state));
             if let Some(stream) = kept(backend) {
-                self.tries.reached(started.elapsed());
+                self.tries.reached(dialled.map_or(Duration::ZERO, |first| first.elapsed()));
                 return Ok(Reached { stream, reserved });
             }
+            let first = *dialled.get_or_insert_with(Instant::now);
             match self.attempt(backend, &secure).await {
                 Ok(stream) => {
                     backend.state.metrics.connection(DialResult::Ok);
-                    self.tries.reached(started.elapsed());
+                    self.tries.reached(first.elapsed());
                     return Ok(Reached { stream, reserved });
                 }
                 Err(error) => {

@@ -19,9 +19,11 @@ impl<F: Future<Output = ()>> Streams<F> {
         Self { slots: Slab::new(), wakers: Vec::new(), wakes: Arc::clone(wakes) }
     }
 
-    /// Adds a future, and polls it once.
-    pub(super) fn begin(&mut self, future: F) {
-        let number = self.slots.insert(Box::pin(future));
+    /// Adds the future that `make` gives, and polls it once.
+    pub(super) fn begin(&mut self, make: impl FnOnce() -> F) {
+        // Made in its place: a future of thousands of bytes is not moved there.
+        let future = Box::into_pin(Box::write(Box::new_uninit(), make()));
+        let number = self.slots.insert(future);
         while self.wakers.len() <= number {
             let own = self.wakes.waker(self.wakers.len());
             let waker = Waker::from(Arc::clone(&own));
