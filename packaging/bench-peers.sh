@@ -23,6 +23,7 @@ if [ -n "$suite" ] && [ ! -d "$tree" ]; then
         DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends debootstrap
     # The script of unstable serves all later releases, also those that this debootstrap does not know.
     rm -rf "$tree.new"
+    mkdir -p target/bench
     if debootstrap --variant=minbase --include=haproxy,nginx,libnginx-mod-stream \
         --keyring=/usr/share/keyrings/debian-archive-keyring.gpg \
         "$suite" "$tree.new" "$mirror" /usr/share/debootstrap/scripts/sid; then
