@@ -4,13 +4,16 @@ use crate::CROWD;
 use crate::counting::{self, Count};
 use crate::watched::Watched;
 use std::time::Duration;
+use tokio::net::TcpSocket;
 use weir_tests::h2_client::H2Client;
-use weir_tests::origin::{Origin, answers, ask};
+use weir_tests::origin::{Origin, Step, answers, ask};
 use weir_tests::stream::Stream;
 use weir_tests::world::{Mode, NAME, World};
 
 /// Requests over which a figure is the mean.
 const REQUESTS: usize = 320;
+/// The length of an answer that does not end while a test runs.
+const ENDLESS: u64 = 1 << 40;
 /// Requests at once over HTTP/2.
 const STREAMS: usize = 16;
 
@@ -100,4 +103,26 @@ async fn a_client_that_has_asked_and_waits_holds_little() {
     assert!(http1 <= 9_000, "HTTP/1.1: {http1} bytes held by a client that waits");
     // Two thirds are buffers of h2's, of which a client that sends little touches a few pages.
     assert!(http2 <= 43_000, "HTTP/2: {http2} bytes held by a client that waits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_download_holds_little() {
+    let origin = Origin::start(|_| vec![Step::Pour(ENDLESS)]).await;
+    let world = World::of(Mode::Offload).listener("protocol: http").backends(&[origin.addr]);
+    let plane = Watched::of(world).await;
+    let slow = async || {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        let socket = socket.connect(plane.edge).await.unwrap();
+        let mut stream = plane.client().alpn(&["http/1.1"]).over(socket, NAME).await.unwrap();
+        let request = format!("GET / HTTP/1.1\r\nHost: {NAME}\r\n\r\n");
+        stream.send(request.as_bytes()).await.unwrap();
+        assert!(stream.exactly(12).await.unwrap().starts_with(b"HTTP/1.1 200"));
+        stream
+    };
+    // The first ones use up what a worker holds for slow clients, and the others show what is held then.
+    let (first, _full) = held(&plane, 0, slow).await;
+    let (then, _slow) = held(&plane, CROWD, slow).await;
+    eprintln!("held by a slow download: {first} bytes by the first, {then} by those after them");
+    assert!(then <= 44 << 10, "{then} bytes held by a slow download");
 }
