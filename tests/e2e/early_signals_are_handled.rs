@@ -79,12 +79,14 @@ impl Starting {
         while began.elapsed() < Duration::from_secs(20) {
             let text = std::fs::read_to_string(&status).unwrap();
             let caught = text.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
-            if u64::from_str_radix(caught.trim(), 16).unwrap() & 1 != 0 {
+            let all = [Signal::HUP, Signal::INT, Signal::TERM].map(|signal| 1_u64 << (signal.as_raw() - 1));
+            let caught = u64::from_str_radix(caught.trim(), 16).unwrap();
+            if all.iter().all(|one| caught & one != 0) {
                 return;
             }
             tokio::time::sleep(Duration::from_micros(200)).await;
         }
-        panic!("it never catches SIGHUP");
+        panic!("it never catches its signals");
     }
 
     async fn ended(&mut self) -> ExitStatus {

@@ -11,7 +11,6 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::runtime::Runtime;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -105,11 +104,15 @@ pub(crate) fn run(path: PathBuf, key_log: Option<PathBuf>, taken: Taken) -> Resu
         };
         started.until_told(signals).await
     });
-    // Does not wait for a thread that still reads a file, from a pipe, say.
-    Runtime::shutdown_background(runtime);
+    // While the C library ends the process, no thread should still load certificates: its memory is taken apart then. One
+    // that waits for a file, from a pipe, say, is left behind.
+    runtime.shutdown_timeout(LAST_READS);
     logging::flush();
     ended
 }
+
+/// How long the end of the process waits for threads that read files.
+pub(crate) const LAST_READS: Duration = Duration::from_secs(2);
 
 /// Loads the configuration and starts weir with it.
 ///

@@ -20,7 +20,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use terminal_size::{Width, terminal_size_of};
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::Builder;
 use tokio::time::interval;
 
 /// Prints a configuration that `weir check` accepts. Its certificates stay in the folder that it names.
@@ -103,7 +103,7 @@ fn play(act: impl AsyncFnOnce(&DemoSetup, Running, Signals) -> Result<ExitCode>)
         let running = Running::start(prepared, log, Arc::default()).await?;
         act(&setup, running, signals).await
     });
-    Runtime::shutdown_background(runtime);
+    runtime.shutdown_timeout(run::LAST_READS);
     crate::logging::flush();
     ended
 }
