@@ -185,7 +185,7 @@ async fn between<C: Wire>(
             Unfinished::new(wire).relay(client, Ahead { up, down }, terms, &mut traffic).await
         }
         BackendSide::Connection(BackendWire::Tls(wire), down) => {
-            let mut backend = Unfinished::new(*wire);
+            let mut backend = Unfinished::new(wire);
             let end = backend.relay(client, Ahead { up, down }, terms, &mut traffic).await;
             end.map_err(|error| backend.wire.told_by_alert(Side::Backend, error))
         }

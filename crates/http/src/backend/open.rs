@@ -89,7 +89,7 @@ async fn wire(
             let took = started.elapsed().as_secs_f64();
             metrics.handshake(HandshakeSide::Backend, session.version, session.resumed, took);
             let is_h2 = session.alpn.as_deref() == Some(b"h2");
-            Ok((BackendWire::Tls(Box::new(Tls(stream))), is_h2))
+            Ok((BackendWire::Tls(Tls(stream)), is_h2))
         }
         Err(error) => {
             let (reason, alert): (HandshakeFailure, _) = (error.reason, error.alert);

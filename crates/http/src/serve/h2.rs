@@ -8,13 +8,12 @@ use crate::client::Client;
 use crate::clock::{Deadline, TICK};
 use crate::meter::UnderWay;
 use crate::stream::{Counts, Ending, HyperStream};
-use h2::server::{Builder, Connection, Handshake, SendResponse};
+use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::mem;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -171,21 +170,6 @@ fn server(client: &Client) -> Builder {
     builder
 }
 
-/// A connection whose client has not begun the protocol yet.
-pub(super) struct Beginning {
-    /// Boxed, because its memory is needed for a moment only.
-    handshake: Pin<Box<Handshake<HyperStream<Tls<AsServer>>, Chunk>>>,
-    counts: Rc<Counts>,
-}
-
-impl Beginning {
-    /// Over this session.
-    pub(super) fn of(session: Tls<AsServer>, client: &Client) -> Self {
-        let (io, counts) = HyperStream::new(session, Rc::clone(&client.worker.local));
-        Self { handshake: Box::pin(server(client).handshake(io.metered())), counts }
-    }
-}
-
 /// Serves requests, many at once.
 ///
 /// # Errors
@@ -193,9 +177,10 @@ impl Beginning {
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
-pub(super) async fn serve(beginning: Beginning, client: &Rc<Client>) -> Result<Finished, ConnError> {
-    let Beginning { handshake, counts } = beginning;
-    let mut handshake = Some(handshake);
+pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result<Finished, ConnError> {
+    let (io, counts) = HyperStream::new(session, Rc::clone(&client.worker.local));
+    // Boxed, because its memory is needed for a moment only.
+    let mut handshake = Some(Box::pin(server(client).handshake::<_, Chunk>(io.metered())));
     let idle = client.worker.clock.deadline();
     idle.set(client.http.timeouts.headers);
     let slow = client.worker.clock.deadline();

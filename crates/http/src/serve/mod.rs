@@ -11,7 +11,6 @@ mod stream;
 mod streams;
 mod wakes;
 
-use self::h2::Beginning;
 use crate::body::BackendFailed;
 use crate::client::Client;
 use crate::stream::{HyperStream, HyperWire};
@@ -45,7 +44,7 @@ pub async fn serve(
     let client = Rc::new(Client::of(conn, http, settings, truncation, worker));
     let session = conn.take_session();
     match client.speaks_h2() {
-        true => Box::pin(h2::serve(Beginning::of(session, &client), &client)).await,
+        true => Box::pin(h2::serve(session, &client)).await,
         false => Box::pin(h1::serve(session, &client)).await,
     }
 }

@@ -137,37 +137,34 @@ impl<S: Role> HyperWire for Tls<S> {
 pub enum BackendWire {
     /// Plaintext.
     Plain(Socket),
-    /// TLS. Boxed, because a plain connection needs a hundredth of its memory.
-    Tls(Box<Tls<AsClient>>),
+    /// TLS.
+    Tls(Tls<AsClient>),
 }
 
 macro_rules! either {
-    ($wire:expr, $borrow:ident, $inner:ident => $call:expr) => {
+    ($wire:expr, $inner:ident => $call:expr) => {
         match $wire {
             BackendWire::Plain($inner) => $call,
-            BackendWire::Tls(boxed) => {
-                let $inner = boxed.$borrow();
-                $call
-            }
+            BackendWire::Tls($inner) => $call,
         }
     };
 }
 
 impl HyperWire for BackendWire {
     fn least_room(&self) -> usize {
-        either!(self, as_ref, wire => wire.least_room())
+        either!(self, wire => wire.least_room())
     }
 
     fn acknowledge(&self) {
-        either!(self, as_ref, wire => HyperWire::acknowledge(wire));
+        either!(self, wire => HyperWire::acknowledge(wire));
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8], local: &Local) -> Poll<io::Result<usize>> {
-        either!(self, as_mut, wire => HyperWire::poll_read(wire, cx, buf, local))
+        either!(self, wire => HyperWire::poll_read(wire, cx, buf, local))
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8], local: &Local) -> Poll<io::Result<usize>> {
-        either!(self, as_mut, wire => HyperWire::poll_write(wire, cx, bytes, local))
+        either!(self, wire => HyperWire::poll_write(wire, cx, bytes, local))
     }
 
     fn poll_write_vectored(
@@ -176,18 +173,18 @@ impl HyperWire for BackendWire {
         bufs: &[IoSlice<'_>],
         local: &Local,
     ) -> Poll<io::Result<usize>> {
-        either!(self, as_mut, wire => HyperWire::poll_write_vectored(wire, cx, bufs, local))
+        either!(self, wire => HyperWire::poll_write_vectored(wire, cx, bufs, local))
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, as_mut, wire => HyperWire::poll_flush(wire, cx))
+        either!(self, wire => HyperWire::poll_flush(wire, cx))
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, as_mut, wire => HyperWire::poll_shutdown(wire, cx))
+        either!(self, wire => HyperWire::poll_shutdown(wire, cx))
     }
 
     fn reset(&self) {
-        either!(self, as_ref, wire => HyperWire::reset(wire));
+        either!(self, wire => HyperWire::reset(wire));
     }
 }
