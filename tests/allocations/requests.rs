@@ -90,7 +90,7 @@ async fn a_client_that_has_asked_and_waits_holds_little() {
         get(&mut stream).await;
         stream
     };
-    // As many as keep what the next request needs; those before them do not.
+    // The last 64 idle clients keep hyper's state for their next request. The second crowd pushes the first one out.
     let (_, _warm) = held(&plane, 0, by_http1).await;
     let (http1, _idle) = held(&plane, CROWD, by_http1).await;
     let (http2, _others) = held(&plane, 2 * CROWD, async || {
@@ -101,7 +101,7 @@ async fn a_client_that_has_asked_and_waits_holds_little() {
     .await;
     eprintln!("held by a client that waits: {http1} bytes over HTTP/1.1, {http2} over HTTP/2");
     assert!(http1 <= 9_000, "HTTP/1.1: {http1} bytes held by a client that waits");
-    // Two thirds are buffers of h2's, of which a client that sends little touches a few pages.
+    // Two thirds are buffers of the h2 crate. A client that sends little uses only the first page of each.
     assert!(http2 <= 43_000, "HTTP/2: {http2} bytes held by a client that waits");
 }
 
@@ -120,7 +120,7 @@ async fn a_slow_download_holds_little() {
         assert!(stream.exactly(12).await.unwrap().starts_with(b"HTTP/1.1 200"));
         stream
     };
-    // The first ones use up what a worker holds for slow clients, and the others show what is held then.
+    // The first crowd uses up what a worker may hold for slow clients. The second shows what each takes from then on.
     let (first, _full) = held(&plane, 0, slow).await;
     let (then, _slow) = held(&plane, CROWD, slow).await;
     eprintln!("held by a slow download: {first} bytes by the first, {then} by those after them");

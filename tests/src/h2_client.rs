@@ -1,6 +1,6 @@
-//! A client of HTTP/2 that takes whatever comes.
+//! A client of HTTP/2 that asks many things at once and takes whatever comes.
 
-use crate::frames::{DATA, END_HEADERS, END_STREAM, Frame, HEADERS, SETTINGS, block};
+use crate::frames::{DATA, END_HEADERS, END_STREAM, Frame, HEADERS, MAGIC, SETTINGS, block};
 use crate::stream::Stream;
 use crate::world::NAME;
 
@@ -18,12 +18,12 @@ impl H2Client {
     /// When the connection breaks.
     pub async fn over(mut stream: Stream) -> Self {
         const INITIAL_WINDOW_SIZE: u16 = 4;
+        const ACK: u8 = 1;
         const MOST: u32 = (1 << 31) - 1;
-        let setting = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &MOST.to_be_bytes()].concat();
-        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        bytes.extend(Frame::new(SETTINGS, 0, 0, &setting).bytes());
-        bytes.extend(Frame::new(8, 0, 0, &(MOST - 65_535).to_be_bytes()).bytes());
-        bytes.extend(Frame::new(SETTINGS, 1, 0, &[]).bytes());
+        let mut bytes = MAGIC.to_vec();
+        bytes.extend(Frame::settings(&[(INITIAL_WINDOW_SIZE, MOST)]).bytes());
+        bytes.extend(Frame::window(0, MOST - 65_535).bytes());
+        bytes.extend(Frame::new(SETTINGS, ACK, 0, &[]).bytes());
         stream.send(&bytes).await.unwrap();
         Self { stream, next: 1 }
     }

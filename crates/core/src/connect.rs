@@ -121,7 +121,7 @@ impl Dialling<'_> {
         kept: impl Fn(&Arc<Backend>) -> Option<S>,
         secure: impl AsyncFn(Socket, &Backend) -> Result<S, ConnectError>,
     ) -> Result<Reached<S>, ConnError> {
-        // Not before something is dialled: a kept connection needs no look at the clock.
+        // When the first backend was dialled. A request that finds a kept connection does not look at the clock.
         let mut dialled: Option<Instant> = None;
         let mut last = None;
         while self.tries.may_go_on(self.pool.settings.retries) {

@@ -110,8 +110,8 @@ impl<T> Writer<T> {
 
 /// The interval at which a flush retries while the queue is full.
 const RETRY: Duration = Duration::from_millis(10);
-/// How long lines gather after a write. While the writer sleeps, a thread that queues a line need not wake it, which would
-/// cost the data path a system call for each record.
+/// How long lines gather after a write. A thread that queues a line must wake a writer that waits for one, which is a system
+/// call for each record; it need not wake a writer that sleeps.
 const GATHER: Duration = Duration::from_millis(2);
 /// The bytes to collect for one write; the last line may exceed this.
 const BATCH: usize = 64 * 1024;
@@ -261,6 +261,7 @@ mod tests {
     use super::*;
     use std::fs::File;
     use std::io::{PipeReader, PipeWriter, Read, pipe};
+    use std::sync::atomic::{AtomicU64, Ordering};
     use weir_metrics::Metrics;
 
     fn lost() -> LostLines {
@@ -311,6 +312,39 @@ mod tests {
             assert!(thread.flush(5 * SECOND));
             assert_eq!(lines.lost().total(), before);
         }
+    }
+
+    /// Counts the calls that write.
+    struct CountsWrites(Arc<AtomicU64>);
+
+    impl Write for CountsWrites {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_come_one_by_one_leave_together() {
+        let writes = Arc::new(AtomicU64::new(0));
+        let (lines, thread) = start(8192, CountsWrites(Arc::clone(&writes)));
+        let began = Instant::now();
+        for _ in 0..100 {
+            lines.push("line\n");
+            let next = Instant::now() + Duration::from_micros(200);
+            while Instant::now() < next {
+                std::thread::yield_now();
+            }
+        }
+        assert!(thread.flush(5 * SECOND));
+        // One after each time to gather, the first at once, the last by the flush.
+        let most = began.elapsed().as_micros() / GATHER.as_micros() + 2;
+        assert!(u128::from(writes.load(Ordering::Relaxed)) <= most, "{writes:?} writes, at most {most}");
+        assert_eq!(lines.lost().total(), 0);
     }
 
     #[test]

@@ -77,8 +77,8 @@ impl Selector {
         self.rotations.retain(|id, _| stays(*id));
     }
 
-    /// The next backend: a primary, or a backup if no primary is usable; and before a client gets none, one that is
-    /// ejected: what failed a while ago may work by now. Only primaries panic, and only while no backup is healthy.
+    /// The next backend: a primary; a backup if no primary is usable; an ejected one if no other is left, because a backend
+    /// that failed a while ago may work by now. Only primaries panic, and only while no backup is healthy.
     fn next<'m>(
         &mut self,
         pool: &Pool,

@@ -104,14 +104,14 @@ pub(crate) fn run(path: PathBuf, key_log: Option<PathBuf>, taken: Taken) -> Resu
         };
         started.until_told(signals).await
     });
-    // While the C library ends the process, no thread should still load certificates: its memory is taken apart then. One
-    // that waits for a file, from a pipe, say, is left behind.
+    // A thread that loads certificates should end before the process does: exit handlers of libraries may free what it
+    // uses. A thread that waits for a file, such as a pipe, is left behind.
     runtime.shutdown_timeout(LAST_READS);
     logging::flush();
     ended
 }
 
-/// How long the end of the process waits for threads that read files.
+/// The longest time that the end of the process waits for threads that read files.
 pub(crate) const LAST_READS: Duration = Duration::from_secs(2);
 
 /// Loads the configuration and starts weir with it.
