@@ -1,5 +1,6 @@
 //! A request that a backend of HTTP/2 has not looked at goes to another one; no other request is sent twice.
 
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -8,17 +9,21 @@ use weir_tests::frames::{
     CANCEL, DATA, END_STREAM, ENHANCE_YOUR_CALM, Frame, NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM,
 };
 use weir_tests::h2_origin::{H2Origin, Heard, Says, status};
-use weir_tests::origin::ask;
+use weir_tests::origin::{Origin, Step, answers, ask};
 use weir_tests::weir::Record;
 use weir_tests::world::{Mode, NAME, World};
 
 async fn world(origins: &[H2Origin]) -> World {
     let addrs: Vec<_> = origins.iter().map(|origin| origin.addr).collect();
+    world_of("2", &addrs).await
+}
+
+async fn world_of(version: &str, backends: &[SocketAddr]) -> World {
     World::of(Mode::Offload)
         .listener("protocol: http")
-        .pool("http: {version: \"2\"}")
+        .pool(&format!("http: {{version: \"{version}\"}}"))
         .pool("passive_check: null")
-        .backends(&addrs)
+        .backends(backends)
         .level("info")
         .start()
         .await
@@ -141,6 +146,49 @@ async fn requests_on_a_connection_that_ends_go_again_if_they_are_idempotent() {
         assert_eq!(ask(&mut stream, &get()).await.unwrap().status, 200);
         assert_eq!(ask(&mut stream, &request).await.unwrap().status, expected, "{request}");
     }
+}
+
+/// A backend that stops listening resets what waits to be accepted: the connection was made, and nobody has read the request.
+#[tokio::test]
+async fn requests_that_nobody_accepted_go_again_if_they_are_idempotent() {
+    for version in ["1", "2"] {
+        for (method, expected) in [("GET", 200), ("PUT", 200), ("POST", 502)] {
+            let leaves = TcpListener::bind("127.0.0.1:0").unwrap();
+            let h1 = Origin::start(|_| answers("ok")).await;
+            let h2 = H2Origin::start(|heard| Says::ok(heard, "ok")).await;
+            let stays = if version == "1" { h1.addr } else { h2.addr };
+            let world = world_of(version, &[leaves.local_addr().unwrap(), stays]).await;
+            let request = format!("{method} / HTTP/1.1\r\nHost: {NAME}\r\nContent-Length: 0\r\n\r\n");
+            let asking = async {
+                // One of two begins at the backend that leaves.
+                let first = ask(&mut world.connect().await, &request).await.unwrap().status;
+                let second = ask(&mut world.connect().await, &request).await.unwrap().status;
+                [first, second]
+            };
+            let leaving = async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                drop(leaves);
+            };
+            let (statuses, ()) = tokio::join!(asking, leaving);
+            assert!(statuses.contains(&200), "HTTP/{version} {method}: {statuses:?}");
+            assert!(statuses.contains(&expected), "HTTP/{version} {method}: {statuses:?}");
+            assert!(expected == 502 || statuses == [200; 2], "HTTP/{version} {method}: {statuses:?}");
+        }
+    }
+}
+
+/// It may be the request by which its backends fall.
+#[tokio::test]
+async fn requests_that_are_reset_go_again_once() {
+    let mut origins = Vec::new();
+    for _ in 0..3 {
+        origins.push(Origin::start(|_| vec![Step::Reset]).await);
+    }
+    let addrs: Vec<_> = origins.iter().map(|origin| origin.addr).collect();
+    let world = world_of("1", &addrs).await;
+    assert_eq!(ask(&mut world.connect().await, &get()).await.unwrap().status, 502);
+    assert_eq!(origins.iter().map(|origin| origin.seen().len()).sum::<usize>(), 2);
+    recorded(&world).await.ended("backend_reset", "backend");
 }
 
 /// A backend that leaves finishes what it has begun, and gets nothing more on that connection.

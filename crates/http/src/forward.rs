@@ -96,7 +96,7 @@ pub async fn forward(
             (Sent::Nothing(None) | Sent::Unprocessed, Some(head)) => {
                 head.restored(UploadBody::none(exchange))
             }
-            (Sent::Unanswered, Some(head)) if head.is_idempotent() => {
+            (Sent::Unanswered, Some(head)) if head.is_idempotent() && course.may_repeat(reused) => {
                 head.restored(UploadBody::none(exchange))
             }
             _ => {
@@ -171,6 +171,16 @@ struct Course {
     fresh: bool,
     /// A backend took the request's connection, and gave no answer.
     lost: bool,
+    /// A new connection was lost behind the request, which was sent again.
+    repeated: bool,
+}
+
+impl Course {
+    /// Whether a request that got no answer may be sent again: after a kept connection, because only new ones follow it;
+    /// after a new one once, because it may be the request that its backends fall by.
+    fn may_repeat(&mut self, reused: bool) -> bool {
+        reused || !std::mem::replace(&mut self.repeated, true)
+    }
 }
 
 /// Reaches a backend: over a kept connection, unless it must be a fresh one.

@@ -1,7 +1,7 @@
 //! An HTTP/1.1 connection to a backend. It carries one request at a time, and is driven by the task of that request.
 
 use super::interim::Interim;
-use super::lease::{SendError, Sent};
+use super::lease::{Failure, SendError, Sent};
 use crate::body::received::Received;
 use crate::body::upload::UploadBody;
 use crate::stream::{BackendWire, Counts, HyperStream};
@@ -153,13 +153,16 @@ impl H1 {
         let answer = sent.await;
         let reused = std::mem::replace(&mut self.reused, true);
         answer.map(|answer| answer.map(Received::H1)).map_err(|mut error| {
-            let sent = match (error.take_message(), self.counts.written.get() == before.0) {
+            let request = error.take_message();
+            let error = Failure::from(error.into_error());
+            let unanswered = self.counts.read.get() == before.1 && (reused || error.is_reset());
+            let sent = match (request, self.counts.written.get() == before.0) {
                 (Some(request), _) => Sent::Nothing(Some(Box::new(request))),
                 (None, true) => Sent::Nothing(None),
-                (None, false) if reused && self.counts.read.get() == before.1 => Sent::Unanswered,
+                (None, false) if unanswered => Sent::Unanswered,
                 (None, false) => Sent::Some,
             };
-            SendError { sent, error: error.into_error().into() }
+            SendError { sent, error }
         })
     }
 }

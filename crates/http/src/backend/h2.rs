@@ -262,7 +262,8 @@ impl Stream {
         match error {
             Failure::H2(error) if is_unprocessed(error) => Sent::Unprocessed,
             // The connection itself has ended, while the stream waited for its answer.
-            Failure::H2(error) if self.reused && !error.is_reset() && !error.is_library() => Sent::Unanswered,
+            Failure::H2(ended) if self.reused && !ended.is_reset() && !ended.is_library() => Sent::Unanswered,
+            error if error.is_reset() && self.connection.peer.counts.read.get() == 0 => Sent::Unanswered,
             _ => Sent::Some,
         }
     }

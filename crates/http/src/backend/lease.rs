@@ -6,6 +6,8 @@ use super::keep::Place;
 use crate::body::upload::UploadBody;
 use crate::worker::HttpWorker;
 use hyper::Request;
+use std::error::Error;
+use std::io;
 use std::rc::Rc;
 use std::task::Context;
 use weir_core::account::request::RequestOutcome;
@@ -59,6 +61,17 @@ impl Failure {
         };
         if malformed { RequestOutcome::BadResponse } else { RequestOutcome::BackendReset }
     }
+
+    /// Whether the connection was reset, as by a system that closes a socket whose bytes nobody has read
+    /// (RFC 1122 §4.2.2.13): one that the backend never accepted among them.
+    pub fn is_reset(&self) -> bool {
+        let io = match self {
+            Self::H1(error) => error.source().and_then(|cause| cause.downcast_ref::<io::Error>()),
+            Self::H2(error) => error.get_io(),
+            Self::TooManyInterim => None,
+        };
+        io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionReset)
+    }
 }
 
 /// How much of a request a backend may have seen.
@@ -68,7 +81,7 @@ pub enum Sent {
     Nothing(Option<Box<Request<UploadBody>>>),
     /// All of it perhaps, but the backend has said that it did not look at it (RFC 9113 §8.7).
     Unprocessed,
-    /// Some of it, on a connection that was used before and was closed before any byte of an answer.
+    /// Some of it, on a connection that ended before any byte of an answer: one that was used before, or that was reset.
     Unanswered,
     /// Some of it.
     Some,
