@@ -98,8 +98,8 @@ pub use secret::SecretName;
 pub use server::{ClientTls, HttpStream, ServerProfile, ServerSettings};
 pub use sessions::{SecretFiles, Sessions};
 pub use stream::{
-    AT_ONCE, AsClient, AsServer, Buffered, KEYS_USED_UP, KeptBytes, KeptGuard, LEAST_ROOM, Role, Scratch,
-    TlsStream, Transport,
+    AT_ONCE, AsClient, AsServer, Buffered, KEYS_USED_UP, KeptBytes, KeptGuard, LEAST_ROOM, PageBuffer, Role,
+    Scratch, TlsStream, Transport,
 };
 pub use uri::{UriError, UriName};
 pub use warning::{MemberProblem, Warning};

@@ -23,12 +23,12 @@ use std::pin::Pin;
 use std::task::ready;
 use tokio::io::{AsyncRead, ReadBuf};
 use weir_metrics::WorkerMetrics;
-use weir_tls::{AT_ONCE, LEAST_ROOM, Scratch};
+use weir_tls::{AT_ONCE, LEAST_ROOM, PageBuffer, Scratch};
 
 /// A worker's scratch memory. Used only while a read is being handled, never across a wait.
 #[derive(Debug)]
 pub struct Memory {
-    scratch: RefCell<Box<[u8]>>,
+    scratch: RefCell<PageBuffer>,
     /// Holds records while they are encrypted or decrypted.
     pub tls: Scratch,
     pub(crate) pipes: Pipes,
@@ -45,15 +45,15 @@ impl Memory {
     /// A read buffer, and pipes within `budget`.
     pub fn new(budget: Budget, metrics: WorkerMetrics) -> Self {
         Self {
-            scratch: RefCell::new(vec![0; SCRATCH].into_boxed_slice()),
+            scratch: RefCell::new(PageBuffer::new(SCRATCH, PageBuffer::PLAIN)),
             tls: Scratch::default(),
-            pipes: Pipes::new(budget, SCRATCH + Scratch::BYTES, metrics),
+            pipes: Pipes::new(budget, SCRATCH + Scratch::BYTES + 2 * PageBuffer::MORE, metrics),
             turns: Turns::default(),
         }
     }
 
     /// The buffer, for the duration of one poll.
-    pub fn buffer(&self) -> RefMut<'_, Box<[u8]>> {
+    pub fn buffer(&self) -> RefMut<'_, PageBuffer> {
         self.scratch.borrow_mut()
     }
 

@@ -21,7 +21,7 @@ mod write;
 
 pub use buffered::Buffered;
 pub use kept_bytes::{KeptBytes, KeptGuard};
-pub use scratch::{AT_ONCE, Scratch};
+pub use scratch::{AT_ONCE, PageBuffer, Scratch};
 pub use side::{AsClient, AsServer, Role};
 pub use transport::Transport;
 pub use write::KEYS_USED_UP;

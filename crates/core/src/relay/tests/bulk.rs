@@ -4,7 +4,7 @@ use super::*;
 
 const BULK: usize = 2 << 20;
 /// The worker's gauge for its one read buffer.
-const BUFFER: i64 = (weir_tls::AT_ONCE + weir_tls::Scratch::BYTES) as i64;
+const BUFFER: i64 = (weir_tls::AT_ONCE + weir_tls::Scratch::BYTES + 2 * weir_tls::PageBuffer::MORE) as i64;
 
 #[tokio::test]
 async fn pipes_come_back_and_close_when_not_needed() {
