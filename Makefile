@@ -97,7 +97,7 @@ scan: peers ## have testssl.sh and sslyze look for all weaknesses that they know
 	$(CARGO) build -p weir
 	WEIR_SCAN=full $(CARGO) test -p weir-tests --test e2e -- --nocapture scanners_find_nothing
 
-microbench: ## run micro benchmarks: hello parse, route look-up, pick, record, metrics
+microbench: ## run micro benchmarks: hello parse, lists and limits of clients, route look-up, pick, record, metrics
 	$(CARGO) bench -p weir-benches
 
 soak: ## run the long forms, for 40 minutes: bulk, connections, reloads, backends that fail or restart, big configurations, rotated certificates, at release speed

@@ -48,7 +48,7 @@ fn forwarding() -> Forwarding {
         x_forwarded: Rewrite::Replace,
         forwarded: Rewrite::Off,
         request_id: true,
-        trusted: Vec::new(),
+        trusted: Default::default(),
     }
 }
 

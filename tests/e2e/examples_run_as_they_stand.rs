@@ -65,7 +65,9 @@ async fn try_out(example: &str, listener: u16, given: &[(u16, u16)], config: &Pa
         }
     })
     .await;
-    let got = curl::https(on(ports[&listener]), "www.example.com", &config.join("certs/ca.pem"), &[]).await;
+    let proxied: &[&str] = if example == "proxied.yaml" { &["--haproxy-protocol"] } else { &[] };
+    let got =
+        curl::https(on(ports[&listener]), "www.example.com", &config.join("certs/ca.pem"), proxied).await;
     assert_eq!(got.code, Some(0), "{example}: {}\n{}", got.both(), weir.stderr.text());
     got.both()
 }
@@ -85,6 +87,8 @@ async fn each_mode_works_with_curl() {
         "HTTP/2 to an HTTP/1.1 backend: {said}"
     );
 
+    let said = try_out("proxied.yaml", 8447, &[(9080, plain.addr.port())], &config).await;
+    assert!(said.contains("plain and simple"), "{said}");
     let said = try_out("offload.yaml", 8444, &[(9080, plain.addr.port())], &config).await;
     assert!(said.contains("subject: CN=weir"), "the certificate is weir's: {said}");
     assert!(said.contains("plain and simple"), "{said}");
@@ -105,7 +109,7 @@ async fn they_all_check() {
             names.push(path.file_name().unwrap().to_string_lossy().into_owned());
         }
     }
-    for name in ["quickstart", "passthrough", "offload", "bridging", "mixed", "appliance"] {
+    for name in ["quickstart", "passthrough", "offload", "bridging", "mixed", "proxied", "appliance"] {
         assert!(names.contains(&format!("{name}.yaml")), "no config/{name}.yaml in {names:?}");
     }
 }

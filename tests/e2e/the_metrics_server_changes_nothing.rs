@@ -58,6 +58,7 @@ async fn on_every_address_and_with_these_three_paths_alone() {
             ("GET", "/api/v1/status", 404),
             ("GET", "/api/v1/config", 404),
             ("HEAD", "/api/v1/failures", 404),
+            ("GET", "/api/v1/clients", 404),
             ("POST", "/api/v1/reload", 405),
             ("POST", "/api/v1/drain", 405),
             ("POST", "/api/v1/pools/web/backends/127.0.0.1:9/drain", 405),

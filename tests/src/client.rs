@@ -10,6 +10,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_rustls::TlsConnector;
 
@@ -34,11 +35,32 @@ pub async fn tcp(addr: SocketAddr) -> Stream {
 /// # Panics
 /// When it is refused.
 pub async fn tcp_from(source: Ipv4Addr, addr: SocketAddr) -> Stream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind(SocketAddr::from((source, 0))).unwrap();
-    let stream = tokio::time::timeout(PATIENCE, socket.connect(addr)).await.unwrap().unwrap();
-    stream.set_nodelay(true).unwrap();
-    Stream::Plain(stream)
+    Stream::Plain(try_tcp_from(source, addr).await.unwrap())
+}
+
+/// As [`tcp_from`], but says why not.
+pub async fn try_tcp_from(source: Ipv4Addr, addr: SocketAddr) -> io::Result<TcpStream> {
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::from((source, 0)))?;
+    let stream =
+        tokio::time::timeout(PATIENCE, socket.connect(addr)).await.map_err(|_| io::ErrorKind::TimedOut)??;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+/// The end of a client that sends these bytes, and then its FIN. A reset may come at any moment.
+pub async fn end_of(addr: SocketAddr, bytes: &[u8]) -> End {
+    let socket = match try_tcp(addr).await {
+        Ok(socket) => socket,
+        Err(error) => return End::of(&error),
+    };
+    let mut stream = Stream::Plain(socket);
+    if let Err(error) = stream.send(bytes).await {
+        return End::of(&error);
+    }
+    // The reset may have come already.
+    let _finished: io::Result<()> = stream.shutdown().await;
+    stream.rest().await.1
 }
 
 /// The fate of a client that sends nothing. A reset may come so soon that connecting already fails.

@@ -147,7 +147,7 @@ pub fn head(bytes: &[u8]) {
         x_forwarded: Rewrite::Replace,
         forwarded: Rewrite::Off,
         request_id: true,
-        trusted: Vec::new(),
+        trusted: Default::default(),
     };
     let id = RequestId::of(&parts.headers, 1, 1);
     let Ok(admitted) = admit(&mut parts, &client, &forwarding) else { return };

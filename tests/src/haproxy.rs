@@ -1,8 +1,9 @@
-//! A real haproxy as a backend.
+//! A real haproxy as a backend, or in front.
 
 use crate::eventually::eventually;
 use crate::ports::Port;
 use crate::program::Program;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::process::Command;
 
 /// What haproxy answers: whether it saw TLS and which name.
-const ANSWER: &str = "haproxy tls=%[ssl_fc] sni=%[ssl_fc_sni]";
+const ANSWER: &str = "haproxy tls=%[ssl_fc] sni=%[ssl_fc_sni] src=%[src] authority=%[fc_pp_authority]";
 
 /// A running haproxy with one plain and one TLS frontend, each answering by itself.
 #[derive(Debug)]
@@ -46,15 +47,43 @@ impl Haproxy {
             tls.addr(),
             pem.display()
         );
-        let file = folder.path().join("haproxy.cfg");
-        std::fs::write(&file, config).unwrap();
-        let mut command = Command::new("haproxy");
-        command.arg("-db").arg("-f").arg(&file);
-        let program = Program::start(command);
-        eventually(Duration::from_secs(10), "haproxy listens", async || {
-            TcpStream::connect(tls.addr()).await.map_err(|error| format!("{error} {}", program.stderr.text()))
-        })
-        .await;
+        let program = launch(folder.path(), &config, tls.addr()).await;
         Self { plain, tls, _program: program, _folder: folder }
     }
+}
+
+/// A running haproxy that forwards TCP, with a PROXY header in front of each connection.
+#[derive(Debug)]
+pub struct Forwarding {
+    /// Where it listens.
+    pub port: Port,
+    _program: Program,
+    _folder: TempDir,
+}
+
+impl Forwarding {
+    /// Starts it; it sends headers by this option of a server (`send-proxy`, `send-proxy-v2`).
+    pub async fn start(to: SocketAddr, option: &str) -> Self {
+        let (port, folder) = (Port::free(), tempfile::tempdir().unwrap());
+        let config = format!(
+            "global\n  maxconn 200\ndefaults\n  mode tcp\n  timeout client 20s\n  timeout server 20s\n\
+             \x20 timeout connect 5s\nlisten edge\n  bind {}\n  server one {to} {option}\n",
+            port.addr()
+        );
+        let program = launch(folder.path(), &config, port.addr()).await;
+        Self { port, _program: program, _folder: folder }
+    }
+}
+
+async fn launch(folder: &Path, config: &str, listens: SocketAddr) -> Program {
+    let file = folder.join("haproxy.cfg");
+    std::fs::write(&file, config).unwrap();
+    let mut command = Command::new("haproxy");
+    command.arg("-db").arg("-f").arg(&file);
+    let program = Program::start(command);
+    eventually(Duration::from_secs(10), "haproxy listens", async || {
+        TcpStream::connect(listens).await.map_err(|error| format!("{error} {}", program.stderr.text()))
+    })
+    .await;
+    program
 }

@@ -13,7 +13,7 @@ use tokio::process::Command;
 /// What nginx answers: whether it saw TLS, which version, and which name.
 const ANSWER: &str = "nginx scheme=$scheme tls=$ssl_protocol sni=$ssl_server_name host=$host";
 
-/// A running nginx with a plain server, one of HTTP/2 without TLS, and one with TLS.
+/// A running nginx with a plain server, one of HTTP/2 without TLS, one with TLS, and one behind PROXY headers.
 #[derive(Debug)]
 pub struct Nginx {
     /// Plain HTTP.
@@ -22,6 +22,8 @@ pub struct Nginx {
     pub h2c: Port,
     /// HTTPS.
     pub tls: Port,
+    /// Plain HTTP behind a PROXY header.
+    pub proxied: Port,
     program: Program,
     folder: TempDir,
 }
@@ -34,7 +36,7 @@ impl Nginx {
 
     /// The same, with these directives in the TLS server.
     pub async fn start_with(certificates: &Path, name: &str, directives: &str) -> Self {
-        let (plain, h2c, tls) = (Port::free(), Port::free(), Port::free());
+        let (plain, h2c, tls, proxied) = (Port::free(), Port::free(), Port::free(), Port::free());
         let folder = tempfile::tempdir().unwrap();
         let (at, certs) = (folder.path().display(), certificates.display());
         let locations = format!(
@@ -49,15 +51,17 @@ impl Nginx {
              fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
              server {{ listen {plain}; {locations} }}\n\
              server {{ listen {h2c} http2; {locations} }}\n\
+             server {{ listen {proxied} proxy_protocol; location / {{ return 200 'nginx proxied=$proxy_protocol_addr\n'; }} }}\n\
              server {{ listen {tls} ssl; ssl_certificate {certs}/{name}.pem; ssl_certificate_key {certs}/{name}.key;\n\
              {directives} {locations} }} }}\n",
             plain = plain.addr(),
             h2c = h2c.addr(),
             tls = tls.addr(),
+            proxied = proxied.addr(),
         );
         std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
         std::fs::create_dir(folder.path().join("files")).unwrap();
-        let nginx = Self { program: launch(folder.path()), plain, h2c, tls, folder };
+        let nginx = Self { program: launch(folder.path()), plain, h2c, tls, proxied, folder };
         nginx.listens().await;
         nginx
     }

@@ -211,8 +211,8 @@ impl<W> World<W> {
 impl Builder {
     /// These authorities and certificates in place of new ones.
     #[must_use]
-    pub fn identities(mut self, identities: Identities) -> Self {
-        self.identities = Some(Rc::new(identities));
+    pub fn identities(mut self, identities: impl Into<Rc<Identities>>) -> Self {
+        self.identities = Some(identities.into());
         self
     }
 

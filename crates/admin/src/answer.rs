@@ -1,7 +1,8 @@
 //! A path → an answer. POSTs, which change something, are in `change`.
 
 use crate::api::failures::Wanted;
-use crate::api::{CONFIG, FAILURES, STATUS};
+use crate::api::{CLIENTS, CONFIG, FAILURES, STATUS};
+use crate::clients::clients;
 use crate::failures::failures;
 use crate::origin::{Transport, asked_by_name};
 use crate::ready::{Pools, ready};
@@ -36,7 +37,8 @@ const INDEX: &str = "weir\n\n\
     /readyz          200 when traffic may come; ?pools=ignore leaves the backends out\n\
     /api/v1/status   listeners, pools, backends, certificates\n\
     /api/v1/config   the configuration in force\n\
-    /api/v1/failures early ends and their causes; ?sni=NAME, ?listener=NAME, ?last=10m\n\n\
+    /api/v1/failures early ends and their causes; ?sni=NAME, ?listener=NAME, ?last=10m\n\
+    /api/v1/clients  the clients with the most open connections\n\n\
     POST /api/v1/reload\n\
     POST /api/v1/drain\n\
     POST /api/v1/pools/POOL/backends/BACKEND/drain, /ready, /weight\n";
@@ -72,6 +74,7 @@ impl Admin {
                 Ok(wanted) => json(StatusCode::OK, &failures(&self.control.node.failures, &wanted)),
                 Err(why) => refuse(StatusCode::BAD_REQUEST, &why),
             },
+            CLIENTS => json(StatusCode::OK, &clients(&self.control.node)),
             CONFIG => json(StatusCode::OK, &self.control.config()),
             _ => text(StatusCode::NOT_FOUND, "no such path; / lists them\n".to_owned()),
         }

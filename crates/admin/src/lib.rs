@@ -5,13 +5,15 @@
 //! - [`api`] the JSON, written here and read by the command line.
 //! - [`answer`] a path → an answer; `change` the requests that change something; `reply` the form of answers.
 //! - `origin` refuses the requests of web pages.
-//! - [`status`] reads the state of the process; [`certificates`] those of a plan; [`failures`] the last early ends.
+//! - [`status`] reads the state of the process; [`certificates`] those of a plan; [`failures`] the last early ends;
+//!   [`clients`] the clients with the most connections.
 //! - [`ready`] whether traffic may come.
 
 pub mod answer;
 pub mod api;
 pub mod certificates;
 mod change;
+pub mod clients;
 pub mod failures;
 mod origin;
 pub mod ready;

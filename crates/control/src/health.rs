@@ -292,10 +292,19 @@ fn jittered(interval: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_pool::SendProxyProtocol;
 
     fn check(rise: u32, fall: u32) -> HealthCheck {
         let second = Duration::from_secs(1);
-        HealthCheck { kind: CheckKind::Tcp, port: None, interval: second, timeout: second, rise, fall }
+        HealthCheck {
+            kind: CheckKind::Tcp,
+            port: None,
+            interval: second,
+            timeout: second,
+            rise,
+            fall,
+            proxy_protocol: SendProxyProtocol::Off,
+        }
     }
 
     #[test]

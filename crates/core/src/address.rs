@@ -26,12 +26,24 @@ impl ClientAddr {
     pub fn ip(self) -> IpAddr {
         self.0.ip
     }
+
+    /// The address with the port.
+    pub fn socket(self) -> SocketAddr {
+        self.0.into()
+    }
 }
 
 /// The client at the other end of the socket itself.
 impl From<PeerAddr> for ClientAddr {
     fn from(peer: PeerAddr) -> Self {
         Self(peer.0)
+    }
+}
+
+/// The client that a PROXY header names.
+impl From<SocketAddr> for ClientAddr {
+    fn from(source: SocketAddr) -> Self {
+        Self(source.into())
     }
 }
 
@@ -54,6 +66,16 @@ impl LocalAddr {
     /// The local address of an accepted socket, as the system reports it.
     pub fn of_socket(address: SocketAddr) -> Self {
         Self(Plain::from(address).into())
+    }
+
+    /// What the client of a PROXY header reached.
+    pub fn of_header(destination: SocketAddr) -> Self {
+        Self(Plain::from(destination).into())
+    }
+
+    /// The address with the port.
+    pub fn socket(self) -> SocketAddr {
+        self.0
     }
 
     /// Its port.

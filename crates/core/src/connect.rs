@@ -9,8 +9,10 @@ use crate::dial::dial;
 use crate::socket::{Options, Socket};
 use std::cell::RefCell;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout_at};
 use weir_metrics::labels::DialResult;
 use weir_pool::selector::{ClientKey, Selector};
@@ -35,6 +37,8 @@ pub struct Dialling<'a> {
     pub deadline: Duration,
     /// Options of the socket.
     pub options: &'a Options,
+    /// What each new connection begins with, before any TLS: a PROXY header.
+    pub preamble: Option<Vec<u8>>,
     /// The worker's place in the rotation.
     pub selector: &'a RefCell<Selector>,
     /// Told about each try that fails.
@@ -164,8 +168,7 @@ impl Dialling<'_> {
         Err(last.map_or(ConnError::NoBackend, ConnError::Connect))
     }
 
-    /// Dials, then turns the connection into the mode's stream. A PROXY header, which precedes any TLS, will
-    /// go in between.
+    /// Dials, sends the preamble, then turns the connection into the mode's stream.
     async fn attempt<S>(
         &self,
         backend: &Backend,
@@ -174,7 +177,12 @@ impl Dialling<'_> {
         let started = Instant::now();
         let until = started + self.deadline;
         let dialled = dial(backend.address.endpoint(), self.options, self.pool.own_addresses());
-        let stream = timeout_at(until, dialled).await.unwrap_or(Err(ConnectError::TimedOut))?;
+        let mut stream = timeout_at(until, dialled).await.unwrap_or(Err(ConnectError::TimedOut))?;
+        if let Some(preamble) = &self.preamble {
+            // A new socket takes it at once.
+            let sent = timeout_at(until, stream.write_all(preamble)).await;
+            sent.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(ConnectError::from_dial)?;
+        }
         self.pool.metrics.connect_duration.observe(started.elapsed().as_secs_f64());
         timeout_at(until, secure(stream, backend)).await.unwrap_or(Err(ConnectError::TlsTimedOut))
     }

@@ -3,6 +3,7 @@
 //! - [`hello`] pure: bytes → partial, hello, not TLS, or malformed.
 //! - [`memory`] shared by a worker's connections: its read buffer, its pipes, and the bound on unwritten
 //!   bytes.
+//! - [`proxy_protocol`] pure: PROXY headers, read and written; [`networks`] a set of networks.
 //! - [`peek`] reads the first bytes of a client and keeps them for replay.
 //! - [`alert`] refuses a client by a TLS alert, before any TLS session exists.
 //! - [`route`] pure: SNI, ALPN, source → route; the most specific wins.
@@ -15,12 +16,14 @@
 //! - [`socket`] a stream socket, TCP or Unix, and its options.
 //! - [`address`] a connection's addresses, each of its own type.
 //! - [`stop`] the handle that cancels a connection.
+//! - [`clients`] the open connections of each client; [`rates`] how often each may do a thing.
 //! - [`limits`] permits for connections, and the bound on unfinished hellos.
 //! - [`account`] the record, opened once and closed once, and the closed sets of ends.
 
 pub mod account;
 pub mod address;
 pub mod alert;
+pub mod clients;
 pub mod conn;
 pub mod connect;
 pub mod dial;
@@ -29,8 +32,10 @@ pub mod hello;
 pub mod limits;
 pub mod local;
 pub mod memory;
+pub mod networks;
 pub mod peek;
 pub mod plan;
+pub mod proxy_protocol;
 pub mod rates;
 pub mod relay;
 pub mod route;

@@ -1,6 +1,7 @@
-//! The parts of a worker that its connections may touch: only the table of rates is shared with other threads.
+//! The parts of a worker that its connections may touch: only the tables of clients are shared with other threads.
 
 use crate::account::sinks::Sinks;
+use crate::clients::Clients;
 use crate::handshakes::Handshakes;
 use crate::memory::Memory;
 use crate::rates::Rates;
@@ -18,6 +19,8 @@ pub struct Local {
     pub handshakes: Handshakes,
     /// Its place in the rotation of each pool.
     pub selector: RefCell<Selector>,
+    /// The open connections of clients, of the whole process.
+    pub clients: Arc<Clients>,
     /// The rates of clients, of the whole process.
     pub rates: Arc<Rates>,
     /// Where the accounts of its connections go.

@@ -1,13 +1,14 @@
 //! Rates of clients: how often each may do a thing, in one table of bounded size for the whole process.
 //!
 //! The algorithm is GCRA (ITU-T I.371): of each client only one moment is kept, the time at which it would be back to its
-//! full burst. A client is an IPv4 address, or an IPv6 network of 64 bits, because each host may use any address of it.
+//! full burst.
 //! The table forgets the clients that were not seen for longest. Forgetting one whose burst is full again changes
 //! nothing; if the table is full of others, their limits begin anew, and a metric counts it.
 
 use lru::LruCache;
+use std::fmt;
 use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -36,20 +37,45 @@ impl Scope {
     }
 }
 
-/// Clients that share a limit.
+/// Clients that share a limit: a network of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Client {
-    V4(u32),
-    /// The first half of the address.
-    V6(u64),
+pub enum Network {
+    /// The first bits of an IPv4 address, and their number.
+    V4(u32, u8),
+    /// The first bits of the first half of an IPv6 address, and their number.
+    V6(u64, u8),
 }
 
-impl From<IpAddr> for Client {
-    fn from(ip: IpAddr) -> Self {
+/// The bits of an address that name a client: of IPv4, 1 to 32; of IPv6, 1 to 64.
+pub type Prefixes = (u8, u8);
+
+/// An IPv4 address, or an IPv6 network of 64 bits, because each host may use any address of it.
+pub const ONE_CLIENT: Prefixes = (32, 64);
+
+impl Network {
+    /// The client with this address. A v4-mapped IPv6 address counts as the IPv4 one.
+    pub fn of(ip: IpAddr, (v4, v6): Prefixes) -> Self {
         match ip.to_canonical() {
-            IpAddr::V4(ip) => Self::V4(ip.to_bits()),
-            #[allow(clippy::cast_possible_truncation, reason = "the first 64 of 128 bits")]
-            IpAddr::V6(ip) => Self::V6((ip.to_bits() >> 64) as u64),
+            IpAddr::V4(ip) => {
+                let length = v4.min(32);
+                Self::V4(ip.to_bits() & u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0), length)
+            }
+            IpAddr::V6(ip) => {
+                let length = v6.min(64);
+                #[allow(clippy::cast_possible_truncation, reason = "the first 64 of 128 bits")]
+                let half = (ip.to_bits() >> 64) as u64;
+                Self::V6(half & u64::MAX.checked_shl(64 - u32::from(length)).unwrap_or(0), length)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::V4(bits, 32) => Ipv4Addr::from_bits(bits).fmt(f),
+            Self::V4(bits, length) => write!(f, "{}/{length}", Ipv4Addr::from_bits(bits)),
+            Self::V6(half, length) => write!(f, "{}/{length}", Ipv6Addr::from_bits(u128::from(half) << 64)),
         }
     }
 }
@@ -57,7 +83,7 @@ impl From<IpAddr> for Client {
 /// Nanoseconds since the table was made, at which a client is back to its full burst.
 type Full = u64;
 
-type Shard = LruCache<(Scope, Client), Full, RandomState>;
+type Shard = LruCache<(Scope, Network), Full, RandomState>;
 
 /// The table. One for the process; workers share it.
 #[derive(Debug)]
@@ -101,17 +127,33 @@ impl Rates {
     ///
     /// # Errors
     /// It is over its rate; nothing was counted. The time after which it may try again.
-    pub fn take(&self, scope: Scope, client: IpAddr, rate: Rate) -> Result<(), Duration> {
+    pub fn take(&self, scope: Scope, client: Network, rate: Rate) -> Result<(), Duration> {
         self.take_at(Instant::now(), scope, client, rate)
     }
 
-    fn take_at(&self, now: Instant, scope: Scope, client: IpAddr, rate: Rate) -> Result<(), Duration> {
+    /// Whether a client is at its rate: once more would be over it. Counts nothing.
+    pub fn is_full(&self, scope: Scope, client: Network, rate: Rate) -> bool {
+        let now = nanos(Instant::now().saturating_duration_since(self.made));
+        let once = nanos(rate.interval).max(1);
+        let whole = once.saturating_mul(u64::from(rate.burst.max(1)));
+        let key = (scope, client);
+        let Some(shard) = self.shard(key) else { return false };
+        let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
+        shard.peek(&key).is_some_and(|full| {
+            (*full).clamp(now, now.saturating_add(whole)).saturating_add(once) > now.saturating_add(whole)
+        })
+    }
+
+    fn shard(&self, key: (Scope, Network)) -> Option<&Mutex<Shard>> {
+        self.shards.get(usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX) % SHARDS)
+    }
+
+    fn take_at(&self, now: Instant, scope: Scope, client: Network, rate: Rate) -> Result<(), Duration> {
         let now = nanos(now.saturating_duration_since(self.made));
         let once = nanos(rate.interval).max(1);
         let whole = once.saturating_mul(u64::from(rate.burst.max(1)));
-        let key = (scope, Client::from(client));
-        let place = usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX) % SHARDS;
-        let Some(shard) = self.shards.get(place) else { return Ok(()) };
+        let key = (scope, client);
+        let Some(shard) = self.shard(key) else { return Ok(()) };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(full) = shard.get_mut(&key) {
             // After a change of the rate, the client may have to wait for longer than it now can have to.
@@ -152,15 +194,14 @@ fn nanos(time: Duration) -> u64 {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::net::Ipv4Addr;
     use weir_metrics::Metrics;
 
     fn rates(most: usize) -> Rates {
         Rates::of_at_most(most, Metrics::new("0", "r", "c").unwrap().rates())
     }
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
+    fn ip(text: &str) -> Network {
+        Network::of(text.parse().unwrap(), ONE_CLIENT)
     }
 
     const TEN_A_SECOND: Rate = Rate { interval: Duration::from_millis(100), burst: 3 };
@@ -205,11 +246,41 @@ mod tests {
     }
 
     #[test]
+    fn networks_of_any_length_are_one_client() {
+        let of = |text: &str, prefixes| Network::of(text.parse().unwrap(), prefixes);
+        assert_eq!(of("192.0.2.1", (24, 56)), of("192.0.2.200", (24, 56)));
+        assert_ne!(of("192.0.2.1", (24, 56)), of("192.0.3.1", (24, 56)));
+        assert_eq!(of("2001:db8:0:1ff::1", (24, 56)), of("2001:db8:0:100::", (24, 56)));
+        for (text, prefixes, shown) in [
+            ("192.0.2.1", (32, 64), "192.0.2.1"),
+            ("192.0.2.1", (24, 64), "192.0.2.0/24"),
+            ("2001:db8:0:1:2::3", (32, 64), "2001:db8:0:1::/64"),
+            ("2001:db8:0:1ff::3", (32, 56), "2001:db8:0:100::/56"),
+            ("::ffff:192.0.2.1", (32, 64), "192.0.2.1"),
+        ] {
+            assert_eq!(of(text, prefixes).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn a_client_at_its_rate_is_full() {
+        let rates = rates(100);
+        let (scope, client) = (Scope::of(["edge"]), ip("192.0.2.1"));
+        let slow = Rate { interval: Duration::from_secs(3600), burst: 2 };
+        assert!(!rates.is_full(scope, client, slow), "a stranger is not");
+        rates.take(scope, client, slow).unwrap();
+        assert!(!rates.is_full(scope, client, slow));
+        rates.take(scope, client, slow).unwrap();
+        assert!(rates.is_full(scope, client, slow) && rates.take(scope, client, slow).is_err());
+        assert!(!rates.is_full(scope, ip("192.0.2.2"), slow));
+    }
+
+    #[test]
     fn the_table_is_bounded_and_shrinks() {
         let rates = rates(SHARDS * 4);
         let scope = Scope::of(["edge"]);
         let slow = Rate { interval: Duration::from_secs(60), burst: 1 };
-        let client = |n: u32| IpAddr::from(Ipv4Addr::from_bits(n));
+        let client = |n: u32| Network::V4(n, 32);
         for n in 0..10_000 {
             rates.take_at(rates.made, scope, client(n), slow).unwrap();
         }

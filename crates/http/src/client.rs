@@ -1,9 +1,11 @@
 //! A client's connection, as its requests see it.
 
+use crate::backend::keep::Place;
 use crate::body::raw::RawSlot;
 use crate::headers::ClientFacts;
 use crate::stream::Counts;
 use crate::worker::HttpWorker;
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use weir_core::account::queue::Opening;
@@ -13,8 +15,10 @@ use weir_core::conn::Conn;
 use weir_core::hello::Offers;
 use weir_core::plan::misdirected::Policy;
 use weir_core::plan::{Http, StreamSettings};
+use weir_core::proxy_protocol::preamble::preamble;
 use weir_core::relay::OnTruncation;
 use weir_core::stop::ConnHandle;
+use weir_pool::Pool;
 use weir_tls::Session;
 
 /// The facts about a client's connection that its requests need. Its requests share it, and may outlive it by moments.
@@ -46,8 +50,16 @@ pub struct Client {
     pub counts: Rc<Counts>,
     /// Ends the connection from outside.
     pub handle: Rc<ConnHandle>,
+    /// The places of the backend connections that are its own.
+    owned: RefCell<Vec<Place>>,
     /// The worker that serves it.
     pub worker: Rc<HttpWorker>,
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.owned.get_mut().iter().for_each(|place| self.worker.keep.forget(place));
+    }
 }
 
 impl Client {
@@ -80,6 +92,7 @@ impl Client {
             offers,
             session: conn.record.session().cloned(),
             handle: conn.handle(),
+            owned: RefCell::default(),
             worker,
         }
     }
@@ -89,6 +102,27 @@ impl Client {
         Asked {
             sni: self.sni.as_deref(),
             alpn: self.session.as_ref().and_then(|session| session.alpn.as_deref()),
+        }
+    }
+
+    /// The PROXY header for a connection of its own to a backend of the pool.
+    pub fn preamble(&self, pool: &Pool) -> Option<Vec<u8>> {
+        let send = pool.settings.send_proxy_protocol;
+        preamble(send, &self.opening, self.sni.as_deref(), self.session.as_ref())
+    }
+
+    /// Its number among the connections of its worker, from 1.
+    pub fn number(&self) -> u64 {
+        #[allow(clippy::cast_possible_truncation, reason = "worker and count are the last 64 of 128 bits")]
+        let last = self.opening.id as u64;
+        last.wrapping_add(1)
+    }
+
+    /// Notes the place of a backend connection that is closed with it, as no other client may use it.
+    pub fn owns(&self, place: &Place) {
+        let mut owned = self.owned.borrow_mut();
+        if !owned.iter().any(|other| other.is(place)) {
+            owned.push(place.clone());
         }
     }
 

@@ -108,8 +108,7 @@ pub async fn forward(
         course.lost = true;
         if stale && !std::mem::replace(&mut course.fresh, true) {
             // Others are probably closed too. A new connection may do, also one to the same backend.
-            let asked = exchange.client.asked();
-            let place = keep::Place::of(seat.backend(), asked.sni, destination.pool.settings.http);
+            let place = keep::Place::of(seat.backend(), &exchange.client, destination.pool.settings.http);
             exchange.client.worker.keep.forget(&place);
             course.tries = Tries::default();
         }
@@ -200,6 +199,7 @@ async fn reach(
         client: choice.key(ClientKey { source: admitted.client, sni, field: None }),
         deadline: settings.timeouts.connect,
         options: &settings.options,
+        preamble: client.preamble(pool),
         selector: &client.worker.local.selector,
         failed: &|_, _| (),
         tries: &mut course.tries,

@@ -91,6 +91,8 @@ families! {
     kept: IntGaugeVec = "weir_backend_kept_connections", "Idle connections to a backend, kept for further requests.", ["pool", "backend"];
     rate_clients: IntGauge = "weir_rate_limit_clients", "Clients that rate limits remember.";
     rate_forgotten: IntCounter = "weir_rate_limit_forgotten_total", "Clients that rate limits forgot too early, because the table was full.";
+    clients: IntGauge = "weir_clients", "Clients with an open connection, each counted once a listener.";
+    limited_in_shadow: IntCounterVec = "weir_limited_shadow_total", "Connections that a limit with `shadow` would have turned away.", ["listener", "reason"];
     limited: IntCounterVec = "weir_limited_total", "Connections and requests turned away or made to wait by a limit.", ["listener", "reason"];
     accept_errors: IntCounterVec = "weir_accept_errors_total", "Errors of accept(2).", ["listener", "error"];
     log_dropped: IntCounterVec = "weir_log_dropped_total", "Lines of the log that were lost: the queue was full, or a write failed.", ["reason"];

@@ -121,6 +121,11 @@ impl ListenerMetrics {
         self.all.limited.with_label_values(&[&*self.name, limit.label()]).inc();
     }
 
+    /// Counts a connection that a limit would have turned away, did it act.
+    pub fn limited_in_shadow(&self, limit: Limit) {
+        self.all.limited_in_shadow.with_label_values(&[&*self.name, limit.label()]).inc();
+    }
+
     /// Counts an error of accept(2).
     pub fn accept_error(&self, error: AcceptError) {
         self.all.accept_errors.with_label_values(&[&*self.name, error.label()]).inc();
@@ -326,6 +331,19 @@ pub struct RateMetrics {
     pub clients: IntGauge,
     /// Clients that were forgotten because the table was full.
     pub forgotten: IntCounter,
+}
+
+/// The size of the table of clients with open connections.
+#[derive(Clone, Debug)]
+pub struct ClientMetrics {
+    /// Clients in the table.
+    pub clients: IntGauge,
+}
+
+impl ClientMetrics {
+    pub(crate) fn new(all: &Families) -> Self {
+        Self { clients: all.clients.clone() }
+    }
 }
 
 impl RateMetrics {

@@ -110,6 +110,14 @@ closed_set! {
         Pending = "pending",
         /// `limits.client_hello`.
         HelloTooLarge = "hello_too_large",
+        /// `allow` and `deny`.
+        Denied = "denied",
+        /// `limits.per_client.connections`.
+        ClientConnections = "client_connections",
+        /// `limits.per_client.rate`.
+        ClientRate = "client_rate",
+        /// `limits.per_client.failed_handshakes`.
+        ClientHandshakes = "client_handshakes",
         /// `limits.requests` of a route.
         RequestRate = "request_rate",
         /// `http.max_header`.

@@ -28,7 +28,8 @@ mod served;
 pub use bytes::Moved;
 pub use exemplars::Exemplar;
 pub use handles::{
-    BackendMetrics, Certificate, ListenerMetrics, LostLines, PoolMetrics, RateMetrics, WorkerMetrics,
+    BackendMetrics, Certificate, ClientMetrics, ListenerMetrics, LostLines, PoolMetrics, RateMetrics,
+    WorkerMetrics,
 };
 pub use registry::Metrics;
 pub use requests::{HttpMethod, HttpMetrics, StickyResult};

@@ -4,7 +4,9 @@
 //! handles when the plan is compiled.
 
 use crate::families::Families;
-use crate::handles::{BackendMetrics, ListenerMetrics, LostLines, PoolMetrics, RateMetrics, WorkerMetrics};
+use crate::handles::{
+    BackendMetrics, ClientMetrics, ListenerMetrics, LostLines, PoolMetrics, RateMetrics, WorkerMetrics,
+};
 use crate::labels::{CertificateReload, CertificateSource, ResolutionResult};
 use crate::openmetrics;
 use crate::served::{self, ServedCertificate};
@@ -170,6 +172,11 @@ impl Metrics {
     /// The counters of the table of rate limits.
     pub fn rates(&self) -> RateMetrics {
         RateMetrics::new(&self.families)
+    }
+
+    /// The handle of the table of clients with open connections.
+    pub fn clients(&self) -> ClientMetrics {
+        ClientMetrics::new(&self.families)
     }
 
     /// The counter of connection tasks that panicked.

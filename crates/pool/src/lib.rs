@@ -36,7 +36,7 @@ pub use pick::Balance;
 pub use pool::*;
 pub use registry::BackendRegistry;
 pub use settings::{
-    CheckKind, HealthCheck, HelloReplay, HttpSettings, HttpVersion, OnUnhealthy, PassiveCheck, Settings,
-    Sticky, StickyCookie,
+    CheckKind, HealthCheck, HelloReplay, HttpSettings, HttpVersion, OnUnhealthy, PassiveCheck,
+    SendProxyProtocol, Settings, Sticky, StickyCookie,
 };
 pub use state::{BackendState, DialFailures, LastCheck, OutOfService};

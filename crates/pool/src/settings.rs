@@ -30,6 +30,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// False where `tls.verify: false` turned verification off.
     pub verifies: bool,
+    /// The PROXY header in front of each connection.
+    pub send_proxy_protocol: SendProxyProtocol,
     /// How requests are spoken to its backends.
     pub http: HttpSettings,
     /// How a client stays with its backend; `None` = it does not.
@@ -45,11 +47,18 @@ pub struct HttpSettings {
     pub max_idle: usize,
     /// How long a connection without a request is kept.
     pub idle_timeout: Duration,
+    /// Each carries the requests of one client alone, because it begins with that client's PROXY header.
+    pub of_one_client: bool,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { version: HttpVersion::Auto, max_idle: 64, idle_timeout: Duration::from_secs(60) }
+        Self {
+            version: HttpVersion::Auto,
+            max_idle: 64,
+            idle_timeout: Duration::from_secs(60),
+            of_one_client: false,
+        }
     }
 }
 
@@ -124,6 +133,18 @@ pub enum HelloReplay {
     OnAnyEnd,
 }
 
+weir_metrics::closed_set! {
+    /// The PROXY header in front of each connection to a backend: a word in the configuration.
+    pub SendProxyProtocol {
+        /// None.
+        Off = "off",
+        /// Of version 1: the client's address.
+        V1 = "v1",
+        /// Of version 2: the name that the client asked for and its TLS session, too.
+        V2 = "v2",
+    }
+}
+
 /// What happens to the connections of a backend that fails its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnUnhealthy {
@@ -161,6 +182,8 @@ pub struct HealthCheck {
     pub rise: u32,
     /// Failures in a row until unhealthy.
     pub fall: u32,
+    /// The PROXY header in front of each check.
+    pub proxy_protocol: SendProxyProtocol,
 }
 
 /// What a check asks.

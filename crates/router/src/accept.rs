@@ -30,7 +30,7 @@ use tracing::Instrument;
 use tracing::level_filters::LevelFilter;
 use weir_core::account::queue::{ConnectionId, Opening};
 use weir_core::address::{LocalAddr, PeerAddr};
-use weir_core::conn::{Admitted, Conn};
+use weir_core::conn::{Accepted, Conn};
 use weir_core::limits::{Pending, Permit, Permits};
 use weir_core::plan::{Address, Kind, Listener};
 use weir_core::socket::configure_listening;
@@ -243,10 +243,10 @@ impl Acceptor {
             generation: state.generation.number,
         };
         let pending = held.pending.enter(number, &handle);
-        let admitted = Admitted { stream: stream.into(), opening, handle, pending, permits };
+        let accepted = Accepted { stream: stream.into(), opening, handle, pending, permits };
         let listener = Arc::clone(&state.listener);
         let plain = listener.is_plain(&self.address);
-        let conn = Conn::admit(admitted, &listener, (Rc::clone(&worker.local.sinks), state.recorded));
+        let conn = Conn::open(accepted, &listener, (Rc::clone(&worker.local.sinks), state.recorded));
         let serves = Rc::clone(&worker.http);
         let tasks = worker.tasks.clone();
         let serving = async move {

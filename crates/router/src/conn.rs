@@ -1,6 +1,6 @@
 //! Main street: one connection, from its first byte to its last.
 //!
-//! peek → route → mode → reach → relay → account. Each stage borrows the connection's body ([`Conn`]), fills in what it
+//! admit → peek → route → mode → reach → relay → account. Each stage borrows the connection's body ([`Conn`]), fills in what it
 //! learns, and never calls back up the street.
 
 use crate::mode;
@@ -30,8 +30,13 @@ pub async fn redirect(mut conn: Box<Conn>, listener: Arc<Listener>, worker: Rc<H
     let Some(http) = listener.http().cloned() else { return };
     let Kind::Stream(stream) = &listener.kind;
     let settings = Arc::clone(&stream.settings);
-    drop(listener);
-    let end = weir_http::serve_plain(&mut conn, http, settings, worker).await;
+    let end = match conn.admit(&listener, &local).await {
+        Ok(()) => {
+            drop(listener);
+            weir_http::serve_plain(&mut conn, http, settings, worker).await
+        }
+        Err(error) => Err(error),
+    };
     conn.close(end, &local).await;
 }
 
@@ -41,6 +46,7 @@ async fn carry(
     worker: &Rc<HttpWorker>,
 ) -> Result<Finished, ConnError> {
     let local = &*worker.local;
+    conn.admit(&listener, local).await?;
     conn.peek(&listener, local).await?;
     let (mode, destination) = conn.choose_route(&listener)?;
     let http = listener.http().cloned();

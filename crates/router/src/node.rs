@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_core::account::failures::Failures;
+use weir_core::clients::Clients;
 use weir_core::limits::{PendingTotal, Permits};
 use weir_core::plan::{Address, Listener, Plan};
 use weir_core::rates::Rates;
@@ -30,6 +31,8 @@ pub struct Node {
     pub sockets: SocketRegistry,
     /// The last early ends of connections.
     pub failures: Arc<Failures>,
+    /// The open connections of each client.
+    pub clients: Arc<Clients>,
     /// The rates of clients.
     pub rates: Arc<Rates>,
     /// When the process started.
@@ -148,6 +151,7 @@ impl Node {
         let mut past = Past::default();
         let in_force = force(plan, &HashMap::new(), &mut past);
         Arc::new(Self {
+            clients: Arc::new(Clients::new(metrics.clients())),
             rates: Arc::new(Rates::new(metrics.rates())),
             metrics,
             permits: Permits::new(max_connections),
@@ -336,6 +340,7 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, ListenerState>, past: &mut P
 pub(crate) mod tests {
     use super::*;
     use weir_core::plan::{Kind, Log, LogFormat, ModeName, Runtime, Stream, StreamSettings, Timeouts};
+    use weir_core::rates::Scope;
     use weir_core::route::Table;
     use weir_core::socket::Options;
     use weir_tls::FleetSecrets;
@@ -345,6 +350,8 @@ pub(crate) mod tests {
     pub(crate) fn plan(metrics: &Metrics, generation: u64, names: &[&str]) -> Arc<Plan> {
         let (client_hello, handshake, connect, idle, half_closed) = (NONE, NONE, NONE, NONE, NONE);
         let listeners = (1..).zip(names).map(|(port, name)| Listener {
+            admission: None,
+            scope: Scope::of(name),
             name: Arc::from(*name),
             addresses: vec![Address {
                 socket: ([127, 0, 0, 1], port).into(),
@@ -358,6 +365,7 @@ pub(crate) mod tests {
             kind: Kind::Stream(Stream {
                 backlog: 1,
                 settings: Arc::new(StreamSettings {
+                    failed_handshakes: None,
                     timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },
                     handshakes: None,
                     options: Options { nodelay: true, keepalive: NONE, user_timeout: NONE },

@@ -201,6 +201,7 @@ impl Worker {
             memory: Memory::new(budget, metrics.clone()),
             handshakes: Handshakes::new(metrics.clone()),
             selector: RefCell::default(),
+            clients: Arc::clone(&node.clients),
             rates: Arc::clone(&node.rates),
             sinks: Rc::new(Sinks { records, failures: Arc::clone(&node.failures) }),
         });

@@ -7,11 +7,14 @@
 //! - [`status`]: the state of the process.
 //! - [`certificates`]: the certificates in it.
 //! - [`failures`]: the last early ends of connections.
+//! - [`clients`]: the clients with the most open connections.
 
 pub mod certificates;
+pub mod clients;
 pub mod failures;
 pub mod status;
 
+pub use clients::Clients;
 pub use failures::Failures;
 pub use status::Status;
 
@@ -29,6 +32,8 @@ pub const STATUS: &str = "/api/v1/status";
 pub const CONFIG: &str = "/api/v1/config";
 /// GET: the last early ends, a [`Failures`]; its query is a [`failures::Wanted`].
 pub const FAILURES: &str = "/api/v1/failures";
+/// GET: the clients with the most open connections, a [`Clients`].
+pub const CLIENTS: &str = "/api/v1/clients";
 /// POST: answered by [`Reloaded`], [`Rejected`] or [`Refused`].
 pub const RELOAD: &str = "/api/v1/reload";
 /// POST: answered by [`Done`].

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use weir_pool::{CheckKind, HealthCheck, HttpVersion};
+use weir_pool::{CheckKind, HealthCheck, HttpVersion, SendProxyProtocol};
 use weir_tls::{BackendTls, Sessions};
 
 use super::compiler::{Compiler, Refusal, accept};
@@ -47,6 +47,11 @@ pub(super) fn draft(
         timeout,
         rise: written.rise(),
         fall: written.fall(),
+        // Another port is another service.
+        proxy_protocol: match written.port.get() {
+            None => pool.send_proxy_protocol().0,
+            Some(_) => SendProxyProtocol::Off,
+        },
     }
 }
 

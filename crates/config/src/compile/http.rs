@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use weir_core::networks::Networks;
 use weir_core::plan::http::{
     Action, Challenges, Forwarding, Http, HttpLimits, HttpTimeouts, RedirectFrom, RequestRoute,
 };
@@ -15,7 +15,7 @@ use weir_core::route::requests;
 use super::compiler::Compiler;
 use super::deadline::deadline;
 use super::known::Known;
-use super::{listeners, routes};
+use super::listeners;
 use crate::diagnostics::Report;
 use crate::key::{Item, Key};
 use crate::ranges;
@@ -91,9 +91,9 @@ pub(super) fn draft(
     listener: &Item<schema::Listener>,
     known: &Known<'_, '_>,
     addresses: &[Address],
+    trusted: &Arc<Networks>,
 ) -> Option<HttpDraft> {
     let report = &mut compiler.report;
-    let trusted = trusted(report, listener);
     if !speaks(listener) {
         // A protocol that was refused may have been http.
         if listener.protocol.is_some() || !listener.protocol.is_written() {
@@ -113,7 +113,7 @@ pub(super) fn draft(
         x_forwarded: written.x_forwarded().0,
         forwarded: written.forwarded().0,
         request_id: written.request_id(),
-        trusted,
+        trusted: Arc::clone(trusted),
     };
     let limits = limits(report, &written);
     let timeouts = timeouts(report, &written.timeouts());
@@ -197,34 +197,14 @@ fn challenges(report: &mut Report<'_>, written: &schema::Http, known: &Known<'_,
     }
 }
 
-/// Refuses keys that only `protocol: http` uses, because they would be silently ignored.
+/// Refuses a section that only `protocol: http` uses, because it would be silently ignored.
 fn refuse_strays(report: &mut Report<'_>, listener: &schema::Listener) {
-    let trusted = listener.trusted_proxies.place().filter(|_| !listener.trusted_proxies().is_empty());
-    let http = listener.http.get().and(listener.http.place());
-    for (name, place) in [("http", http), ("trusted_proxies", trusted)] {
-        if let Some(place) = place {
-            let message = format!("`{name}` needs `protocol: http`");
-            let hint = match listener.mode.get().map(|mode| mode.0) {
-                Some(ModeName::Passthrough) => "mode passthrough decrypts nothing, so it sees no requests",
-                _ => "protocol: http, beside `mode`",
-            };
-            report.error_at_key(place, message).hint(hint);
-        }
-    }
-}
-
-fn trusted(report: &mut Report<'_>, listener: &schema::Listener) -> Vec<IpNet> {
-    let texts: Vec<_> = listener.trusted_proxies.texts().collect();
-    let networks = texts.into_iter().filter_map(|(place, text)| {
-        let network = routes::network_at(report, place, text)?;
-        if network.prefix_len() == 0 {
-            let message =
-                format!("`{text}` trusts every client: what it says of its own address is believed");
-            report.warning(place, message).hint("the networks of the proxies in front of weir alone");
-        }
-        Some(network)
-    });
-    networks.collect()
+    let Some(place) = listener.http.get().and(listener.http.place()) else { return };
+    let hint = match listener.mode.get().map(|mode| mode.0) {
+        Some(ModeName::Passthrough) => "mode passthrough decrypts nothing, so it sees no requests",
+        _ => "protocol: http, beside `mode`",
+    };
+    report.error_at_key(place, "`http` needs `protocol: http`").hint(hint);
 }
 
 fn limits(report: &mut Report<'_>, written: &schema::Http) -> HttpLimits {

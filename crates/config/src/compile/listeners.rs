@@ -7,7 +7,10 @@ use std::sync::Arc;
 
 use weir_core::handshakes::Steps;
 use weir_core::plan::misdirected::Policies;
-use weir_core::plan::{self, Address, Destination, Kind, ModeName, Peek, Route, Stream, StreamSettings};
+use weir_core::plan::{
+    self, Address, Admission, Destination, Kind, ModeName, Peek, Route, Stream, StreamSettings,
+};
+use weir_core::rates::Scope;
 use weir_core::route::{Ambiguous, Match, Table};
 use weir_core::socket::Options;
 use weir_metrics::Metrics;
@@ -20,7 +23,7 @@ use super::known::Known;
 use super::modes::{ListenerModes, RouteDraft};
 use super::names::NameIndex;
 use super::requests::{self, RequestDraft};
-use super::{machine, misspelt, request_match, routes, unspoken};
+use super::{admission, machine, misspelt, request_match, routes, unspoken};
 use crate::diagnostics::Report;
 use crate::key::{Item, Key, PlaceId, ROOT};
 use crate::ranges;
@@ -33,6 +36,7 @@ pub(super) struct ListenerDraft {
     name: String,
     addresses: Vec<Address>,
     mode: ModeName,
+    admission: Option<Box<Admission>>,
     peek: Option<Peek>,
     routes: Vec<(Match, RouteDraft)>,
     default: Option<RouteDraft>,
@@ -57,6 +61,10 @@ impl ListenerDraft {
         let settings = Arc::new(StreamSettings {
             timeouts: self.timeouts,
             handshakes: self.handshakes,
+            failed_handshakes: self
+                .admission
+                .as_ref()
+                .and_then(|admission| admission.per_client?.failed_handshakes),
             options: self.options,
             metrics: Arc::clone(&metrics),
         });
@@ -100,9 +108,11 @@ impl ListenerDraft {
             default,
             kind: Kind::Stream(Stream { backlog: self.backlog, settings, http }),
             metrics,
+            scope: Scope::of(("clients", &self.name)),
             name: self.name.into(),
             addresses: self.addresses,
             mode: self.mode,
+            admission: self.admission,
             peek: self.peek,
             max_connections: self.max_connections,
             pending: self.pending,
@@ -148,7 +158,9 @@ fn draft_listener(
     modes.finish(compiler);
     unspoken::warn(compiler, listener, known);
     unspoken::warn_of_shared_pools(compiler, listener, known, &routes, default.as_ref());
-    let http = http::draft(compiler, listener, known, &addresses);
+    let trusted = Arc::new(admission::trusted(&mut compiler.report, listener));
+    let admission = admission::draft(&mut compiler.report, listener, &trusted);
+    let http = http::draft(compiler, listener, known, &addresses, &trusted);
     refuse_no_way(&mut compiler.report, listener);
     let (max_connections, pending, ceiling) = limits(&mut compiler.report, listener);
     let (options, backlog) = tcp(&mut compiler.report, listener);
@@ -157,6 +169,7 @@ fn draft_listener(
         name,
         addresses,
         mode: listener.mode.get().map_or(ModeName::Passthrough, |mode| mode.0),
+        admission,
         peek: listener.peek().then_some(Peek { ceiling, non_tls }),
         routes,
         default,

@@ -12,6 +12,7 @@
 //! `servers`, `unspoken`, `listeners`; `dollar` runs over their findings.
 
 mod address;
+mod admission;
 mod backend_tls;
 mod choice;
 mod client_auth;

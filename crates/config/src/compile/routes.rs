@@ -62,7 +62,7 @@ pub(super) fn network_at(report: &mut Report<'_>, place: PlaceId, text: &str) ->
 
 /// Reads `10.0.0.0/8`, `fd00::/8`, or one address. An IPv4-mapped network (`::ffff:10.0.0.0/104`) becomes the
 /// IPv4 network, because client addresses are unmapped before they are compared.
-fn network(text: &str) -> Result<IpNet, Refusal> {
+pub(super) fn network(text: &str) -> Result<IpNet, Refusal> {
     let whole = |ip: IpAddr| IpNet::from(ip.to_canonical());
     let network: IpNet = text.parse().or_else(|_| text.parse().map(whole)).map_err(|_neither| {
         Refusal::new(format!("`{}` is not a network", text.escape_debug()))

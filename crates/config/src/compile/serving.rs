@@ -1,6 +1,6 @@
 //! How a pool serves: its policy, its passive checks, and how backends join and leave.
 
-use weir_pool::{HealthCheck, HttpSettings, HttpVersion, PassiveCheck, Settings};
+use weir_pool::{HealthCheck, HttpSettings, HttpVersion, PassiveCheck, SendProxyProtocol, Settings};
 
 use super::compiler::Compiler;
 use super::deadline::deadline;
@@ -33,6 +33,7 @@ pub(super) fn draft(
         panic_threshold: part_of_all(report, &pool.panic_threshold, pool.panic_threshold()),
         drain_timeout: pool.drain_timeout().0,
         verifies,
+        send_proxy_protocol: pool.send_proxy_protocol().0,
         http: requests(report, pool),
         sticky,
     }
@@ -49,7 +50,9 @@ fn requests(report: &mut Report<'_>, pool: &schema::Pool) -> HttpSettings {
     }
     let version = version(pool);
     let idle_timeout = deadline(report, &written.idle_timeout, written.idle_timeout());
-    HttpSettings { version, max_idle: usize::try_from(max_idle).unwrap_or(usize::MAX), idle_timeout }
+    let of_one_client = pool.send_proxy_protocol().0 != SendProxyProtocol::Off;
+    let max_idle = usize::try_from(max_idle).unwrap_or(usize::MAX);
+    HttpSettings { version, max_idle, idle_timeout, of_one_client }
 }
 
 /// The version of HTTP spoken to the backends.

@@ -20,7 +20,7 @@ use crate::decode::decode;
 use crate::defaults::effective;
 use crate::diagnostics::{Diagnostic, Rejected, Report};
 use crate::finding::{Finding, Found};
-use crate::key::{Places, Step};
+use crate::key::{PlaceId, Places, Step};
 use crate::schema::File;
 use crate::secret::Secrets;
 use crate::source::{Position, Source, Sources};
@@ -53,7 +53,7 @@ pub struct Loaded {
 }
 
 impl Loaded {
-    /// The entries of `include`, as far as they are valid. They may match other files later.
+    /// The entries of `include`, as far as they are valid, which may match other files later; and the lists of networks.
     pub fn patterns(&self) -> &[Pattern] {
         &self.patterns
     }
@@ -177,7 +177,18 @@ fn read(
     secrets.extend(its_secrets);
     let files = std::iter::once(path.to_owned()).chain(files).collect();
     let sources = Sources { main, included: sources };
+    let patterns = patterns.into_iter().chain(lists(&file, &sources, &places)).collect();
     Ok(Loaded { file, files, patterns, folders, sources, places, shell_variables, found, secrets })
+}
+
+/// The files in which `allow` and `deny` have networks: a change of one is a change of the configuration.
+fn lists(file: &File, sources: &Sources, places: &Places) -> Vec<Pattern> {
+    let keys = file.listeners.items().iter().flat_map(|listener| [&listener.allow, &listener.deny]);
+    let pattern = |(place, text): (PlaceId, &str)| {
+        let folder = &sources.of(places.position(place)).folder;
+        Pattern::new(folder, text.strip_prefix('@')?).ok()
+    };
+    keys.flat_map(|key| key.texts()).filter_map(pattern).collect()
 }
 
 /// Replaces a text with its form in the files, before variables were filled in.

@@ -7,8 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weir_core::plan::http::Rewrite;
-use weir_core::plan::{LogFormat, ModeName, Truncation};
-use weir_pool::{Balance, HelloReplay, HttpVersion, OnUnhealthy};
+use weir_core::plan::{LogFormat, ModeName, ProxyProtocol, Truncation};
+use weir_pool::{Balance, HelloReplay, HttpVersion, OnUnhealthy, SendProxyProtocol};
 use weir_tls::{ClientAuthMode, Group, MinVersion, Suite, UnknownSni};
 
 use crate::word::words;
@@ -22,6 +22,18 @@ words! {
         Offload = ModeName::Offload.label(),
         /// Ends TLS and opens a new TLS session to the backend.
         Bridging = ModeName::Bridging.label(),
+    }
+}
+
+words! {
+    /// Which connections begin with a PROXY header.
+    "ProxyProtocol" ProxyProtocol {
+        /// None.
+        Off = ProxyProtocol::Off.label(),
+        /// Each; peers outside of `trusted_proxies` are refused.
+        Required = ProxyProtocol::Required.label(),
+        /// Each of `trusted_proxies`; others are clients.
+        Trusted = ProxyProtocol::Trusted.label(),
     }
 }
 
@@ -239,6 +251,18 @@ words! {
         P256 = Group::P256.label(),
         /// NIST P-384, IANA's secp384r1.
         P384 = Group::P384.label(),
+    }
+}
+
+words! {
+    /// The PROXY header in front of each connection to a backend.
+    "SendProxyProtocol" SendProxyProtocol {
+        /// None.
+        Off = SendProxyProtocol::Off.label(),
+        /// Version 1.
+        V1 = SendProxyProtocol::V1.label(),
+        /// Version 2.
+        V2 = SendProxyProtocol::V2.label(),
     }
 }
 

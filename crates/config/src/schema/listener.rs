@@ -1,6 +1,6 @@
 //! Listeners.
 
-use weir_core::plan::ModeName;
+use weir_core::plan::{ModeName, ProxyProtocol};
 
 use super::choices::{NonTls, Protocol};
 use super::http::Http;
@@ -10,7 +10,7 @@ use super::scalars::{Auto, Texts};
 use super::section::section;
 use super::tls::TlsChoice;
 use crate::key::{Item, Key};
-use crate::units::{Size, Time};
+use crate::units::{Rate, Size, Time};
 use crate::word::Word;
 
 section! {
@@ -32,9 +32,11 @@ section! {
         peek: bool => true,
         /// passthrough only. `allow`: connections that do not begin with a ClientHello go to `default_pool`
         non_tls: Word<NonTls> => Word(NonTls::Refuse),
-        /// PROXY headers from clients
-        proxy_protocol: Later,
-        /// with `protocol: http`: the proxies in front of weir, whose X-Forwarded-* and Forwarded are believed
+        /// which connections begin with a PROXY header, version 1 or 2: `required`: all of them, from `trusted_proxies`
+        /// alone; `trusted`: those of `trusted_proxies`, while others are clients
+        proxy_protocol: Word<ProxyProtocol> = Word(ProxyProtocol::Off),
+        /// the proxies in front of weir: whose PROXY headers are read, and with `protocol: http` whose X-Forwarded-* and
+        /// Forwarded are believed
         #[schemars(extend("x-value" = "network or address, or a list"))]
         trusted_proxies: Texts = Texts::default(),
         /// TLS towards clients
@@ -51,10 +53,12 @@ section! {
         timeouts: Timeouts = Timeouts::default(),
         /// how much it takes: [limits](operations.md#limits-and-descriptors)
         limits: Limits = Limits::default(),
-        /// networks that may connect
-        allow: Later,
-        /// networks that may not connect
-        deny: Later,
+        /// the clients that may connect; empty: everyone. `@FILE`: those in a file, one a line, `#` begins a comment
+        #[schemars(extend("x-value" = "network, address or `@FILE`, or a list"))]
+        allow: Texts = Texts::default(),
+        /// the clients that may not, even if `allow` has them
+        #[schemars(extend("x-value" = "network, address or `@FILE`, or a list"))]
+        deny: Texts = Texts::default(),
         /// options of the sockets, of both sides
         tcp: Tcp = Tcp::default(),
         /// with `protocol: http`: what is done with requests
@@ -96,8 +100,38 @@ section! {
         handshakes: Auto = Auto::Auto,
         /// bytes a second
         bandwidth: Later,
-        /// limits for one client
-        per_client: Later,
+        /// what one client may do; connections beyond it are reset before any TLS work
+        per_client: PerClient,
+    }
+}
+
+section! {
+    /// What one client may do. A client is all addresses of a network; `trusted_proxies` are exempt.
+    PerClient {
+        /// connections at once
+        #[schemars(range(min = 1))]
+        #[schemars(extend("x-default" = "no limit"))]
+        connections: u32,
+        /// new connections
+        #[schemars(extend("x-value" = "rate: `100/s`, `600/m`, `1/h`"))]
+        #[schemars(extend("x-default" = "no limit"))]
+        rate: Rate,
+        /// how many of them may come at once
+        #[schemars(extend("x-default" = "the number in `rate`"))]
+        #[schemars(range(min = 1))]
+        burst: u32,
+        /// TLS handshakes that fail; after as many, new connections are refused until the rate allows one more
+        #[schemars(extend("x-value" = "rate: `100/s`, `600/m`, `1/h`"))]
+        #[schemars(extend("x-default" = "no limit"))]
+        failed_handshakes: Rate,
+        /// the bits of an IPv4 address that tell one client from another
+        #[schemars(range(min = 1, max = 32))]
+        ipv4_prefix: u8 = 32,
+        /// the bits of an IPv6 address that do
+        #[schemars(range(min = 1, max = 64))]
+        ipv6_prefix: u8 = 64,
+        /// counts what would be refused, and refuses nothing
+        shadow: bool = false,
     }
 }
 

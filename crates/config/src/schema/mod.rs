@@ -28,7 +28,7 @@ pub use fields::Fields;
 pub use http::{AcmeChallenge, Http, HttpTimeouts, PoolHttp};
 pub use later::Later;
 pub(crate) use later::NOT_YET;
-pub use listener::{Limits, Listener, Tcp, Timeouts};
+pub use listener::{Limits, Listener, PerClient, Tcp, Timeouts};
 pub use pool::{
     Backend, BackendFields, ClientCert, HealthCheck, PassiveCheck, Pool, PoolTls, StatusText, Sticky,
     StickyCookie,

@@ -240,7 +240,7 @@ fn lines(text: &str, rows: &[Row]) -> Vec<Line> {
         let key = code.split(':').next().unwrap();
         let is_key = code.len() > key.len()
             && !key.is_empty()
-            && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+            && key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
         let parent =
             open.iter().rev().find(|(column, _)| *column < indent).map_or("", |(_, path)| path.as_str());
         let path = if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") };

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use weir_pool::{Balance, HelloReplay, OnUnhealthy};
+use weir_pool::{Balance, HelloReplay, OnUnhealthy, SendProxyProtocol};
 use weir_tls::MinVersion;
 
 use super::choices::HealthType;
@@ -60,8 +60,9 @@ section! {
         source: Later,
         /// connects from the client's address
         transparent: Later,
-        /// PROXY headers to backends
-        send_proxy_protocol: Later,
+        /// the PROXY header in front of each connection to a backend: `v1` has the client's address, `v2` also the name that
+        /// it asked for and its TLS session. Health checks send one too, for weir itself
+        send_proxy_protocol: Word<SendProxyProtocol> = Word(SendProxyProtocol::Off),
         /// requests to the backends, from listeners with `protocol: http`
         http: PoolHttp = PoolHttp::default(),
         /// TLS to the backends

@@ -111,6 +111,6 @@ macro_rules! plain {
 }
 pub(crate) use plain;
 
-plain!(bool, u16, u32, String, Time, Size, Percent, Rate);
+plain!(bool, u8, u16, u32, String, Time, Size, Percent, Rate);
 
 impl<T> Fill for Word<T> {}

@@ -74,6 +74,10 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("Listener", &["limit"], Key("limits")),
     ("Listener", &["inspect", "inspectdelay", "sslpreread", "sniff", "tlsinspector"], Key("peek")),
     ("Listener", &["plaintext", "allowplaintext", "nontls"], Key("non_tls")),
+    ("Listener", &["acceptproxy", "proxy", "sendproxy"], Key("proxy_protocol")),
+    ("Listener", &["setrealipfrom", "trustedips", "trustedsources"], Key("trusted_proxies")),
+    ("Listener", &["whitelist", "allowlist", "ipallowlist", "ipwhitelist", "allowed"], Key("allow")),
+    ("Listener", &["blacklist", "denylist", "blocklist", "reject", "blocked"], Key("deny")),
     ("Listener", &["idletimeout", "timeoutclient", "clienttimeout", "timeouttunnel", "proxytimeout"], Inside("timeouts", "idle")),
     ("Listener", &["connecttimeout", "timeoutconnect", "proxyconnecttimeout"], Inside("timeouts", "connect")),
     ("Listener", &["handshaketimeout", "sslhandshaketimeout"], Inside("timeouts", "handshake")),
@@ -106,6 +110,11 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("Timeouts", &["halfclose", "clientfin", "serverfin", "fin", "linger", "lingering"], Key("half_closed")),
     ("Timeouts", &["check", "health"], Note("a check's `timeout` belongs in the pool's `health_check`")),
 
+    ("Limits", &["limitconn", "sticktable", "peraddress", "perip", "persource"], Key("per_client")),
+    ("PerClient", &["conncur", "limitconn", "maxconn", "maxconnections", "inflightconn"], Key("connections")),
+    ("PerClient", &["connrate", "connectionrate", "newconnections"], Key("rate")),
+    ("PerClient", &["dryrun", "reportonly", "limitconndryrun"], Key("shadow")),
+
     ("Limits", &["maxconn", "maxconns", "connections", "connectionlimit"], Key("max_connections")),
     ("Limits", &["maxpending", "halfopen", "handshaking"], Key("pending")),
     ("Limits", &["hello", "maxhello", "clienthellosize"], Key("client_hello")),
@@ -117,6 +126,7 @@ const WORDS: &[(&str, &[&str], Means)] = &[
 
     ("Pool", &["server", "servers", "target", "targets", "host", "hosts", "endpoint", "endpoints", "lbendpoints", "member", "members", "node", "nodes", "address", "addresses", "upstream", "upstreams", "backend", "instances", "loadassignment", "url", "urls"], Key("backends")),
     ("Pool", &["policy", "lbpolicy", "lb", "lbmethod", "lbalgorithm", "loadbalancing", "loadbalancer", "balancer", "method", "strategy", "algorithm", "balancing"], Key("balance")),
+    ("Pool", &["sendproxy", "sendproxyv2", "proxyprotocol", "proxyprotocolversion"], Key("send_proxy_protocol")),
     ("Pool", &["stickiness", "stickysession", "stickysessions", "sessionaffinity", "sessionpersistence", "persistence", "affinity"], Key("sticky")),
     ("Sticky", &["appcookiename", "applicationcookie", "appsession", "sessioncookie", "learn"], Key("app_cookie")),
     ("Sticky", &["headername", "field", "hdr"], Key("header")),

@@ -73,7 +73,7 @@ fn written_keys_reach_the_plan() {
     let idle_timeout = Duration::from_secs(5);
     assert_eq!(
         plan.pools[0].settings.http,
-        HttpSettings { version: HttpVersion::Http2, max_idle: 0, idle_timeout }
+        HttpSettings { version: HttpVersion::Http2, max_idle: 0, idle_timeout, of_one_client: false }
     );
 }
 
@@ -159,7 +159,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ("    mode: passthrough\n    http: {request_id: true}\n", &["6:5", "sees no requests"]),
     (
         "    mode: offload\n    trusted_proxies: 10.0.0.0/8\n",
-        &["6:5", "`trusted_proxies` needs `protocol: http`"],
+        &["6:5", "`trusted_proxies` needs `proxy_protocol`, or `protocol: http`"],
     ),
     ("    mode: offload\n    protocol: https\n", &["6:15", "`https`", "`http`"]),
     ("    mode: offload\n    protocol: ssl\n", &["6:15", "`ssl`", "`tcp`"]),

@@ -7,6 +7,7 @@
     reason = "all of this is test code"
 )]
 
+mod admission;
 mod backend_tls;
 mod bounded;
 mod choice;

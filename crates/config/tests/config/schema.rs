@@ -262,7 +262,7 @@ fn the_schema_refuses_the_keys_that_weir_refuses_by_name() {
         ("/fleet", json!({})),
         ("/fleet", json!({"secret": ["a"]})),
         ("/runtime/max_memory", json!("1GiB")),
-        ("/listeners/0/allow", json!([])),
+        ("/listeners/0/allow", json!(5)),
         ("/listeners/0/protocol", json!("https")),
         ("/listeners/0/mode", json!("tcp")),
         ("/listeners/0/timeouts/idle", json!(5)),

@@ -15,12 +15,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use weir_core::account::error::ConnectError;
 use weir_core::dial::dial;
+use weir_core::proxy_protocol::preamble::of_weir;
 use weir_core::socket::{Options, Socket};
 use weir_log::foreign::tamed;
 use weir_metrics::labels::CheckResult;
 use weir_pool::dialable::OwnAddresses;
 use weir_pool::shortage::is_shortage;
-use weir_pool::{Backend, CheckKind, Endpoint, HealthCheck, HttpVersion};
+use weir_pool::{Backend, CheckKind, Endpoint, HealthCheck, HttpVersion, SendProxyProtocol};
 use weir_tls::{HandshakeError, Presented, Probe, ProbeStream};
 
 /// A finished check.
@@ -101,7 +102,8 @@ impl Failed {
 pub async fn ask(backend: &Backend, check: &HealthCheck, own: &OwnAddresses) -> Checked {
     let at = backend.address.endpoint();
     let endpoint = check.port.map_or_else(|| at.clone(), |port| at.at_port(port));
-    let mut asking = Asking { endpoint, host: &backend.host, own, seen: None, open: None };
+    let proxy_protocol = check.proxy_protocol;
+    let mut asking = Asking { endpoint, host: &backend.host, own, proxy_protocol, seen: None, open: None };
     // Boxed, so that a backend waiting for its next check does not hold the memory of one.
     let result = timeout(check.timeout, Box::pin(asking.answer(&check.kind)))
         .await
@@ -145,6 +147,7 @@ struct Asking<'a> {
     endpoint: Endpoint,
     host: &'a str,
     own: &'a OwnAddresses,
+    proxy_protocol: SendProxyProtocol,
     seen: Option<SeenCertificate>,
     /// Kept here and not in the future, which the deadline drops.
     open: Option<Open>,
@@ -211,7 +214,11 @@ impl Asking<'_> {
 
     async fn connect(&self) -> Result<Socket, ConnectError> {
         let options = Options { nodelay: true, keepalive: Duration::ZERO, user_timeout: Duration::ZERO };
-        dial(&self.endpoint, &options, self.own).await
+        let mut socket = dial(&self.endpoint, &options, self.own).await?;
+        if let Some(preamble) = of_weir(self.proxy_protocol) {
+            socket.write_all(&preamble).await.map_err(ConnectError::from_dial)?;
+        }
+        Ok(socket)
     }
 
     /// Opens a TLS session, whose certificate must convince if the probe verifies; `name` is the check's own. Notes the

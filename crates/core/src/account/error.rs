@@ -3,6 +3,7 @@
 use crate::account::outcome::{AlertBy, How, Outcome, Reason, Side, Stage};
 use crate::alert::Alert;
 use crate::hello::HelloError;
+use crate::proxy_protocol::read::HeaderError;
 use crate::stop::Stop;
 use std::io;
 use weir_metrics::labels::{DialResult, Limit};
@@ -19,6 +20,21 @@ pub enum ConnError {
     /// The first bytes are no hello that weir accepts.
     #[error("the first bytes are not an acceptable ClientHello: {0:?}")]
     Hello(HelloError),
+    /// The PROXY header is missing or bad.
+    #[error("{0}")]
+    ProxyHeader(HeaderError),
+    /// No complete PROXY header within the deadline of the hello.
+    #[error("no complete PROXY header in time")]
+    ProxyHeaderTimeout,
+    /// A PROXY header is required, and the peer is none of the proxies that may send one.
+    #[error("a PROXY header is required, and this peer is not among `trusted_proxies`")]
+    ProxyUntrusted,
+    /// `allow` or `deny` keep the client out.
+    #[error("the client's address is denied")]
+    Denied,
+    /// The client is over one of its limits.
+    #[error("the client is over its limit: {label}", label = .0.label())]
+    OverLimit(Limit),
     /// No complete hello within its deadline.
     #[error("no complete ClientHello in time")]
     HelloTimeout,
@@ -181,6 +197,7 @@ pub enum Farewell {
 impl ConnError {
     /// The entries in records and metrics, and the farewell to the client: the one table of ends, in the
     /// order of docs/operations.md.
+    #[allow(clippy::too_many_lines, reason = "a table")]
     pub fn end(&self) -> End {
         use Farewell::{Alert as Says, Close, Fin, Reset, Told};
         let end = |outcome, side, how, stage, farewell| End {
@@ -199,6 +216,22 @@ impl ConnError {
         let client = |outcome, how, stage, farewell| end(outcome, Side::Client, how, stage, farewell);
         let weir = |outcome, how, stage, farewell| end(outcome, Side::Weir, how, stage, farewell);
         match self {
+            Self::ProxyHeader(error) => {
+                let end = client(Outcome::ProxyHeaderBad, How::Error, Stage::Admit, Reset);
+                of(end, Reason::ProxyHeader(*error))
+            }
+            Self::ProxyHeaderTimeout => client(Outcome::ProxyHeaderBad, How::Timeout, Stage::Admit, Reset),
+            Self::ProxyUntrusted => {
+                let end = client(Outcome::ProxyHeaderBad, How::Error, Stage::Admit, Reset);
+                of(end, Reason::ProxyUntrusted)
+            }
+            Self::Denied => {
+                let end = client(Outcome::Denied, How::Limit, Stage::Admit, Reset);
+                End { limit: Some(Limit::Denied), ..end }
+            }
+            Self::OverLimit(limit) => {
+                limited(client(Outcome::Limited, How::Limit, Stage::Admit, Reset), *limit)
+            }
             Self::ClientGone(how) => client(Outcome::ClientGone, *how, Stage::Peek, Close),
             Self::HelloTimeout => client(Outcome::HelloTimeout, How::Timeout, Stage::Peek, Close),
             Self::Hello(HelloError::NotTls) => client(Outcome::NotTls, How::Error, Stage::Peek, Fin),
@@ -356,6 +389,14 @@ mod tests {
 
         let io = || io::Error::from(io::ErrorKind::ConnectionRefused);
         let mut others: Vec<&str> = [
+            ConnError::ProxyHeader(HeaderError::Missing),
+            ConnError::ProxyHeader(HeaderError::TooLong),
+            ConnError::ProxyHeader(HeaderError::Malformed("")),
+            ConnError::ProxyHeader(HeaderError::Checksum),
+            ConnError::ProxyUntrusted,
+            ConnError::OverLimit(Limit::ClientConnections),
+            ConnError::OverLimit(Limit::ClientRate),
+            ConnError::OverLimit(Limit::ClientHandshakes),
             ConnError::Hello(HelloError::Malformed),
             ConnError::Hello(HelloError::BadSni),
             ConnError::Hello(HelloError::TooLarge),

@@ -81,7 +81,7 @@ impl Kind {
     fn of(stage: Stage) -> Self {
         match stage {
             Stage::Handshake | Stage::Secure => Self::Handshake,
-            Stage::Peek | Stage::Route | Stage::Connect => Self::Early,
+            Stage::Admit | Stage::Peek | Stage::Route | Stage::Connect => Self::Early,
             Stage::Relay => Self::Relay,
             Stage::Check => Self::Check,
         }

@@ -1,6 +1,7 @@
 //! How a connection ended: the closed sets of outcome, side, how, stage and reason, with their words in records and
 //! metrics.
 
+use crate::proxy_protocol::read::HeaderError;
 use weir_metrics::closed_set;
 use weir_metrics::labels::{DialResult, Limit};
 use weir_tls::{Alert, FatalAlert, HandshakeFailure};
@@ -19,6 +20,8 @@ closed_set! {
         TlsClientFailed = "tls_client_failed",
         TlsClientTimeout = "tls_client_timeout",
         Limited = "limited",
+        Denied = "denied",
+        ProxyHeaderBad = "proxy_header_bad",
         NoBackend = "no_backend",
         ConnectFailed = "connect_failed",
         ConnectTimeout = "connect_timeout",
@@ -71,6 +74,8 @@ closed_set! {
 closed_set! {
     /// A stage of the data path.
     pub Stage {
+        /// Learning who the client is, and whether it may come in.
+        Admit = "admit",
         /// Reading the hello.
         Peek = "hello",
         /// Choosing a route.
@@ -95,6 +100,10 @@ pub enum Reason {
     Malformed,
     /// The server name is none.
     BadSni,
+    /// Its PROXY header is missing or bad.
+    ProxyHeader(HeaderError),
+    /// Its PROXY header comes from a peer that may not send one, or that should have.
+    ProxyUntrusted,
     /// A limit ended the connection.
     Limit(Limit),
     /// A handshake failed.
@@ -113,6 +122,8 @@ impl Reason {
         match self {
             Self::Malformed => "malformed",
             Self::BadSni => "bad_sni",
+            Self::ProxyHeader(error) => error.label(),
+            Self::ProxyUntrusted => "proxy_untrusted",
             Self::Limit(limit) => limit.label(),
             Self::Handshake(failure) => failure.label(),
             Self::Dial(result) => result.label(),

@@ -10,10 +10,12 @@ use crate::account::outcome::{AlertBy, Finished, How, Outcome, Reason, Side, Sta
 use crate::account::queue::{Entry, Opening, RecordEntry, listed};
 use crate::account::request::{Connection, Requests};
 use crate::account::sinks::Sinks;
+use crate::address::{ClientAddr, LocalAddr};
 use crate::alert::Alert;
 use crate::connect::Tries;
 use crate::hello::Hello;
 use crate::plan::ModeName;
+use crate::proxy_protocol::preamble::preamble;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +23,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 use weir_metrics::labels::HandshakeSide;
 use weir_metrics::{Exemplar, ListenerMetrics};
-use weir_pool::Backend;
+use weir_pool::{Backend, SendProxyProtocol};
 use weir_tls::Session;
 
 /// The client's wishes that a session with the backend may depend on.
@@ -176,6 +178,11 @@ impl Record {
         &self.opening
     }
 
+    /// Records the client that a proxy in front of weir speaks for, and what that client reached.
+    pub fn comes_from(&mut self, client: ClientAddr, reached: LocalAddr) {
+        (self.opening.client, self.opening.local) = (client, reached);
+    }
+
     /// Records the route: its mode, and its pool unless the connection carries requests.
     pub fn routed(&mut self, mode: ModeName, pool: Option<&Arc<str>>) {
         (self.mode, self.pool) = (mode, pool.cloned());
@@ -215,6 +222,12 @@ impl Record {
         Rc::new(Requests::new(Arc::clone(connection), self.opened, metrics, to))
     }
 
+    /// The PROXY header for its connections to backends.
+    pub(crate) fn preamble(&self, send: SendProxyProtocol) -> Option<Vec<u8>> {
+        let sni = self.hello.as_ref().and_then(|hello| hello.sni.as_deref());
+        preamble(send, &self.opening, sni, self.session.as_ref())
+    }
+
     /// The client's wishes, and apart from them the backends that were tried, and what takes note of failed tries.
     pub(crate) fn asked(&mut self) -> (Asked<'_>, &mut Tries, Witness<'_>) {
         let sni = self.hello.as_ref().and_then(|hello| hello.sni.as_deref());
@@ -244,8 +257,13 @@ impl Record {
             self.traffic.metrics.limited(limit);
         }
         end.alert = end.alert.or(said.map(|alert| AlertBy { alert: alert.among_all(), by: Side::Weir }));
-        // The tries of a dial are kept one by one.
-        if !matches!((error, self.stage), (ConnError::Connect(_), Stage::Connect)) {
+        // The tries of a dial are kept one by one. Clients that must not come in would displace all others.
+        let is_kept = match error {
+            ConnError::Connect(_) => self.stage != Stage::Connect,
+            ConnError::Denied | ConnError::OverLimit(_) => false,
+            _ => true,
+        };
+        if is_kept {
             self.keep(end.into());
         }
         self.commit((end.outcome, end.side, end.how), (end.reason, end.alert));

@@ -33,6 +33,7 @@ impl Conn {
         if let Some(reason) = self.record.hello.as_deref().and_then(|hello| tls.refuses(hello)) {
             let alert = refusal(reason).among_all();
             metrics.handshake_failed(HandshakeSide::Client, reason, Some(alert.label()));
+            self.count_failed_handshake(settings, local);
             return Err(ConnError::ClientTlsRefused(reason));
         }
         let Client::Bare(client) = self.client.take() else { unreachable!("one handshake a connection") };
@@ -49,6 +50,7 @@ impl Conn {
                 Ok(())
             }
             Ok(Err(failed)) => {
+                self.count_failed_handshake(settings, local);
                 let (reason, alert) = (failed.error.reason, failed.error.alert);
                 metrics.handshake_failed(HandshakeSide::Client, reason, failed.error.alert_name());
                 // The library's own words: the reason alone is a class of errors.
@@ -57,6 +59,7 @@ impl Conn {
                 Err(ConnError::ClientTls { reason, alert })
             }
             Err(_elapsed) => {
+                self.count_failed_handshake(settings, local);
                 metrics.handshake_failed(HandshakeSide::Client, HandshakeFailure::Timeout, None);
                 Err(ConnError::ClientTlsTimeout)
             }

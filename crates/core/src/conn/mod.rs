@@ -1,6 +1,7 @@
 //! One connection's body: its resources and its facts, lent to each stage in turn.
 //!
-//! - [`admit`] its beginning, at accept.
+//! - [`open`] its beginning, at accept.
+//! - [`admit`] who the client is, and whether it may come in.
 //! - [`Conn::peek`], [`Conn::choose_route`]: the client's wishes, and the route for them.
 //! - [`handshake`] TLS with the client.
 //! - [`reach`] a backend for it, and the terms of the relay.
@@ -11,14 +12,16 @@ pub mod admit;
 pub mod farewell;
 pub mod handshake;
 pub mod lend;
+pub mod open;
 pub mod reach;
 
 pub use crate::account::record::Asked;
-pub use admit::Admitted;
+pub use open::Accepted;
 
 use crate::account::error::ConnError;
 use crate::account::outcome::Stage;
 use crate::account::record::Record;
+use crate::clients::Place;
 use crate::hello::HelloError;
 use crate::limits::{Permit, Unfinished};
 use crate::local::Local;
@@ -45,6 +48,8 @@ pub struct Conn {
     pending: Option<Unfinished>,
     /// Its permits within the limits of process and listener.
     _permits: [Permit; 2],
+    /// Its place among its client's connections; `None` for a trusted proxy.
+    place: Option<Place>,
     /// All facts about it.
     pub record: Record,
 }

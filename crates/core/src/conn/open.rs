@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// A connection as the accept loop hands it over.
 #[derive(Debug)]
-pub struct Admitted {
+pub struct Accepted {
     /// The client's socket.
     pub stream: Socket,
     /// Its number, its addresses, the plan at its accept.
@@ -28,8 +28,8 @@ pub struct Admitted {
 
 impl Conn {
     /// Opens the connection's account, which goes to the sinks; its record only if connections are recorded.
-    pub fn admit(admitted: Admitted, listener: &Listener, sinks: (Rc<Sinks>, bool)) -> Box<Self> {
-        let Admitted { stream, opening, handle, pending, permits } = admitted;
+    pub fn open(accepted: Accepted, listener: &Listener, sinks: (Rc<Sinks>, bool)) -> Box<Self> {
+        let Accepted { stream, opening, handle, pending, permits } = accepted;
         let metrics = Arc::clone(&listener.metrics);
         Box::new(Self {
             client: Client::Bare(stream),
@@ -37,6 +37,7 @@ impl Conn {
             handle,
             pending: Some(pending),
             _permits: permits,
+            place: None,
             record: Record::open(opening, listener.mode, metrics, sinks),
         })
     }

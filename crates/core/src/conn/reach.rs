@@ -33,6 +33,7 @@ impl Conn {
     ) -> Result<Reached<S>, ConnError> {
         self.record.stage = Stage::Connect;
         let source = self.record.opening().client.ip();
+        let preamble = self.record.preamble(destination.pool.settings.send_proxy_protocol);
         let (asked, tries, witness) = self.record.asked();
         let Destination { pool, settings, .. } = destination;
         let dialled = async {
@@ -41,6 +42,7 @@ impl Conn {
                 client: ClientKey { source, sni: asked.sni, field: None },
                 deadline: settings.timeouts.connect,
                 options: &settings.options,
+                preamble,
                 selector: &local.selector,
                 failed: &|backend, error| {
                     witness.failed(backend, error);

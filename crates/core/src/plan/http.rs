@@ -2,11 +2,11 @@
 
 use super::misdirected::Policies;
 use super::{Address, Destination};
+use crate::networks::Networks;
 use crate::rates::{Rate, Scope};
 use crate::route::requests::{self, PathPrefix};
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use ipnet::IpNet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -153,13 +153,13 @@ pub struct Forwarding {
     /// Whether a request gets an X-Request-Id.
     pub request_id: bool,
     /// The proxies in front of weir whose word on the client counts.
-    pub trusted: Vec<IpNet>,
+    pub trusted: Arc<Networks>,
 }
 
 impl Forwarding {
     /// Whether a peer's word on its client counts.
     pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.trusted.iter().any(|network| network.contains(&peer))
+        self.trusted.has(peer)
     }
 }
 

@@ -3,15 +3,19 @@
 //! A plan has no `Option` that must be set by now: absent keys have their defaults, names are resolved, and
 //! certificates are loaded. weir-config's `compile` builds it.
 //!
+//! - [`admission`] who may connect.
 //! - [`http`] what a listener does with requests; [`misdirected`] whether a connection may carry them.
 
+pub mod admission;
 pub mod http;
 pub mod misdirected;
 
+pub use admission::{Admission, PerClient, ProxyProtocol};
 pub use http::Http;
 
 use crate::handshakes::Steps;
 use crate::hello::{Hello, Offers, TLS12};
+use crate::rates::{Rate, Scope};
 use crate::route::Table;
 use crate::socket::Options;
 use std::collections::HashSet;
@@ -165,6 +169,8 @@ pub struct Listener {
     /// The mode of connections unless a route overrides it: the `mode` label of those that end before
     /// routing.
     pub mode: ModeName,
+    /// Who may connect, and who speaks for clients; `None` = everyone, and nobody.
+    pub admission: Option<Box<Admission>>,
     /// How the first bytes are read; `None` = `peek: false`: the backend is dialled before anything is read.
     pub peek: Option<Peek>,
     /// The most specific match wins.
@@ -173,6 +179,8 @@ pub struct Listener {
     pub default: Option<Arc<Route>>,
     /// The kind of its sockets, with their settings.
     pub kind: Kind,
+    /// What its clients' connections are counted under.
+    pub scope: Scope,
     /// The counters.
     pub metrics: Arc<ListenerMetrics>,
     /// Client connections at once; at the limit they wait in the kernel's backlog.
@@ -207,6 +215,8 @@ pub struct StreamSettings {
     pub timeouts: Timeouts,
     /// `limits.handshakes`.
     pub handshakes: Steps,
+    /// How many of a client's handshakes may fail, and the name of that rate.
+    pub failed_handshakes: Option<(Rate, Scope)>,
     /// Socket options of client and backend connections.
     pub options: Options,
     /// The counters.

@@ -6,6 +6,7 @@ pub mod options;
 
 pub use options::{Options, configure_listening};
 
+use rustix::net::{RecvFlags, recv};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -71,6 +72,15 @@ impl Socket {
             Self::Tcp(stream) => stream.try_read(buf),
             Self::Unix(stream) => stream.try_read(buf),
         }
+    }
+
+    /// Receives what is there, without waiting (recv(2)); with [`RecvFlags::PEEK`] it stays there. To be called within
+    /// [`Self::try_io`].
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is nothing now; else the socket's.
+    pub(crate) fn receive(&self, buf: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+        Ok(recv(self, buf, flags)?.0)
     }
 
     /// Ready when a read may find something.

@@ -21,7 +21,7 @@ use weir_pool::selector::{ClientKey, Selector};
 use weir_pool::source::Source;
 use weir_pool::{
     Backend, BackendAddr, BackendRegistry, BackendSpec, Balance, CheckKind, Endpoint, HealthCheck,
-    HelloReplay, HttpSettings, OnUnhealthy, Parts, Pool, Settings,
+    HelloReplay, HttpSettings, OnUnhealthy, Parts, Pool, SendProxyProtocol, Settings,
 };
 use weir_tls::HandshakeFailure;
 
@@ -48,6 +48,7 @@ fn settings(retries: usize) -> Settings {
         bounded_load: None,
         retries,
         hello_replay: HelloReplay::Never,
+        send_proxy_protocol: SendProxyProtocol::Off,
         health_check: HealthCheck {
             kind: CheckKind::None,
             port: None,
@@ -55,6 +56,7 @@ fn settings(retries: usize) -> Settings {
             timeout: second,
             rise: 1,
             fall: 1,
+            proxy_protocol: SendProxyProtocol::Off,
         },
         passive_check: None,
         on_unhealthy: OnUnhealthy::Keep,
@@ -113,6 +115,7 @@ impl Rig {
         secure: impl AsyncFn(Socket, &Backend) -> Result<Socket, ConnectError>,
     ) -> Result<Reached<Socket>, ConnError> {
         let mut dialling = Dialling {
+            preamble: None,
             pool: &self.pool,
             client: CLIENT,
             deadline: self.deadline,

@@ -5,6 +5,7 @@
 
 use super::h1::H1;
 use super::h2::{H2, Stream};
+use crate::client::Client;
 use rustc_hash::FxHashMap;
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -16,27 +17,46 @@ use weir_core::local::Local;
 use weir_core::socket::Socket;
 use weir_pool::{Backend, BackendState, HttpSettings};
 
-/// Which connections can stand for each other: those to one backend, with one name asked for over TLS.
+/// Which connections can stand for each other: those to one backend, with one name asked for over TLS; if they begin with
+/// a PROXY header, those of one client.
 #[derive(Clone, Debug)]
 pub struct Place {
     state: Arc<BackendState>,
     /// The name from the client, where the backend's session depends on it.
     name: Option<Arc<str>>,
+    /// The client whose PROXY header they began with; 0 if all clients share them.
+    client: u64,
     settings: HttpSettings,
 }
 
 /// A key by the backend's address in memory, which stays as long as the place holds it.
-type Key = (usize, Option<Arc<str>>);
+type Key = (usize, Option<Arc<str>>, u64);
 
 impl Place {
-    /// The place of connections to `backend`.
-    pub fn of(backend: &Backend, sni: Option<&str>, settings: HttpSettings) -> Self {
+    /// The place of connections to `backend` for a client's requests.
+    pub fn of(backend: &Backend, client: &Client, settings: HttpSettings) -> Self {
+        let sni = client.asked().sni;
         let depends = backend.tls.as_ref().is_some_and(|tls| tls.asks_for(sni));
-        Self { state: Arc::clone(&backend.state), name: sni.filter(|_| depends).map(Arc::from), settings }
+        Self {
+            state: Arc::clone(&backend.state),
+            name: sni.filter(|_| depends).map(Arc::from),
+            client: if settings.of_one_client { client.number() } else { 0 },
+            settings,
+        }
+    }
+
+    /// Whether no other client may use it.
+    pub fn is_of_one_client(&self) -> bool {
+        self.client != 0
+    }
+
+    /// Whether it is the same place.
+    pub fn is(&self, other: &Self) -> bool {
+        self.key() == other.key()
     }
 
     fn key(&self) -> Key {
-        (Arc::as_ptr(&self.state).addr(), self.name.clone())
+        (Arc::as_ptr(&self.state).addr(), self.name.clone(), self.client)
     }
 }
 

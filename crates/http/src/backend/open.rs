@@ -20,7 +20,7 @@ use weir_tls::HandshakeFailure;
 
 /// A kept connection to the backend, or a stream on one.
 pub fn kept(client: &Client, backend: &Arc<Backend>, settings: HttpSettings) -> Option<Lease> {
-    let place = Place::of(backend, client.asked().sni, settings);
+    let place = Place::of(backend, client, settings);
     let keep = &client.worker.keep;
     if settings.version != HttpVersion::Http1
         && let Some(stream) = keep.stream(&place)
@@ -45,7 +45,10 @@ pub async fn secure(
     settings: HttpSettings,
 ) -> Result<Lease, ConnectError> {
     let (wire, agreed_h2) = wire(client, socket, backend, settings.version).await?;
-    let place = Place::of(backend, client.asked().sni, settings);
+    let place = Place::of(backend, client, settings);
+    if place.is_of_one_client() {
+        client.owns(&place);
+    }
     let (worker, header) = (&client.worker, client.http.limits.header);
     let is_h2 = match settings.version {
         HttpVersion::Http1 => false,

@@ -3,10 +3,11 @@
 use super::fixtures::{request, request2, shown};
 use super::*;
 use http::Method;
+use std::sync::Arc;
 use weir_core::plan::http::Rewrite;
 
 fn forwarding() -> Forwarding {
-    let trusted = vec!["10.0.0.0/8".parse().unwrap()];
+    let trusted = Arc::new(["10.0.0.0/8".parse().unwrap()].into_iter().collect());
     Forwarding { x_forwarded: Rewrite::Replace, forwarded: Rewrite::Off, request_id: true, trusted }
 }
 

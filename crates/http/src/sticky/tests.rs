@@ -12,7 +12,7 @@ use weir_pool::source::Source;
 use weir_pool::state::OutOfService;
 use weir_pool::{
     BackendRegistry, BackendSpec, Balance, CheckKind, HealthCheck, HelloReplay, HttpSettings, OnUnhealthy,
-    Parts, Settings, StickyCookie,
+    Parts, SendProxyProtocol, Settings, StickyCookie,
 };
 use weir_tls::CookieKeys;
 
@@ -25,12 +25,14 @@ fn settings(sticky: Sticky) -> Settings {
         timeout: second,
         rise: 1,
         fall: 1,
+        proxy_protocol: SendProxyProtocol::Off,
     };
     Settings {
         balance: Balance::RoundRobin,
         bounded_load: None,
         retries: 2,
         hello_replay: HelloReplay::Never,
+        send_proxy_protocol: SendProxyProtocol::Off,
         health_check,
         passive_check: None,
         on_unhealthy: OnUnhealthy::Keep,

@@ -3,7 +3,8 @@ use crate::pick::Balance;
 use crate::pick::ClientKey;
 use crate::selector::Selector;
 use crate::settings::{
-    CheckKind, HealthCheck, HelloReplay, HttpSettings, OnUnhealthy, PassiveCheck, StickyCookie,
+    CheckKind, HealthCheck, HelloReplay, HttpSettings, OnUnhealthy, PassiveCheck, SendProxyProtocol,
+    StickyCookie,
 };
 use std::cell::RefCell;
 use std::net::SocketAddr;
@@ -28,6 +29,7 @@ fn settings() -> Settings {
         bounded_load: None,
         retries: 2,
         hello_replay: HelloReplay::OnAnyEnd,
+        send_proxy_protocol: SendProxyProtocol::Off,
         health_check: HealthCheck {
             kind: CheckKind::None,
             port: None,
@@ -35,6 +37,7 @@ fn settings() -> Settings {
             timeout: second,
             rise: 1,
             fall: 1,
+            proxy_protocol: SendProxyProtocol::Off,
         },
         passive_check: Some(PassiveCheck {
             failures: 2,

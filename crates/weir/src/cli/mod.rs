@@ -6,6 +6,7 @@ mod admin;
 mod backend;
 mod certs;
 mod check;
+mod clients;
 mod configuration;
 mod demo;
 mod explain;
@@ -53,6 +54,8 @@ enum Verb {
     Certs(certs::Certs),
     /// Show which connections ended early, why, and what to do about it
     Failures(failures::Failures),
+    /// Show which clients have the most connections open
+    Clients(clients::Clients),
     /// Report by exit code whether the running weir works, for probes
     Health(health::Health),
     /// Show what a reload would change, and how many connections it would touch
@@ -81,6 +84,7 @@ Examples:
   weir status --down                     show which backends are down, and why
   weir certs --expires-within 30d        exit with 1 if a certificate needs care
   weir failures --last 10m               show why connections fail
+  weir clients                           show who has the most connections open
   weir health --ready                    exit with 0 if ready for traffic
   weir plan weir.yaml                    show what a reload would change
   weir reload                            apply the changed configuration
@@ -96,6 +100,7 @@ pub(crate) fn main(taken: Option<Result<Taken>>) -> ExitCode {
             Verb::Status(verb) => verb.execute(),
             Verb::Certs(verb) => verb.execute(),
             Verb::Failures(verb) => verb.execute(),
+            Verb::Clients(verb) => verb.execute(),
             Verb::Health(verb) => verb.execute(),
             Verb::Plan(verb) => verb.execute(),
             Verb::Reload(verb) => verb.execute(),

@@ -515,8 +515,8 @@ pub(super) const KEYS: &[Slip] = &[
     ("connect: 3s", "tunnel: 3s", "did you mean `idle`?"),
     (
         "timeouts: {connect: 3s}",
-        "proxy_protcol: v2",
-        "known here: name, address, mode, protocol, peek, non_tls, trusted_proxies, tls, routes, default_pool, timeouts, limits, tcp, http",
+        "qroxyprot: v2",
+        "known here: name, address, mode, protocol, peek, non_tls, proxy_protocol, trusted_proxies, tls, routes, default_pool, timeouts, limits, allow, deny, tcp, http",
     ),
     (
         "health_check: {type: http, status: 200-399}",

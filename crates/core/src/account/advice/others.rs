@@ -3,6 +3,7 @@
 
 use super::{Advice, advice, handshake};
 use crate::account::outcome::{Outcome, Reason};
+use crate::proxy_protocol::read::HeaderError;
 use weir_metrics::labels::{DialResult, Limit};
 
 /// What a reason means, and what to do.
@@ -15,6 +16,11 @@ pub(super) const fn of_a_reason(reason: Reason) -> Advice {
         Reason::BadSni => advice(
             "the server name is not a DNS name, there are two names, or an extension occurs twice",
             "correct the name that the client asks for; scanners do this on purpose",
+        ),
+        Reason::ProxyHeader(error) => of_a_proxy_header(error),
+        Reason::ProxyUntrusted => advice(
+            "proxy_protocol: required, and the peer is not among trusted_proxies",
+            "add the proxy's address to trusted_proxies; nothing if it is a stranger",
         ),
         Reason::Limit(limit) => of_a_limit(limit),
         Reason::Handshake(failure) => handshake::of_a_client(failure),
@@ -31,6 +37,28 @@ pub(super) const fn of_a_reason(reason: Reason) -> Advice {
     }
 }
 
+const fn of_a_proxy_header(error: HeaderError) -> Advice {
+    match error {
+        HeaderError::Missing => advice(
+            "a trusted proxy sent no PROXY header",
+            "let the proxy send one (HAProxy: send-proxy-v2, nginx: proxy_protocol on), or turn proxy_protocol off; a health \
+             check of the proxy may send none",
+        ),
+        HeaderError::TooLong => advice(
+            "the PROXY header is over 107 bytes in version 1, or over 4096 in version 2",
+            "let the proxy send fewer TLVs",
+        ),
+        HeaderError::Malformed(_) => advice(
+            "the PROXY header breaks the rules of its version; the debug log says which",
+            "update the proxy, and look for what changes bytes on the way",
+        ),
+        HeaderError::Checksum => advice(
+            "the CRC32c in the PROXY header does not fit",
+            "look for what changes bytes between the proxy and weir",
+        ),
+    }
+}
+
 const fn of_a_limit(limit: Limit) -> Advice {
     match limit {
         Limit::Pending => advice(
@@ -40,6 +68,19 @@ const fn of_a_limit(limit: Limit) -> Advice {
         Limit::HelloTooLarge => advice(
             "the hello is over limits.client_hello",
             "raise limits.client_hello if real clients send such hellos",
+        ),
+        Limit::Denied => advice("allow or deny keep the client's address out", "nothing, if that is meant"),
+        Limit::ClientConnections => advice(
+            "the client had more connections than limits.per_client.connections",
+            "raise it if real clients are hit; many of them behind one address share its limit",
+        ),
+        Limit::ClientRate => advice(
+            "the client made new connections faster than limits.per_client.rate",
+            "raise it, or burst, if real clients are hit; many of them behind one address share its limit",
+        ),
+        Limit::ClientHandshakes => advice(
+            "more of the client's TLS handshakes failed than limits.per_client.failed_handshakes",
+            "look at why they fail: `weir failures`; raise it if real clients are hit",
         ),
         Limit::ProcessConnections => advice(
             "the process was at runtime.max_connections",
@@ -137,6 +178,11 @@ pub(super) const fn of_an_outcome(outcome: Outcome) -> Advice {
             "raise timeouts.handshake for clients on slow networks; if it hits many, the CPU is busy, and handshakes wait for \
              their turn (limits.handshakes)",
         ),
+        Outcome::ProxyHeaderBad => advice(
+            "no complete PROXY header came within timeouts.client_hello",
+            "look for a health check of the proxy that only connects",
+        ),
+        Outcome::Denied => advice("allow or deny keep the client's address out", "nothing, if that is meant"),
         Outcome::Limited => advice("a limit ended the connection", "raise the limit if real clients are hit"),
         Outcome::NoBackend => advice(
             "no backend of the pool is healthy, has a weight and is below its max_connections",

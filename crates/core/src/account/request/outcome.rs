@@ -70,9 +70,11 @@ impl From<Outcome> for RequestOutcome {
             | Outcome::NotTls
             | Outcome::BadHello
             | Outcome::HelloTimeout
+            | Outcome::ProxyHeaderBad
             | Outcome::HelloTooLarge => Self::ClientGone,
             Outcome::ClientReset => Self::ClientReset,
             Outcome::Limited => Self::Limited,
+            Outcome::Denied => Self::Denied,
             Outcome::NoBackend => Self::NoBackend,
             Outcome::ConnectFailed => Self::ConnectFailed,
             Outcome::ConnectTimeout => Self::ConnectTimeout,

@@ -3,9 +3,11 @@
 use super::super::fixtures::{fields, shown};
 use super::*;
 use proptest::prelude::*;
+use std::sync::Arc;
 
 fn forwarding(x_forwarded: Rewrite, forwarded: Rewrite) -> Forwarding {
-    let trusted = ["10.0.0.0/8", "2001:db8:1::/48"].map(|network| network.parse().unwrap()).to_vec();
+    let trusted =
+        Arc::new(["10.0.0.0/8", "2001:db8:1::/48"].iter().map(|network| network.parse().unwrap()).collect());
     Forwarding { x_forwarded, forwarded, request_id: true, trusted }
 }
 

@@ -165,6 +165,12 @@ impl<'p> ListenerView<'p> {
     fn consider(&self, bytes: &[u8], source: Option<IpAddr>, question: &Question) -> Considered {
         let listener = self.listener;
         let from = source.unwrap_or(NOWHERE);
+        if let (Some(admission), Some(client)) = (&listener.admission, source)
+            && !admission.lets_in(client)
+        {
+            let refused = refused(&ConnError::Denied, "`allow` or `deny` keep this address out");
+            return Considered { refused: Some(refused), ..self.at(None, None, source, None) };
+        }
         let hello = match listener.peek {
             None => None,
             Some(peek) => match asked::read(bytes, peek.ceiling) {

@@ -37,6 +37,7 @@ listeners:
     address: [\"127.0.0.1:8444\", \"127.0.0.1:8445\"]
     mode: passthrough
     limits: {client_hello: 512B}
+    deny: [192.0.2.128/25]
     routes: [{match: {sni: only.example.test, source: 192.0.2.0/24}, pool: legacy}]
   - name: raw
     address: \":8446\"
@@ -234,6 +235,8 @@ fn orders_are_labelled_by_their_exactness() {
 fn explain_refuses_in_the_words_of_the_data_path() {
     let refused = |words: &str, listener: usize| json(words)["listeners"][listener]["refused"].clone();
     assert_eq!(refused("--sni only.example.test --source 198.51.100.1", 1)["outcome"], "no_route");
+    assert_eq!(refused("--sni only.example.test --source 192.0.2.129", 1)["outcome"], "denied");
+    assert_eq!(refused("--sni only.example.test --source 192.0.2.1", 1), Value::Null);
     assert_eq!(refused("--sni other.example.test", 0)["outcome"], "tls_client_failed", "no certificate");
     assert_eq!(refused("--sni legacy.example.test --source 10.0.0.1", 0), Value::Null);
     let long = format!("--sni only.example.test --alpn {}", "x".repeat(255) + "," + &"y".repeat(255));
