@@ -87,6 +87,7 @@ fuzz: ## run cargo-fuzz on each target, a minute each (needs a nightly Rust and 
 	cd tests/fuzz && $(CARGO) +nightly fuzz run hello -- -max_total_time=60
 	cd tests/fuzz && $(CARGO) +nightly fuzz run config -- -max_total_time=60
 	cd tests/fuzz && $(CARGO) +nightly fuzz run head -- -max_total_time=60
+	cd tests/fuzz && $(CARGO) +nightly fuzz run proxy_header -- -max_total_time=60
 
 bench: ## measure weir beside HAProxy, nginx and Envoy, about 25 minutes; ROUNDS= SCALE= PEERS= WORK= THREADS= SUITE=, DOCS=1 for docs/performance.md
 	BENCH_SUITE=$(SUITE) packaging/bench-peers.sh

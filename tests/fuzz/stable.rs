@@ -10,9 +10,10 @@
 )]
 
 use std::path::Path;
+use weir_core::proxy_protocol::write;
 use weir_tests::client::TlsClient;
 use weir_tests::digest::Noise;
-use weir_tests::fuzz::{config, head, hello, mutate};
+use weir_tests::fuzz::{config, head, hello, mutate, proxy_header};
 use weir_tests::hello as made;
 
 fn from_environment(name: &str) -> Option<u64> {
@@ -99,6 +100,39 @@ fn any_bytes_as_a_configuration() {
         }
     }
     over(&seeds, 5_000, config);
+}
+
+#[test]
+fn any_bytes_as_a_proxy_header() {
+    let (source, destination) = ("192.0.2.1:4711".parse().unwrap(), "[2001:db8::1]:443".parse().unwrap());
+    let tls = write::TlsFacts {
+        version: "TLSv1.3",
+        cipher: "TLS_AES_128_GCM_SHA256",
+        group: Some("X25519"),
+        certified: true,
+        common_name: Some("alice"),
+    };
+    let facts = write::Facts {
+        source,
+        destination: source,
+        authority: Some("app.example.test"),
+        alpn: Some(b"h2"),
+        tls: Some(tls),
+        id: "0123456789abcdef",
+    };
+    let seeds = [
+        write::version_1(source, source).into_bytes(),
+        write::version_1(source, destination).into_bytes(),
+        write::version_2(&facts),
+        write::version_2(&write::Facts { destination, tls: None, ..facts }),
+        write::local(),
+        write::LOCAL_V1.into(),
+        [&write::local()[..], b"\x16\x03\x01"].concat(),
+        [b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8".to_vec(), vec![0; 216]].concat(),
+        b"PROXY ".to_vec(),
+        vec![],
+    ];
+    over(&seeds, 20_000, proxy_header);
 }
 
 #[test]

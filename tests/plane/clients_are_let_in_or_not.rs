@@ -169,7 +169,7 @@ async fn a_shadow_refuses_nobody() {
     assert_eq!(metrics.count("weir_limited_shadow_total", &[("reason", "client_rate")]), 3);
 }
 
-/// A proxy carries many clients, and is none.
+/// A proxy carries many clients, and is none; `allow` need not name it.
 #[tokio::test]
 async fn trusted_proxies_are_exempt_and_their_clients_are_not() {
     let world = World::of(Mode::Passthrough)
@@ -177,6 +177,7 @@ async fn trusted_proxies_are_exempt_and_their_clients_are_not() {
         .listener("proxy_protocol: trusted")
         .listener("trusted_proxies: [127.0.0.1]")
         .listener("limits: {per_client: {rate: 1/h}}")
+        .listener("allow: [192.0.2.0/24]")
         .plane()
         .await;
     let through = async |header: &str| end_of(world.edge, header.as_bytes()).await;

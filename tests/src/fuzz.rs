@@ -3,12 +3,14 @@
 
 use crate::digest::Noise;
 use crate::peers::strictly;
+use proxy_header::{ParseConfig, ProxyHeader};
 use rustls::server::Acceptor;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use weir_config::compile::{CompileInput, compile};
 use weir_core::hello::{Assembler, Progress};
 use weir_core::plan::http::{Forwarding, Rewrite};
+use weir_core::proxy_protocol;
 use weir_http::headers::{ClientFacts, RequestId, Towards, admit, complete, shape};
 use weir_metrics::Metrics;
 use weir_pool::BackendRegistry;
@@ -40,6 +42,32 @@ pub fn hello(bytes: &[u8]) {
         let theirs = theirs.map(|name| name.trim_end_matches('.').to_ascii_lowercase());
         assert_eq!(ours, theirs.as_deref(), "rustls reads another name");
     }
+}
+
+/// Reads bytes as a PROXY header: it must not panic, must ask for more until it is whole, and must name no other client
+/// than the crate proxy-header does, which is less strict.
+///
+/// # Panics
+/// When one of these does not hold.
+pub fn proxy_header(bytes: &[u8]) {
+    let Ok(proxy_protocol::read::Progress::Whole { length, addresses }) = proxy_protocol::read::parse(bytes)
+    else {
+        return;
+    };
+    assert!(length <= proxy_protocol::read::MOST, "{length} bytes");
+    for end in 0..length {
+        assert_eq!(
+            proxy_protocol::read::parse(&bytes[..end]),
+            Ok(proxy_protocol::read::Progress::More),
+            "{end} of {length}"
+        );
+    }
+    let config = ParseConfig { include_tlvs: true, allow_v1: true, allow_v2: true };
+    let (theirs, their_length) = ProxyHeader::parse(bytes, config).unwrap();
+    assert_eq!(length, their_length);
+    let both = |one: &proxy_protocol::read::Addresses| (one.source, one.destination);
+    let theirs = theirs.proxied_address().map(|one| (one.source, one.destination));
+    assert_eq!(addresses.as_ref().map(both), theirs);
 }
 
 /// The first answer other than "more", as a reader gets it that asks after each chunk.

@@ -81,7 +81,8 @@ impl Clients {
     }
 
     fn with<T>(&self, key: Key, change: impl FnOnce(&mut Shard) -> T) -> Option<T> {
-        let place = usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX) % SHARDS;
+        // The part's own table looks at the lowest and the highest bits.
+        let place = usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(usize::MAX) % SHARDS;
         let shard = self.shards.get(place)?;
         Some(change(&mut shard.lock().unwrap_or_else(PoisonError::into_inner)))
     }

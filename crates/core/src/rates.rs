@@ -145,7 +145,8 @@ impl Rates {
     }
 
     fn shard(&self, key: (Scope, Network)) -> Option<&Mutex<Shard>> {
-        self.shards.get(usize::try_from(self.hasher.hash_one(key)).unwrap_or(usize::MAX) % SHARDS)
+        // The part's own table looks at the lowest and the highest bits.
+        self.shards.get(usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(usize::MAX) % SHARDS)
     }
 
     fn take_at(&self, now: Instant, scope: Scope, client: Network, rate: Rate) -> Result<(), Duration> {

@@ -1,7 +1,7 @@
 //! Pure: the PROXY protocol, versions 1 and 2 (HAProxy's `proxy-protocol.txt`), read and written.
 //!
 //! - [`read`] a header that a proxy in front of weir sends.
-//! - [`write`] the header that weir sends to a backend; [`preamble`] that of one connection.
+//! - [`mod@write`] the header that weir sends to a backend; [`preamble`] that of one connection.
 
 pub mod preamble;
 pub mod read;

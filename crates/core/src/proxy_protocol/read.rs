@@ -15,8 +15,8 @@ const WORD: &[u8; 6] = b"PROXY ";
 /// What is known after some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Progress {
-    /// All of them belong to the header, and at least so many more do.
-    More(usize),
+    /// All of them belong to the header, and more do.
+    More,
     /// The header is whole.
     Whole {
         /// Its bytes. Those behind them belong to the client.
@@ -82,7 +82,7 @@ pub fn parse(bytes: &[u8]) -> Result<Progress, HeaderError> {
 fn version_1(bytes: &[u8]) -> Result<Progress, HeaderError> {
     let within = bytes.get(..MOST_V1).unwrap_or(bytes);
     let Some(end) = within.windows(2).position(|two| two == b"\r\n") else {
-        return if within.len() == MOST_V1 { Err(HeaderError::TooLong) } else { Ok(Progress::More(1)) };
+        return if within.len() == MOST_V1 { Err(HeaderError::TooLong) } else { Ok(Progress::More) };
     };
     let line = within.get(WORD.len()..end).and_then(|line| std::str::from_utf8(line).ok());
     let line = line.ok_or(HeaderError::Malformed("it is no text"))?;
@@ -121,7 +121,7 @@ fn port(word: &str) -> Option<u16> {
 
 fn version_2(bytes: &[u8]) -> Result<Progress, HeaderError> {
     let Some((fixed, _)) = bytes.split_first_chunk::<FIXED>() else {
-        return Ok(Progress::More(FIXED - bytes.len()));
+        return Ok(Progress::More);
     };
     let [.., version, family, high, low] = *fixed;
     let length = FIXED + usize::from(u16::from_be_bytes([high, low]));
@@ -145,7 +145,7 @@ fn version_2(bytes: &[u8]) -> Result<Progress, HeaderError> {
     if length < FIXED + addresses {
         return Err(HeaderError::Malformed("it is too short for its addresses"));
     }
-    let Some(header) = bytes.get(..length) else { return Ok(Progress::More(length - bytes.len())) };
+    let Some(header) = bytes.get(..length) else { return Ok(Progress::More) };
     let (body, tlvs) = header.split_at(FIXED).1.split_at(addresses);
     verify(header, tlvs)?;
     let addresses = if local { None } else { of_version_2(body) };
