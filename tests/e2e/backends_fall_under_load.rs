@@ -196,7 +196,7 @@ impl Site {
 fn listener(mode: Mode, edge: SocketAddr) -> String {
     let (name, tls) = (mode.name(), if mode == Mode::Passthrough { "" } else { "tls: public, " });
     format!(
-        "  - {{name: {name}, address: \"{edge}\", mode: {name}, {tls}default_pool: {name}, timeouts: {{connect: 1s}}}}\n"
+        "  - {{name: {name}, address: \"{edge}\", mode: {name}, {tls}default_pool: {name}, timeouts: {{connect: 1s, handshake: 60s}}}}\n"
     )
 }
 

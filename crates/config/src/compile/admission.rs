@@ -1,6 +1,7 @@
 //! Who may connect to a listener, and who may speak for clients: `proxy_protocol`, `trusted_proxies`, `allow`, `deny`.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -163,10 +164,7 @@ fn networks(report: &mut Report<'_>, key: &Key<schema::Texts>) -> Networks {
 /// The networks in a file: one a line; what follows a `#` is a comment.
 fn listed(report: &mut Report<'_>, place: PlaceId, path: &Path) -> Vec<IpNet> {
     let shown = path.display();
-    let text = match fs::metadata(path).and_then(|meta| match meta.len() > LARGEST_FILE {
-        true => Err(std::io::Error::other(format!("it is larger than {} MiB", LARGEST_FILE >> 20))),
-        false => fs::read_to_string(path),
-    }) {
+    let text = match read(path) {
         Ok(text) => text,
         Err(error) => {
             report.error(place, format!("the list {shown} cannot be read: {error}"));
@@ -197,6 +195,18 @@ fn listed(report: &mut Report<'_>, place: PlaceId, path: &Path) -> Vec<IpNet> {
         report.error(place, format!("{shown}: {wrong} lines are not networks"));
     }
     networks
+}
+
+/// The text of a list. A pipe or a device might never end.
+fn read(path: &Path) -> io::Result<String> {
+    let meta = fs::metadata(path)?;
+    if !meta.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    if meta.len() > LARGEST_FILE {
+        return Err(io::Error::other(format!("it is larger than {} MiB", LARGEST_FILE >> 20)));
+    }
+    fs::read_to_string(path)
 }
 
 /// Wrong lines of a list that are shown one by one.

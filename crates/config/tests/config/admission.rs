@@ -57,6 +57,7 @@ const MISTAKES: &[(&str, &[&str])] = &[
     ("trusted_proxies: [10.0.0.0/8]", &["7:5", "needs `proxy_protocol`, or `protocol: http`"]),
     ("deny: [10.0.0.0/33]", &["7:12", "not a network", "10.0.0.0/8"]),
     ("allow: [\"@missing.txt\"]", &["7:13", "missing.txt cannot be read"]),
+    ("deny: \"@/dev/zero\"", &["7:11", "no regular file"]),
     ("allow: \"@empty.txt\"", &["7:5", "nobody could connect"]),
     ("limits: {per_client: {connections: 0}}", &["7:40", "at least 1"]),
     ("limits: {per_client: {burst: 5, connections: 1}}", &["7:27", "`burst` needs `rate`"]),
