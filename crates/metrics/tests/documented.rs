@@ -80,6 +80,7 @@ fn with_everything() -> Arc<Metrics> {
     listener.handshake(HandshakeSide::Client, Zero::Zero, Zero::Zero, 0.1);
     listener.handshake_failed(HandshakeSide::Client, Zero::Zero, Some("0"));
     listener.limited(Limit::Pending);
+    listener.limited_in_shadow(Limit::ClientRate);
     listener.accept_error(AcceptError::Emfile);
     metrics.served(
         "0",

@@ -21,11 +21,11 @@ fn small(what: &str, size: usize, ceiling: usize) {
 /// What a mode borrows.
 type Borrowed = (&'static mut Conn, &'static Destination, &'static Local);
 
-/// Each ceiling is what was measured (debug build: 416, 736, 600, 576 and 576 bytes) and one field or two.
+/// Each ceiling is what was measured (debug build: 464, 736, 600, 576 and 576 bytes) and one field or two.
 /// In a build of the whole workspace `serve` takes 768 and passthrough 632.
 #[test]
 fn a_connection_and_its_futures_are_small() {
-    small("Conn", size_of::<Conn>(), 448);
+    small("Conn", size_of::<Conn>(), 480);
     small("serve", of(|(conn, listener, worker)| serve(conn, listener, worker)), 784);
     small("passthrough", of(|(c, d, l): Borrowed| passthrough(c, d, l)), 648);
     small("offload", of(|((c, d, l), tls): (Borrowed, ClientTls)| offload(c, d, tls, l)), 600);
