@@ -148,7 +148,7 @@ async fn requests_on_a_connection_that_ends_go_again_if_they_are_idempotent() {
     }
 }
 
-/// A backend that stops listening resets what waits to be accepted: the connection was made, and nobody has read the request.
+/// A backend that stops listening resets the connections that it has not accepted. No process has read their requests.
 #[tokio::test]
 async fn requests_that_nobody_accepted_go_again_if_they_are_idempotent() {
     for version in ["1", "2"] {
@@ -177,7 +177,7 @@ async fn requests_that_nobody_accepted_go_again_if_they_are_idempotent() {
     }
 }
 
-/// It may be the request by which its backends fall.
+/// The request itself may make backends fall, so it must reach no more than two.
 #[tokio::test]
 async fn requests_that_are_reset_go_again_once() {
     let mut origins = Vec::new();

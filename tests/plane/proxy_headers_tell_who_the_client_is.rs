@@ -1,4 +1,4 @@
-//! PROXY headers, in and out: the client's address arrives in every mode, and nobody can forge it.
+//! PROXY headers, in and out: the client's address arrives in every mode, and only trusted proxies may send one.
 
 use proxy_header::{ParseConfig, ProxiedAddress, ProxyHeader, SslInfo, Tlv};
 use std::net::SocketAddr;

@@ -145,7 +145,7 @@ fn take(client: &Socket, header: &mut Vec<u8>) -> io::Result<Result<Option<Optio
         Err(error) => return Ok(Err(error)),
     };
     header.truncate(length);
-    // These bytes are there, and nobody else reads them.
+    // The socket has these bytes, and only this task reads from it.
     let mut rest = new.get_mut(..length.saturating_sub(had)).unwrap_or_default();
     while !rest.is_empty() {
         let taken = match client.receive(rest, RecvFlags::empty())? {

@@ -62,8 +62,8 @@ impl Failure {
         if malformed { RequestOutcome::BadResponse } else { RequestOutcome::BackendReset }
     }
 
-    /// Whether the connection was reset, as by a system that closes a socket whose bytes nobody has read
-    /// (RFC 1122 §4.2.2.13): one that the backend never accepted among them.
+    /// Whether the backend's system has reset the connection. A system does so when it closes a socket with unread bytes
+    /// (RFC 1122 §4.2.2.13), also if the backend has never accepted it.
     pub fn is_reset(&self) -> bool {
         let io = match self {
             Self::H1(error) => error.source().and_then(|cause| cause.downcast_ref::<io::Error>()),
@@ -81,7 +81,7 @@ pub enum Sent {
     Nothing(Option<Box<Request<UploadBody>>>),
     /// All of it perhaps, but the backend has said that it did not look at it (RFC 9113 §8.7).
     Unprocessed,
-    /// Some of it, on a connection that ended before any byte of an answer: one that was used before, or that was reset.
+    /// Some of it, but the connection ended before any byte of an answer, and it was used before or was reset.
     Unanswered,
     /// Some of it.
     Some,
