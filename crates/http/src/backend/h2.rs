@@ -209,7 +209,8 @@ impl Stream {
             let sent = Sent::Nothing(Some(Box::new(request)));
             return Err(SendError { sent, error: error.into() });
         }
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        headers::compact(&mut head.headers);
         let (leaves_http, ends) = (head.method == Method::CONNECT, body.is_end_stream());
         let sent = sender.send_request(Request::from_parts(head, ()), ends && !leaves_http);
         let (answer, to) = sent.map_err(|error| {

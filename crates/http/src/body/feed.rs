@@ -1,5 +1,6 @@
 //! A body on its way into a stream of HTTP/2, as fast as the other side takes it.
 
+use crate::headers;
 use bytes::{Buf, Bytes};
 use h2::{Reason, SendStream};
 use http_body::Body;
@@ -84,7 +85,8 @@ where
                         self.next = Some((data, self.body.is_end_stream()));
                     }
                     Err(frame) => {
-                        if let Ok(trailers) = frame.into_trailers() {
+                        if let Ok(mut trailers) = frame.into_trailers() {
+                            headers::compact(&mut trailers);
                             self.to.reserve_capacity(0);
                             let sent = self.to.send_trailers(trailers);
                             return Poll::Ready(sent.map_or(Fed::Refused, |()| Fed::Whole));

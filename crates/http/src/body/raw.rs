@@ -61,7 +61,14 @@ impl Buf for Chunk {
 
     fn advance(&mut self, n: usize) {
         match self {
-            Self::Bytes(bytes) => bytes.advance(n),
+            Self::Bytes(bytes) => {
+                bytes.advance(n);
+                // h2 keeps the last piece of a connection until the next one, and the piece the whole buffer that it was
+                // read into.
+                if bytes.is_empty() {
+                    *bytes = Bytes::new();
+                }
+            }
             Self::Raw(left) => *left = left.saturating_sub(n as u64),
         }
     }
@@ -162,6 +169,16 @@ impl Drop for RawGuard {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_piece_that_is_sent_holds_no_buffer() {
+        let buffer = Bytes::from(vec![0; 8 << 10]);
+        let mut chunk = Chunk::Bytes(buffer.slice(..256));
+        chunk.advance(200);
+        assert!(!buffer.is_unique());
+        chunk.advance(56);
+        assert!(buffer.is_unique() && !chunk.has_remaining());
+    }
 
     #[test]
     fn raw_pieces_are_known_wherever_they_are_cut() {

@@ -8,12 +8,14 @@
 //! - `hop_by_hop` fields for one connection alone. `names` which names are special.
 //! - `forwarded` what backends hear of the client. `certificate` and of its certificate. `facts` both, as values.
 //! - `request_id` the id of a request. `answer`, `trailers` on the way back. `upgrade` a change of protocol, both ways.
+//! - `compact` what HTTP/2 may keep.
 //!
 //! All other fields pass unchanged, those of W3C's trace context (`traceparent`, `tracestate`) among them.
 
 mod answer;
 mod authority;
 mod certificate;
+mod compact;
 mod facts;
 #[cfg(test)]
 mod fixtures;
@@ -30,6 +32,7 @@ mod upgrade;
 
 pub use answer::to_client;
 pub use authority::Authority;
+pub use compact::compact;
 pub use facts::ClientFacts;
 pub use refusal::{ALLOWED, Reason, Refusal};
 pub use request_id::RequestId;

@@ -70,6 +70,7 @@ pub(super) async fn serve(
     };
     let Some(answer) = answer else { return };
     let (mut head, body) = answer.into_parts();
+    headers::compact(&mut head.headers);
     let body = match (body, data) {
         (AnswerBody::Handover(Some(handover)), Some(data)) => {
             match respond.send_response(Response::from_parts(head, ()), false) {
