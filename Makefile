@@ -101,10 +101,10 @@ scan: peers ## have testssl.sh and sslyze look for all weaknesses that they know
 microbench: ## run micro benchmarks: hello parse, lists and limits of clients, route look-up, pick, record, metrics
 	$(CARGO) bench -p weir-benches
 
-soak: ## run the long forms, for 40 minutes: bulk, connections, reloads, backends that fail or restart, big configurations, rotated certificates, at release speed
+soak: ## run the long forms, for 40 minutes: bulk, connections, reloads, upgrades, backends that fail or restart, big configurations, rotated certificates, at release speed
 	$(CARGO) build --profile quick -p weir
 	WEIR_BULK_BYTES=1073741824 WEIR_CONNECTIONS=10000 WEIR_RELOADS=1000 WEIR_FALLS=5 WEIR_ROUTES=10000 WEIR_CERTIFICATES=5000 \
-	WEIR_ROTATIONS=1000 WEIR_CHANGING=5000 WEIR_CHANGING_SECONDS=20 WEIR_RESTARTS_SECONDS=60 WEIR_RESTARTS_PAUSE=5 WEIR_RESTARTS_REQUESTS=1000000 \
+	WEIR_ROTATIONS=1000 WEIR_CHANGING=5000 WEIR_CHANGING_SECONDS=20 WEIR_RESTARTS_SECONDS=60 WEIR_RESTARTS_PAUSE=5 WEIR_RESTARTS_REQUESTS=1000000 WEIR_UPGRADES=100 \
 	$(CARGO) test --profile quick -p weir-tests --test e2e -- --nocapture --test-threads 1 \
-		bulk_arrives_unchanged connections_leave_nothing_behind reloads::under_load backends_fall_under_load big_configurations \
+		bulk_arrives_unchanged connections_leave_nothing_behind reloads::under_load reloads::upgrades_under_load backends_fall_under_load big_configurations \
 		certificates_rotate_under_load requests_survive

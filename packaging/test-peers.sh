@@ -20,6 +20,10 @@ pebble pebble
 lego lego
 certbot certbot
 prlimit util-linux
+systemd-socket-activate systemd
+ip iproute2
+keepalived keepalived
+bird bird2
 pip3 python3-pip
 node nodejs
 npm npm

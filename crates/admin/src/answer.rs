@@ -1,7 +1,7 @@
 //! A path → an answer. POSTs, which change something, are in `change`.
 
 use crate::api::failures::Wanted;
-use crate::api::{CLIENTS, CONFIG, FAILURES, STATUS};
+use crate::api::{CLIENTS, CONFIG, FAILURES, STATUS, Upgraded};
 use crate::clients::clients;
 use crate::failures::failures;
 use crate::origin::{Transport, asked_by_name};
@@ -13,7 +13,8 @@ use hyper::header::{ACCEPT, HeaderMap};
 use hyper::{Method, Request, StatusCode};
 use std::error::Error;
 use std::sync::Arc;
-use tokio::sync::Notify;
+use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::task::TaskTracker;
 use weir_control::Control;
 use weir_router::node::Node;
@@ -25,11 +26,16 @@ pub struct Admin {
     pub control: Arc<Control>,
     /// Notified when the process must drain and end.
     pub leave: Arc<Notify>,
+    /// Told when another process must take over.
+    pub upgrades: Sender<UpgradeRequest>,
     /// Runs a caller's change to its end, even if the caller does not wait.
     pub tasks: TaskTracker,
     /// The version of this build.
     pub version: &'static str,
 }
+
+/// A wish that another process takes over. It gets the answer: the process, or why there is none.
+pub type UpgradeRequest = oneshot::Sender<Result<Upgraded, String>>;
 
 const INDEX: &str = "weir\n\n\
     /metrics         for Prometheus\n\
@@ -41,6 +47,7 @@ const INDEX: &str = "weir\n\n\
     /api/v1/clients  the clients with the most open connections\n\n\
     POST /api/v1/reload\n\
     POST /api/v1/drain\n\
+    POST /api/v1/upgrade\n\
     POST /api/v1/pools/POOL/backends/BACKEND/drain, /ready, /weight\n";
 
 impl Admin {

@@ -1,7 +1,7 @@
-//! The requests that change something: reload, drain, and an operator's requests about a backend.
+//! The requests that change something: reload, drain, upgrade, and an operator's requests about a backend.
 
 use crate::answer::Admin;
-use crate::api::{BackendChange, DRAIN, Done, RELOAD, Rejected, Reloaded, Weight};
+use crate::api::{BackendChange, DRAIN, Done, RELOAD, Rejected, Reloaded, UPGRADE, Weight};
 use crate::origin::{Transport, sent_by_no_other_page};
 use crate::reply::{Reply, json, refuse};
 use http_body_util::{BodyExt, Limited};
@@ -10,6 +10,7 @@ use hyper::{Request, StatusCode};
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use weir_control::reload::{self, ReloadError};
@@ -39,6 +40,7 @@ impl Admin {
                 self.leave.notify_one();
                 json(StatusCode::ACCEPTED, &Done { message: "the process drains and ends".to_owned() })
             }
+            UPGRADE => self.upgrade().await,
             _ => match BackendChange::parse(&path) {
                 Some((pool, backend, change)) => self.change_backend(pool, backend, change, request).await,
                 None => refuse(StatusCode::NOT_FOUND, "no such path; GET / lists them"),
@@ -51,6 +53,19 @@ impl Admin {
         // A task of its own: a caller that hangs up must not leave half a reload behind.
         match ended("the reload", self.tasks.spawn(async move { control.reload().await })).await {
             Ok(reloaded) => reload_answer(reloaded),
+            Err(unanswered) => unanswered,
+        }
+    }
+
+    async fn upgrade(&self) -> Reply {
+        let (answer, answered) = oneshot::channel();
+        if self.upgrades.try_send(answer).is_err() {
+            return refuse(StatusCode::CONFLICT, "another upgrade is under way, or the process is ending");
+        }
+        match ended("the upgrade", self.tasks.spawn(answered)).await {
+            Ok(Ok(Ok(upgraded))) => json(StatusCode::OK, &upgraded),
+            Ok(Ok(Err(why))) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &why),
+            Ok(Err(_dropped)) => refuse(StatusCode::CONFLICT, "the process is ending"),
             Err(unanswered) => unanswered,
         }
     }

@@ -21,7 +21,8 @@ mod reply;
 pub mod server;
 pub mod status;
 
-pub use answer::Admin;
+pub use answer::{Admin, UpgradeRequest};
+pub use api::Upgraded;
 pub use server::{Bound, bind, serve, serve_metrics};
 
 #[cfg(test)]

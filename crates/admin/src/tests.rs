@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::NamedTempFile;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::channel;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +27,7 @@ use weir_metrics::Metrics;
 use weir_pool::BackendRegistry;
 use weir_router::bind;
 use weir_router::data_plane::DataPlane;
+use weir_router::inherited::Inherited;
 use weir_router::node::Node;
 use weir_tls::Sessions;
 
@@ -60,8 +62,8 @@ async fn world() -> World {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let resolver = DnsResolver::new(&["127.0.0.1:9".parse().unwrap()]).unwrap();
     let sources = Arc::new(Sources::new(resolver, &metrics, &tasks, &stop));
-    let sockets = bind::sockets(&plan, 1, &[], None).unwrap();
-    let servers = Servers::begin(&plan).unwrap();
+    let sockets = bind::sockets(&plan, 1, &[], None, &mut Inherited::default()).unwrap();
+    let servers = Servers::begin(&plan, &mut Inherited::default()).unwrap();
     let node = Node::new(Arc::new(plan), metrics, 100);
     let data_plane = DataPlane::start(Arc::clone(&node), sockets, None).unwrap();
     let commands = data_plane.commands();
@@ -69,7 +71,8 @@ async fn world() -> World {
     let (path, apply) = (file.path().to_owned(), Box::new(|_: &_, _: &_| ()));
     let parts = Parts { node, path, builder, sources, commands, config, snapshot, checks, servers, apply };
     let control = Control::begin(parts).await;
-    let admin = Admin { control, leave: Arc::new(Notify::new()), tasks, version: "1.2.3" };
+    let (leave, upgrades) = (Arc::new(Notify::new()), channel(1).0);
+    let admin = Admin { control, leave, upgrades, tasks, version: "1.2.3" };
     World { admin, file, listens, data_plane, stop }
 }
 

@@ -1,8 +1,60 @@
-//! An operator's changes of a backend: drain, ready, weight. They hold over reloads.
+//! An operator's changes of a backend: drain, ready, weight. They hold over reloads, and over upgrades.
 
 use crate::control::Control;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
+use weir_core::plan::Plan;
 use weir_pool::{Backend, OutOfService, Pool};
+
+/// What an operator has set on a backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ByHand {
+    /// Its pool's name.
+    pub pool: Arc<str>,
+    /// Its name in the pool.
+    pub backend: Arc<str>,
+    /// It was drained.
+    pub drained: bool,
+    /// The weight that was set.
+    pub weight: Option<u16>,
+}
+
+/// All that is set by hand on backends of this plan.
+pub fn by_hand(plan: &Plan) -> Vec<ByHand> {
+    let mut all = Vec::new();
+    for pool in &plan.pools {
+        for Backend { state, name, .. } in pool.members().all().map(AsRef::as_ref) {
+            let (drained, weight) = (state.is(OutOfService::Drained), state.hand_weight());
+            if drained || weight.is_some() {
+                all.push(ByHand { pool: Arc::clone(&pool.name), backend: Arc::clone(name), drained, weight });
+            }
+        }
+    }
+    all
+}
+
+/// Sets the same on the backends of a plan that nothing uses yet. Gives how many of them the plan does not have.
+pub fn set_by_hand(plan: &Plan, set: &[ByHand]) -> usize {
+    let mut missing = 0;
+    for ByHand { pool, backend, drained, weight } in set {
+        let pool = plan.pools.iter().find(|p| p.name == *pool);
+        let Some((pool, member)) = pool.and_then(|pool| Some((pool, member(pool, backend)?))) else {
+            missing += 1;
+            continue;
+        };
+        if *drained {
+            member.state.out(OutOfService::Drained);
+        }
+        member.state.set_hand_weight(*weight);
+        pool.renew();
+        pool.reassess();
+    }
+    missing
+}
+
+fn member(pool: &Pool, backend: &str) -> Option<Arc<Backend>> {
+    pool.members().all().find(|b| *b.name == *backend).cloned()
+}
 
 /// The pool or the backend does not exist.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +130,7 @@ impl Control {
         let plan = self.node.plan();
         let found = plan.pools.iter().find(|p| *p.name == *pool);
         let found = found.ok_or_else(|| Unknown::Pool(pool.to_owned()))?;
-        let member = found.members().all().find(|b| *b.name == *backend).cloned();
+        let member = member(found, backend);
         let member = member.ok_or_else(|| Unknown::Backend(pool.to_owned(), backend.to_owned()))?;
         Ok((Arc::clone(found), member))
     }

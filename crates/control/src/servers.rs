@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use weir_core::plan::{Address, AdminAddress, AdminServer, MetricsServer, Plan};
 use weir_router::bind::{self, BindError};
+use weir_router::inherited::Inherited;
 use weir_tls::ServerProfile;
 
 /// weir's own servers.
@@ -38,12 +39,12 @@ impl Servers {
     ///
     /// # Errors
     /// The metrics server's address cannot be had.
-    pub fn begin(plan: &Plan) -> Result<Self, BindError> {
+    pub fn begin(plan: &Plan, inherited: &mut Inherited) -> Result<Self, BindError> {
         let (admin, tls) = match plan.admin.clone() {
             Some(AdminServer { address, tls }) => (Some(address), tls),
             None => (None, None),
         };
-        let metrics = plan.metrics.as_ref().map(|metrics| bound(metrics, &[])).transpose()?;
+        let metrics = plan.metrics.as_ref().map(|metrics| bound(metrics, &[], inherited)).transpose()?;
         let metrics = watch::Sender::new(metrics);
         Ok(Self { admin, admin_tls: ArcSwapOption::new(tls), metrics })
     }
@@ -87,7 +88,7 @@ impl Servers {
             }
             None => {
                 let held: Vec<Address> = held.iter().copied().chain(self.metrics_address()).collect();
-                bound(wanted, &held).map(Some)
+                bound(wanted, &held, &mut Inherited::default()).map(Some)
             }
         }
     }
@@ -103,8 +104,12 @@ impl Servers {
     }
 }
 
-fn bound(wanted: &MetricsServer, held: &[Address]) -> Result<Arc<MetricsSocket>, BindError> {
-    let socket = bind::server("metrics", wanted.address, Some(held))?;
+fn bound(
+    wanted: &MetricsServer,
+    held: &[Address],
+    inherited: &mut Inherited,
+) -> Result<Arc<MetricsSocket>, BindError> {
+    let socket = bind::server("metrics", wanted.address, Some(held), inherited)?;
     let watched = TcpListener::from_std(socket);
     let socket = watched.map_err(|error: io::Error| BindError::new("metrics", wanted.address, error))?;
     Ok(Arc::new(MetricsSocket { address: wanted.address, socket: Arc::new(socket), tls: wanted.tls.clone() }))

@@ -1,5 +1,6 @@
 //! Binds and listens: one socket per address and worker, and those of weir's own servers.
 
+use crate::inherited::Inherited;
 use crate::sockets::ListeningSocket;
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
@@ -28,8 +29,9 @@ impl BindError {
     }
 }
 
-/// Binds and listens on an address of one of weir's own servers, `admin` or `metrics`. With `held`, the addresses that
-/// this process has already, it may share a port with them until they close, and another one with it later.
+/// Binds and listens on an address of one of weir's own servers, `admin` or `metrics`, unless the socket was given. With
+/// `held`, the addresses that this process has already, it may share a port with them until they close, and another one
+/// with it later.
 ///
 /// # Errors
 /// The address cannot be had.
@@ -37,7 +39,18 @@ pub fn server(
     whose: &'static str,
     address: Address,
     held: Option<&[Address]>,
+    inherited: &mut Inherited,
 ) -> Result<std::net::TcpListener, BindError> {
+    // A giver without IPv6 has bound IPv4 alone.
+    let by_ipv4 = Address {
+        socket: (Ipv4Addr::UNSPECIFIED, address.socket.port()).into(),
+        dual_stack: false,
+        ..address
+    };
+    let wanted = std::iter::once(address).chain(address.dual_stack.then_some(by_ipv4));
+    if let Some(given) = wanted.flat_map(|address| inherited.take(&address)).next() {
+        return Ok(given.into());
+    }
     let open = || {
         let mut at = address;
         // It closes at once: it only shows whether the address is free.
@@ -64,7 +77,8 @@ fn shares_a_port(address: Address, held: &[Address]) -> bool {
     held.iter().any(|own| own.socket.port() == address.socket.port())
 }
 
-/// Binds and listens on every address of the plan that is not `held` by this process already, once per worker.
+/// Binds and listens on every address of the plan that is not `held` by this process already, once per worker. Sockets
+/// that were given to the process are taken, all of them: with fewer workers than sockets, some workers get several.
 ///
 /// Each address is first bound without `SO_REUSEPORT`: with it, a second weir would silently share the
 /// traffic of the first. This check is left out if a socket of this process is in the way (`:443`, for example, when the
@@ -77,13 +91,14 @@ pub fn sockets(
     workers: usize,
     held: &[Address],
     metrics: Option<Address>,
+    inherited: &mut Inherited,
 ) -> Result<Vec<ListeningSocket>, Vec<BindError>> {
     let own: Vec<Address> = held.iter().copied().chain(metrics).collect();
     let mut opened = Vec::new();
     let mut failed = Vec::new();
     for listener in &plan.listeners {
         for address in listener.all_addresses().filter(|a| !held.contains(a)) {
-            match open(*address, listener, workers, &own) {
+            match open(*address, listener, workers, &own, inherited) {
                 Ok(sockets) => opened.extend(sockets),
                 Err(source) => {
                     let whose = format!("listener {:?}", listener.name);
@@ -95,27 +110,43 @@ pub fn sockets(
     if failed.is_empty() { Ok(opened) } else { Err(failed) }
 }
 
-/// A listening socket of the address for each worker.
+/// Listening sockets of the address, at least one for each worker.
 fn open(
     address: Address,
     listener: &Listener,
     workers: usize,
     held: &[Address],
+    inherited: &mut Inherited,
 ) -> io::Result<Vec<ListeningSocket>> {
     let mut at = address;
     let Kind::Stream(stream) = &listener.kind;
-    let options = Some(&stream.settings.options);
-    if !shares_a_port(address, held) {
-        let (probed, socket) = bind(at, false, options)?;
-        at = probed;
-        drop(socket);
-    }
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        let (bound, socket) = bind(at, true, options)?;
+    let options = &stream.settings.options;
+    let mut sockets = inherited.take(&address);
+    if sockets.is_empty() {
+        if !shares_a_port(address, held) && !inherited.has_port(address.socket.port()) {
+            let (probed, socket) = bind(at, false, Some(options))?;
+            at = probed;
+            drop(socket);
+        }
+        let (bound, socket) = bind(at, true, Some(options))?;
         at = bound;
+        // A giver on the same machine had to do without the same things.
+        sockets = inherited.take(&at);
+        if sockets.is_empty() {
+            sockets.push(socket);
+        }
+    }
+    while sockets.len() < workers {
+        let more = match sockets.first() {
+            // systemd's, without `ReusePort=`: no second one can be bound, and all workers accept on this one.
+            Some(first) if !first.reuse_port()? => first.try_clone()?,
+            _ => bind(at, true, Some(options))?.1,
+        };
+        sockets.push(more);
+    }
+    for socket in &sockets {
+        configure_listening(SockRef::from(socket), options)?;
         socket.listen(i32::try_from(stream.backlog).unwrap_or(i32::MAX))?;
-        sockets.push(ListeningSocket { socket, address });
     }
     if at.socket != address.socket {
         tracing::warn!(listener = %listener.name, address = %at.socket, "this machine has no IPv6: listening on IPv4 alone");
@@ -123,7 +154,7 @@ fn open(
     if at.mptcp != address.mptcp {
         tracing::warn!(listener = %listener.name, address = %at.socket, "this kernel has no MPTCP: clients speak TCP alone");
     }
-    Ok(sockets)
+    Ok(sockets.into_iter().map(|socket| ListeningSocket { socket, address }).collect())
 }
 
 /// A bound socket, and where it is bound.

@@ -28,6 +28,8 @@ struct WorkerLoad {
     so_far: AtomicU64,
     /// It has hardly slept lately: its connections, however few, use all of its time.
     saturated: AtomicBool,
+    /// How often it has noted whether it is saturated.
+    ticks: AtomicU64,
 }
 
 /// A connection's place at a worker, given up when dropped.
@@ -59,7 +61,13 @@ impl WorkerLoads {
     pub(crate) fn was_busy(&self, worker: usize, share: f64) {
         if let Some(load) = self.0.get(worker) {
             load.saturated.store(share >= SATURATED, Ordering::Relaxed);
+            load.ticks.fetch_add(1, Ordering::Relaxed);
         }
+    }
+
+    /// How often each worker has noted that. A worker that hangs notes nothing.
+    pub(crate) fn ticks(&self) -> Vec<u64> {
+        self.0.iter().map(|load| load.ticks.load(Ordering::Relaxed)).collect()
     }
 
     /// The worker that gets the connection which worker `own` has accepted as its `turn`-th: one with clearly fewer open
@@ -144,6 +152,7 @@ mod tests {
             open: (*open).into(),
             so_far: (*so_far).into(),
             saturated: false.into(),
+            ticks: AtomicU64::default(),
         };
         WorkerLoads(loads.iter().map(load).map(Arc::new).collect())
     }

@@ -1,6 +1,7 @@
 //! weir-router: the mode router, from a compiled plan to an ended connection.
 //!
 //! - [`bind`] the listening sockets, one per address and worker.
+//! - [`inherited`] sockets that were given to the process at its start.
 //! - [`sockets`] the registry that owns them, and lends them to workers.
 //! - [`node`] what all workers share: the plan in force, counters, limits, and the phase of the process's life.
 //! - `handoff` chooses the worker that serves an accepted connection.
@@ -16,6 +17,7 @@ pub mod bind;
 pub mod conn;
 pub mod data_plane;
 pub(crate) mod handoff;
+pub mod inherited;
 pub mod mode;
 pub mod node;
 pub(crate) mod pin;

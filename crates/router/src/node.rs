@@ -264,6 +264,11 @@ impl Node {
         self.leaving.get().copied()
     }
 
+    /// A count for each worker, which it moves on some times a second for as long as it works.
+    pub fn worker_ticks(&self) -> Vec<u64> {
+        self.loads.ticks()
+    }
+
     /// Client connections open now.
     pub fn open(&self) -> usize {
         self.generations().iter().map(|(_, open)| open).sum()

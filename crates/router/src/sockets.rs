@@ -6,7 +6,7 @@
 
 use crate::handoff::{HandOff, HandOffQueues};
 use std::collections::{HashMap, HashSet};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{Receiver, Sender};
 use weir_core::plan::Address;
@@ -18,6 +18,12 @@ pub struct ListeningSocket {
     pub socket: socket2::Socket,
     /// Its address in the plan.
     pub address: Address,
+}
+
+impl AsFd for ListeningSocket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 impl AsRawFd for ListeningSocket {
@@ -65,6 +71,11 @@ impl SocketRegistry {
             .map(|(_, socket)| socket.address)
             .filter(|address| seen.insert(*address))
             .collect()
+    }
+
+    /// Every socket that is held, for a successor.
+    pub fn all(&self) -> Vec<Arc<ListeningSocket>> {
+        self.held().sockets.iter().map(|(_, socket)| Arc::clone(socket)).collect()
     }
 
     /// Takes new sockets and lends them: a list for each worker. Those of one address go to the workers in turn, from the

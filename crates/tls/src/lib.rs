@@ -94,7 +94,7 @@ pub use pin::{Pin, PinError};
 pub use provider::{MinVersion, TlsError};
 pub use resolver::UnknownSni;
 pub use rotation::{Peers, Rotation};
-pub use secret::SecretName;
+pub use secret::{ProcessSecret, SecretName};
 pub use server::{ClientTls, HttpStream, ServerProfile, ServerSettings};
 pub use sessions::{SecretFiles, Sessions};
 pub use stream::{

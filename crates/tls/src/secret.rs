@@ -41,15 +41,6 @@ impl Purpose {
 }
 
 impl Secret {
-    /// A fresh secret, which no other process has.
-    ///
-    /// # Errors
-    /// The operating system gives no random bytes.
-    pub(crate) fn random() -> Result<Self, TlsError> {
-        let secret = random_bytes()?;
-        Ok(Self::from_bytes(secret.as_ref()))
-    }
-
     pub(crate) fn from_bytes(secret: &[u8]) -> Self {
         let prk = Arc::new(Salt::new(HKDF_SHA256, SALT).extract(secret));
         let mut name = [0; SECRET_LEN];
@@ -75,6 +66,43 @@ fn derive(prk: &Prk, purpose: Purpose, context: &[&[u8]], key: &mut [u8]) -> Opt
     let mut info = vec![purpose.label()];
     info.extend_from_slice(context);
     prk.expand(&info, Length(key.len())).ok()?.fill(key).ok()
+}
+
+/// The secret of a process, which seals tickets and cookies where there is no fleet. Its bytes are there to be handed
+/// over to the process that takes its place; they are overwritten when the last copy goes.
+#[derive(Clone)]
+pub struct ProcessSecret(Arc<Zeroizing<[u8; SECRET_LEN]>>);
+
+impl ProcessSecret {
+    /// A fresh secret.
+    ///
+    /// # Errors
+    /// The operating system gives no random bytes.
+    pub fn random() -> Result<Self, TlsError> {
+        Ok(Self(Arc::new(random_bytes()?)))
+    }
+
+    /// The secret that a predecessor has handed over.
+    #[must_use]
+    pub fn handed_over(bytes: [u8; SECRET_LEN]) -> Self {
+        Self(Arc::new(Zeroizing::new(bytes)))
+    }
+
+    /// Its bytes, for a successor.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8; SECRET_LEN] {
+        &self.0
+    }
+
+    pub(crate) fn secret(&self) -> Secret {
+        Secret::from_bytes(self.0.as_slice())
+    }
+}
+
+impl fmt::Debug for ProcessSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProcessSecret(..)")
+    }
 }
 
 impl PartialEq for Secret {
@@ -158,6 +186,7 @@ mod tests {
         assert_eq!(format!("{secret:?}"), format!("Secret({name})"));
         assert_ne!(name, "abababab");
         assert_eq!(secret, Secret::from_bytes(&[0xab; 32]));
-        assert_ne!(Secret::random().unwrap(), Secret::random().unwrap());
+        let random = || ProcessSecret::random().unwrap().secret();
+        assert_ne!(random(), random());
     }
 }

@@ -3,6 +3,7 @@
 //! - [`cli`] the verbs, a file each.
 //! - [`run`] load → bind → run → drain.
 //! - [`demo`] the same data path over made-up certificates and backends.
+//! - [`upgrade`] another process takes over; [`service`] systemd.
 //! - [`signals`], [`logging`], [`resources`], [`terminal`], [`version`] what a process needs besides.
 
 mod cli;
@@ -11,8 +12,10 @@ mod key_log;
 mod logging;
 mod resources;
 mod run;
+mod service;
 mod signals;
 mod terminal;
+mod upgrade;
 mod version;
 
 use signals::Taken;

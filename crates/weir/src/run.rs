@@ -3,7 +3,9 @@
 use crate::key_log::{self, KeyLogWriter};
 use crate::logging::{self, Logging};
 use crate::resources;
-use crate::signals::{Signals, Taken};
+use crate::service;
+use crate::signals::{Signals, Taken, Told};
+use crate::upgrade::{self, Predecessor, Program, Successor, succeeded};
 use crate::version::{CRYPTO, RUSTC, VERSION};
 use anyhow::{Context, Result, anyhow};
 use std::path::{Path, PathBuf};
@@ -12,10 +14,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_admin::Admin;
+use weir_admin::{Admin, Bound, UpgradeRequest};
 use weir_config::Rejected;
 use weir_control::access::{self, FormatSwitch};
 use weir_control::aside::aside;
@@ -30,9 +33,10 @@ use weir_metrics::Metrics;
 use weir_pool::{BackendRegistry, CheckKind, Pool};
 use weir_router::bind;
 use weir_router::data_plane::{self, DataPlane};
+use weir_router::inherited::Inherited;
 use weir_router::node::{Node, Phase};
 use weir_router::sockets::ListeningSocket;
-use weir_tls::Sessions;
+use weir_tls::{ProcessSecret, Sessions};
 
 /// A sound configuration, and the parts that later ones are made with.
 #[derive(Debug)]
@@ -42,6 +46,24 @@ pub(crate) struct Prepared {
     snapshot: ConfigSnapshot,
     pub(crate) compiled: Compiled,
     key_log: Option<KeyLogWriter>,
+    given: Given,
+}
+
+/// What a process begins with, beside its configuration.
+#[derive(Debug)]
+struct Given {
+    /// Listening sockets of its predecessor, or of systemd.
+    sockets: Inherited,
+    /// Its predecessor's, or a fresh one.
+    secret: ProcessSecret,
+}
+
+impl Given {
+    /// What a process without a predecessor begins with.
+    fn fresh(sockets: Inherited) -> Result<Self> {
+        let secret = ProcessSecret::random().context("cannot make a secret for TLS tickets")?;
+        Ok(Self { sockets, secret })
+    }
 }
 
 impl Prepared {
@@ -56,23 +78,23 @@ impl Prepared {
 /// # Errors
 /// When this process cannot even begin; a wrong configuration is the inner error.
 pub(crate) fn prepare(path: &Path) -> Result<Result<Prepared, Rejected>> {
-    prepare_logged(path, None)
+    prepare_with(path, None, Given::fresh(Inherited::default())?)
 }
 
-/// As [`prepare`], for a process that writes a key log to this file.
+/// As [`prepare`], for a process that writes a key log to this file, and begins with what it was given.
 ///
 /// # Errors
 /// As [`prepare`]; and if the key log cannot be written.
-fn prepare_logged(path: &Path, key_log: Option<&Path>) -> Result<Result<Prepared, Rejected>> {
+fn prepare_with(path: &Path, key_log: Option<&Path>, given: Given) -> Result<Result<Prepared, Rejected>> {
     let metrics = Metrics::new(VERSION, RUSTC, CRYPTO).context("cannot register the metrics")?;
-    let sessions = Sessions::random().context("cannot make a secret for TLS tickets")?;
+    let sessions = Sessions::of(&given.secret);
     let (key_log, writer) = key_log.map(|path| key_log::start(path, &metrics)).transpose()?.unzip();
     let sessions = sessions.logged(key_log);
     let registry = BackendRegistry::new(Arc::clone(&metrics));
     let builder = PlanBuilder { metrics, registry, sessions, cpus: resources::cpus() };
     let (snapshot, compiled) = builder.compile(path, 1, &ConfigSnapshot::default(), &|_unasked| Vec::new());
     let path = path.to_owned();
-    Ok(compiled.map(|compiled| Prepared { path, builder, snapshot, compiled, key_log: writer }))
+    Ok(compiled.map(|compiled| Prepared { path, builder, snapshot, compiled, key_log: writer, given }))
 }
 
 /// Loads and compiles a configuration that is not to be run. What nodes of its fleet have sealed can be opened.
@@ -87,22 +109,29 @@ pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
     Ok(prepared.map(|prepared| prepared.compiled))
 }
 
-/// Runs a configuration until told to stop.
+/// Runs a configuration until told to stop. Takes over from a predecessor if it was started for that.
 ///
 /// # Errors
 /// Everything that keeps it from starting; then nothing has been started.
 pub(crate) fn run(path: PathBuf, key_log: Option<PathBuf>, taken: Taken) -> Result<ExitCode> {
     let Taken { runtime, mut signals } = taken;
+    let program = Program::this();
+    // Both before the first thread starts.
+    let successor = Successor::begin()?.map(Arc::new);
+    let sockets = service::given_sockets()?;
     let ended = runtime.block_on(async {
-        let reload = Arc::new(Notify::new());
+        let told = Told::default();
+        let start =
+            Start { path, key_log, sockets, program, successor: successor.clone(), told: told.clone() };
         let started = tokio::select! {
-            started = start(path, key_log, Arc::clone(&reload)) => started?,
-            signal = signals.end(&reload) => {
+            started = start.running() => started,
+            signal = signals.end(&told) => {
                 tracing::info!(signal, "ended before it had started");
                 return Ok(ExitCode::SUCCESS);
             }
         };
-        started.until_told(signals).await
+        let failed = |error: &anyhow::Error| successor.iter().for_each(|s| s.failed(&format!("{error:#}")));
+        started.inspect_err(failed)?.until_told(signals).await
     });
     // A thread that loads certificates should end before the process does: exit handlers of libraries may free what it
     // uses. A thread that waits for a file, such as a pipe, is left behind.
@@ -114,24 +143,45 @@ pub(crate) fn run(path: PathBuf, key_log: Option<PathBuf>, taken: Taken) -> Resu
 /// The longest time that the end of the process waits for threads that read files.
 pub(crate) const LAST_READS: Duration = Duration::from_secs(2);
 
-/// Loads the configuration and starts weir with it.
-///
-/// # Errors
-/// Everything that keeps it from starting.
-///
-/// # Cancel safety
-/// If cancelled, it may leave a thread that reads files. The sockets are closed, with connections in their backlogs.
-async fn start(path: PathBuf, key_log: Option<PathBuf>, reload: Arc<Notify>) -> Result<Running> {
-    let loading = path.clone();
-    let loaded = aside(move || prepare_logged(&loading, key_log.as_deref()))?;
-    // Starts two further threads, which are kept like the first: a reload and two watches may read files at the same time.
-    drop([aside(|| ()), aside(|| ())]);
-    let prepared = loaded.await.context("cannot load the configuration")??;
-    let prepared = prepared
-        .map_err(|rejected| anyhow!("{rejected}\n\n{}: refused, nothing was started", path.display()))?;
-    let log = logging::start(&prepared.compiled.plan.log, prepared.metrics())?;
-    prepared.compiled.log_warnings();
-    Running::start(prepared, log, reload).await
+/// What weir is started with.
+struct Start {
+    path: PathBuf,
+    key_log: Option<PathBuf>,
+    /// The listening sockets that systemd gives.
+    sockets: Inherited,
+    program: Program,
+    successor: Option<Arc<Successor>>,
+    told: Told,
+}
+
+impl Start {
+    /// Loads the configuration and starts weir with it.
+    ///
+    /// # Errors
+    /// Everything that keeps it from starting.
+    ///
+    /// # Cancel safety
+    /// If cancelled, it may leave a thread that reads files. The sockets are closed, with connections in their backlogs.
+    async fn running(self) -> Result<Running> {
+        let Self { path, key_log, sockets, program, successor, told } = self;
+        let (loading, predecessor) = (path.clone(), successor.clone());
+        let loaded = aside(move || {
+            let given = match predecessor {
+                Some(predecessor) => predecessor.receive().map(|(sockets, secret)| Given { sockets, secret }),
+                None => Given::fresh(sockets),
+            };
+            prepare_with(&loading, key_log.as_deref(), given?)
+        })?;
+        // Starts two further threads, which are kept like the first: a reload and two watches may read files at the
+        // same time.
+        drop([aside(|| ()), aside(|| ())]);
+        let prepared = loaded.await.context("cannot load the configuration")??;
+        let prepared = prepared
+            .map_err(|rejected| anyhow!("{rejected}\n\n{}: refused, nothing was started", path.display()))?;
+        let log = logging::start(&prepared.compiled.plan.log, prepared.metrics())?;
+        prepared.compiled.log_warnings();
+        Running::start(prepared, log, program, told, successor).await
+    }
 }
 
 /// A weir that listens.
@@ -141,12 +191,17 @@ pub(crate) struct Running {
     data_plane: DataPlane,
     access: Arc<access::Writer>,
     key_log: Option<Arc<KeyLogWriter>>,
-    /// Notified when the configuration must be read anew.
-    pub(crate) reload: Arc<Notify>,
+    /// What signals tell it to do.
+    pub(crate) told: Told,
     /// Told when the admin server is asked to drain the process.
     leave: Arc<Notify>,
+    /// Those who ask the admin server for an upgrade.
+    upgrades: Receiver<UpgradeRequest>,
+    predecessor: Arc<Predecessor>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Cancelled, before `stop`, when a successor answers on the admin and metrics addresses.
+    replaced: CancellationToken,
 }
 
 impl Running {
@@ -155,19 +210,28 @@ impl Running {
     ///
     /// # Errors
     /// Every address that cannot be bound, or another reason why weir cannot start.
-    pub(crate) async fn start(prepared: Prepared, log: Logging, reload: Arc<Notify>) -> Result<Self> {
-        let Prepared { path, builder, snapshot, compiled, key_log } = prepared;
+    pub(crate) async fn start(
+        prepared: Prepared,
+        log: Logging,
+        program: Program,
+        told: Told,
+        successor: Option<Arc<Successor>>,
+    ) -> Result<Self> {
+        let Prepared { path, builder, snapshot, compiled, key_log, given } = prepared;
+        let Given { sockets: mut inherited, secret } = given;
         let Compiled { plan, config, warnings: _ } = compiled;
         let metrics = Arc::clone(&builder.metrics);
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
-        let (sockets, admin, servers) = bind(&plan).await?;
+        let (sockets, admin, servers) = bind(&plan, &mut inherited).await?;
+        tell_of_unused(inherited, successor.is_some());
         builder.admin_listens_on(&plan);
         builder.listens_on(&plan);
         builder.serves(&plan, None);
         let allowed = resources::connections_for(open_files, taken(&plan));
         let max_connections = room(&plan, allowed);
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+        let replaced = stop.child_token();
         let sources = sources(&plan, &metrics, &tasks, &stop).await?;
         let plan = Arc::new(plan);
         let node = Node::new(Arc::clone(&plan), Arc::clone(&metrics), max_connections);
@@ -175,6 +239,9 @@ impl Running {
         metrics.reloaded(true, plan.generation);
 
         let (records, access, format) = logging::start_access(&plan.log, &metrics)?;
+        if let Some(successor) = &successor {
+            upgrade::set_by_hand(successor, &plan).await?;
+        }
         let data_plane =
             DataPlane::start(Arc::clone(&node), sockets, Some(&records)).context("cannot start a worker")?;
 
@@ -197,25 +264,51 @@ impl Running {
         };
         let control = Control::begin(parts).await;
         let (access, leave) = (Arc::new(access), Arc::new(Notify::new()));
-        let staff = Staff { control, reload: Arc::clone(&reload), tasks: tasks.clone(), stop: stop.clone() };
+        let (ask, upgrades) = channel(1);
+        let admin = admin.map(Arc::new);
+        let predecessor =
+            Arc::new(Predecessor { program, secret, admin: admin.clone(), control: Arc::clone(&control) });
+        let (reload, replaces) = (Arc::clone(&told.reload), replaced.clone());
+        let staff = Staff { control, reload, tasks: tasks.clone(), stop: stop.clone(), replaced: replaces };
         staff.begin(metrics, Arc::clone(&access));
         staff.serve_metrics();
         if let Some(bound) = admin {
-            staff.serve_admin(bound, Arc::clone(&leave));
+            staff.serve_admin(bound, Arc::clone(&leave), ask);
+        }
+        match successor {
+            // To systemd the service has been ready all the time.
+            Some(successor) => successor.ready()?,
+            None => service::ready(),
         }
         announce(&plan, max_connections, open_files);
         warn_of_key_log(logged.as_deref());
         let key_log = key_log.map(Arc::new);
-        Ok(Self { node, data_plane, access, key_log, reload, leave, tasks, stop })
+        Ok(Self {
+            node,
+            data_plane,
+            access,
+            key_log,
+            told,
+            leave,
+            upgrades,
+            predecessor,
+            tasks,
+            stop,
+            replaced,
+        })
     }
 
-    /// Waits for a signal, then drains. A second signal ends it at once, and so does the loss of a worker: but the records
-    /// that are queued are written still, within the time that [`access::Writer::finish`] takes at most.
-    async fn until_told(self, mut signals: Signals) -> Result<ExitCode> {
-        let reload = Arc::clone(&self.reload);
-        let signal = tokio::select! {
-            signal = signals.end(&reload) => signal,
-            () = self.leave.notified() => "POST /api/v1/drain",
+    /// Waits for a signal or a successor, then drains. A second signal ends it at once, and so does the loss of a worker:
+    /// but the records that are queued are written still, within the time that [`access::Writer::finish`] takes at most.
+    async fn until_told(mut self, mut signals: Signals) -> Result<ExitCode> {
+        let told = self.told.clone();
+        let (why, leaving) = tokio::select! {
+            signal = signals.end(&told) => (signal, Leaving::Told),
+            () = self.leave.notified() => ("POST /api/v1/drain", Leaving::Told),
+            () = succeeded(&self.predecessor, &told.upgrade, &mut self.upgrades) => {
+                self.replaced.cancel();
+                ("an upgrade", Leaving::Replaced)
+            }
             () = self.data_plane.a_worker_is_lost() => {
                 self.access.finish();
                 return Err(anyhow!("a worker ended by itself; see the log"));
@@ -225,14 +318,14 @@ impl Running {
         let (node, access) = (Arc::clone(&self.node), Arc::clone(&self.access));
         let key_log = self.key_log.clone();
         tracing::info!(
-            signal,
+            why,
             ?drain_timeout,
             connections = node.open(),
             "draining; a second signal ends at once"
         );
         tokio::select! {
-            ended = self.drain() => ended,
-            signal = signals.end(&reload) => {
+            ended = self.drain(leaving) => ended,
+            signal = signals.end(&told) => {
                 tracing::warn!(signal, connections = node.open(), "ended at once, these connections were cut");
                 access.finish();
                 key_log.iter().for_each(|log| log.finish());
@@ -241,13 +334,17 @@ impl Running {
         }
     }
 
-    /// Fails readiness, goes on accepting for `shutdown_delay`, then stops and lets open connections finish.
+    /// Fails readiness, goes on accepting for `shutdown_delay` unless a successor does, then stops and lets open
+    /// connections finish.
     ///
     /// # Errors
     /// When a worker had panicked.
-    pub(crate) async fn drain(self) -> Result<ExitCode> {
+    pub(crate) async fn drain(self, leaving: Leaving) -> Result<ExitCode> {
         self.node.enter(Phase::Leaving);
-        sleep(self.node.plan().runtime.shutdown_delay).await;
+        if leaving == Leaving::Told {
+            service::stopping();
+            sleep(self.node.plan().runtime.shutdown_delay).await;
+        }
         let (data_plane, timeout) = (self.data_plane, self.node.plan().runtime.drain_timeout);
         let drained = report_drain(&self.node, timeout, data_plane.drained(timeout)).await;
         self.stop.cancel();
@@ -261,6 +358,15 @@ impl Running {
         tracing::info!("ended");
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Why a process drains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// It was told to end.
+    Told,
+    /// Another process has taken its place.
+    Replaced,
 }
 
 /// Waits for the end of a drain. Says now and then how many connections are left, and how many have to be closed.
@@ -301,6 +407,8 @@ struct Staff {
     reload: Arc<Notify>,
     tasks: TaskTracker,
     stop: CancellationToken,
+    /// Ends the servers, which a successor has then.
+    replaced: CancellationToken,
 }
 
 impl Staff {
@@ -331,6 +439,8 @@ impl Staff {
             let control = Arc::clone(&control);
             async move { control.watch_tls().await }
         });
+        let node = Arc::clone(&self.control.node);
+        self.spawn("systemd's watchdog", move || service::watchdog(Arc::clone(&node)));
         self.spawn("losses", move || {
             let (metrics, records) = (Arc::clone(&metrics), Arc::clone(&records));
             async move { logging::losses::tell(&metrics, &records).await }
@@ -339,17 +449,16 @@ impl Staff {
 
     fn serve_metrics(&self) {
         let (control, tasks) = (Arc::clone(&self.control), self.tasks.clone());
-        self.spawn("metrics", move || {
+        self.spawn_until(&self.replaced, "metrics", move || {
             let (control, tasks) = (Arc::clone(&control), tasks.clone());
             async move { weir_admin::serve_metrics(&control, &tasks).await }
         });
     }
 
-    fn serve_admin(&self, bound: weir_admin::Bound, leave: Arc<Notify>) {
+    fn serve_admin(&self, bound: Arc<Bound>, leave: Arc<Notify>, upgrades: Sender<UpgradeRequest>) {
         let (control, tasks) = (Arc::clone(&self.control), self.tasks.clone());
-        let admin = Arc::new(Admin { control, leave, tasks: tasks.clone(), version: VERSION });
-        let bound = Arc::new(bound);
-        self.spawn("admin", move || {
+        let admin = Arc::new(Admin { control, leave, upgrades, tasks: tasks.clone(), version: VERSION });
+        self.spawn_until(&self.replaced, "admin", move || {
             let (bound, admin, tasks) = (Arc::clone(&bound), Arc::clone(&admin), tasks.clone());
             async move { weir_admin::serve(&bound, admin, &tasks).await }
         });
@@ -360,7 +469,16 @@ impl Staff {
         what: &'static str,
         begin: impl FnMut() -> W + Send + 'static,
     ) {
-        let stop = self.stop.clone();
+        self.spawn_until(&self.stop, what, begin);
+    }
+
+    fn spawn_until<W: Future<Output = ()> + Send + 'static>(
+        &self,
+        stop: &CancellationToken,
+        what: &'static str,
+        begin: impl FnMut() -> W + Send + 'static,
+    ) {
+        let stop = stop.clone();
         self.tasks.spawn(async move {
             // Cancelled: that is its end.
             let _ended = stop.run_until_cancelled(supervise(what, begin)).await;
@@ -395,15 +513,18 @@ async fn sources(
 /// How long the control plane's own connections may hold up the end.
 const CONTROL_ENDS: Duration = Duration::from_millis(500);
 
-/// Every socket of the plan, or every address that cannot be had.
-async fn bind(plan: &Plan) -> Result<(Vec<ListeningSocket>, Option<weir_admin::Bound>, Servers)> {
+/// Every socket of the plan, or every address that cannot be had. Takes those that were inherited.
+async fn bind(
+    plan: &Plan,
+    inherited: &mut Inherited,
+) -> Result<(Vec<ListeningSocket>, Option<Bound>, Servers)> {
     let mut failed = Vec::new();
-    let sockets = bind::sockets(plan, plan.runtime.workers, &[], None).unwrap_or_else(|errors| {
+    let sockets = bind::sockets(plan, plan.runtime.workers, &[], None, inherited).unwrap_or_else(|errors| {
         failed.extend(errors.iter().map(|e| format!("error: {e}")));
         Vec::new()
     });
     let admin = match &plan.admin {
-        Some(AdminServer { address, .. }) => match weir_admin::bind(address).await {
+        Some(AdminServer { address, .. }) => match weir_admin::bind(address, inherited).await {
             Ok(bound) => Some(bound),
             Err(error) => {
                 failed.push(format!("error: admin: cannot listen on {address}: {error}"));
@@ -412,11 +533,25 @@ async fn bind(plan: &Plan) -> Result<(Vec<ListeningSocket>, Option<weir_admin::B
         },
         None => None,
     };
-    match Servers::begin(plan) {
+    match Servers::begin(plan, inherited) {
         Ok(servers) if failed.is_empty() => Ok((sockets, admin, servers)),
         begun => {
             failed.extend(begun.err().map(|error| format!("error: {error}")));
             Err(anyhow!(failed.join("\n")))
+        }
+    }
+}
+
+/// Says which sockets the configuration has no use for; they are closed here.
+fn tell_of_unused(inherited: Inherited, of_a_predecessor: bool) {
+    for address in inherited.left() {
+        match of_a_predecessor {
+            // It drains that address, as a reload would.
+            true => tracing::info!(address, "the predecessor's address is in no listener any more"),
+            false => tracing::warn!(
+                address,
+                "systemd gives a socket that is the address of no listener: it is not used"
+            ),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP reloads.
+//! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP reloads, SIGUSR2 upgrades.
 //!
 //! They are taken from their defaults by the first instructions of `main` ([`Taken`]), before a line of the
 //! configuration is read: a SIGHUP that comes while weir starts is kept and reloads once it runs, SIGTERM and SIGINT
@@ -7,6 +7,7 @@
 use anyhow::{Context, Result};
 use std::ffi::OsStr;
 use std::io;
+use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
@@ -17,6 +18,16 @@ pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user2: Signal,
+}
+
+/// What signals tell the process to do while it goes on.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Told {
+    /// SIGHUP: read the configuration anew.
+    pub(crate) reload: Arc<Notify>,
+    /// SIGUSR2: hand over to the program on disk.
+    pub(crate) upgrade: Arc<Notify>,
 }
 
 /// The signals, and the control plane's runtime, which they need.
@@ -60,19 +71,21 @@ impl Signals {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            user2: signal(SignalKind::user_defined2())?,
         })
     }
 
-    /// Waits for a signal to end, and gives its name. `reload` is told of every SIGHUP before it.
+    /// Waits for a signal to end, and gives its name. `told` is told of the others before it.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn end(&mut self, reload: &Notify) -> &'static str {
+    pub(crate) async fn end(&mut self, told: &Told) -> &'static str {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return "SIGTERM",
                 _ = self.interrupt.recv() => return "SIGINT",
-                _ = self.hangup.recv() => reload.notify_one(),
+                _ = self.hangup.recv() => told.reload.notify_one(),
+                _ = self.user2.recv() => told.upgrade.notify_one(),
             }
         }
     }

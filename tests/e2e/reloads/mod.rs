@@ -1,9 +1,10 @@
 //! A new configuration for the running weir: changed parts take effect, and connections of unchanged parts do
-//! not notice.
+//! not notice. And a new process that takes over from it.
 
 mod of_files;
 mod of_listeners_and_backends;
 mod under_load;
+mod upgrades_under_load;
 
 use rustix::process::Signal;
 use std::io::ErrorKind;

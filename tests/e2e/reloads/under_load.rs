@@ -9,7 +9,7 @@ fn reloads() -> usize {
 }
 
 /// Connections that live through all reloads, a third of them on each listener.
-const LIVE: usize = 300;
+pub(super) const LIVE: usize = 300;
 /// New connections every [`TICK`], one on each listener: 300 a second.
 const TICK: Duration = Duration::from_millis(10);
 /// The most new connections that have not ended: no more are opened then, so that a slow machine has a lower
@@ -22,24 +22,24 @@ const BETWEEN: usize = 60;
 const BODY: u32 = 128 << 10;
 
 /// A weir with the scene's configuration, and all results of its clients.
-struct Traffic {
-    scene: Scene,
-    weir: Weir,
+pub(super) struct Traffic {
+    pub(super) scene: Scene,
+    pub(super) weir: Weir,
     /// `runtime`, `log` and `admin` of its configuration.
     head: String,
     /// The last generation asked for, and the last one in force when the answer had come.
     asked: AtomicUsize,
-    in_force: AtomicUsize,
-    begun: AtomicUsize,
-    served: AtomicUsize,
+    pub(super) in_force: AtomicUsize,
+    pub(super) begun: AtomicUsize,
+    pub(super) served: AtomicUsize,
     /// Connections by what weir did with TLS.
-    modes: [AtomicUsize; 3],
-    resumed: AtomicUsize,
+    pub(super) modes: [AtomicUsize; 3],
+    pub(super) resumed: AtomicUsize,
     /// Connections to the extra listener that came while it went away.
-    turned_away: AtomicUsize,
+    pub(super) turned_away: AtomicUsize,
     /// Exchanges over the connections that live through all.
-    exchanges: AtomicUsize,
-    over: AtomicBool,
+    pub(super) exchanges: AtomicUsize,
+    pub(super) over: AtomicBool,
     failures: Mutex<Vec<String>>,
     room: Arc<Semaphore>,
     remembering: TlsClient,
@@ -47,7 +47,7 @@ struct Traffic {
 }
 
 impl Traffic {
-    async fn start() -> Arc<Self> {
+    pub(super) async fn start() -> Arc<Self> {
         let scene = Scene::new().await;
         let body = scene.yaml(1);
         let weir = Launch::new(scene.folder(), body.clone())
@@ -88,7 +88,7 @@ impl Traffic {
     }
 
     /// Asserts that no client and no backend has seen an error.
-    fn check(&self) {
+    pub(super) fn check(&self) {
         let failures = self.failures.lock().unwrap();
         let faults: Vec<_> = self.scene.keepers().flat_map(|keeper| keeper.faults()).collect();
         let (one, two) = (&failures[..failures.len().min(10)], &faults[..faults.len().min(10)]);
@@ -103,13 +103,31 @@ impl Traffic {
 
     /// Puts the next generation of the scene in force.
     async fn reload(&self) -> usize {
-        let generation = self.asked.load(Ordering::SeqCst) + 1;
-        let yaml = format!("{}{}", self.head, self.scene.yaml(generation));
-        std::fs::write(self.weir.folder().join("weir.yaml"), yaml).unwrap();
-        self.asked.store(generation, Ordering::SeqCst);
+        let generation = self.write_next(&self.head);
         let answer = post_reload(&self.weir).await;
         assert_eq!(answer.status, 200, "generation {generation}: {}", answer.body);
         self.in_force.store(generation, Ordering::SeqCst);
+        generation
+    }
+
+    /// Has a new process put the next generation of the scene in force, with another number of workers.
+    pub(super) async fn upgrade(&self) -> usize {
+        let workers = [1, 3, 2][self.asked.load(Ordering::SeqCst) % 3];
+        let generation = self.write_next(&self.head.replace("workers: 2", &format!("workers: {workers}")));
+        let answer = self.weir.upgrade().await;
+        assert_eq!(answer.status, 200, "generation {generation}: {}", answer.body);
+        // The workers of the old process stop accepting a moment after its answer.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        self.in_force.store(generation, Ordering::SeqCst);
+        generation
+    }
+
+    /// Writes the next generation of the scene.
+    fn write_next(&self, head: &str) -> usize {
+        let generation = self.asked.load(Ordering::SeqCst) + 1;
+        let yaml = format!("{head}{}", self.scene.yaml(generation));
+        std::fs::write(self.weir.folder().join("weir.yaml"), yaml).unwrap();
+        self.asked.store(generation, Ordering::SeqCst);
         generation
     }
 
@@ -152,7 +170,7 @@ impl Traffic {
     }
 
     /// A connection that comes, has one exchange, perhaps pauses in the middle of it, and goes.
-    async fn come_and_go(self: Arc<Self>, listener: usize, seed: usize) {
+    pub(super) async fn come_and_go(self: Arc<Self>, listener: usize, seed: usize) {
         let length = |step: usize| (seed * step) as u32 % BODY;
         // Some are in the middle of their bodies when the plan changes, even several times.
         let pause = if seed % 10 == 3 { Duration::from_millis(seed as u64 % 1000) } else { Duration::ZERO };
@@ -165,7 +183,7 @@ impl Traffic {
     }
 
     /// New connections, at all listeners, until it is over; then waits for the last of them.
-    async fn flow(self: Arc<Self>, stop: Arc<AtomicBool>) {
+    pub(super) async fn flow(self: Arc<Self>, stop: Arc<AtomicBool>) {
         let mut running = JoinSet::new();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -210,7 +228,7 @@ impl Traffic {
 
     /// Reloads under new connections until this generation is in force; then waits until those have ended.
     /// Gives how many came in a second.
-    async fn reload_until(self: &Arc<Self>, generation: usize, lives: &mut JoinSet<()>) -> f64 {
+    pub(super) async fn reload_until(self: &Arc<Self>, generation: usize, lives: &mut JoinSet<()>) -> f64 {
         let (start, before) = (Instant::now(), self.begun.load(Ordering::Relaxed));
         let stop = Arc::new(AtomicBool::new(false));
         let flow = tokio::spawn(Arc::clone(self).flow(Arc::clone(&stop)));
@@ -235,7 +253,7 @@ impl Traffic {
     }
 
     /// Opens a connection that lives until the traffic is over.
-    async fn stay(self: &Arc<Self>, listener: usize, seed: usize, lives: &mut JoinSet<()>) {
+    pub(super) async fn stay(self: &Arc<Self>, listener: usize, seed: usize, lives: &mut JoinSet<()>) {
         let ask = Ask { seed: seed as u64, up: 1000, down: 1000, pause: Duration::ZERO };
         let served = self.open(listener, seed, ask).await;
         self.check();

@@ -7,6 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::channel;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 use weir_admin::Admin;
@@ -20,6 +21,7 @@ use weir_metrics::Metrics;
 use weir_pool::BackendRegistry;
 use weir_router::bind;
 use weir_router::data_plane::DataPlane;
+use weir_router::inherited::Inherited;
 use weir_router::node::Node;
 use weir_tls::Sessions;
 
@@ -49,9 +51,10 @@ pub(super) async fn start(file: &Path, records: &Output, log: Option<&Output>) -
         PlanBuilder { metrics: Arc::clone(&metrics), registry, sessions: Sessions::random().unwrap(), cpus };
     let (snapshot, compiled) = builder.compile(file, 1, &ConfigSnapshot::default(), &|_unasked| Vec::new());
     let Compiled { plan, config, warnings: _ } = compiled.unwrap_or_else(|rejected| panic!("{rejected}"));
-    let sockets = bind::sockets(&plan, plan.runtime.workers, &[], None).unwrap();
-    let servers = Servers::begin(&plan).unwrap();
-    let bound = weir_admin::bind(&plan.admin.as_ref().unwrap().address).await.unwrap();
+    let sockets = bind::sockets(&plan, plan.runtime.workers, &[], None, &mut Inherited::default()).unwrap();
+    let servers = Servers::begin(&plan, &mut Inherited::default()).unwrap();
+    let bound =
+        weir_admin::bind(&plan.admin.as_ref().unwrap().address, &mut Inherited::default()).await.unwrap();
     builder.admin_listens_on(&plan);
     builder.listens_on(&plan);
     builder.serves(&plan, None);
@@ -85,8 +88,9 @@ fn serve(control: &Arc<Control>, bound: weir_admin::Bound, tasks: &TaskTracker, 
     tasks.spawn(stop.clone().run_until_cancelled_owned(async move { of.follow_sources().await }));
     let of = Arc::clone(control);
     tasks.spawn(stop.clone().run_until_cancelled_owned(async move { of.watch_tls().await }));
-    let leave = Arc::new(Notify::new());
-    let admin = Arc::new(Admin { control: Arc::clone(control), leave, tasks: tasks.clone(), version: "0" });
+    let (leave, upgrades) = (Arc::new(Notify::new()), channel(1).0);
+    let admin = Admin { control: Arc::clone(control), leave, upgrades, tasks: tasks.clone(), version: "0" };
+    let admin = Arc::new(admin);
     let (of, all) = (Arc::clone(control), tasks.clone());
     let metrics = async move { weir_admin::serve_metrics(&of, &all).await };
     tasks.spawn(stop.clone().run_until_cancelled_owned(metrics));

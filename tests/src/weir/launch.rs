@@ -51,6 +51,7 @@ pub struct Launch {
     records: bool,
     wrapper: Vec<String>,
     arguments: Vec<String>,
+    program: Option<PathBuf>,
 }
 
 impl Launch {
@@ -66,7 +67,15 @@ impl Launch {
             records: true,
             wrapper: Vec::new(),
             arguments: Vec::new(),
+            program: None,
         }
+    }
+
+    /// Starts weir from this file in place of [`binary`].
+    #[must_use]
+    pub fn program(mut self, file: &Path) -> Self {
+        self.program = Some(file.to_owned());
+        self
     }
 
     /// Content of the `runtime` section, in YAML's flow form without the braces.
@@ -129,7 +138,7 @@ impl Launch {
     fn prepare(&self, admin: &Port) -> Command {
         let file = self.write(admin);
         let mut words = self.wrapper.clone();
-        words.push(binary().display().to_string());
+        words.push(self.program.clone().unwrap_or_else(binary).display().to_string());
         let mut command = Command::new(&words[0]);
         command.args(&words[1..]).args(["run", "-c"]).arg(file).args(&self.arguments);
         command

@@ -10,11 +10,15 @@ use crate::program::Program;
 use rustix::process::Signal;
 use std::net::SocketAddr;
 use std::process::ExitStatus;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 
 /// How long weir may take to start, on a machine that runs other tests too.
 const START: Duration = Duration::from_secs(30);
+
+/// How long an upgrade may take: longer than weir waits for a program that says nothing.
+const UPGRADE: Duration = Duration::from_secs(45);
 
 /// A weir that listens. Dropping it kills the process and removes its folder.
 #[derive(Debug)]
@@ -25,15 +29,17 @@ pub struct Weir {
     /// Open descriptors once it was ready.
     pub(super) fds_at_start: usize,
     folder: TempDir,
-    pid: u32,
+    /// Of the latest process, if others have taken over.
+    pid: AtomicU32,
 }
 
 impl Drop for Weir {
     fn drop(&mut self) {
-        // A program that watches weir is killed with its handle, but weir would outlive it.
-        if self.program.ended().is_none()
-            && self.program.pid() != self.pid
-            && let Some(pid) = rustix::process::Pid::from_raw(self.pid.cast_signed())
+        // A program that watches weir is killed with its handle, but weir would outlive it; so would a successor.
+        let is_direct = self.program.ended().is_none() && self.program.pid() == self.pid();
+        if !is_direct
+            && self.is_there()
+            && let Some(pid) = rustix::process::Pid::from_raw(self.pid().cast_signed())
         {
             let _ = rustix::process::kill_process(pid, Signal::KILL);
         }
@@ -55,14 +61,30 @@ impl Weir {
         })
         .await;
         let pid = if direct { pid } else { only_child_or_self(pid) };
-        let mut weir = Self { program, admin, fds_at_start: 0, folder, pid };
+        let mut weir = Self { program, admin, fds_at_start: 0, folder, pid: pid.into() };
         weir.fds_at_start = weir.fds();
         weir
     }
 
-    /// The process id of weir itself, also when another program watches it.
+    /// The process id of weir itself, also when another program watches it; of the latest process after an upgrade.
     pub fn pid(&self) -> u32 {
-        self.pid
+        self.pid.load(Ordering::Relaxed)
+    }
+
+    /// Whether that process runs and is a weir.
+    pub fn is_there(&self) -> bool {
+        std::fs::read_link(format!("/proc/{}/exe", self.pid()))
+            .is_ok_and(|exe| exe.to_string_lossy().contains("weir"))
+    }
+
+    /// Asks it to have the program on disk take over; [`Weir::pid`] is the successor's then.
+    pub async fn upgrade(&self) -> http::Answer {
+        let answer = http::request_within(self.admin(), "POST", "/api/v1/upgrade", UPGRADE).await.unwrap();
+        if answer.status == 200 {
+            let said: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+            self.pid.store(said["pid"].as_u64().unwrap() as u32, Ordering::Relaxed);
+        }
+        answer
     }
 
     /// The admin server's address.
@@ -119,26 +141,26 @@ impl Weir {
 
     /// Open descriptors of the process.
     pub fn fds(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid)).map_or(0, Iterator::count)
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, Iterator::count)
     }
 
     /// Resident memory in KiB, without pages of files.
     pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// The user it runs as.
     pub fn user(&self) -> u32 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with("Uid:")).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// User and system time that the process has used.
     pub fn cpu(&self) -> Duration {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
         let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
         Duration::from_millis(ticks * 1000 / rustix::param::clock_ticks_per_second())
@@ -146,7 +168,7 @@ impl Weir {
 
     /// Sends a signal to weir.
     pub fn signal(&self, signal: Signal) {
-        let pid = rustix::process::Pid::from_raw(self.pid.cast_signed()).unwrap();
+        let pid = rustix::process::Pid::from_raw(self.pid().cast_signed()).unwrap();
         rustix::process::kill_process(pid, signal).unwrap();
     }
 

@@ -39,6 +39,9 @@ pub const RELOAD: &str = "/api/v1/reload";
 /// POST: answered by [`Done`].
 pub const DRAIN: &str = "/api/v1/drain";
 
+/// POST: answered by [`Upgraded`] or [`Refused`].
+pub const UPGRADE: &str = "/api/v1/upgrade";
+
 /// A change of one backend: POST to its [`path`](Self::path), answered by [`Done`] or [`Refused`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackendChange {
@@ -97,6 +100,16 @@ pub struct Weight {
 pub struct Done {
     /// What was done, in one line.
     pub message: String,
+}
+
+/// The answer to an upgrade that was done: another process accepts connections now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Upgraded {
+    /// The number of that process.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
 }
 
 /// The answer to a request that was refused.

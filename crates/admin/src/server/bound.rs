@@ -1,14 +1,18 @@
-//! Binds the admin address. A Unix socket that a dead process left is replaced, a live one never.
+//! Binds the admin address, or takes over a socket that the process was given. A Unix socket that a dead process left is
+//! replaced, a live one never.
 
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::time::sleep;
 use weir_core::plan::AdminAddress;
 use weir_router::bind::server;
+use weir_router::inherited::Inherited;
 
 /// A bound admin address. A Unix socket's file goes when this is dropped.
 #[derive(Debug)]
@@ -24,11 +28,37 @@ pub enum Bound {
 pub struct SocketFile {
     path: PathBuf,
     file: Identity,
+    /// A successor has the socket now.
+    handed_over: AtomicBool,
+}
+
+impl Bound {
+    /// The socket belongs to a successor from here on: its file stays when this is dropped.
+    pub fn hand_over(&self) {
+        if let Self::Unix(_, file) = self {
+            file.handed_over.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl AsFd for Bound {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd(),
+            Self::Unix(listener, _) => listener.as_fd(),
+        }
+    }
+}
+
+impl SocketFile {
+    fn of(path: &Path, file: Identity) -> Self {
+        Self { path: path.to_owned(), file, handed_over: AtomicBool::new(false) }
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if identity(&self.path) != Some(self.file) {
+        if self.handed_over.load(Ordering::Relaxed) || identity(&self.path) != Some(self.file) {
             return;
         }
         if let Err(error) = fs::remove_file(&self.path) {
@@ -37,24 +67,28 @@ impl Drop for SocketFile {
     }
 }
 
-/// Binds the address. A Unix socket without a listener is replaced; the new one gets mode 0660.
+/// Binds the address, unless its socket was given. A Unix socket without a listener is replaced; the new one gets mode
+/// 0660.
 ///
 /// # Errors
 /// If the address is in use, may be in use, or cannot be bound.
 ///
 /// # Cancel safety
 /// Cancel safe.
-pub async fn bind(address: &AdminAddress) -> io::Result<Bound> {
+pub async fn bind(address: &AdminAddress, inherited: &mut Inherited) -> io::Result<Bound> {
     match address {
         AdminAddress::Tcp(address) => {
-            let bound = server("admin", *address, None).map_err(|error| error.source)?;
+            let bound = server("admin", *address, None, inherited).map_err(|error| error.source)?;
             Ok(Bound::Tcp(TcpListener::from_std(bound)?))
         }
         AdminAddress::Unix(path) => {
+            if let Some((given, file)) = inherited.take_unix(path).zip(identity(path)) {
+                let file = SocketFile::of(path, file);
+                return Ok(Bound::Unix(UnixListener::from_std(given.into())?, file));
+            }
             remove_stale(path).await?;
             let listener = UnixListener::bind(path)?;
-            let file = identity(path).ok_or(io::ErrorKind::NotFound)?;
-            let file = SocketFile { path: path.clone(), file };
+            let file = SocketFile::of(path, identity(path).ok_or(io::ErrorKind::NotFound)?);
             fs::set_permissions(path, Permissions::from_mode(MODE))?;
             Ok(Bound::Unix(listener, file))
         }
@@ -126,13 +160,16 @@ mod tests {
 
     async fn refused(path: &Path) -> String {
         let began = Instant::now();
-        let refused = bind(&AdminAddress::Unix(path.to_owned())).await.unwrap_err().to_string();
+        let refused = bind(&AdminAddress::Unix(path.to_owned()), &mut Inherited::default())
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(began.elapsed() < Duration::from_secs(2), "it waited");
         refused
     }
 
     async fn bound(path: &Path) -> Bound {
-        bind(&AdminAddress::Unix(path.to_owned())).await.unwrap()
+        bind(&AdminAddress::Unix(path.to_owned()), &mut Inherited::default()).await.unwrap()
     }
 
     #[tokio::test]
@@ -177,6 +214,21 @@ mod tests {
         fs::write(&path, "text").unwrap();
         assert!(refused(&path).await.contains("is not a socket"));
         assert_eq!(fs::read_to_string(&path).unwrap(), "text");
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_was_given_is_taken_over_with_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        let predecessor = bound(&path).await;
+        let mut given = Inherited::default();
+        given.add(predecessor.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let successor = bind(&AdminAddress::Unix(path.clone()), &mut given).await.unwrap();
+        predecessor.hand_over();
+        drop(predecessor);
+        assert!(UnixStream::connect(&path).await.is_ok(), "the successor listens");
+        drop(successor);
+        assert!(!path.exists(), "the file is its own now");
     }
 
     #[tokio::test]

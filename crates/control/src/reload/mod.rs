@@ -19,6 +19,7 @@ use weir_core::plan::Plan;
 use weir_metrics::Metrics;
 use weir_pool::{BackendState, OutOfService, Pool};
 use weir_router::bind::{self, BindError};
+use weir_router::inherited::Inherited;
 use weir_router::node::{PAST_GENERATIONS, Phase};
 use weir_router::sockets::ListeningSocket;
 use weir_router::worker::CloseScope;
@@ -40,7 +41,7 @@ pub struct Reloaded {
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
     /// Another reload is under way.
-    #[error("another reload is under way; try again when it has ended")]
+    #[error("another reload, or an upgrade, is under way; try again when it has ended")]
     Busy,
     /// The configuration is wrong.
     #[error("{}", .0.brief(MOST_LOGGED))]
@@ -93,6 +94,11 @@ impl Control {
         let in_force = self.node.plan().generation;
         self.builder.metrics.reloaded(ended.is_ok(), in_force);
         ended
+    }
+
+    /// Keeps reloads out for as long as the guard lives; `None` while one is under way.
+    pub fn hold_reloads(&self) -> Option<MutexGuard<'_, u64>> {
+        self.reloading.try_lock().ok()
     }
 
     async fn try_reload(&self, generation: u64) -> Result<Reloaded, ReloadError> {
@@ -168,7 +174,8 @@ impl Control {
             pool.renew();
         }
         let held = self.node.sockets.addresses();
-        let sockets = bind::sockets(after, self.node.workers, &held, self.servers.metrics_address());
+        let (metrics, mut none) = (self.servers.metrics_address(), Inherited::default());
+        let sockets = bind::sockets(after, self.node.workers, &held, metrics, &mut none);
         // The errors of both, because a person mends them together.
         let (sockets, metrics) = match (sockets, self.servers.next_metrics(after, &held)) {
             (Ok(sockets), Ok(metrics)) => (sockets, metrics),

@@ -17,6 +17,7 @@ use tokio_util::task::TaskTracker;
 use weir_pool::BackendRegistry;
 use weir_pool::source::Source;
 use weir_router::data_plane::DataPlane;
+use weir_router::inherited::Inherited;
 use weir_router::node::Node;
 use weir_tls::Sessions;
 
@@ -63,8 +64,8 @@ async fn world() -> World {
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let sources = Arc::new(Sources::new(DnsResolver::new(&[fake.address]).unwrap(), &metrics, &tasks, &stop));
     resolve(&plan, &sources).await;
-    let sockets = bind::sockets(&plan, 1, &[], None).unwrap();
-    let servers = Servers::begin(&plan).unwrap();
+    let sockets = bind::sockets(&plan, 1, &[], None, &mut Inherited::default()).unwrap();
+    let servers = Servers::begin(&plan, &mut Inherited::default()).unwrap();
     let node = Node::new(Arc::new(plan), metrics, 100);
     let data_plane = DataPlane::start(Arc::clone(&node), sockets, None).unwrap();
     let commands = data_plane.commands();

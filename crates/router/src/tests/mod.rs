@@ -7,6 +7,7 @@ mod reload;
 
 use crate::accept;
 use crate::bind::sockets;
+use crate::inherited::Inherited;
 use crate::node::{Node, Phase};
 use crate::sockets::{LentSocket, ListeningSocket};
 use crate::worker::Worker;
@@ -92,7 +93,7 @@ impl Scene {
     pub(crate) fn with_permits(workers: usize, limits: Limits, permits: usize) -> Self {
         let metrics = Metrics::new("0", "", "").unwrap();
         let plan = plan(&metrics, 1, workers, &[("edge", limits)]);
-        let sockets = sockets(&plan, workers, &[], None).unwrap();
+        let sockets = sockets(&plan, workers, &[], None, &mut Inherited::default()).unwrap();
         let node = Node::new(plan, Arc::clone(&metrics), permits);
         let lent = node.sockets.lend(sockets, workers).into_iter().flatten();
         let edges = lent.map(|lent| (address_of(&lent.socket), Some(lent)));

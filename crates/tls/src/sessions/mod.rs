@@ -24,7 +24,7 @@ use crate::digest::Digest;
 use crate::fleet::FleetSecrets;
 use crate::key_log::KeyLog;
 use crate::provider::TlsError;
-use crate::secret::Secret;
+use crate::secret::{ProcessSecret, Secret};
 use crate::tickets::{SecretRing, SharedRing, unix_now};
 use crate::weak_cache::WeakCache;
 use client_cache::BackendSession;
@@ -60,9 +60,15 @@ impl Sessions {
     /// # Errors
     /// The operating system gives no random bytes.
     pub fn random() -> Result<Self, TlsError> {
-        let (own, fleet) = (Secret::random()?, FleetSecrets::default());
+        Ok(Self::of(&ProcessSecret::random()?))
+    }
+
+    /// No sessions, and the secret of this process: tickets are good in it, and in those that it is handed over to.
+    #[must_use]
+    pub fn of(secret: &ProcessSecret) -> Self {
+        let (own, fleet) = (secret.secret(), FleetSecrets::default());
         let secrets = Arc::new(ArcSwap::from_pointee(SecretRing::new(&fleet, &own)));
-        Ok(Self {
+        Self {
             cookies: CookieKeys::new(&secrets),
             secrets,
             own,
@@ -73,7 +79,7 @@ impl Sessions {
             staging: None,
             backends: Arc::default(),
             key_log: None,
-        })
+        }
     }
 
     /// The same, in a process that writes the secrets of all its sessions to this log.

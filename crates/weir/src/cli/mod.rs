@@ -20,6 +20,7 @@ mod schema;
 mod secret;
 mod status;
 mod table;
+mod upgrade;
 mod version;
 
 use crate::signals::Taken;
@@ -62,6 +63,8 @@ enum Verb {
     Plan(plan::Plan),
     /// Make the running weir reload its configuration
     Reload(reload::Reload),
+    /// Make the program on disk take over from the running weir, under traffic
+    Upgrade(upgrade::Upgrade),
     /// Drain a backend, put it back into service, or set its weight
     Backend(backend::Backend),
     /// Print the JSON Schema of the configuration, for editors
@@ -88,6 +91,7 @@ Examples:
   weir health --ready                    exit with 0 if ready for traffic
   weir plan weir.yaml                    show what a reload would change
   weir reload                            apply the changed configuration
+  weir upgrade                           have the new program on disk take over
   weir backend drain web 10.0.0.11:8080  send this backend no new connections";
 
 /// Runs the verb on the command line. `taken` holds the signals, if the verb runs until stopped by one.
@@ -104,6 +108,7 @@ pub(crate) fn main(taken: Option<Result<Taken>>) -> ExitCode {
             Verb::Health(verb) => verb.execute(),
             Verb::Plan(verb) => verb.execute(),
             Verb::Reload(verb) => verb.execute(),
+            Verb::Upgrade(verb) => verb.execute(),
             Verb::Backend(verb) => verb.execute(),
             Verb::Schema(verb) => verb.execute(),
             Verb::Secret(verb) => verb.execute(),

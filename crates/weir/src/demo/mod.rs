@@ -11,13 +11,13 @@ mod once;
 mod setup;
 
 use crate::run::{self, Running};
-use crate::signals::Signals;
+use crate::signals::{Signals, Told};
 use crate::terminal::{say, takes, unless_gone};
+use crate::upgrade::Program;
 use anyhow::{Context, Result, anyhow};
 use setup::DemoSetup;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 use terminal_size::{Width, terminal_size_of};
 use tokio::runtime::Builder;
@@ -44,7 +44,7 @@ pub(crate) fn once() -> Result<ExitCode> {
             sound = once::requests(setup) => sound,
             signal = signals.end_or_hangup() => Err(anyhow!("ended by {signal}")),
         };
-        running.drain().await?;
+        running.drain(run::Leaving::Told).await?;
         Ok(if sound? { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     })
 }
@@ -56,7 +56,7 @@ pub(crate) fn once() -> Result<ExitCode> {
 pub(crate) fn stay() -> Result<ExitCode> {
     play(async |setup, running, signals| {
         let shown = watch(setup, &running, signals).await;
-        let drained = running.drain().await?;
+        let drained = running.drain(run::Leaving::Told).await?;
         shown.map(|()| drained)
     })
 }
@@ -100,7 +100,7 @@ fn play(act: impl AsyncFnOnce(&DemoSetup, Running, Signals) -> Result<ExitCode>)
         setup.start_backends()?;
         let prepared = run::prepare(&setup.path())?.map_err(|rejected| anyhow!("{rejected}"))?;
         let log = crate::logging::start(&prepared.compiled.plan.log, prepared.metrics())?;
-        let running = Running::start(prepared, log, Arc::default()).await?;
+        let running = Running::start(prepared, log, Program::this(), Told::default(), None).await?;
         act(&setup, running, signals).await
     });
     runtime.shutdown_timeout(run::LAST_READS);

@@ -18,7 +18,7 @@ use crate::alert::{Alert, FatalAlert};
 use crate::failure::{HandshakeError, HandshakeFailure};
 use crate::fixtures::{Pki, ecdsa, params, pipe, profile, rsa, settings, tls_error};
 use crate::fleet::FleetSecrets;
-use crate::secret::Secret;
+use crate::secret::{ProcessSecret, Secret};
 use crate::stream::Buffered;
 
 const NAME: &str = "www.example.com";
@@ -172,7 +172,7 @@ async fn a_rotated_secret_seals_new_tickets_and_opens_old_ones_across_reloads() 
         assert!(sessions.join(&FleetSecrets::of(&secrets)));
         assert!(!sessions.join(&FleetSecrets::of(&secrets)), "no change");
     };
-    let [one, two] = [0, 1].map(|_| Secret::random().expect("randomness"));
+    let [one, two] = [0, 1].map(|_| ProcessSecret::random().expect("randomness").secret());
     for version in [&TLS12, &TLS13] {
         let client = Arc::new(pki.client(&[version]));
         rotate(&[&one]);
@@ -199,7 +199,7 @@ async fn a_rotated_secret_seals_new_tickets_and_opens_old_ones_across_reloads() 
 async fn nodes_with_one_secret_resume_each_others_sessions() {
     let pki = Pki::new();
     let settings = settings(vec![pki.issue("a", &[NAME])]);
-    let secret = Secret::random().expect("randomness");
+    let secret = ProcessSecret::random().expect("randomness").secret();
     let node = |secrets: &[Secret], lifetime| {
         let sessions = Sessions::random().expect("randomness");
         let settings = ServerSettings { ticket_lifetime: Duration::from_secs(lifetime), ..settings.clone() };
@@ -219,7 +219,7 @@ async fn nodes_with_one_secret_resume_each_others_sessions() {
             "another lifetime"
         );
         assert_eq!(session(&node(&[], 3600), &client, NAME).await.resumed, Resumed::No, "a node alone");
-        let other = Secret::random().expect("randomness");
+        let other = ProcessSecret::random().expect("randomness").secret();
         assert_eq!(
             session(&node(&[other], 3600), &client, NAME).await.resumed,
             Resumed::No,
