@@ -93,6 +93,7 @@ mod the_drain_finishes_what_runs;
 mod the_metrics_server_changes_nothing;
 mod the_migration_page_is_right;
 mod threads_may_run_out;
+mod unix_sockets_of_real_programs;
 mod violations_of_http2_end_rightly;
 mod websockets_work;
 mod weir_and_backends_prove_who_they_are;

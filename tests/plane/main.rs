@@ -39,4 +39,5 @@ mod proxy_headers_tell_who_the_client_is;
 mod routes_choose_the_backend;
 mod sessions_are_resumed;
 mod timeouts_hold;
+mod unix_sockets_are_spoken;
 mod upgrades_leave_http;

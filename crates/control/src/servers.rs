@@ -9,14 +9,14 @@ use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use weir_core::plan::{Address, AdminAddress, AdminServer, MetricsServer, Plan};
+use weir_core::plan::{Address, AdminServer, ListenAddress, MetricsServer, Plan};
 use weir_router::bind::{self, BindError};
 use weir_tls::ServerProfile;
 
 /// weir's own servers.
 #[derive(Debug)]
 pub struct Servers {
-    admin: Option<AdminAddress>,
+    admin: Option<ListenAddress>,
     admin_tls: ArcSwapOption<ServerProfile>,
     metrics: watch::Sender<Option<Arc<MetricsSocket>>>,
 }
@@ -49,7 +49,7 @@ impl Servers {
     }
 
     /// Where the admin server listens.
-    pub fn admin(&self) -> Option<&AdminAddress> {
+    pub fn admin(&self) -> Option<&ListenAddress> {
         self.admin.as_ref()
     }
 
@@ -76,7 +76,7 @@ impl Servers {
     pub(crate) fn next_metrics(
         &self,
         plan: &Plan,
-        held: &[Address],
+        held: &[ListenAddress],
     ) -> Result<Option<Arc<MetricsSocket>>, BindError> {
         let Some(wanted) = &plan.metrics else { return Ok(None) };
         let now = self.metrics.borrow().clone();
@@ -86,7 +86,8 @@ impl Servers {
                 Ok(Some(Arc::new(MetricsSocket { address, socket, tls: wanted.tls.clone() })))
             }
             None => {
-                let held: Vec<Address> = held.iter().copied().chain(self.metrics_address()).collect();
+                let own = self.metrics_address().map(ListenAddress::from);
+                let held: Vec<ListenAddress> = held.iter().cloned().chain(own).collect();
                 bound(wanted, &held).map(Some)
             }
         }
@@ -103,9 +104,9 @@ impl Servers {
     }
 }
 
-fn bound(wanted: &MetricsServer, held: &[Address]) -> Result<Arc<MetricsSocket>, BindError> {
+fn bound(wanted: &MetricsServer, held: &[ListenAddress]) -> Result<Arc<MetricsSocket>, BindError> {
     let socket = bind::server("metrics", wanted.address, Some(held))?;
     let watched = TcpListener::from_std(socket);
-    let socket = watched.map_err(|error: io::Error| BindError::new("metrics", wanted.address, error))?;
+    let socket = watched.map_err(|error: io::Error| BindError::new("metrics", wanted.address.into(), error))?;
     Ok(Arc::new(MetricsSocket { address: wanted.address, socket: Arc::new(socket), tls: wanted.tls.clone() }))
 }

@@ -31,23 +31,27 @@ pub async fn dial(
 ) -> Result<Socket, ConnectError> {
     match endpoint {
         Endpoint::Tcp(address) => Ok(dial_tcp(*address, options, own).await?.into()),
-        Endpoint::Unix(path) => Ok(dial_unix(path).await?.into()),
+        Endpoint::Unix(path) => Ok(dial_unix(path, own).await?.into()),
     }
 }
 
 /// Connects to a Unix socket, which takes the connection or refuses it at once.
-///
-/// No check whether the socket is weir's own: only the admin server of this process may have one, and no
-/// configuration can name a Unix socket as a backend yet.
-async fn dial_unix(path: &Path) -> Result<UnixStream, ConnectError> {
-    UnixStream::connect(path).await.map_err(|error| match error.kind() {
+async fn dial_unix(path: &Path, own: &OwnAddresses) -> Result<UnixStream, ConnectError> {
+    let forbidden = |path: &Path| own.at_path(path).map_or(Ok(()), |what| Err(ConnectError::Forbidden(what)));
+    forbidden(path)?;
+    let stream = UnixStream::connect(path).await.map_err(|error| match error.kind() {
         // EAGAIN, which for TCP means that this machine has no port left (connect(2)).
         io::ErrorKind::WouldBlock => ConnectError::Failed(io::Error::new(
             io::ErrorKind::ConnectionRefused,
             "the queue of its listening socket is full",
         )),
         _ => ConnectError::from_dial(error),
-    })
+    })?;
+    // A link may have led to an own socket: the other end's name is that which it was bound to.
+    if let Some(bound) = stream.peer_addr().map_err(ConnectError::Local)?.as_pathname() {
+        forbidden(bound)?;
+    }
+    Ok(stream)
 }
 
 async fn dial_tcp(
@@ -220,6 +224,21 @@ mod tests {
             matches!(&refused, ConnectError::Failed(e) if e.kind() == io::ErrorKind::ConnectionRefused),
             "{refused}"
         );
+    }
+
+    #[tokio::test]
+    async fn own_unix_sockets_are_not_dialled_under_any_name() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (path, link) = (folder.path().join("edge.sock"), folder.path().join("link.sock"));
+        let _listener = UnixListener::bind(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let own = OwnAddresses::default();
+        assert!(dial(&Endpoint::Unix(path.as_path().into()), &OPTIONS, &own).await.is_ok());
+        own.listen([Endpoint::Unix(path.as_path().into())], []);
+        for name in [path, link] {
+            let refused = dial(&Endpoint::Unix(name.into()), &OPTIONS, &own).await.unwrap_err();
+            assert!(matches!(refused, ConnectError::Forbidden(_)), "{refused}");
+        }
     }
 
     /// It must count against the backend, because weir lacks nothing.

@@ -3,6 +3,7 @@
 //! A connection to an own listener would be accepted, routed and dialled again, until the limits are full; a connection
 //! to the admin server would open it to strangers.
 
+use crate::endpoint::Endpoint;
 use arc_swap::ArcSwap;
 use rustc_hash::FxBuildHasher;
 use std::fs;
@@ -10,7 +11,8 @@ use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Why weir does not connect to an address.
@@ -53,7 +55,7 @@ pub fn forbidden(ip: IpAddr) -> Option<Forbidden> {
 pub struct OwnAddresses {
     listening: ArcSwap<Listening>,
     /// Bound once in a process's life.
-    admin: OnceLock<Vec<(u16, IpAddr, Forbidden)>>,
+    admin: OnceLock<Vec<Endpoint>>,
     /// Whether the last dial to an address found a listening socket. The kernel assigns no outgoing connection a port
     /// that has a listener, so a dial there cannot connect to itself and need not ask for its local address. The first
     /// failure clears the entry.
@@ -64,6 +66,8 @@ pub struct OwnAddresses {
 struct Listening {
     /// Sorted by port, each with what is there.
     sockets: Vec<(u16, IpAddr, Forbidden)>,
+    /// The paths of Unix sockets, as they were bound.
+    paths: Vec<(Arc<Path>, Forbidden)>,
     system: System,
 }
 
@@ -90,20 +94,28 @@ impl OwnAddresses {
     /// stands for both families.
     pub fn listen(
         &self,
-        listeners: impl IntoIterator<Item = SocketAddr>,
+        listeners: impl IntoIterator<Item: Into<Endpoint>>,
         metrics: impl IntoIterator<Item = SocketAddr>,
     ) {
-        let mut sockets = at(listeners, Forbidden::Listener);
-        sockets.extend(at(metrics, Forbidden::Metrics));
-        sockets.extend(self.admin.get().into_iter().flatten());
-        sockets.sort_unstable();
-        self.listening.store(Listening { sockets, system: System::read() }.into());
+        let mut listening = Listening { system: System::read(), ..Listening::default() };
+        listeners.into_iter().for_each(|own| listening.add(own.into(), Forbidden::Listener));
+        metrics.into_iter().for_each(|own| listening.add(own.into(), Forbidden::Metrics));
+        let admin = self.admin.get().into_iter().flatten();
+        admin.for_each(|own| listening.add(own.clone(), Forbidden::Admin));
+        listening.sockets.sort_unstable();
+        self.listening.store(listening.into());
     }
 
     /// Takes the addresses of the admin server, before those of the first plan. Only the first ones count: it is bound
     /// once.
-    pub fn admin(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
-        let _first = self.admin.get_or_init(|| at(addresses, Forbidden::Admin));
+    pub fn admin(&self, addresses: impl IntoIterator<Item: Into<Endpoint>>) {
+        let _first = self.admin.get_or_init(|| addresses.into_iter().map(Into::into).collect());
+    }
+
+    /// The own Unix socket that is bound to this path; `None` if there is none. Another path may lead to it too: the
+    /// address of a connection's other end shows that.
+    pub fn at_path(&self, path: &Path) -> Option<Forbidden> {
+        self.listening.load().paths.iter().find(|(own, _)| **own == *path).map(|(_, what)| *what)
     }
 
     /// Notes whether a dial ended in a connection with another socket.
@@ -160,11 +172,6 @@ impl Default for OwnAddresses {
 /// Places for backends that answer, a byte each: many more than there are backends with such a port.
 const PLACES: usize = 1 << 12;
 
-/// Addresses as they are compared, with what is there.
-fn at(addresses: impl IntoIterator<Item = SocketAddr>, what: Forbidden) -> Vec<(u16, IpAddr, Forbidden)> {
-    addresses.into_iter().map(|address| (address.port(), address.ip().to_canonical(), what)).collect()
-}
-
 /// Whether an own socket listens at an address, and what it is.
 enum Has {
     No,
@@ -174,6 +181,13 @@ enum Has {
 }
 
 impl Listening {
+    fn add(&mut self, own: Endpoint, what: Forbidden) {
+        match own {
+            Endpoint::Tcp(address) => self.sockets.push((address.port(), address.ip().to_canonical(), what)),
+            Endpoint::Unix(path) => self.paths.push((path, what)),
+        }
+    }
+
     fn has(&self, (port, ip): (u16, IpAddr)) -> Has {
         let first = self.sockets.partition_point(|(other, _, _)| *other < port);
         let mut has = Has::No;

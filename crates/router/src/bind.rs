@@ -1,10 +1,13 @@
-//! Binds and listens: one socket per address and worker, and those of weir's own servers.
+//! Binds and listens: one socket per TCP address and worker, one per Unix socket, and those of weir's own servers.
 
 use crate::sockets::ListeningSocket;
+use crate::unix;
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::net::Ipv4Addr;
-use weir_core::plan::{Address, Kind, Listener, Plan};
+use std::path::Path;
+use std::sync::Arc;
+use weir_core::plan::{Address, Kind, ListenAddress, Listener, Plan};
 use weir_core::socket::{Options, configure_listening};
 
 /// A listening address that cannot be had.
@@ -14,7 +17,7 @@ pub struct BindError {
     /// The listener, or the server of weir's own.
     pub whose: String,
     /// The address.
-    pub address: std::net::SocketAddr,
+    pub address: ListenAddress,
     /// Why.
     #[source]
     pub source: io::Error,
@@ -23,8 +26,9 @@ pub struct BindError {
 
 impl BindError {
     /// The address of this listener or server cannot be had.
-    pub fn new(whose: impl Into<String>, address: Address, source: io::Error) -> Self {
-        Self { whose: whose.into(), address: address.socket, hint: hint(&source), source }
+    pub fn new(whose: impl Into<String>, address: ListenAddress, source: io::Error) -> Self {
+        let hint = hint(&address, &source);
+        Self { whose: whose.into(), address, hint, source }
     }
 }
 
@@ -36,7 +40,7 @@ impl BindError {
 pub fn server(
     whose: &'static str,
     address: Address,
-    held: Option<&[Address]>,
+    held: Option<&[ListenAddress]>,
 ) -> Result<std::net::TcpListener, BindError> {
     let open = || {
         let mut at = address;
@@ -53,20 +57,21 @@ pub fn server(
         }
         Ok(socket.into())
     };
-    open().map_err(|source| BindError::new(whose, address, source))
+    open().map_err(|source| BindError::new(whose, address.into(), source))
 }
 
 /// Callers of a server that wait to be accepted.
-const SERVER_BACKLOG: i32 = 1024;
+pub const SERVER_BACKLOG: i32 = 1024;
 
 /// Whether one of these addresses has the port: binding without `SO_REUSEPORT` would then fail because of this process.
-fn shares_a_port(address: Address, held: &[Address]) -> bool {
-    held.iter().any(|own| own.socket.port() == address.socket.port())
+fn shares_a_port(address: Address, held: &[ListenAddress]) -> bool {
+    held.iter().any(|own| own.port() == Some(address.socket.port()))
 }
 
-/// Binds and listens on every address of the plan that is not `held` by this process already, once per worker.
+/// Binds and listens on every address of the plan that is not `held` by this process already: TCP once per worker, a Unix
+/// socket once, with a descriptor for each worker.
 ///
-/// Each address is first bound without `SO_REUSEPORT`: with it, a second weir would silently share the
+/// Each TCP address is first bound without `SO_REUSEPORT`: with it, a second weir would silently share the
 /// traffic of the first. This check is left out if a socket of this process is in the way (`:443`, for example, when the
 /// plan now has `10.0.0.1:443`), also if it is the metrics server's (`metrics`), which may give its port to a listener.
 ///
@@ -75,19 +80,23 @@ fn shares_a_port(address: Address, held: &[Address]) -> bool {
 pub fn sockets(
     plan: &Plan,
     workers: usize,
-    held: &[Address],
+    held: &[ListenAddress],
     metrics: Option<Address>,
 ) -> Result<Vec<ListeningSocket>, Vec<BindError>> {
-    let own: Vec<Address> = held.iter().copied().chain(metrics).collect();
+    let own: Vec<ListenAddress> = held.iter().cloned().chain(metrics.map(ListenAddress::from)).collect();
     let mut opened = Vec::new();
     let mut failed = Vec::new();
     for listener in &plan.listeners {
         for address in listener.all_addresses().filter(|a| !held.contains(a)) {
-            match open(*address, listener, workers, &own) {
+            let opened_now = match address {
+                ListenAddress::Tcp(address) => open(*address, listener, workers, &own),
+                ListenAddress::Unix(path) => open_unix(path, listener, workers),
+            };
+            match opened_now {
                 Ok(sockets) => opened.extend(sockets),
                 Err(source) => {
                     let whose = format!("listener {:?}", listener.name);
-                    failed.push(BindError::new(whose, *address, source));
+                    failed.push(BindError::new(whose, address.clone(), source));
                 }
             }
         }
@@ -100,7 +109,7 @@ fn open(
     address: Address,
     listener: &Listener,
     workers: usize,
-    held: &[Address],
+    held: &[ListenAddress],
 ) -> io::Result<Vec<ListeningSocket>> {
     let mut at = address;
     let Kind::Stream(stream) = &listener.kind;
@@ -114,8 +123,8 @@ fn open(
     for _ in 0..workers {
         let (bound, socket) = bind(at, true, options)?;
         at = bound;
-        socket.listen(i32::try_from(stream.backlog).unwrap_or(i32::MAX))?;
-        sockets.push(ListeningSocket { socket, address });
+        socket.listen(stream.backlog())?;
+        sockets.push(ListeningSocket { file: None, socket, address: address.into() });
     }
     if at.socket != address.socket {
         tracing::warn!(listener = %listener.name, address = %at.socket, "this machine has no IPv6: listening on IPv4 alone");
@@ -124,6 +133,18 @@ fn open(
         tracing::warn!(listener = %listener.name, address = %at.socket, "this kernel has no MPTCP: clients speak TCP alone");
     }
     Ok(sockets)
+}
+
+/// A descriptor of one listening socket for each worker: Unix sockets have no `SO_REUSEPORT`.
+fn open_unix(path: &Arc<Path>, listener: &Listener, workers: usize) -> io::Result<Vec<ListeningSocket>> {
+    let Kind::Stream(stream) = &listener.kind;
+    let (socket, file) = unix::listen(path, stream.backlog())?;
+    let file = Some(Arc::new(file));
+    let one = || {
+        let (file, socket) = (file.clone(), socket.try_clone()?);
+        Ok(ListeningSocket { file, socket, address: ListenAddress::Unix(Arc::clone(path)) })
+    };
+    (0..workers).map(|_| one()).collect()
 }
 
 /// A bound socket, and where it is bound.
@@ -189,8 +210,11 @@ fn bind_to(address: Address, shared: bool, options: Option<&Options>) -> io::Res
     Ok(socket)
 }
 
-fn hint(error: &io::Error) -> &'static str {
+fn hint(address: &ListenAddress, error: &io::Error) -> &'static str {
     match error.kind() {
+        io::ErrorKind::PermissionDenied if address.unix().is_some() => "; weir must be able to write to that folder",
+        // The error itself says what is there.
+        _ if address.unix().is_some() => "",
         io::ErrorKind::AddrInUse => "; another process, perhaps another weir, is listening there",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
         io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
@@ -226,7 +250,8 @@ mod tests {
             assert!(bound("[::1]:443", false, code).is_err());
         }
         assert!(bound(EVERY, true, IN_USE).is_err(), "another listener is no lack of IPv6");
-        assert!(hint(&io::Error::from_raw_os_error(NO_FAMILY)).contains("no IPv6"));
+        let address = Address { socket: EVERY.parse().unwrap(), dual_stack: false, mptcp: false };
+        assert!(hint(&address.into(), &io::Error::from_raw_os_error(NO_FAMILY)).contains("no IPv6"));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::account::failures::Failures;
 use weir_core::account::queue::Records;
 use weir_core::memory::Budget;
-use weir_core::plan::Address;
+use weir_core::plan::ListenAddress;
 
 /// The running data plane.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl WorkerCommands {
     ///
     /// # Cancel safety
     /// Not cancel safe: some workers may have left, others not.
-    pub async fn leave(&self, addresses: &[Address]) {
+    pub async fn leave(&self, addresses: &[ListenAddress]) {
         if addresses.is_empty() {
             return;
         }
@@ -399,6 +399,7 @@ mod tests {
     use crate::node::tests::plan;
     use socket2::{Domain, Type};
     use std::net::{Ipv4Addr, SocketAddr};
+    use std::slice;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpStream;
     use tokio::time::timeout;
@@ -427,26 +428,26 @@ mod tests {
     }
 
     /// A listening socket on a port of its own, said to be of this address, and where it is.
-    fn listening(address: Address) -> (ListeningSocket, SocketAddr) {
+    fn listening(address: ListenAddress) -> (ListeningSocket, SocketAddr) {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         socket.listen(4).unwrap();
         let at = socket.local_addr().unwrap().as_socket().unwrap();
-        (ListeningSocket { socket, address }, at)
+        (ListeningSocket { file: None, socket, address }, at)
     }
 
     #[tokio::test]
     async fn a_worker_accepts_on_each_of_its_sockets_of_an_address_and_leaves_all() {
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let node = Node::new(plan(&metrics, 1, &["edge"]), metrics, 10);
-        let address = node.plan().listeners[0].addresses[0];
-        let ((first, its), (second, others)) = (listening(address), listening(address));
+        let address = node.plan().listeners[0].addresses[0].clone();
+        let ((first, its), (second, others)) = (listening(address.clone()), listening(address.clone()));
         let plane = DataPlane::start(Arc::clone(&node), vec![first, second], None).unwrap();
         for at in [its, others] {
             let mut client = TcpStream::connect(at).await.unwrap();
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "it was accepted, and has no route");
         }
-        assert_eq!(node.sockets.addresses(), [address]);
+        assert_eq!(node.sockets.addresses(), slice::from_ref(&address));
         timeout(Duration::from_secs(10), plane.commands().leave(&[address])).await.unwrap();
         for at in [its, others] {
             assert!(TcpStream::connect(at).await.is_err(), "closed when the leaving is over");

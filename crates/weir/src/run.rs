@@ -403,7 +403,7 @@ async fn bind(plan: &Plan) -> Result<(Vec<ListeningSocket>, Option<weir_admin::B
         Vec::new()
     });
     let admin = match &plan.admin {
-        Some(AdminServer { address, .. }) => match weir_admin::bind(address).await {
+        Some(AdminServer { address, .. }) => match weir_admin::bind(address) {
             Ok(bound) => Some(bound),
             Err(error) => {
                 failed.push(format!("error: admin: cannot listen on {address}: {error}"));
@@ -446,7 +446,7 @@ fn room(plan: &Plan, allowed: usize) -> usize {
 
 fn announce(plan: &Plan, max_connections: usize, open_files: u64) {
     for listener in &plan.listeners {
-        let addresses: Vec<String> = listener.all_addresses().map(|a| a.socket.to_string()).collect();
+        let addresses: Vec<String> = listener.all_addresses().map(ToString::to_string).collect();
         tracing::info!(listener = %listener.name, mode = listener.mode.label(), addresses = addresses.join(", "), "listening");
     }
     warn_of_unverified(plan);

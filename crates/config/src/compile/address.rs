@@ -1,31 +1,35 @@
 //! Addresses of listeners, backends and the admin server. Pure; resolves no names.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
-use weir_core::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, ListenAddress};
+use weir_pool::Endpoint;
 use weir_pool::dialable::{Forbidden, forbidden};
 use weir_pool::source::Source;
 
 use super::compiler::Refusal;
 use super::dns_name::DNS_NAME;
 
-/// Reads a listener's address: `:443`, `127.0.0.1:443`, `[::1]:443`.
-pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
-    if text.starts_with("unix:") {
-        return Err(Refusal::new("a Unix socket as a listener is not supported yet"));
+/// Reads a listener's address: `:443`, `127.0.0.1:443`, `[::1]:443`, `unix:/run/weir.sock`; relative paths are relative to
+/// the folder.
+pub(super) fn listening(text: &str, folder: &Path) -> Result<ListenAddress, Refusal> {
+    match text.strip_prefix("unix:") {
+        Some(path) => Ok(ListenAddress::Unix(unix(path, folder, "unix:/run/weir.sock")?)),
+        None => tcp(text, "a listener needs an IP address, or none for all: \":443\"").map(Into::into),
     }
-    tcp(text, "a listener needs an IP address, or none for all: \":443\"")
 }
 
-/// Reads a backend's address: `10.0.0.11:8080`, `[fd00::1]:8080`, `api.internal:8443`, `srv:_https._tcp.api.internal`.
-pub(super) fn backend(text: &str) -> Result<Source, Refusal> {
+/// Reads a backend's address: `10.0.0.11:8080`, `[fd00::1]:8080`, `api.internal:8443`, `srv:_https._tcp.api.internal`,
+/// `unix:/run/app.sock`.
+pub(super) fn backend(text: &str, folder: &Path) -> Result<Source, Refusal> {
     if let Some(name) = text.strip_prefix("srv:") {
         let name = host_name(name).map_err(|refusal| refusal.hint("such as srv:_https._tcp.api.internal"))?;
         return Ok(Source::Srv { name });
     }
-    if text.starts_with("unix:") {
-        return Err(Refusal::new("a Unix socket as a backend is not supported: use an IP address"));
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(Source::Static(Endpoint::Unix(unix(path, folder, "unix:/run/app.sock")?).into()));
     }
     if let Some((host, port)) = text.rsplit_once(':')
         && !host.is_empty()
@@ -68,27 +72,32 @@ fn host_name(text: &str) -> Result<Arc<str>, Refusal> {
 }
 
 /// Reads the admin server's address: an IP address or `unix:/run/weir/admin.sock`; on loopback, unless it speaks TLS.
-pub(super) fn admin(text: &str, folder: &std::path::Path, has_tls: bool) -> Result<AdminAddress, Refusal> {
-    match text.strip_prefix("unix:") {
-        Some("") => {
-            return Err(Refusal::new("`unix:` without a path").hint("such as unix:/run/weir/admin.sock"));
-        }
-        Some(path) => {
-            let path = folder.join(path);
-            // unix(7): `sun_path` includes a terminating zero byte.
-            if path.as_os_str().len() > LONGEST_SOCKET_PATH {
-                let message = format!("the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes");
-                return Err(Refusal::new(message).hint("such as unix:/run/weir/admin.sock"));
-            }
-            return Ok(AdminAddress::Unix(path));
-        }
-        None => {}
+pub(super) fn admin(text: &str, folder: &Path, has_tls: bool) -> Result<ListenAddress, Refusal> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(ListenAddress::Unix(unix(path, folder, "unix:/run/weir/admin.sock")?));
     }
     let address = tcp(text, "the admin server needs an IP address, such as 127.0.0.1:9901")?;
     if !has_tls && !address.socket.ip().is_loopback() {
         return Err(Refusal::new(BEYOND_LOOPBACK).hint(BEYOND_LOOPBACK_HINT));
     }
-    Ok(AdminAddress::Tcp(address))
+    Ok(ListenAddress::Tcp(address))
+}
+
+/// Reads the path of a Unix socket.
+fn unix(path: &str, folder: &Path, example: &str) -> Result<Arc<Path>, Refusal> {
+    let such_as = |message: String| Refusal::new(message).hint(format!("such as {example}"));
+    if path.is_empty() {
+        return Err(such_as("`unix:` without a path".to_owned()));
+    }
+    if path.contains('\0') {
+        return Err(such_as("a path has no zero byte".to_owned()));
+    }
+    let path = folder.join(path);
+    // unix(7): `sun_path` includes a terminating zero byte.
+    if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+        return Err(such_as(format!("the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes")));
+    }
+    Ok(path.into())
 }
 
 /// Why a caller must show a certificate: the admin server knows no other authentication.
@@ -193,12 +202,14 @@ mod tests {
 
     #[test]
     fn listener_addresses_are_read() {
-        let any = listening(":443").unwrap();
+        let folder = Path::new("/etc/weir");
+        let listening = |text| listening(text, folder).unwrap().tcp().unwrap();
+        let any = listening(":443");
         assert!(any.dual_stack && any.socket == "[::]:443".parse().unwrap());
-        let one = listening("[::]:443").unwrap();
+        let one = listening("[::]:443");
         assert!(!one.dual_stack && one.socket == "[::]:443".parse().unwrap());
-        assert_eq!(listening("127.0.0.1:8443").unwrap().socket, "127.0.0.1:8443".parse().unwrap());
-        let mapped = listening("[::ffff:127.0.0.1]:8443").unwrap();
+        assert_eq!(listening("127.0.0.1:8443").socket, "127.0.0.1:8443".parse().unwrap());
+        let mapped = listening("[::ffff:127.0.0.1]:8443");
         assert_eq!(mapped.socket, "127.0.0.1:8443".parse().unwrap(), "IPv4 in IPv6 clothes");
         let scoped = listening("[fe80::1%2]:8443").unwrap();
         assert_eq!(scoped.socket.to_string(), "[fe80::1%2]:8443");
@@ -207,7 +218,7 @@ mod tests {
     #[test]
     fn wrong_addresses_are_explained() {
         let hint = |text| {
-            let refusal = listening(text).unwrap_err();
+            let refusal = listening(text, Path::new("/etc/weir")).unwrap_err();
             format!("{} / {}", refusal.message, refusal.hint.unwrap_or_default())
         };
         assert!(hint(":0").contains("port 0"));
@@ -217,7 +228,8 @@ mod tests {
         assert!(hint("::1:443").contains("no port") && hint("fd00::x:443").contains("brackets"));
         assert!(hint("8443").contains("no address"));
         assert!(hint("localhost:80").contains("needs an IP address"));
-        assert!(hint("unix:/a").contains("not supported yet"));
+        assert!(hint("unix:").contains("unix:/run/weir.sock"));
+        assert!(hint(&format!("unix:{}", "a".repeat(99))).contains("at most 107 bytes"));
         assert!(hint("1.2.3.4:99999").contains("not a port"));
         assert!(hint("[fe80::1]:443").contains("needs its interface"));
         assert!(hint("[fe80::1%eth0]:443").contains("number of an interface"));
@@ -225,12 +237,15 @@ mod tests {
 
     #[test]
     fn backends_are_addresses_or_names() {
+        let backend = |text| backend(text, Path::new("/etc/weir"));
         let named = |text| match backend(text) {
             Ok(source) if source.is_followed() => source.to_string(),
             other => panic!("{text}: {other:?}"),
         };
         assert!(matches!(backend("10.0.0.1:80"), Ok(Source::Static(_))));
         assert!(matches!(backend("[fd00::1]:80"), Ok(Source::Static(_))));
+        assert_eq!(backend("unix:app.sock").unwrap().to_string(), "unix:/etc/weir/app.sock");
+        assert_eq!(backend("unix:/run/app.sock").unwrap().to_string(), "unix:/run/app.sock");
         assert_eq!(named("API.internal.:8443"), "api.internal:8443");
         assert_eq!(named("localhost:80"), "localhost:80");
         assert_eq!(named("srv:_https._tcp.api.internal"), "srv:_https._tcp.api.internal");
@@ -247,6 +262,8 @@ mod tests {
             "10.0.0.256:80",
             "a b:80",
             "api.internal",
+            "unix:",
+            "unix:/a\0b",
             "a..b:80",
             "srv:",
             "x:99999",
@@ -262,13 +279,13 @@ mod tests {
 
     #[test]
     fn admin_addresses_stay_on_the_machine() {
-        let folder = std::path::Path::new("/etc/weir");
+        let folder = Path::new("/etc/weir");
         assert!(admin("127.0.0.1:9901", folder, false).is_ok() && admin("[::1]:9901", folder, false).is_ok());
-        assert_eq!(admin("unix:a.sock", folder, false), Ok(AdminAddress::Unix("/etc/weir/a.sock".into())));
+        assert_eq!(admin("unix:a.sock", folder, false), Ok(ListenAddress::Unix(Path::new("/etc/weir/a.sock").into())));
         assert!(admin("0.0.0.0:9901", folder, false).is_err() && admin(":9901", folder, false).is_err());
         assert!(admin("unix:", folder, false).is_err());
         assert!(admin("0.0.0.0:9901", folder, true).is_ok());
-        assert!(matches!(admin(":9901", folder, true), Ok(AdminAddress::Tcp(any)) if any.dual_stack));
+        assert!(matches!(admin(":9901", folder, true), Ok(ListenAddress::Tcp(any)) if any.dual_stack));
         assert!(metrics(":9902").is_ok_and(|any| any.dual_stack) && metrics("10.0.0.1:9902").is_ok());
         assert!(metrics("unix:a.sock").is_err() && metrics("9902").is_err() && metrics(":0").is_err());
         assert!(admin("[::ffff:127.0.0.1]:9901", folder, false).is_ok());

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weir_core::handshakes::Steps;
 use weir_core::plan::misdirected::Policies;
 use weir_core::plan::{
-    self, Address, Admission, Destination, Kind, ModeName, Peek, Route, Stream, StreamSettings,
+    self, Admission, Destination, Kind, ListenAddress, ModeName, Peek, Route, Stream, StreamSettings,
 };
 use weir_core::rates::Scope;
 use weir_core::route::{Ambiguous, Match, Table};
@@ -34,7 +34,7 @@ use crate::word::Words;
 /// A listener without its counters, and with pools by index.
 pub(super) struct ListenerDraft {
     name: String,
-    addresses: Vec<Address>,
+    addresses: Vec<ListenAddress>,
     mode: ModeName,
     admission: Option<Box<Admission>>,
     peek: Option<Peek>,
@@ -149,7 +149,7 @@ fn draft_listener(
     }
     let mut modes = ListenerModes::new(compiler, listener, known);
     let Routes { connections: routes, requests } = draft_routes(compiler, listener, &mut modes);
-    let ports: Vec<u16> = addresses.iter().map(|address| address.socket.port()).collect();
+    let ports: Vec<u16> = addresses.iter().filter_map(ListenAddress::port).collect();
     requests::check(&mut compiler.report, &requests, &ports);
     let default = match listener.default_pool.is_written() || !requests.iter().any(requests::is_alone) {
         true => modes.default(compiler),
@@ -187,7 +187,7 @@ fn draft_listener(
     }
 }
 
-fn addresses(report: &mut Report<'_>, listener: &Item<schema::Listener>) -> Vec<Address> {
+fn addresses(report: &mut Report<'_>, listener: &Item<schema::Listener>) -> Vec<ListenAddress> {
     let key = &listener.address;
     if !key.is_written() {
         let name = listener.name.get().map_or("", String::as_str);
@@ -203,10 +203,13 @@ fn addresses(report: &mut Report<'_>, listener: &Item<schema::Listener>) -> Vec<
 }
 
 /// The addresses of a key.
-pub(super) fn listening(report: &mut Report<'_>, key: &Key<schema::Texts>, mptcp: bool) -> Vec<Address> {
+pub(super) fn listening(report: &mut Report<'_>, key: &Key<schema::Texts>, mptcp: bool) -> Vec<ListenAddress> {
     let read = |(place, text): (PlaceId, &str)| {
-        let address = accept(report, place, misspelt::listening(text))?;
-        let address = Address { mptcp, ..address };
+        let address = misspelt::listening(text, report.folder(place));
+        let mut address = accept(report, place, address)?;
+        if let ListenAddress::Tcp(address) = &mut address {
+            address.mptcp = mptcp;
+        }
         if let Some(why) = machine::refuses(&address) {
             report.warning(place, format!("this machine cannot listen on `{text}`: {why}"));
         }

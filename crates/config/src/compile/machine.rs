@@ -7,13 +7,21 @@
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 use std::{fs, num};
 
 use rustix::process::{Resource, getrlimit};
-use weir_core::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, ListenAddress};
 
-/// Why a listener could not bind this address; `None` if no obstacle is known.
-pub(super) fn refuses(address: &Address) -> Option<String> {
+/// Why a listener or the admin server could not bind this address; `None` if no obstacle is known.
+pub(super) fn refuses(address: &ListenAddress) -> Option<String> {
+    match address {
+        ListenAddress::Tcp(address) => refuses_tcp(address),
+        ListenAddress::Unix(path) => refuses_path(path),
+    }
+}
+
+fn refuses_tcp(address: &Address) -> Option<String> {
     if let Some(why) = refuses_port(address.socket.port(), &unprivileged_from(), &capabilities()) {
         return Some(why);
     }
@@ -24,12 +32,8 @@ pub(super) fn refuses(address: &Address) -> Option<String> {
     absent(address.socket)
 }
 
-/// Why the admin server could not bind this address.
-pub(super) fn refuses_admin(address: &AdminAddress) -> Option<String> {
-    let path = match address {
-        AdminAddress::Tcp(address) => return refuses(address),
-        AdminAddress::Unix(path) => path,
-    };
+/// Why no Unix socket could be bound there.
+fn refuses_path(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
     match folder.metadata() {
         Ok(metadata) if !metadata.is_dir() => return Some(format!("{} is no folder", folder.display())),
@@ -117,7 +121,7 @@ mod tests {
     use super::*;
 
     fn refuses_text(text: &str) -> Option<String> {
-        refuses(&Address { socket: text.parse().unwrap(), dual_stack: false, mptcp: false })
+        refuses_tcp(&Address { socket: text.parse().unwrap(), dual_stack: false, mptcp: false })
     }
 
     #[test]
@@ -154,7 +158,7 @@ mod tests {
     #[test]
     fn unix_sockets_need_their_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let socket = |name: &str| refuses_admin(&AdminAddress::Unix(folder.path().join(name)));
+        let socket = |name: &str| refuses_path(&folder.path().join(name));
         assert_eq!(socket("a.sock"), None);
         assert!(socket("none/a.sock").unwrap().contains("there is no folder"));
         std::fs::write(folder.path().join("file"), "").unwrap();

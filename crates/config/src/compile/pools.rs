@@ -178,7 +178,9 @@ fn entry(report: &mut Report<'_>, backend: &Item<schema::Backend>) -> Option<Bac
         }
         return None;
     };
-    let source = accept(report, place.unwrap_or(backend.place()), misspelt::backend(text))?;
+    let place = place.unwrap_or(backend.place());
+    let source = misspelt::backend(text, report.folder(place));
+    let source = accept(report, place, source)?;
     if let (Some(name), Some(place)) = (fields.name.get(), fields.name.place()) {
         accept(report, place, names::check("backend", name));
     }

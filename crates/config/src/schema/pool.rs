@@ -87,7 +87,7 @@ section! {
     #[schemars(extend("required" = ["address"]))]
     BackendFields {
         /// where it is: [backends that are names](#backends-that-are-names)
-        #[schemars(extend("x-value" = "IP address and port, host name and port, or `srv:NAME`"))]
+        #[schemars(extend("x-value" = "IP address and port, host name and port, `srv:NAME`, or `unix:PATH`"))]
         address: String,
         /// its name in logs, metrics and status; different from the others of the pool
         #[schemars(extend("x-value" = "text, at most 128 characters"))]
