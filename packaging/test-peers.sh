@@ -20,6 +20,8 @@ pebble pebble
 lego lego
 certbot certbot
 prlimit util-linux
+unshare util-linux
+ip iproute2
 pip3 python3-pip
 node nodejs
 npm npm

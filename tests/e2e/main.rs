@@ -38,6 +38,7 @@ mod bulks_share_few_pipes;
 mod bystanders_hardly_notice_floods;
 mod certificates_are_listed;
 mod certificates_rotate_under_load;
+mod clients_and_backends_in_other_networks;
 mod clients_stay_with_their_backend;
 mod connections_leave_nothing_behind;
 mod connections_take_few_calls;

@@ -41,8 +41,16 @@ async fn curl_reaches_nginx_over_two_of_them() {
     let nginx = Nginx::start(folder.path(), "backend").await;
     for (lines, sent, seen) in [
         ("protocol: tcp", "X-Forwarded-For: 192.0.2.1", "xff=192.0.2.1 forwarded= port="),
-        ("protocol: http\nhttp: {forwarded: set}", "X-Forwarded-For: 192.0.2.1", "xff= forwarded=for=unknown"),
-        ("protocol: http\ntrusted_proxies: unix", "X-Forwarded-For: 192.0.2.1", "xff=192.0.2.1 forwarded= port="),
+        (
+            "protocol: http\nhttp: {forwarded: replace}",
+            "X-Forwarded-For: 192.0.2.1",
+            "xff= forwarded=for=unknown",
+        ),
+        (
+            "protocol: http\ntrusted_proxies: unix",
+            "X-Forwarded-For: 192.0.2.1",
+            "xff=192.0.2.1 forwarded= port=",
+        ),
         ("protocol: http\ntrusted_proxies: unix", "X-Forwarded-Port: 99", "xff= forwarded= port=99"),
     ] {
         let weir = launch(&identities, &nginx, lines).start().await;
@@ -94,14 +102,18 @@ async fn the_file_lives_as_long_as_weir() {
 
     // The command line shows it.
     let file = weir.folder().join("weir.yaml");
-    let explained = command(&["explain", "--source", "unix", "-c", &file.display().to_string()]).output().await.unwrap();
+    let explained =
+        command(&["explain", "--source", "unix", "-c", &file.display().to_string()]).output().await.unwrap();
     let explained = String::from_utf8_lossy(&explained.stdout).into_owned();
     assert!(explained.contains(&format!("unix:{}", edge.display())), "{explained}");
 
     assert!(weir.terminate().await.success() && !edge.exists(), "a clean end");
-    let mut weir = launch().start().await;
+    let weir = launch().start().await;
     weir.signal(Signal::KILL);
-    eventually_true(Duration::from_secs(5), "it is dead", || std::os::unix::net::UnixStream::connect(&edge).is_err()).await;
+    eventually_true(Duration::from_secs(5), "it is dead", || {
+        std::os::unix::net::UnixStream::connect(&edge).is_err()
+    })
+    .await;
     assert!(edge.exists(), "nobody was left to remove it");
     let mut weir = launch().start().await;
     assert!(weir.terminate().await.success() && !edge.exists());

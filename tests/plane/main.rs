@@ -27,6 +27,7 @@ mod certificates_are_rotated;
 mod certificates_follow_the_name;
 mod client_certificates_are_not_walked_around;
 mod clients_are_let_in_or_not;
+mod connections_come_from_their_source;
 mod every_worker_accepts;
 mod limits_hold;
 mod long_answers_arrive_whole;

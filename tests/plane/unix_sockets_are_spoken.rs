@@ -80,7 +80,6 @@ async fn bytes_and_half_closes_pass_on_either_side() {
     let edge = format!("unix:{}", weir.folder().join("edge.sock").display());
     assert_eq!(status["listeners"][0]["addresses"], serde_json::json!([edge]));
     weir.settle().await;
-    weir.quiet();
 }
 
 /// Clients of TCP and of a Unix socket reach the same listener, and backends of both kinds are in one pool.
@@ -101,7 +100,8 @@ async fn one_listener_may_have_both() {
     assert_eq!(stream.exactly(3).await.unwrap(), b"tcp");
     drop(stream);
     assert_eq!(answered(unix(weir.folder().join("edge.sock")).await, b"local").await, b"local");
-    let pools = weir.some_records(2).await.iter().map(|record| record.text("pool").to_owned()).collect::<Vec<_>>();
+    let pools =
+        weir.some_records(2).await.iter().map(|record| record.text("pool").to_owned()).collect::<Vec<_>>();
     assert!(pools.contains(&"main".to_owned()) && pools.contains(&"local".to_owned()), "{pools:?}");
 }
 
@@ -160,7 +160,8 @@ async fn proxy_headers_come_and_go_over_unix_sockets() {
     let folder = tempfile::tempdir().unwrap();
     echo_at_the_end(&folder.path().join("app.sock"));
     let lines = format!("{PLAIN}\nproxy_protocol: trusted\ntrusted_proxies: unix\ndeny: [192.0.2.9]");
-    let yaml = yaml(&lines, "unix:app.sock") + "    send_proxy_protocol: v1\n    health_check: {type: none}\n";
+    let yaml =
+        yaml(&lines, "unix:app.sock") + "    send_proxy_protocol: v1\n    health_check: {type: none}\n";
     let weir = Launch::new(folder, yaml).plane().await;
     let edge = weir.folder().join("edge.sock");
     for (sent, got) in [
@@ -187,7 +188,9 @@ async fn files_come_and_go_with_their_sockets() {
     let weir = Launch::new(folder, both("one.sock")).plane().await;
     let at = |name: &str| weir.folder().join(name);
     let written = std::fs::read_to_string(at("weir.yaml")).unwrap();
-    let reload = |other: &str| std::fs::write(at("weir.yaml"), written.replace(&both("one.sock"), &both(other))).unwrap();
+    let reload = |other: &str| {
+        std::fs::write(at("weir.yaml"), written.replace(&both("one.sock"), &both(other))).unwrap()
+    };
     let mode = std::fs::metadata(at("one.sock")).unwrap();
     assert!(mode.file_type().is_socket() && mode.permissions().mode() & 0o777 == 0o660);
 
@@ -217,7 +220,8 @@ async fn files_come_and_go_with_their_sockets() {
 async fn backends_are_checked_and_never_weir_itself() {
     let folder = tempfile::tempdir().unwrap();
     symlink("edge.sock", folder.path().join("alias.sock")).unwrap();
-    let yaml = yaml(PLAIN, "unix:app.sock").replace("[\"unix:app.sock\"]", "[\"unix:app.sock\", \"unix:alias.sock\"]")
+    let yaml = yaml(PLAIN, "unix:app.sock")
+        .replace("[\"unix:app.sock\"]", "[\"unix:app.sock\", \"unix:alias.sock\"]")
         + "    health_check: {interval: 50ms, rise: 1, fall: 1}\n    retries: 3\n";
     let weir = Launch::new(folder, yaml).plane().await;
     let healthy = async |wanted: [bool; 2]| {

@@ -170,7 +170,7 @@ pub fn mutate(input: &[u8], other: &[u8], noise: &mut Noise) -> Vec<u8> {
 /// When that does not hold.
 pub fn head(bytes: &[u8]) {
     let Some(mut parts) = parts(bytes) else { return };
-    let client = ClientFacts::new(std::net::Ipv4Addr::new(192, 0, 2, 1).into(), 443, true, None);
+    let client = ClientFacts::new(std::net::Ipv4Addr::new(192, 0, 2, 1).into(), Some(443), true, None);
     let forwarding = Forwarding {
         x_forwarded: Rewrite::Replace,
         forwarded: Rewrite::Off,

@@ -107,6 +107,7 @@ impl Servers {
 fn bound(wanted: &MetricsServer, held: &[ListenAddress]) -> Result<Arc<MetricsSocket>, BindError> {
     let socket = bind::server("metrics", wanted.address, Some(held))?;
     let watched = TcpListener::from_std(socket);
-    let socket = watched.map_err(|error: io::Error| BindError::new("metrics", wanted.address.into(), error))?;
+    let socket =
+        watched.map_err(|error: io::Error| BindError::new("metrics", wanted.address.into(), error))?;
     Ok(Arc::new(MetricsSocket { address: wanted.address, socket: Arc::new(socket), tls: wanted.tls.clone() }))
 }

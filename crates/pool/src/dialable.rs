@@ -11,9 +11,10 @@ use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Why weir does not connect to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
@@ -112,10 +113,15 @@ impl OwnAddresses {
         let _first = self.admin.get_or_init(|| addresses.into_iter().map(Into::into).collect());
     }
 
-    /// The own Unix socket that is bound to this path; `None` if there is none. Another path may lead to it too: the
-    /// address of a connection's other end shows that.
+    /// The own Unix socket at this path, by whatever name; `None` if there is none.
     pub fn at_path(&self, path: &Path) -> Option<Forbidden> {
-        self.listening.load().paths.iter().find(|(own, _)| **own == *path).map(|(_, what)| *what)
+        let listening = self.listening.load();
+        if listening.paths.is_empty() {
+            return None;
+        }
+        let dialled = identity(path);
+        let is_dialled = |own: &Path| own == path || (dialled.is_some() && identity(own) == dialled);
+        listening.paths.iter().find(|(own, _)| is_dialled(own)).map(|(_, what)| *what)
     }
 
     /// Notes whether a dial ended in a connection with another socket.
@@ -204,6 +210,11 @@ impl Listening {
     }
 }
 
+/// Device and inode of the file that a path leads to.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
 /// Whether this machine has the address: only then can a socket be bound to it and, where `ip_nonlocal_bind` permits
 /// any bind, be connected from it. For IPv6 the kernel does not check the address that a socket connects from. Sends
 /// nothing.
@@ -247,8 +258,11 @@ mod tests {
 
     fn own(listeners: &[&str]) -> OwnAddresses {
         let own = OwnAddresses::default();
-        own.admin(["127.0.0.1:9901".parse().unwrap()]);
-        own.listen(listeners.iter().map(|a| a.parse().unwrap()), ["[::1]:9902".parse().unwrap()]);
+        own.admin(["127.0.0.1:9901".parse::<SocketAddr>().unwrap()]);
+        own.listen(
+            listeners.iter().map(|a| a.parse::<SocketAddr>().unwrap()),
+            ["[::1]:9902".parse().unwrap()],
+        );
         own
     }
 
@@ -314,8 +328,8 @@ mod tests {
     #[test]
     fn a_later_plan_replaces_the_listeners_and_not_the_admin_server() {
         let own = own(&["127.0.0.1:8443"]);
-        own.admin(["127.0.0.1:9902".parse().unwrap()]);
-        own.listen(["127.0.0.1:9443".parse().unwrap()], ["127.0.0.1:9903".parse().unwrap()]);
+        own.admin(["127.0.0.1:9902".parse::<SocketAddr>().unwrap()]);
+        own.listen(["127.0.0.1:9443".parse::<SocketAddr>().unwrap()], ["127.0.0.1:9903".parse().unwrap()]);
         assert_eq!(why(&own, "127.0.0.1:8443"), None);
         assert_eq!(why(&own, "127.0.0.1:9443"), Some(Forbidden::Listener));
         assert_eq!(why(&own, "127.0.0.1:9901"), Some(Forbidden::Admin));
@@ -327,8 +341,11 @@ mod tests {
     #[test]
     fn servers_beyond_loopback_are_never_dialled_either() {
         let own = OwnAddresses::default();
-        own.admin(["[::]:9901".parse().unwrap(), "0.0.0.0:9901".parse().unwrap()]);
-        own.listen([], ["0.0.0.0:9902".parse().unwrap()]);
+        own.admin([
+            "[::]:9901".parse::<SocketAddr>().unwrap(),
+            "0.0.0.0:9901".parse::<SocketAddr>().unwrap(),
+        ]);
+        own.listen([] as [SocketAddr; 0], ["0.0.0.0:9902".parse().unwrap()]);
         for address in ["127.0.0.1:9901", "127.1.2.3:9901", "[::1]:9901"] {
             assert_eq!(why(&own, address), Some(Forbidden::Admin), "{address}");
         }
@@ -340,6 +357,7 @@ mod tests {
     fn only_ports_of_outgoing_connections_can_be_connected_to_themselves() {
         let own = OwnAddresses::default();
         let listening = Listening {
+            paths: Vec::new(),
             sockets: Vec::new(),
             system: System { ephemeral: 32768..=60999, binds_foreign: false },
         };

@@ -34,7 +34,7 @@ use weir_core::address::{LocalAddr, PeerAddr};
 use weir_core::conn::{Accepted, Conn};
 use weir_core::limits::{Pending, Permit, Permits};
 use weir_core::plan::{Address, Kind, ListenAddress, Listener};
-use weir_core::socket::{Socket, configure_listening};
+use weir_core::socket::{Socket, configure_listening, set_fast_open};
 use weir_metrics::labels::{AcceptError, Limit};
 
 /// Accepts on the socket until the node drains or `stop` is cancelled; those that wait in the backlog then are accepted
@@ -167,7 +167,8 @@ impl Acceptor {
         let Kind::Stream(stream) = &now.listener.kind;
         // Accepted sockets inherit these options, all of them TCP's; a second listen(2) changes only the backlog.
         let configured = match self.address {
-            ListenAddress::Tcp(_) => configure_listening(SockRef::from(socket), &stream.settings.options),
+            ListenAddress::Tcp(_) => configure_listening(SockRef::from(socket), &stream.settings.options)
+                .and_then(|()| set_fast_open(SockRef::from(socket), stream.fast_open)),
             ListenAddress::Unix(_) => Ok(()),
         };
         if let Err(error) = configured.and_then(|()| socket.listen(stream.backlog())) {
@@ -279,7 +280,8 @@ impl Acceptor {
 
     /// The address that the client reached. The kernel is asked only if the plan does not say it.
     fn local(&self, stream: &Socket) -> LocalAddr {
-        let (ListenAddress::Tcp(Address { socket: bound, .. }), Socket::Tcp(stream)) = (&self.address, stream)
+        let (ListenAddress::Tcp(Address { socket: bound, .. }), Socket::Tcp(stream)) =
+            (&self.address, stream)
         else {
             return LocalAddr::UNIX;
         };
@@ -295,7 +297,9 @@ impl Acceptor {
         }
         let (fd, address) = acceptfrom_with(socket, FLAGS)?;
         // No address means that the client reset while queued: treat it as ECONNABORTED.
-        let Some(Ok(address)) = address.map(SocketAddr::try_from) else { return Err(Errno::CONNABORTED.into()) };
+        let Some(Ok(address)) = address.map(SocketAddr::try_from) else {
+            return Err(Errno::CONNABORTED.into());
+        };
         Ok((fd, address.into()))
     }
 }

@@ -7,17 +7,18 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
-use weir_core::plan::{Address, Kind, ListenAddress, Listener, Plan};
-use weir_core::socket::{Options, configure_listening};
+use weir_core::plan::{Address, Kind, ListenAddress, Listener, Plan, Stream};
+use weir_core::socket::{configure_listening, set_fast_open};
+use weir_pool::Origin;
 
-/// A listening address that cannot be had.
+/// A socket that cannot be had as the plan wants it.
 #[derive(Debug, thiserror::Error)]
-#[error("{whose}: cannot listen on {address}: {source}{hint}")]
+#[error("{whose}: cannot {what}: {source}{hint}")]
 pub struct BindError {
-    /// The listener, or the server of weir's own.
+    /// The listener or pool, or the server of weir's own.
     pub whose: String,
-    /// The address.
-    pub address: ListenAddress,
+    /// What it cannot do.
+    pub what: String,
     /// Why.
     #[source]
     pub source: io::Error,
@@ -28,7 +29,7 @@ impl BindError {
     /// The address of this listener or server cannot be had.
     pub fn new(whose: impl Into<String>, address: ListenAddress, source: io::Error) -> Self {
         let hint = hint(&address, &source);
-        Self { whose: whose.into(), address, hint, source }
+        Self { whose: whose.into(), what: format!("listen on {address}"), hint, source }
     }
 }
 
@@ -76,7 +77,7 @@ fn shares_a_port(address: Address, held: &[ListenAddress]) -> bool {
 /// plan now has `10.0.0.1:443`), also if it is the metrics server's (`metrics`), which may give its port to a listener.
 ///
 /// # Errors
-/// Every address that cannot be had.
+/// Every address that cannot be had, and what a pool may not do.
 pub fn sockets(
     plan: &Plan,
     workers: usize,
@@ -101,7 +102,25 @@ pub fn sockets(
             }
         }
     }
+    failed.extend(refused_origin(plan));
     if failed.is_empty() { Ok(opened) } else { Err(failed) }
+}
+
+/// Why this process may not connect from addresses of clients, if the plan has a pool that does.
+fn refused_origin(plan: &Plan) -> Option<BindError> {
+    let pool = plan.pools.iter().find(|pool| matches!(pool.settings.origin, Origin::Client))?;
+    let source = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
+        .and_then(|socket| socket.set_ip_transparent_v4(true))
+        .err()?;
+    Some(BindError {
+        whose: format!("pool {:?}", pool.name),
+        what: "connect from clients' addresses".to_owned(),
+        hint: match source.kind() {
+            io::ErrorKind::PermissionDenied => "; `transparent` needs CAP_NET_ADMIN",
+            _ => "",
+        },
+        source,
+    })
 }
 
 /// A listening socket of the address for each worker.
@@ -113,7 +132,7 @@ fn open(
 ) -> io::Result<Vec<ListeningSocket>> {
     let mut at = address;
     let Kind::Stream(stream) = &listener.kind;
-    let options = Some(&stream.settings.options);
+    let options = Some(stream);
     if !shares_a_port(address, held) {
         let (probed, socket) = bind(at, false, options)?;
         at = probed;
@@ -123,6 +142,7 @@ fn open(
     for _ in 0..workers {
         let (bound, socket) = bind(at, true, options)?;
         at = bound;
+        set_fast_open(SockRef::from(&socket), stream.fast_open)?;
         socket.listen(stream.backlog())?;
         sockets.push(ListeningSocket { file: None, socket, address: address.into() });
     }
@@ -148,7 +168,7 @@ fn open_unix(path: &Arc<Path>, listener: &Listener, workers: usize) -> io::Resul
 }
 
 /// A bound socket, and where it is bound.
-fn bind(address: Address, shared: bool, options: Option<&Options>) -> io::Result<(Address, socket2::Socket)> {
+fn bind(address: Address, shared: bool, options: Option<&Stream>) -> io::Result<(Address, socket2::Socket)> {
     with_what_there_is(address, |address| bind_to(address, shared, options))
 }
 
@@ -190,7 +210,7 @@ fn is_without_family(error: &io::Error) -> bool {
 /// socket(2): `EAFNOSUPPORT`.
 const NO_FAMILY: i32 = 97;
 
-fn bind_to(address: Address, shared: bool, options: Option<&Options>) -> io::Result<socket2::Socket> {
+fn bind_to(address: Address, shared: bool, options: Option<&Stream>) -> io::Result<socket2::Socket> {
     let domain = Domain::for_address(address.socket);
     let protocol = if address.mptcp { Protocol::MPTCP } else { Protocol::TCP };
     let socket = socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(protocol))?;
@@ -200,7 +220,12 @@ fn bind_to(address: Address, shared: bool, options: Option<&Options>) -> io::Res
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     if let Some(options) = options {
-        configure_listening(SockRef::from(&socket), options)?;
+        configure_listening(SockRef::from(&socket), &options.settings.options)?;
+        match domain {
+            _ if !options.freebind => {}
+            Domain::IPV6 => socket.set_freebind_v6(true)?,
+            _ => socket.set_freebind_v4(true)?,
+        }
     }
     socket.bind(&address.socket.into())?;
     if !shared {
@@ -212,12 +237,16 @@ fn bind_to(address: Address, shared: bool, options: Option<&Options>) -> io::Res
 
 fn hint(address: &ListenAddress, error: &io::Error) -> &'static str {
     match error.kind() {
-        io::ErrorKind::PermissionDenied if address.unix().is_some() => "; weir must be able to write to that folder",
+        io::ErrorKind::PermissionDenied if address.unix().is_some() => {
+            "; weir must be able to write to that folder"
+        }
         // The error itself says what is there.
         _ if address.unix().is_some() => "",
         io::ErrorKind::AddrInUse => "; another process, perhaps another weir, is listening there",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        io::ErrorKind::AddrNotAvailable => {
+            "; no interface of this machine has that address, and `tcp.freebind` is off"
+        }
         _ if error.raw_os_error() == Some(NO_FAMILY) => "; this machine has no IPv6",
         _ => "",
     }

@@ -2,7 +2,7 @@
 
 use crate::accept;
 use crate::node::{Node, Phase};
-use crate::pin::Pins;
+use crate::pin::{self, Pins};
 use crate::sockets::{LentSocket, ListeningSocket, SocketId};
 pub use crate::worker::closing_after;
 use crate::worker::{CloseScope, Worker};
@@ -261,11 +261,13 @@ fn work(seed: WorkerArgs, started: SyncSender<io::Result<()>>) {
 
 /// Accepts and serves until the node drains, and until the last connection has ended.
 async fn live(seed: WorkerArgs) {
-    let WorkerArgs { number, node, pins: _, budget, access, sockets, mut commands, lost } = seed;
+    let WorkerArgs { number, node, pins, budget, access, sockets, mut commands, lost } = seed;
+    let cpu = pins.and_then(|pins| pins.cpu(number));
     let mut phase = node.subscribe();
     let worker = Rc::new(Worker::new(number, node, budget, access));
     let open = HashMap::new();
-    let mut doors = Acceptors { worker: Rc::clone(&worker), phase: phase.clone(), open, lost: lost.clone() };
+    let mut doors =
+        Acceptors { worker: Rc::clone(&worker), cpu, phase: phase.clone(), open, lost: lost.clone() };
     doors.listen(sockets);
     let keeper = task::spawn_local(loudly(lost.clone(), housekeeping(Rc::clone(&worker))));
     let turns = Rc::clone(&worker);
@@ -312,6 +314,8 @@ async fn loudly(lost: CancellationToken, work: impl Future<Output = ()>) {
 struct Acceptors {
     lost: CancellationToken,
     worker: Rc<Worker>,
+    /// The CPU that the worker is pinned to.
+    cpu: Option<usize>,
     phase: watch::Receiver<Phase>,
     open: HashMap<SocketId, (CancellationToken, task::JoinHandle<()>)>,
 }
@@ -343,6 +347,9 @@ impl Acceptors {
     fn listen(&mut self, sockets: Vec<LentSocket>) {
         for socket in sockets {
             let (id, stop) = (socket.id, CancellationToken::new());
+            if let Some(cpu) = self.cpu {
+                pin::steer(&socket.socket, cpu);
+            }
             let accepting = accept::accept(socket, Rc::clone(&self.worker), self.phase.clone(), stop.clone());
             self.open.insert(id, (stop, task::spawn_local(loudly(self.lost.clone(), accepting))));
         }

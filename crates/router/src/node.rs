@@ -339,7 +339,9 @@ fn force(plan: Arc<Plan>, before: &HashMap<ListenAddress, ListenerState>, past: 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use weir_core::plan::{Address, Kind, Log, LogFormat, ModeName, Runtime, Stream, StreamSettings, Timeouts};
+    use weir_core::plan::{
+        Address, Kind, Log, LogFormat, ModeName, Runtime, Stream, StreamSettings, Timeouts,
+    };
     use weir_core::rates::Scope;
     use weir_core::route::Table;
     use weir_core::socket::Options;
@@ -362,6 +364,8 @@ pub(crate) mod tests {
             default: None,
             kind: Kind::Stream(Stream {
                 backlog: 1,
+                freebind: false,
+                fast_open: 0,
                 settings: Arc::new(StreamSettings {
                     failed_handshakes: None,
                     timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },

@@ -5,11 +5,11 @@
 //! the registry has let go of it and no worker has it any more.
 
 use crate::handoff::{HandOff, HandOffQueues};
+use crate::unix::SocketFile;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{Receiver, Sender};
-use crate::unix::SocketFile;
 use weir_core::plan::ListenAddress;
 
 /// A socket that is bound and listens, not blocking. Dropping it closes it, and resets what its backlog holds.

@@ -161,7 +161,7 @@ impl Running {
         let metrics = Arc::clone(&builder.metrics);
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
-        let (sockets, admin, servers) = bind(&plan).await?;
+        let (sockets, admin, servers) = bind(&plan)?;
         builder.admin_listens_on(&plan);
         builder.listens_on(&plan);
         builder.serves(&plan, None);
@@ -396,7 +396,7 @@ async fn sources(
 const CONTROL_ENDS: Duration = Duration::from_millis(500);
 
 /// Every socket of the plan, or every address that cannot be had.
-async fn bind(plan: &Plan) -> Result<(Vec<ListeningSocket>, Option<weir_admin::Bound>, Servers)> {
+fn bind(plan: &Plan) -> Result<(Vec<ListeningSocket>, Option<weir_admin::Bound>, Servers)> {
     let mut failed = Vec::new();
     let sockets = bind::sockets(plan, plan.runtime.workers, &[], None).unwrap_or_else(|errors| {
         failed.extend(errors.iter().map(|e| format!("error: {e}")));

@@ -51,7 +51,7 @@ pub(super) async fn start(file: &Path, records: &Output, log: Option<&Output>) -
     let Compiled { plan, config, warnings: _ } = compiled.unwrap_or_else(|rejected| panic!("{rejected}"));
     let sockets = bind::sockets(&plan, plan.runtime.workers, &[], None).unwrap();
     let servers = Servers::begin(&plan).unwrap();
-    let bound = weir_admin::bind(&plan.admin.as_ref().unwrap().address).await.unwrap();
+    let bound = weir_admin::bind(&plan.admin.as_ref().unwrap().address).unwrap();
     builder.admin_listens_on(&plan);
     builder.listens_on(&plan);
     builder.serves(&plan, None);

@@ -1,5 +1,6 @@
-//! Addresses of listeners, backends and the admin server. Pure; resolves no names.
+//! Addresses of listeners, backends and the admin server. Resolves no names but those of interfaces.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use weir_pool::source::Source;
 
 use super::compiler::Refusal;
 use super::dns_name::DNS_NAME;
+use super::machine;
 
 /// Reads a listener's address: `:443`, `127.0.0.1:443`, `[::1]:443`, `unix:/run/weir.sock`; relative paths are relative to
 /// the folder.
@@ -129,14 +131,14 @@ fn every_address(text: &str) -> Option<&str> {
 }
 
 fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    if let Ok(address) = numbered(text)?.parse::<SocketAddr>() {
         return if address.port() == 0 { Err(no_port_zero(text)) } else { usable(text, address) };
     }
     if let Some((host, _)) = text.split_once('%')
         && host.strip_prefix('[').is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
     {
-        let message = format!("`{text}`: `%` must be followed by the number of an interface");
-        let hint = "`ip link` shows the numbers: \"[fe80::1%2]:443\" is fe80::1 at the second";
+        let message = format!("`{text}`: `%` must be followed by an interface");
+        let hint = "by its name or its number, as `ip link` shows them: \"[fe80::1%eth0]:443\"";
         return Err(Refusal::new(message).hint(hint));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
@@ -161,6 +163,51 @@ fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
     }
 }
 
+/// Reads an address of this machine to connect from, without a port: `10.0.0.5`, `fd00::5`, `fe80::5%eth0`. Its port is 0.
+pub(super) fn source(text: &str) -> Result<SocketAddr, Refusal> {
+    let refusal = || {
+        let shown = text.escape_debug();
+        Refusal::new(format!("`{shown}` is not an IP address"))
+            .hint("an address of this machine, without a port: 10.0.0.5")
+    };
+    let with_port = if text.contains(':') { format!("[{text}]:1") } else { format!("{text}:1") };
+    let mut address: SocketAddr = numbered(&with_port)?.parse().map_err(|_no_address| refusal())?;
+    if let Some(why) = forbidden(address.ip()) {
+        return Err(Refusal::new(format!("`{text}` is not an address to connect from: {}", a(why))));
+    }
+    if let SocketAddr::V6(v6) = address
+        && v6.ip().is_unicast_link_local()
+        && v6.scope_id() == 0
+    {
+        let message = format!("`{text}` is a link-local address, which needs its interface");
+        return Err(Refusal::new(message).hint(format!("behind %, as `ip link` shows it: \"{text}%eth0\"")));
+    }
+    if address.is_ipv6() && address.ip().to_canonical().is_ipv4() {
+        address.set_ip(address.ip().to_canonical());
+    }
+    address.set_port(0);
+    Ok(address)
+}
+
+/// The text with the number of the interface in place of its name: `[fe80::1%eth0]:443`.
+fn numbered(text: &str) -> Result<Cow<'_, str>, Refusal> {
+    let parts = text.split_once('%').and_then(|(ip, rest)| Some((ip, rest.split_once(']')?)));
+    let Some((ip, (name, port))) = parts.filter(|(_, (name, _))| name.parse::<u32>().is_err()) else {
+        return Ok(text.into());
+    };
+    let is_ip = ip.strip_prefix('[').is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
+    if !is_ip || name.is_empty() {
+        return Ok(text.into());
+    }
+    match machine::interface(name) {
+        Ok(number) => Ok(format!("{ip}%{number}]{port}").into()),
+        Err(_) => {
+            let message = format!("`{text}`: this machine has no interface `{}`", name.escape_debug());
+            Err(Refusal::new(message).hint("`ip link` shows the interfaces"))
+        }
+    }
+}
+
 /// The address as the system takes it: an IPv4-mapped IPv6 address becomes IPv4, and a link-local address
 /// must name its interface.
 fn usable(text: &str, address: SocketAddr) -> Result<SocketAddr, Refusal> {
@@ -170,8 +217,7 @@ fn usable(text: &str, address: SocketAddr) -> Result<SocketAddr, Refusal> {
             if canonical.is_ipv6() && v6.ip().is_unicast_link_local() && v6.scope_id() == 0 =>
         {
             let message = format!("`{text}` is a link-local address, which needs its interface");
-            let hint =
-                format!("the number that `ip link` shows, behind %: \"[{}%2]:{}\"", v6.ip(), v6.port());
+            let hint = format!("behind %, as `ip link` shows it: \"[{}%eth0]:{}\"", v6.ip(), v6.port());
             Err(Refusal::new(message).hint(hint))
         }
         SocketAddr::V6(_) if canonical.is_ipv6() => Ok(address),
@@ -211,13 +257,14 @@ mod tests {
         assert_eq!(listening("127.0.0.1:8443").socket, "127.0.0.1:8443".parse().unwrap());
         let mapped = listening("[::ffff:127.0.0.1]:8443");
         assert_eq!(mapped.socket, "127.0.0.1:8443".parse().unwrap(), "IPv4 in IPv6 clothes");
-        let scoped = listening("[fe80::1%2]:8443").unwrap();
+        let scoped = listening("[fe80::1%2]:8443");
         assert_eq!(scoped.socket.to_string(), "[fe80::1%2]:8443");
+        assert_eq!(listening("[fe80::1%lo]:8443").socket.to_string(), "[fe80::1%1]:8443");
     }
 
     #[test]
     fn wrong_addresses_are_explained() {
-        let hint = |text| {
+        let hint = |text: &str| {
             let refusal = listening(text, Path::new("/etc/weir")).unwrap_err();
             format!("{} / {}", refusal.message, refusal.hint.unwrap_or_default())
         };
@@ -232,7 +279,8 @@ mod tests {
         assert!(hint(&format!("unix:{}", "a".repeat(99))).contains("at most 107 bytes"));
         assert!(hint("1.2.3.4:99999").contains("not a port"));
         assert!(hint("[fe80::1]:443").contains("needs its interface"));
-        assert!(hint("[fe80::1%eth0]:443").contains("number of an interface"));
+        assert!(hint("[fe80::1%]:443").contains("followed by an interface"));
+        assert!(hint("[fe80::1%no-such-one]:443").contains("has no interface `no-such-one`"));
     }
 
     #[test]
@@ -278,10 +326,38 @@ mod tests {
     }
 
     #[test]
+    fn sources_have_no_port() {
+        for (text, address) in [
+            ("10.0.0.5", "10.0.0.5:0"),
+            ("fd00::5", "[fd00::5]:0"),
+            ("fe80::5%lo", "[fe80::5%1]:0"),
+            ("::ffff:10.0.0.5", "10.0.0.5:0"),
+        ] {
+            assert_eq!(source(text).unwrap().to_string(), address);
+        }
+        for bad in [
+            "10.0.0.5:80",
+            "[fd00::5]:80",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "fe80::5",
+            "fe80::5%no-such-one",
+            "eth0",
+            "",
+        ] {
+            assert!(source(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn admin_addresses_stay_on_the_machine() {
         let folder = Path::new("/etc/weir");
         assert!(admin("127.0.0.1:9901", folder, false).is_ok() && admin("[::1]:9901", folder, false).is_ok());
-        assert_eq!(admin("unix:a.sock", folder, false), Ok(ListenAddress::Unix(Path::new("/etc/weir/a.sock").into())));
+        assert_eq!(
+            admin("unix:a.sock", folder, false),
+            Ok(ListenAddress::Unix(Path::new("/etc/weir/a.sock").into()))
+        );
         assert!(admin("0.0.0.0:9901", folder, false).is_err() && admin(":9901", folder, false).is_err());
         assert!(admin("unix:", folder, false).is_err());
         assert!(admin("0.0.0.0:9901", folder, true).is_ok());

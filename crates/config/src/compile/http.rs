@@ -143,7 +143,7 @@ fn redirect_from(
         }
         return None;
     }
-    let addresses = listeners::listening(report, key, listener.tcp().mptcp());
+    let addresses = listeners::listening(report, key, &listener.tcp());
     if let (Some(0), Some(place)) = (written.redirect_port.get(), written.redirect_port.place()) {
         report.error(place, "clients cannot be sent to port 0");
     }

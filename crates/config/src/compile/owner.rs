@@ -276,7 +276,8 @@ mod tests {
     fn wildcards_cover_every_loopback_address_of_their_family() {
         let owner = |own: &str, backend: &str| {
             let mut taken = Taken::default();
-            claims(&listening(own, Path::new("/")).unwrap().tcp().unwrap()).for_each(|ip| taken.take(ip, Owner::Admin));
+            claims(&listening(own, Path::new("/")).unwrap().tcp().unwrap())
+                .for_each(|ip| taken.take(ip, Owner::Admin));
             taken.at(backend.parse().unwrap()).is_some()
         };
         for (own, backend) in [

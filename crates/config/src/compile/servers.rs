@@ -27,7 +27,7 @@ pub(super) fn admin(
     let folder = compiler.report.folder(place);
     let address = misspelt::admin(text, folder, written.tls.is_written());
     let address = accept(&mut compiler.report, place, address)?;
-    if let Some(why) = machine::refuses(&address) {
+    if let Some(why) = machine::refuses(&address, false) {
         compiler.report.warning(place, format!("this machine does not take `{text}`: {why}"));
     }
     let tls = tls.ok()?;
@@ -61,7 +61,7 @@ pub(super) fn metrics(
         return None;
     };
     let address = accept(&mut compiler.report, place, misspelt::metrics(text))?;
-    if let Some(why) = machine::refuses(&address.into()) {
+    if let Some(why) = machine::refuses(&address.into(), false) {
         compiler.report.warning(place, format!("this machine cannot listen on `{text}`: {why}"));
     }
     Some(MetricsServer { address, tls: tls.ok()? })

@@ -151,5 +151,10 @@ section! {
         /// Multipath TCP (RFC 8684) with clients that offer it, if the kernel supports it; others speak TCP as before.
         /// `user_timeout` does not hold for such connections
         mptcp: bool = false,
+        /// listens on an address that this machine may get later, such as one that moves by VRRP
+        freebind: bool = false,
+        /// TCP Fast Open (RFC 7413): connections that may wait with data of their own before their handshake is complete;
+        /// `0`: none. Needs `net.ipv4.tcp_fastopen` with 2 in it; the network may repeat such data
+        fast_open: u32 = 0,
     }
 }

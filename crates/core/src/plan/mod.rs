@@ -237,6 +237,10 @@ pub enum Kind {
 pub struct Stream {
     /// Length of the accept queue.
     pub backlog: u32,
+    /// TCP listens on addresses that this machine does not have yet, too.
+    pub freebind: bool,
+    /// Connections with data of their own that may wait for the end of their handshake (TCP Fast Open); 0 = none.
+    pub fast_open: u32,
     /// The settings that its connections need until their end.
     pub settings: Arc<StreamSettings>,
     /// With `protocol: http`, how its requests are treated.

@@ -26,9 +26,8 @@ impl ClientFacts {
         certificate: Option<&ClientCertificate>,
     ) -> Self {
         let peer = peer.to_canonical();
-        let address = (peer != NO_ADDRESS).then(|| {
-            HeaderValue::try_from(peer.to_string()).unwrap_or(HeaderValue::from_static("unknown"))
-        });
+        let address = (peer != NO_ADDRESS)
+            .then(|| HeaderValue::try_from(peer.to_string()).unwrap_or(HeaderValue::from_static("unknown")));
         let port = port.map(|port| match port {
             443 => HeaderValue::from_static("443"),
             port => HeaderValue::from(port),

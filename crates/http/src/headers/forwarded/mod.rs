@@ -142,7 +142,12 @@ pub(super) fn set(
 }
 
 /// A trusted proxy's word stays if it is one; two are none.
-fn set_one(headers: &mut HeaderMap, name: HeaderName, trusted: bool, own: impl FnOnce() -> Option<HeaderValue>) {
+fn set_one(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    trusted: bool,
+    own: impl FnOnce() -> Option<HeaderValue>,
+) {
     if trusted && headers.get_all(&name).iter().count() == 1 {
         return;
     }
