@@ -134,9 +134,7 @@ fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
     if let Ok(address) = numbered(text)?.parse::<SocketAddr>() {
         return if address.port() == 0 { Err(no_port_zero(text)) } else { usable(text, address) };
     }
-    if let Some((host, _)) = text.split_once('%')
-        && host.strip_prefix('[').is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
-    {
+    if with_interface(text).is_some() {
         let message = format!("`{text}`: `%` must be followed by an interface");
         let hint = "by its name or its number, as `ip link` shows them: \"[fe80::1%eth0]:443\"";
         return Err(Refusal::new(message).hint(hint));
@@ -189,14 +187,18 @@ pub(super) fn source(text: &str) -> Result<SocketAddr, Refusal> {
     Ok(address)
 }
 
-/// The text with the number of the interface in place of its name: `[fe80::1%eth0]:443`.
+/// What is in front of and behind the `%` of an IPv6 address with an interface: `[fe80::1%eth0]:443`.
+pub(super) fn with_interface(text: &str) -> Option<(&str, &str)> {
+    let (ip, rest) = text.split_once('%')?;
+    ip.strip_prefix('[')?.parse::<Ipv6Addr>().ok()?;
+    Some((ip, rest))
+}
+
+/// The text with the number of the interface in place of its name.
 fn numbered(text: &str) -> Result<Cow<'_, str>, Refusal> {
-    let parts = text.split_once('%').and_then(|(ip, rest)| Some((ip, rest.split_once(']')?)));
-    let Some((ip, (name, port))) = parts.filter(|(_, (name, _))| name.parse::<u32>().is_err()) else {
-        return Ok(text.into());
-    };
-    let is_ip = ip.strip_prefix('[').is_some_and(|ip| ip.parse::<Ipv6Addr>().is_ok());
-    if !is_ip || name.is_empty() {
+    let parts = with_interface(text).and_then(|(ip, rest)| Some((ip, rest.split_once(']')?)));
+    let Some((ip, (name, port))) = parts else { return Ok(text.into()) };
+    if name.is_empty() || name.parse::<u32>().is_ok() {
         return Ok(text.into());
     }
     match machine::interface(name) {

@@ -99,6 +99,10 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
     if text.is_empty() || text.len() > LONGEST {
         return None;
     }
+    // It is the interface that is wrong.
+    if address::with_interface(text).is_some() && !text.ends_with(']') {
+        return None;
+    }
     let ports = text.split(',').all(|part| part.trim().parse::<u16>().is_ok());
     if text.contains(',') && ports || text.split([',', ';']).filter(|part| part.contains(':')).count() > 1 {
         let hint = "each needs quotes of its own: \"10.0.0.1:80\", \"10.0.0.2:80\"";

@@ -187,6 +187,12 @@ fn a_header_has_all_facts() {
     let bytes = version_2(&Facts { tls: None, alpn: None, authority: None, ..facts });
     let seen = referee(&bytes);
     assert!(seen.ssl().is_none() && seen.alpn().is_none() && seen.authority().is_none());
+
+    // A client of a Unix socket.
+    let bytes = version_2(&Facts { addresses: None, ..facts });
+    let seen = referee(&bytes);
+    assert!(seen.proxied_address().is_none() && seen.authority() == facts.authority);
+    assert_eq!(whole(&bytes), (bytes.len(), None));
 }
 
 #[test]

@@ -69,12 +69,6 @@ pub(crate) fn watch_over(socket: SockRef<'_>, options: &Options) -> io::Result<(
     Ok(())
 }
 
-#[derive(Clone, Copy)]
-struct FastOpen;
-
-// Neither socket2 nor rustix have this option.
-setsockopt_impl!(FastOpen, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, usize, SetUsize);
-
 /// How many connections may wait with data before their handshake is complete (`TCP_FASTOPEN`, RFC 7413); 0 = none. May
 /// be called again while the socket listens.
 ///
@@ -87,6 +81,12 @@ pub fn set_fast_open(socket: SockRef<'_>, queue: u32) -> io::Result<()> {
         set => Ok(set?),
     }
 }
+
+#[derive(Clone, Copy)]
+struct FastOpen;
+
+// No crate has this option. nix makes its own ones with this macro, whose `unsafe` call of setsockopt(2) is nix's.
+setsockopt_impl!(FastOpen, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, usize, SetUsize);
 
 /// The kernel cuts it to `net.core.somaxconn`.
 const LONGEST_QUEUE: u32 = i32::MAX.unsigned_abs();
