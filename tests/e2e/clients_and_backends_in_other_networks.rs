@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 use tempfile::TempDir;
+use weir_tests::http::request;
 use weir_tests::namespaces::scenario;
 use weir_tests::ports::Port;
 use weir_tests::program::run;
 use weir_tests::unprivileged::{Unprivileged, open_to_all};
-use weir_tests::weir::check;
+use weir_tests::weir::{Launch, check};
 use weir_tests::world::Identities;
 
 /// A listener without TLS in front of a pool: what both have besides the mode and the pool's name.
@@ -64,7 +65,7 @@ async fn transparent_requests_are_not_mixed() {
     assert_eq!(all, ["10.9.1.2", "10.9.1.2", "10.9.1.3", "10.9.1.3", "10.9.1.2", "10.9.1.2"]);
 }
 
-/// Who may not connect from clients' addresses is told so: by the check, and at the start.
+/// Who may not connect from clients' addresses is told so: at the start, and at a reload.
 #[tokio::test]
 async fn transparent_pools_need_a_capability() {
     let (folder, edge) = (open_to_all(tempfile::tempdir().unwrap()), Port::free());
@@ -82,6 +83,16 @@ async fn transparent_pools_need_a_capability() {
     assert!(ended.stderr.contains("`transparent` needs CAP_NET_ADMIN"), "{}", ended.both());
     // A check is no error: it may be made elsewhere.
     assert_eq!(check(&file, &[]).await.code, Some(0));
+
+    // A weir that runs without such a pool gets none by a reload.
+    let words: Vec<&str> = user.words().iter().map(String::as_str).collect();
+    let body = yaml(&listener, "backends: [\"127.0.0.1:9\"]").replace("runtime: {workers: 1}\n", "");
+    let weir = Launch::new(folder, body).under(&words).start().await;
+    let file = weir.folder().join("weir.yaml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("backends:", "transparent: true, backends:")).unwrap();
+    let answer = request(weir.admin(), "POST", "/api/v1/reload").await.unwrap();
+    assert!(answer.status != 200 && answer.body.contains("CAP_NET_ADMIN"), "{answer:?}");
 }
 
 #[tokio::test]

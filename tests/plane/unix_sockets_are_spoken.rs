@@ -6,7 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio_rustls::TlsConnector;
 use weir_tests::client::tcp;
 use weir_tests::eventually::{eventually, eventually_true};
@@ -79,6 +79,24 @@ async fn bytes_and_half_closes_pass_on_either_side() {
     let status: serde_json::Value = serde_json::from_str(&weir.ask("/api/v1/status").await.body).unwrap();
     let edge = format!("unix:{}", weir.folder().join("edge.sock").display());
     assert_eq!(status["listeners"][0]["addresses"], serde_json::json!([edge]));
+    weir.settle().await;
+}
+
+/// A Unix socket has no reset: the client gets what came before it, and an end. The record tells.
+#[tokio::test]
+async fn a_reset_is_an_end_and_recorded() {
+    let backend = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let yaml = yaml(PLAIN, &backend.local_addr().unwrap().to_string()) + "    health_check: {type: none}\n";
+    let weir = Launch::new(tempfile::tempdir().unwrap(), yaml).plane().await;
+    let mut client = unix(weir.folder().join("edge.sock")).await;
+    let (mut accepted, _) = backend.accept().await.unwrap();
+    accepted.write_all(b"cut of").await.unwrap();
+    let mut got = [0; 6];
+    client.read_exact(&mut got).await.unwrap();
+    accepted.set_zero_linger().unwrap();
+    drop(accepted);
+    assert_eq!((client.read(&mut got).await.unwrap(), &got), (0, b"cut of"));
+    weir.only_record().await.ended("backend_reset", "backend");
     weir.settle().await;
 }
 
