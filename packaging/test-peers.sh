@@ -21,6 +21,7 @@ lego lego
 certbot certbot
 prlimit util-linux
 systemd-socket-activate systemd
+unshare util-linux
 ip iproute2
 keepalived keepalived
 bird bird2

@@ -55,7 +55,7 @@ fn forwarding() -> Forwarding {
 /// The mean of requests on one kept connection, whose maps are used again as hyper does it.
 fn mean(version: Version, target: &'static str, towards: Towards) -> Count {
     const REQUESTS: u64 = 64;
-    let client = ClientFacts::new("192.0.2.1".parse().unwrap(), 443, true, None);
+    let client = ClientFacts::new("192.0.2.1".parse().unwrap(), Some(443), true, None);
     let forwarding = forwarding();
     let fields = if version == Version::HTTP_2 {
         REQUEST.iter().filter(|(name, _)| !["host", "connection"].contains(name)).copied().collect()

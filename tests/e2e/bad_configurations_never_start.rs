@@ -46,7 +46,7 @@ async fn all_errors_come_at_once_with_place_and_hint() {
 pools:
   - name: main
     backends: [\"127.0.0.1:9443\"]
-    transparent: true
+    family: ipv5
 ";
     let said = checked(yaml, &[]).await;
     assert_eq!(said.code, Some(1), "{}", said.both());
@@ -57,7 +57,7 @@ pools:
         ("mian", ":5:"),
         ("tls", ":8:"),
         ("30", ":10:"),
-        ("not supported yet", ":14:"),
+        ("ipv5", ":14:"),
     ] {
         assert!(text.contains(what), "{what} is not reported:\n{text}");
         assert!(text.contains(&format!("weir.yaml{place}")), "the place of {what} is not {place}:\n{text}");
@@ -116,10 +116,9 @@ async fn run_refuses_what_check_refuses() {
 
 #[tokio::test]
 async fn keys_of_later_work_are_refused_not_ignored() {
-    for (place, line) in [("pool", "transparent: true"), ("top", "runtime: {max_memory: 1GiB}")] {
+    for (place, line) in [("listener", "limits: {bandwidth: 1}"), ("top", "runtime: {max_memory: 1GiB}")] {
         let yaml = match place {
             "listener" => GOOD.replace("mode: passthrough\n", &format!("mode: passthrough\n    {line}\n")),
-            "pool" => format!("{GOOD}    {line}\n"),
             _ => format!("{line}\n{GOOD}"),
         };
         let said = checked(&yaml, &[]).await;

@@ -1,7 +1,9 @@
 //! Each worker gets its share of the connections, within a tenth, whether they are short or stay; and with `affinity`
 //! each has a CPU of its own.
 
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::collections::BTreeSet;
+use std::io::{Read, Write};
 use std::time::Duration;
 use tokio::task::JoinSet;
 use weir_tests::client::tcp;
@@ -147,6 +149,40 @@ async fn with_affinity_each_is_pinned() {
     .await;
     drop(open(&world, 20).await);
     world.weir.settle().await;
+}
+
+/// Whether this kernel looks at `SO_INCOMING_CPU` among sockets that share an address.
+fn kernel_steers() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(['.', '-']).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(6), Some(2))
+}
+
+/// Connections of a client on a CPU, whose packets are received there on loopback, are served by the worker of that CPU.
+#[tokio::test]
+async fn with_affinity_a_connection_comes_to_the_worker_of_its_cpu() {
+    let own = std::fs::read_to_string("/proc/self/status").unwrap();
+    let may = list(own.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim());
+    for (worker, cpu) in may.iter().enumerate() {
+        let runtime = format!("workers: {}, affinity: true, drain_timeout: 5s", may.len());
+        let world = World::of(Mode::Passthrough).plain().runtime(&runtime).start().await;
+        let (edge, cpu) = (world.edge, cpu.parse().unwrap());
+        let client = std::thread::spawn(move || {
+            let mut set = CpuSet::new();
+            set.set(cpu);
+            sched_setaffinity(None, &set).unwrap();
+            // One after the other, and so few that none is handed over for the sake of evenness.
+            for _ in 0..3 {
+                let mut stream = std::net::TcpStream::connect(edge).unwrap();
+                stream.write_all(b"x").unwrap();
+                stream.read_exact(&mut [0]).unwrap();
+            }
+        });
+        tokio::task::spawn_blocking(move || client.join().unwrap()).await.unwrap();
+        let metrics = world.weir.settle().await;
+        let served = metrics.count("weir_worker_connections_total", &[("worker", &worker.to_string())]);
+        assert!(served == 3 || !kernel_steers(), "{served} of 3 at CPU {cpu}");
+    }
 }
 
 #[tokio::test]

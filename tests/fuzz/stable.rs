@@ -113,8 +113,7 @@ fn any_bytes_as_a_proxy_header() {
         common_name: Some("alice"),
     };
     let facts = write::Facts {
-        source,
-        destination: source,
+        addresses: Some((source, source)),
         authority: Some("app.example.test"),
         alpn: Some(b"h2"),
         tls: Some(tls),
@@ -124,9 +123,10 @@ fn any_bytes_as_a_proxy_header() {
         write::version_1(source, source).into_bytes(),
         write::version_1(source, destination).into_bytes(),
         write::version_2(&facts),
-        write::version_2(&write::Facts { destination, tls: None, ..facts }),
+        write::version_2(&write::Facts { addresses: Some((source, destination)), tls: None, ..facts }),
+        write::version_2(&write::Facts { addresses: None, tls: None, ..facts }),
         write::local(),
-        write::LOCAL_V1.into(),
+        write::UNKNOWN.into(),
         [&write::local()[..], b"\x16\x03\x01"].concat(),
         [b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xd8".to_vec(), vec![0; 216]].concat(),
         b"PROXY ".to_vec(),

@@ -63,7 +63,11 @@ pub fn proxy_header(bytes: &[u8]) {
         );
     }
     let config = ParseConfig { include_tlvs: true, allow_v1: true, allow_v2: true };
-    let (theirs, their_length) = ProxyHeader::parse(bytes, config).unwrap();
+    let Ok((theirs, their_length)) = ProxyHeader::parse(bytes, config) else {
+        // It refuses a lone CR, also behind UNKNOWN, where the receiver must ignore the rest of the line (§2.1).
+        assert_eq!(addresses, None, "the crate names no client");
+        return;
+    };
     assert_eq!(length, their_length);
     let both = |one: &proxy_protocol::read::Addresses| (one.source, one.destination);
     let theirs = theirs.proxied_address().map(|one| (one.source, one.destination));
@@ -170,7 +174,7 @@ pub fn mutate(input: &[u8], other: &[u8], noise: &mut Noise) -> Vec<u8> {
 /// When that does not hold.
 pub fn head(bytes: &[u8]) {
     let Some(mut parts) = parts(bytes) else { return };
-    let client = ClientFacts::new(std::net::Ipv4Addr::new(192, 0, 2, 1).into(), 443, true, None);
+    let client = ClientFacts::new(std::net::Ipv4Addr::new(192, 0, 2, 1).into(), Some(443), true, None);
     let forwarding = Forwarding {
         x_forwarded: Rewrite::Replace,
         forwarded: Rewrite::Off,

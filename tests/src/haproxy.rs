@@ -3,6 +3,7 @@
 use crate::eventually::eventually;
 use crate::ports::Port;
 use crate::program::Program;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -62,8 +63,8 @@ pub struct Forwarding {
 }
 
 impl Forwarding {
-    /// Starts it; it sends headers by this option of a server (`send-proxy`, `send-proxy-v2`).
-    pub async fn start(to: SocketAddr, option: &str) -> Self {
+    /// Starts it; `to` is an address, or `unix@PATH`. It sends headers by this option of a server (`send-proxy`, `send-proxy-v2`).
+    pub async fn start(to: impl Display, option: &str) -> Self {
         let (port, folder) = (Port::free(), tempfile::tempdir().unwrap());
         let config = format!(
             "global\n  maxconn 200\ndefaults\n  mode tcp\n  timeout client 20s\n  timeout server 20s\n\

@@ -39,6 +39,7 @@ pub mod hello;
 pub mod http;
 pub mod load;
 pub mod modern_openssl;
+pub mod namespaces;
 pub mod nginx;
 pub mod openssl;
 pub mod origin;

@@ -4,7 +4,7 @@ use crate::eventually::eventually;
 use crate::ports::Port;
 use crate::program::Program;
 use rustix::process::Signal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -13,7 +13,8 @@ use tokio::process::Command;
 /// What nginx answers: whether it saw TLS, which version, and which name.
 const ANSWER: &str = "nginx scheme=$scheme tls=$ssl_protocol sni=$ssl_server_name host=$host";
 
-/// A running nginx with a plain server, one of HTTP/2 without TLS, one with TLS, and one behind PROXY headers.
+/// A running nginx with a plain server, one on a Unix socket, one of HTTP/2 without TLS, one with TLS, and one behind
+/// PROXY headers.
 #[derive(Debug)]
 pub struct Nginx {
     /// Plain HTTP.
@@ -50,6 +51,8 @@ impl Nginx {
              http {{ access_log off; ssl_protocols TLSv1.2 TLSv1.3; client_body_temp_path {at}/a; proxy_temp_path {at}/b;\n\
              fastcgi_temp_path {at}/c; uwsgi_temp_path {at}/d; scgi_temp_path {at}/e;\n\
              server {{ listen {plain}; {locations} }}\n\
+             server {{ listen unix:{at}/nginx.sock; location / {{ return 200 'xff=$http_x_forwarded_for \
+             forwarded=$http_forwarded port=$http_x_forwarded_port host=$host\n'; }} }}\n\
              server {{ listen {h2c} http2; {locations} }}\n\
              server {{ listen {proxied} proxy_protocol; location / {{ return 200 'nginx proxied=$proxy_protocol_addr\n'; }} }}\n\
              server {{ listen {tls} ssl; ssl_certificate {certs}/{name}.pem; ssl_certificate_key {certs}/{name}.key;\n\
@@ -64,6 +67,11 @@ impl Nginx {
         let nginx = Self { program: launch(folder.path()), plain, h2c, tls, proxied, folder };
         nginx.listens().await;
         nginx
+    }
+
+    /// The path of a Unix socket with a plain server that says what it hears of the client.
+    pub fn unix(&self) -> PathBuf {
+        self.folder.path().join("nginx.sock")
     }
 
     /// Serves these bytes on all servers, as `/files/NAME`, and as `/slow/NAME` at 16 KiB/s.

@@ -74,7 +74,7 @@ fn listener(l: &plan::Listener) -> Listener {
     let (opened, active) = l.metrics.connections();
     Listener {
         name: Arc::clone(&l.name),
-        addresses: l.all_addresses().map(|a| a.socket.to_string()).collect(),
+        addresses: l.all_addresses().map(ToString::to_string).collect(),
         mode: l.mode.label().into(),
         opened,
         active,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use weir_config::{CompileInput, Diagnostic, Loaded, Pattern, Rejected};
-use weir_core::plan::{AdminAddress, AdminServer, Plan};
+use weir_core::plan::{ListenAddress, Plan};
 use weir_metrics::Metrics;
 use weir_pool::BackendRegistry;
 use weir_pool::source::{Found, Source};
@@ -95,8 +95,8 @@ impl PlanBuilder {
 
     /// Forbids dialling the admin server, which is bound only at the start: before [`PlanBuilder::listens_on`].
     pub fn admin_listens_on(&self, plan: &Plan) {
-        if let Some(AdminServer { address: AdminAddress::Tcp(address), .. }) = plan.admin {
-            self.registry.own_addresses.admin(address.sockets());
+        if let Some(admin) = &plan.admin {
+            self.registry.own_addresses.admin(admin.address.endpoints());
         }
     }
 
@@ -116,7 +116,7 @@ impl PlanBuilder {
     pub fn listens_on(&self, plan: &Plan) {
         let listeners = plan.listeners.iter().flat_map(|listener| listener.all_addresses());
         let metrics = plan.metrics.iter().flat_map(|metrics| metrics.address.sockets());
-        self.registry.own_addresses.listen(listeners.flat_map(|address| address.sockets()), metrics);
+        self.registry.own_addresses.listen(listeners.flat_map(ListenAddress::endpoints), metrics);
     }
 }
 

@@ -110,7 +110,7 @@ async fn watch_over(mut watched: watch::Receiver<CheckTarget>, shared: Shared) {
         let ended = {
             let CheckTarget { pool, backend } = watched.borrow_and_update().clone();
             let check = &pool.settings.health_check;
-            let mut checked = probe::ask(&backend, check, pool.own_addresses()).await;
+            let mut checked = probe::ask(&backend, check, &pool.settings.origin, pool.own_addresses()).await;
             _leaving = checked
                 .connection
                 .take()

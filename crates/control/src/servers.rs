@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use weir_core::plan::{Address, AdminAddress, AdminServer, MetricsServer, Plan};
+use weir_core::plan::{Address, AdminServer, ListenAddress, MetricsServer, Plan};
 use weir_router::bind::{self, BindError};
 use weir_router::inherited::Inherited;
 use weir_tls::ServerProfile;
@@ -17,7 +17,7 @@ use weir_tls::ServerProfile;
 /// weir's own servers.
 #[derive(Debug)]
 pub struct Servers {
-    admin: Option<AdminAddress>,
+    admin: Option<ListenAddress>,
     admin_tls: ArcSwapOption<ServerProfile>,
     metrics: watch::Sender<Option<Arc<MetricsSocket>>>,
 }
@@ -50,7 +50,7 @@ impl Servers {
     }
 
     /// Where the admin server listens.
-    pub fn admin(&self) -> Option<&AdminAddress> {
+    pub fn admin(&self) -> Option<&ListenAddress> {
         self.admin.as_ref()
     }
 
@@ -77,7 +77,7 @@ impl Servers {
     pub(crate) fn next_metrics(
         &self,
         plan: &Plan,
-        held: &[Address],
+        held: &[ListenAddress],
     ) -> Result<Option<Arc<MetricsSocket>>, BindError> {
         let Some(wanted) = &plan.metrics else { return Ok(None) };
         let now = self.metrics.borrow().clone();
@@ -87,7 +87,8 @@ impl Servers {
                 Ok(Some(Arc::new(MetricsSocket { address, socket, tls: wanted.tls.clone() })))
             }
             None => {
-                let held: Vec<Address> = held.iter().copied().chain(self.metrics_address()).collect();
+                let own = self.metrics_address().map(ListenAddress::from);
+                let held: Vec<ListenAddress> = held.iter().cloned().chain(own).collect();
                 bound(wanted, &held, &mut Inherited::default()).map(Some)
             }
         }
@@ -106,11 +107,12 @@ impl Servers {
 
 fn bound(
     wanted: &MetricsServer,
-    held: &[Address],
+    held: &[ListenAddress],
     inherited: &mut Inherited,
 ) -> Result<Arc<MetricsSocket>, BindError> {
     let socket = bind::server("metrics", wanted.address, Some(held), inherited)?;
     let watched = TcpListener::from_std(socket);
-    let socket = watched.map_err(|error: io::Error| BindError::new("metrics", wanted.address, error))?;
+    let socket =
+        watched.map_err(|error: io::Error| BindError::new("metrics", wanted.address.into(), error))?;
     Ok(Arc::new(MetricsSocket { address: wanted.address, socket: Arc::new(socket), tls: wanted.tls.clone() }))
 }

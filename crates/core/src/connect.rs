@@ -10,6 +10,7 @@ use crate::socket::{Options, Socket};
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -33,6 +34,8 @@ pub struct Dialling<'a> {
     pub pool: &'a Pool,
     /// The client, for keyed policies.
     pub client: ClientKey<'a>,
+    /// The client's address, in case that the pool connects from it.
+    pub from: IpAddr,
     /// The deadline of one try, `secure` included.
     pub deadline: Duration,
     /// Options of the socket.
@@ -176,7 +179,9 @@ impl Dialling<'_> {
     ) -> Result<S, ConnectError> {
         let started = Instant::now();
         let until = started + self.deadline;
-        let dialled = dial(backend.address.endpoint(), self.options, self.pool.own_addresses());
+        let endpoint = backend.address.endpoint();
+        let near = self.pool.settings.origin.near_end(endpoint, &backend.state.turns, Some(self.from));
+        let dialled = dial(endpoint, self.options, self.pool.own_addresses(), near);
         let mut stream = timeout_at(until, dialled).await.unwrap_or(Err(ConnectError::TimedOut))?;
         if let Some(preamble) = &self.preamble {
             // A new socket takes it at once.

@@ -3,6 +3,8 @@
 use crate::account::error::ConnectError;
 use crate::socket::Socket;
 use crate::socket::options::{self, Options};
+use nix::sys::socket::SetSockOpt;
+use nix::sys::socket::sockopt::IpBindAddressNoPort;
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
@@ -11,10 +13,11 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::Path;
 use tokio::io::Interest;
 use tokio::net::{TcpStream, UnixStream};
-use weir_pool::Endpoint;
 use weir_pool::dialable::{Doubt, OwnAddresses};
+use weir_pool::{Endpoint, NearEnd};
 
-/// Opens a connection, unless the endpoint is forbidden or this process's own.
+/// Opens a connection from `near`, or from an address of the kernel's choice, unless the endpoint is forbidden or this
+/// process's own.
 ///
 /// A backend may accept, send bytes and reset before weir sees the result of the dial. This counts as a
 /// connection: its bytes can be read, and the reset follows them.
@@ -28,18 +31,19 @@ pub async fn dial(
     endpoint: &Endpoint,
     options: &Options,
     own: &OwnAddresses,
+    near: Option<NearEnd>,
 ) -> Result<Socket, ConnectError> {
     match endpoint {
-        Endpoint::Tcp(address) => Ok(dial_tcp(*address, options, own).await?.into()),
-        Endpoint::Unix(path) => Ok(dial_unix(path).await?.into()),
+        Endpoint::Tcp(address) => Ok(dial_tcp(*address, options, own, near).await?.into()),
+        Endpoint::Unix(path) => Ok(dial_unix(path, own).await?.into()),
     }
 }
 
 /// Connects to a Unix socket, which takes the connection or refuses it at once.
-///
-/// No check whether the socket is weir's own: only the admin server of this process may have one, and no
-/// configuration can name a Unix socket as a backend yet.
-async fn dial_unix(path: &Path) -> Result<UnixStream, ConnectError> {
+async fn dial_unix(path: &Path, own: &OwnAddresses) -> Result<UnixStream, ConnectError> {
+    if let Some(what) = own.at_path(path) {
+        return Err(ConnectError::Forbidden(what));
+    }
     UnixStream::connect(path).await.map_err(|error| match error.kind() {
         // EAGAIN, which for TCP means that this machine has no port left (connect(2)).
         io::ErrorKind::WouldBlock => ConnectError::Failed(io::Error::new(
@@ -54,19 +58,37 @@ async fn dial_tcp(
     address: SocketAddr,
     options: &Options,
     own: &OwnAddresses,
+    near: Option<NearEnd>,
 ) -> Result<TcpStream, ConnectError> {
     let doubt = own.look(address)?.map_err(ConnectError::Local)?;
     let socket =
         socket2::Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP));
     let socket = socket.map_err(ConnectError::from_dial)?;
     options::configure((&socket).into(), options).map_err(ConnectError::Local)?;
+    if let Some(near) = near {
+        bind(&socket, near).map_err(ConnectError::Local)?;
+    }
     let stream = match connect(socket, address).await {
         Ok(stream) if doubt == Doubt::default() => return Ok(stream),
         Ok(stream) => end_of_its_own(stream, address, doubt),
+        // Its own address is bound already: what is left to lack is a port.
+        Err(error) if near.is_some() => Err(ConnectError::from_dial(error)),
         Err(error) => Err(sorted(error, address)),
     };
     own.dialled(address, stream.is_ok());
     stream
+}
+
+/// Binds a socket to the near end of its connection.
+fn bind(socket: &socket2::Socket, near: NearEnd) -> io::Result<()> {
+    match near.address {
+        _ if !near.foreign => {}
+        SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
+        SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
+    }
+    // The port is chosen when the far end is known, so that connections to different backends may have the same one.
+    IpBindAddressNoPort.set(socket, &true)?;
+    socket.bind(&near.address.into())
 }
 
 /// Connects, and waits for the result.
@@ -144,7 +166,7 @@ mod tests {
         let its_address = backend.local_addr().unwrap().into();
         let own = OwnAddresses::default();
         // Polled in this order, on one thread.
-        let (dialled, ()) = tokio::join!(dial(&its_address, &OPTIONS, &own), async {
+        let (dialled, ()) = tokio::join!(dial(&its_address, &OPTIONS, &own, None), async {
             let (mut accepted, _) = backend.accept().unwrap();
             accepted.write_all(says).unwrap();
             if ends {
@@ -187,7 +209,7 @@ mod tests {
     async fn refused_dials_are_failures() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let free = TcpListener::bind(address).unwrap().local_addr().unwrap();
-            let error = dial(&free.into(), &OPTIONS, &OwnAddresses::default()).await.unwrap_err();
+            let error = dial(&free.into(), &OPTIONS, &OwnAddresses::default(), None).await.unwrap_err();
             assert!(
                 matches!(&error, ConnectError::Failed(e) if e.kind() == io::ErrorKind::ConnectionRefused),
                 "{error}"
@@ -200,14 +222,14 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let path = folder.path().join("app.sock");
         let (endpoint, own) = (Endpoint::Unix(path.as_path().into()), OwnAddresses::default());
-        let absent = dial(&endpoint, &OPTIONS, &own).await.unwrap_err();
+        let absent = dial(&endpoint, &OPTIONS, &own, None).await.unwrap_err();
         assert!(
             matches!(&absent, ConnectError::Failed(e) if e.kind() == io::ErrorKind::NotFound),
             "{absent}"
         );
 
         let backend = UnixListener::bind(&path).unwrap();
-        let mut stream = dial(&endpoint, &OPTIONS, &own).await.unwrap();
+        let mut stream = dial(&endpoint, &OPTIONS, &own, None).await.unwrap();
         backend.accept().unwrap().0.write_all(b"welcome").unwrap();
         let mut heard = String::new();
         stream.read_to_string(&mut heard).await.unwrap();
@@ -215,11 +237,26 @@ mod tests {
 
         // The file stays after its socket is closed.
         drop(backend);
-        let refused = dial(&endpoint, &OPTIONS, &own).await.unwrap_err();
+        let refused = dial(&endpoint, &OPTIONS, &own, None).await.unwrap_err();
         assert!(
             matches!(&refused, ConnectError::Failed(e) if e.kind() == io::ErrorKind::ConnectionRefused),
             "{refused}"
         );
+    }
+
+    #[tokio::test]
+    async fn own_unix_sockets_are_not_dialled_under_any_name() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let (path, link) = (folder.path().join("edge.sock"), folder.path().join("link.sock"));
+        let _listener = UnixListener::bind(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        let own = OwnAddresses::default();
+        assert!(dial(&Endpoint::Unix(path.as_path().into()), &OPTIONS, &own, None).await.is_ok());
+        own.listen([Endpoint::Unix(path.as_path().into())], []);
+        for name in [path, link] {
+            let refused = dial(&Endpoint::Unix(name.into()), &OPTIONS, &own, None).await.unwrap_err();
+            assert!(matches!(refused, ConnectError::Forbidden(_)), "{refused}");
+        }
     }
 
     /// It must count against the backend, because weir lacks nothing.
@@ -230,8 +267,8 @@ mod tests {
         let backend = UnixListener::bind(&path).unwrap();
         SockRef::from(&backend).listen(0).unwrap();
         let (endpoint, own) = (Endpoint::Unix(path.into()), OwnAddresses::default());
-        let _queued = dial(&endpoint, &OPTIONS, &own).await.unwrap();
-        let refused = dial(&endpoint, &OPTIONS, &own).await.unwrap_err();
+        let _queued = dial(&endpoint, &OPTIONS, &own, None).await.unwrap();
+        let refused = dial(&endpoint, &OPTIONS, &own, None).await.unwrap_err();
         assert!(refused.counts_against_backend() && refused.to_string().contains("queue"), "{refused}");
     }
 }

@@ -1,5 +1,6 @@
 //! A set of networks, IPv4 and IPv6: a look-up costs the same with ten of them and with a hundred thousand.
 
+use crate::address::NO_ADDRESS;
 use ipnet::IpNet;
 use prefix_trie::joint::JointPrefixSet;
 use std::net::IpAddr;
@@ -31,6 +32,11 @@ impl FromIterator<IpNet> for Networks {
     }
 }
 
+/// A network as the configuration writes it: `unix` stands for the clients of Unix sockets.
+pub fn written(network: &IpNet) -> String {
+    if *network == IpNet::from(NO_ADDRESS) { "unix".to_owned() } else { network.to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +56,8 @@ mod tests {
         assert!(!Networks::default().has([10, 0, 0, 1].into()) && Networks::default().is_empty());
         assert!(set(&["0.0.0.0/0"]).has([1, 2, 3, 4].into()));
         assert!(!set(&["0.0.0.0/0"]).has("::1".parse().unwrap()));
+        assert!(set(&["::/128"]).has(NO_ADDRESS) && !set(&["0.0.0.0/0", "2000::/3"]).has(NO_ADDRESS));
+        assert_eq!(["::/128", "::/0"].map(|text| written(&text.parse().unwrap())), ["unix", "::/0"]);
     }
 
     proptest! {

@@ -197,6 +197,7 @@ async fn reach(
     let mut dialling = Dialling {
         pool,
         client: choice.key(ClientKey { source: admitted.client, sni, field: None }),
+        from: client.opening.client.ip(),
         deadline: settings.timeouts.connect,
         options: &settings.options,
         preamble: client.preamble(pool),

@@ -7,16 +7,20 @@ use http::{HeaderValue, Response, StatusCode};
 use std::net::IpAddr;
 use std::time::Duration;
 use weir_core::account::request::{RequestEnd, RequestOutcome};
+use weir_core::address::NO_ADDRESS;
 use weir_core::plan::http::{RequestRate, RequestRoute};
 use weir_core::rates::{Network, ONE_CLIENT};
 use weir_metrics::labels::Limit;
 
-/// Counts a request of this client, if its route has a limit.
+/// Counts a request of this client, if its route has a limit. Those of Unix sockets have no limit, because one would be
+/// for all of them together.
 ///
 /// # Errors
 /// The client is over the limit: 429.
 pub fn count(exchange: &Exchange, route: &RequestRoute, client: IpAddr) -> Result<(), Refusal> {
-    let Some(RequestRate { rate, scope }) = route.rate else { return Ok(()) };
+    let Some(RequestRate { rate, scope }) = route.rate.filter(|_| client != NO_ADDRESS) else {
+        return Ok(());
+    };
     exchange.client.worker.local.rates.take(scope, Network::of(client, ONE_CLIENT), rate).map_err(|wait| {
         exchange.ends(RequestEnd::from(RequestOutcome::Limited).because(Limit::RequestRate.label()));
         exchange.wait_before_retry(wait);

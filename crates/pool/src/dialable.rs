@@ -3,6 +3,7 @@
 //! A connection to an own listener would be accepted, routed and dialled again, until the limits are full; a connection
 //! to the admin server would open it to strangers.
 
+use crate::endpoint::Endpoint;
 use arc_swap::ArcSwap;
 use rustc_hash::FxBuildHasher;
 use std::fs;
@@ -10,8 +11,10 @@ use std::hash::BuildHasher;
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
-use std::sync::OnceLock;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// Why weir does not connect to an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
@@ -53,7 +56,7 @@ pub fn forbidden(ip: IpAddr) -> Option<Forbidden> {
 pub struct OwnAddresses {
     listening: ArcSwap<Listening>,
     /// Bound once in a process's life.
-    admin: OnceLock<Vec<(u16, IpAddr, Forbidden)>>,
+    admin: OnceLock<Vec<Endpoint>>,
     /// Whether the last dial to an address found a listening socket. The kernel assigns no outgoing connection a port
     /// that has a listener, so a dial there cannot connect to itself and need not ask for its local address. The first
     /// failure clears the entry.
@@ -64,6 +67,8 @@ pub struct OwnAddresses {
 struct Listening {
     /// Sorted by port, each with what is there.
     sockets: Vec<(u16, IpAddr, Forbidden)>,
+    /// The paths of Unix sockets, as they were bound.
+    paths: Vec<(Arc<Path>, Forbidden)>,
     system: System,
 }
 
@@ -90,20 +95,33 @@ impl OwnAddresses {
     /// stands for both families.
     pub fn listen(
         &self,
-        listeners: impl IntoIterator<Item = SocketAddr>,
+        listeners: impl IntoIterator<Item: Into<Endpoint>>,
         metrics: impl IntoIterator<Item = SocketAddr>,
     ) {
-        let mut sockets = at(listeners, Forbidden::Listener);
-        sockets.extend(at(metrics, Forbidden::Metrics));
-        sockets.extend(self.admin.get().into_iter().flatten());
-        sockets.sort_unstable();
-        self.listening.store(Listening { sockets, system: System::read() }.into());
+        let mut listening = Listening { system: System::read(), ..Listening::default() };
+        listeners.into_iter().for_each(|own| listening.add(own.into(), Forbidden::Listener));
+        metrics.into_iter().for_each(|own| listening.add(own.into(), Forbidden::Metrics));
+        let admin = self.admin.get().into_iter().flatten();
+        admin.for_each(|own| listening.add(own.clone(), Forbidden::Admin));
+        listening.sockets.sort_unstable();
+        self.listening.store(listening.into());
     }
 
     /// Takes the addresses of the admin server, before those of the first plan. Only the first ones count: it is bound
     /// once.
-    pub fn admin(&self, addresses: impl IntoIterator<Item = SocketAddr>) {
-        let _first = self.admin.get_or_init(|| at(addresses, Forbidden::Admin));
+    pub fn admin(&self, addresses: impl IntoIterator<Item: Into<Endpoint>>) {
+        let _first = self.admin.get_or_init(|| addresses.into_iter().map(Into::into).collect());
+    }
+
+    /// The own Unix socket at this path, by whatever name; `None` if there is none.
+    pub fn at_path(&self, path: &Path) -> Option<Forbidden> {
+        let listening = self.listening.load();
+        if listening.paths.is_empty() {
+            return None;
+        }
+        let dialled = identity(path);
+        let is_dialled = |own: &Path| own == path || (dialled.is_some() && identity(own) == dialled);
+        listening.paths.iter().find(|(own, _)| is_dialled(own)).map(|(_, what)| *what)
     }
 
     /// Notes whether a dial ended in a connection with another socket.
@@ -160,11 +178,6 @@ impl Default for OwnAddresses {
 /// Places for backends that answer, a byte each: many more than there are backends with such a port.
 const PLACES: usize = 1 << 12;
 
-/// Addresses as they are compared, with what is there.
-fn at(addresses: impl IntoIterator<Item = SocketAddr>, what: Forbidden) -> Vec<(u16, IpAddr, Forbidden)> {
-    addresses.into_iter().map(|address| (address.port(), address.ip().to_canonical(), what)).collect()
-}
-
 /// Whether an own socket listens at an address, and what it is.
 enum Has {
     No,
@@ -174,6 +187,13 @@ enum Has {
 }
 
 impl Listening {
+    fn add(&mut self, own: Endpoint, what: Forbidden) {
+        match own {
+            Endpoint::Tcp(address) => self.sockets.push((address.port(), address.ip().to_canonical(), what)),
+            Endpoint::Unix(path) => self.paths.push((path, what)),
+        }
+    }
+
     fn has(&self, (port, ip): (u16, IpAddr)) -> Has {
         let first = self.sockets.partition_point(|(other, _, _)| *other < port);
         let mut has = Has::No;
@@ -188,6 +208,11 @@ impl Listening {
         }
         has
     }
+}
+
+/// Device and inode of the file that a path leads to.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 /// Whether this machine has the address: only then can a socket be bound to it and, where `ip_nonlocal_bind` permits
@@ -233,8 +258,11 @@ mod tests {
 
     fn own(listeners: &[&str]) -> OwnAddresses {
         let own = OwnAddresses::default();
-        own.admin(["127.0.0.1:9901".parse().unwrap()]);
-        own.listen(listeners.iter().map(|a| a.parse().unwrap()), ["[::1]:9902".parse().unwrap()]);
+        own.admin(["127.0.0.1:9901".parse::<SocketAddr>().unwrap()]);
+        own.listen(
+            listeners.iter().map(|a| a.parse::<SocketAddr>().unwrap()),
+            ["[::1]:9902".parse().unwrap()],
+        );
         own
     }
 
@@ -300,8 +328,8 @@ mod tests {
     #[test]
     fn a_later_plan_replaces_the_listeners_and_not_the_admin_server() {
         let own = own(&["127.0.0.1:8443"]);
-        own.admin(["127.0.0.1:9902".parse().unwrap()]);
-        own.listen(["127.0.0.1:9443".parse().unwrap()], ["127.0.0.1:9903".parse().unwrap()]);
+        own.admin(["127.0.0.1:9902".parse::<SocketAddr>().unwrap()]);
+        own.listen(["127.0.0.1:9443".parse::<SocketAddr>().unwrap()], ["127.0.0.1:9903".parse().unwrap()]);
         assert_eq!(why(&own, "127.0.0.1:8443"), None);
         assert_eq!(why(&own, "127.0.0.1:9443"), Some(Forbidden::Listener));
         assert_eq!(why(&own, "127.0.0.1:9901"), Some(Forbidden::Admin));
@@ -313,8 +341,11 @@ mod tests {
     #[test]
     fn servers_beyond_loopback_are_never_dialled_either() {
         let own = OwnAddresses::default();
-        own.admin(["[::]:9901".parse().unwrap(), "0.0.0.0:9901".parse().unwrap()]);
-        own.listen([], ["0.0.0.0:9902".parse().unwrap()]);
+        own.admin([
+            "[::]:9901".parse::<SocketAddr>().unwrap(),
+            "0.0.0.0:9901".parse::<SocketAddr>().unwrap(),
+        ]);
+        own.listen([] as [SocketAddr; 0], ["0.0.0.0:9902".parse().unwrap()]);
         for address in ["127.0.0.1:9901", "127.1.2.3:9901", "[::1]:9901"] {
             assert_eq!(why(&own, address), Some(Forbidden::Admin), "{address}");
         }
@@ -326,6 +357,7 @@ mod tests {
     fn only_ports_of_outgoing_connections_can_be_connected_to_themselves() {
         let own = OwnAddresses::default();
         let listening = Listening {
+            paths: Vec::new(),
             sockets: Vec::new(),
             system: System { ephemeral: 32768..=60999, binds_foreign: false },
         };

@@ -4,7 +4,7 @@
 //! - [`settings`] the keys of a pool, with their defaults filled in.
 //! - [`endpoint`] where a backend listens: an address and port, or a Unix socket.
 //! - [`identity`] names of pools and backends that every node agrees on.
-//! - [`source`] where members come from.
+//! - [`source`] where members come from; [`origin`] where connections to them come from.
 //! - [`backend`] one backend as a plan has it.
 //! - [`state`], [`registry`] backend states, which outlive plans: connections, health, what was set by hand.
 //! - `load` the counts of connections, close together.
@@ -20,6 +20,7 @@ mod ejection;
 pub mod endpoint;
 pub mod identity;
 mod load;
+pub mod origin;
 pub mod pick;
 pub mod pool;
 pub mod registry;
@@ -32,11 +33,12 @@ pub mod state;
 pub use backend::{Backend, Reserved};
 pub use endpoint::{BackendAddr, Endpoint};
 pub use identity::{BackendIdentity, PoolIdentity};
+pub use origin::{NearEnd, Origin};
 pub use pick::Balance;
 pub use pool::*;
 pub use registry::BackendRegistry;
 pub use settings::{
-    CheckKind, HealthCheck, HelloReplay, HttpSettings, HttpVersion, OnUnhealthy, PassiveCheck,
+    CheckKind, Family, HealthCheck, HelloReplay, HttpSettings, HttpVersion, OnUnhealthy, PassiveCheck,
     SendProxyProtocol, Settings, Sticky, StickyCookie,
 };
 pub use state::{BackendState, DialFailures, LastCheck, OutOfService};

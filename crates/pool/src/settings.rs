@@ -1,6 +1,8 @@
 //! How a pool treats its backends: the keys of its section, with their defaults filled in.
 
+use crate::origin::Origin;
 use crate::pick::Balance;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use weir_tls::{CookieKeys, Probe};
@@ -28,6 +30,10 @@ pub struct Settings {
     pub panic_threshold: u32,
     /// How long connections of a removed or drained backend may go on.
     pub drain_timeout: Duration,
+    /// Which addresses of names are used.
+    pub family: Family,
+    /// Where connections to its backends come from.
+    pub origin: Origin,
     /// False where `tls.verify: false` turned verification off.
     pub verifies: bool,
     /// The PROXY header in front of each connection.
@@ -47,7 +53,8 @@ pub struct HttpSettings {
     pub max_idle: usize,
     /// How long a connection without a request is kept.
     pub idle_timeout: Duration,
-    /// Each carries the requests of one client alone, because it begins with that client's PROXY header.
+    /// Each carries the requests of one client alone, because it begins with that client's PROXY header, or comes from its
+    /// address.
     pub of_one_client: bool,
 }
 
@@ -142,6 +149,29 @@ weir_metrics::closed_set! {
         V1 = "v1",
         /// Of version 2: the name that the client asked for and its TLS session, too.
         V2 = "v2",
+    }
+}
+
+weir_metrics::closed_set! {
+    /// Which addresses of names are used: a word in the configuration.
+    pub Family {
+        /// All of them.
+        Any = "any",
+        /// Those of IPv4.
+        Ipv4 = "ipv4",
+        /// Those of IPv6.
+        Ipv6 = "ipv6",
+    }
+}
+
+impl Family {
+    /// Whether an address is one of these.
+    pub fn has(self, ip: IpAddr) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Ipv4 => ip.is_ipv4(),
+            Self::Ipv6 => ip.is_ipv6(),
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::ejection::EjectionTracker;
 use crate::endpoint::BackendAddr;
 use crate::load::Load;
+use crate::origin::Turns;
 use crate::pick::Share;
 use crate::settings::PassiveCheck;
 use std::fmt::Display;
@@ -27,6 +28,8 @@ pub struct BackendState {
     pub address: BackendAddr,
     /// Its counters.
     pub metrics: BackendMetrics,
+    /// Which address of this machine its next connection comes from.
+    pub turns: Turns,
     active: Load,
     reasons: AtomicU8,
     /// The weight set by hand, or `NO_WEIGHT`.
@@ -113,6 +116,7 @@ impl BackendState {
             backend,
             address,
             metrics,
+            turns: Turns::default(),
             active,
             reasons: AtomicU8::new(0),
             hand_weight: AtomicU32::new(NO_WEIGHT),

@@ -11,16 +11,17 @@ use crate::sockets::{LentSocket, ListeningSocket};
 use crate::worker::Worker;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::net::{SocketFlags, acceptfrom_with};
+use rustix::net::{SocketFlags, accept_with, acceptfrom_with};
 use socket2::SockRef;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::watch;
 use tokio::task::yield_now;
@@ -32,8 +33,8 @@ use weir_core::account::queue::{ConnectionId, Opening};
 use weir_core::address::{LocalAddr, PeerAddr};
 use weir_core::conn::{Accepted, Conn};
 use weir_core::limits::{Pending, Permit, Permits};
-use weir_core::plan::{Address, Kind, Listener};
-use weir_core::socket::configure_listening;
+use weir_core::plan::{Address, Kind, ListenAddress, Listener};
+use weir_core::socket::{Socket, configure_listening, set_fast_open};
 use weir_metrics::labels::{AcceptError, Limit};
 
 /// Accepts on the socket until the node drains or `stop` is cancelled; those that wait in the backlog then are accepted
@@ -48,7 +49,7 @@ pub(crate) async fn accept(
     stop: CancellationToken,
 ) {
     let LentSocket { id: _, socket, others, mut handed } = lent;
-    let (plans, address) = (worker.node.plans(), socket.address);
+    let (plans, address) = (worker.node.plans(), socket.address.clone());
     let Some(state) = worker.node.in_force().acceptor(&address).cloned() else { return };
     #[allow(
         deprecated,
@@ -87,7 +88,7 @@ struct Acceptor {
     /// The acceptors of the address, by worker.
     others: Arc<[Sender<HandOff>]>,
     accepted: Cell<u64>,
-    address: Address,
+    address: ListenAddress,
 }
 
 /// What the plan in force says of the address, as this acceptor last read it.
@@ -114,7 +115,7 @@ impl Acceptor {
                     }
                     None => self.permits().await,
                 };
-                let taken = match ready.try_io(|_| take(socket)) {
+                let taken = match ready.try_io(|_| self.take(socket)) {
                     Ok(taken) => taken,
                     Err(_would_block) => continue 'queue,
                 };
@@ -142,7 +143,7 @@ impl Acceptor {
     /// Accepts what waits in the backlog, as far as permits allow: closing the socket would reset it.
     fn last_ones(&self, socket: &socket2::Socket) {
         while let Some(permits) = self.permits_now() {
-            match take(socket).and_then(|(stream, peer)| self.serve_here(stream, peer, permits)) {
+            match self.take(socket).and_then(|(stream, peer)| self.serve_here(stream, peer, permits)) {
                 Ok(()) => {}
                 // A client that went away while it waited says nothing about those behind it.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -164,11 +165,13 @@ impl Acceptor {
         }
         held.state = now.clone();
         let Kind::Stream(stream) = &now.listener.kind;
-        let backlog = i32::try_from(stream.backlog).unwrap_or(i32::MAX);
-        // Accepted sockets inherit these options; a second listen(2) changes only the backlog.
-        if let Err(error) = configure_listening(SockRef::from(socket), &stream.settings.options)
-            .and_then(|()| socket.listen(backlog))
-        {
+        // Accepted sockets inherit these options, all of them TCP's; a second listen(2) changes only the backlog.
+        let configured = match self.address {
+            ListenAddress::Tcp(_) => configure_listening(SockRef::from(socket), &stream.settings.options)
+                .and_then(|()| set_fast_open(SockRef::from(socket), stream.fast_open)),
+            ListenAddress::Unix(_) => Ok(()),
+        };
+        if let Err(error) = configured.and_then(|()| socket.listen(stream.backlog())) {
             tracing::warn!(listener = %now.listener.name, %error, "cannot change the options of a listening socket");
         }
     }
@@ -200,7 +203,7 @@ impl Acceptor {
     }
 
     /// Serves the connection here, or hands it off to a worker that has clearly fewer.
-    fn hand_off(&self, stream: Stream, peer: PeerAddr, permits: [Permit; 2]) -> io::Result<()> {
+    fn hand_off(&self, stream: OwnedFd, peer: PeerAddr, permits: [Permit; 2]) -> io::Result<()> {
         let (loads, turn) = (&self.worker.node.loads, self.accepted.get());
         self.accepted.set(turn.wrapping_add(1));
         let lighter = loads.lighter_than(self.worker.number, turn);
@@ -218,20 +221,28 @@ impl Acceptor {
         let Some(handed) = handed else { return };
         while let Some(HandOff { stream, peer, permits, guard }) = handed.recv().await {
             self.follow(socket);
-            match TcpStream::from_std(stream) {
+            match self.own(stream) {
                 Ok(stream) => self.spawn(stream, peer, permits, guard),
                 Err(error) => wait_out(error, self).await,
             }
         }
     }
 
-    fn serve_here(&self, stream: Stream, peer: PeerAddr, permits: [Permit; 2]) -> io::Result<()> {
+    fn serve_here(&self, stream: OwnedFd, peer: PeerAddr, permits: [Permit; 2]) -> io::Result<()> {
         let guard = self.worker.node.loads.count(self.worker.number);
-        self.spawn(TcpStream::from_std(stream)?, peer, permits, guard);
+        self.spawn(self.own(stream)?, peer, permits, guard);
         Ok(())
     }
 
-    fn spawn(&self, stream: TcpStream, peer: PeerAddr, permits: [Permit; 2], guard: LoadGuard) {
+    /// The connection on this worker's runtime.
+    fn own(&self, stream: OwnedFd) -> io::Result<Socket> {
+        Ok(match self.address {
+            ListenAddress::Tcp(_) => TcpStream::from_std(stream.into())?.into(),
+            ListenAddress::Unix(_) => UnixStream::from_std(stream.into())?.into(),
+        })
+    }
+
+    fn spawn(&self, stream: Socket, peer: PeerAddr, permits: [Permit; 2], guard: LoadGuard) {
         let worker = &self.worker;
         let held = self.held.borrow();
         let state = &held.state;
@@ -243,7 +254,7 @@ impl Acceptor {
             generation: state.generation.number,
         };
         let pending = held.pending.enter(number, &handle);
-        let accepted = Accepted { stream: stream.into(), opening, handle, pending, permits };
+        let accepted = Accepted { stream, opening, handle, pending, permits };
         let listener = Arc::clone(&state.listener);
         let plain = listener.is_plain(&self.address);
         let conn = Conn::open(accepted, &listener, (Rc::clone(&worker.local.sinks), state.recorded));
@@ -268,10 +279,28 @@ impl Acceptor {
     }
 
     /// The address that the client reached. The kernel is asked only if the plan does not say it.
-    fn local(&self, stream: &TcpStream) -> LocalAddr {
-        let bound = self.address.socket;
+    fn local(&self, stream: &Socket) -> LocalAddr {
+        let (ListenAddress::Tcp(Address { socket: bound, .. }), Socket::Tcp(stream)) =
+            (&self.address, stream)
+        else {
+            return LocalAddr::UNIX;
+        };
         let asked = if bound.ip().is_unspecified() { stream.local_addr().ok() } else { None };
-        asked.map_or(LocalAddr::of_listener(bound), LocalAddr::of_socket)
+        asked.map_or(LocalAddr::of_listener(*bound), LocalAddr::of_socket)
+    }
+
+    /// Accepts one connection in one system call: non-blocking, and closed on exec.
+    fn take(&self, socket: &socket2::Socket) -> io::Result<(OwnedFd, PeerAddr)> {
+        const FLAGS: SocketFlags = SocketFlags::NONBLOCK.union(SocketFlags::CLOEXEC);
+        if self.address.unix().is_some() {
+            return Ok((accept_with(socket, FLAGS)?, PeerAddr::UNIX));
+        }
+        let (fd, address) = acceptfrom_with(socket, FLAGS)?;
+        // No address means that the client reset while queued: treat it as ECONNABORTED.
+        let Some(Ok(address)) = address.map(SocketAddr::try_from) else {
+            return Err(Errno::CONNABORTED.into());
+        };
+        Ok((fd, address.into()))
     }
 }
 
@@ -280,17 +309,6 @@ impl Acceptor {
 fn one_is_queued(socket: &socket2::Socket) -> bool {
     let mut fds = [PollFd::new(socket, PollFlags::IN)];
     matches!(poll(&mut fds, Some(&Timespec::default())), Ok(n) if n > 0)
-}
-
-/// Not yet registered with a worker's runtime.
-type Stream = std::net::TcpStream;
-
-/// Accepts one connection in one system call: non-blocking, and closed on exec.
-fn take(socket: &socket2::Socket) -> io::Result<(Stream, PeerAddr)> {
-    let (fd, address) = acceptfrom_with(socket, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)?;
-    // No address means that the client reset while queued: treat it as ECONNABORTED.
-    let Some(Ok(address)) = address.map(SocketAddr::try_from) else { return Err(Errno::CONNABORTED.into()) };
-    Ok((fd.into(), address.into()))
 }
 
 /// Counts an error of accept(2), and pauses if the next call would meet it again.

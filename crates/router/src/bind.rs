@@ -1,21 +1,25 @@
-//! Binds and listens: one socket per address and worker, and those of weir's own servers.
+//! Binds and listens: one socket per TCP address and worker, one per Unix socket, and those of weir's own servers.
 
 use crate::inherited::Inherited;
 use crate::sockets::ListeningSocket;
+use crate::unix;
 use socket2::{Domain, Protocol, SockRef, Type};
 use std::io;
 use std::net::Ipv4Addr;
-use weir_core::plan::{Address, Kind, Listener, Plan};
-use weir_core::socket::{Options, configure_listening};
+use std::path::Path;
+use std::sync::Arc;
+use weir_core::plan::{Address, Kind, ListenAddress, Listener, Plan, Stream};
+use weir_core::socket::{configure_listening, set_fast_open};
+use weir_pool::Origin;
 
-/// A listening address that cannot be had.
+/// A socket that cannot be had as the plan wants it.
 #[derive(Debug, thiserror::Error)]
-#[error("{whose}: cannot listen on {address}: {source}{hint}")]
+#[error("{whose}: cannot {what}: {source}{hint}")]
 pub struct BindError {
-    /// The listener, or the server of weir's own.
+    /// The listener or pool, or the server of weir's own.
     pub whose: String,
-    /// The address.
-    pub address: std::net::SocketAddr,
+    /// What it cannot do.
+    pub what: String,
     /// Why.
     #[source]
     pub source: io::Error,
@@ -24,8 +28,9 @@ pub struct BindError {
 
 impl BindError {
     /// The address of this listener or server cannot be had.
-    pub fn new(whose: impl Into<String>, address: Address, source: io::Error) -> Self {
-        Self { whose: whose.into(), address: address.socket, hint: hint(&source), source }
+    pub fn new(whose: impl Into<String>, address: ListenAddress, source: io::Error) -> Self {
+        let hint = hint(&address, &source);
+        Self { whose: whose.into(), what: format!("listen on {address}"), hint, source }
     }
 }
 
@@ -38,7 +43,7 @@ impl BindError {
 pub fn server(
     whose: &'static str,
     address: Address,
-    held: Option<&[Address]>,
+    held: Option<&[ListenAddress]>,
     inherited: &mut Inherited,
 ) -> Result<std::net::TcpListener, BindError> {
     // A giver without IPv6 has bound IPv4 alone.
@@ -66,48 +71,71 @@ pub fn server(
         }
         Ok(socket.into())
     };
-    open().map_err(|source| BindError::new(whose, address, source))
+    open().map_err(|source| BindError::new(whose, address.into(), source))
 }
 
 /// Callers of a server that wait to be accepted.
-const SERVER_BACKLOG: i32 = 1024;
+pub const SERVER_BACKLOG: i32 = 1024;
 
 /// Whether one of these addresses has the port: binding without `SO_REUSEPORT` would then fail because of this process.
-fn shares_a_port(address: Address, held: &[Address]) -> bool {
-    held.iter().any(|own| own.socket.port() == address.socket.port())
+fn shares_a_port(address: Address, held: &[ListenAddress]) -> bool {
+    held.iter().any(|own| own.port() == Some(address.socket.port()))
 }
 
-/// Binds and listens on every address of the plan that is not `held` by this process already, once per worker. Sockets
-/// that were given to the process are taken, all of them: with fewer workers than sockets, some workers get several.
+/// Binds and listens on every address of the plan that is not `held` by this process already: TCP once per worker, a Unix
+/// socket once, with a descriptor for each worker. Sockets that were given to the process are taken, all of them: with
+/// fewer workers than sockets, some workers get several.
 ///
-/// Each address is first bound without `SO_REUSEPORT`: with it, a second weir would silently share the
+/// Each TCP address is first bound without `SO_REUSEPORT`: with it, a second weir would silently share the
 /// traffic of the first. This check is left out if a socket of this process is in the way (`:443`, for example, when the
 /// plan now has `10.0.0.1:443`), also if it is the metrics server's (`metrics`), which may give its port to a listener.
 ///
 /// # Errors
-/// Every address that cannot be had.
+/// Every address that cannot be had, and what a pool may not do.
 pub fn sockets(
     plan: &Plan,
     workers: usize,
-    held: &[Address],
+    held: &[ListenAddress],
     metrics: Option<Address>,
     inherited: &mut Inherited,
 ) -> Result<Vec<ListeningSocket>, Vec<BindError>> {
-    let own: Vec<Address> = held.iter().copied().chain(metrics).collect();
+    let own: Vec<ListenAddress> = held.iter().cloned().chain(metrics.map(ListenAddress::from)).collect();
     let mut opened = Vec::new();
     let mut failed = Vec::new();
     for listener in &plan.listeners {
         for address in listener.all_addresses().filter(|a| !held.contains(a)) {
-            match open(*address, listener, workers, &own, inherited) {
+            let opened_now = match address {
+                ListenAddress::Tcp(address) => open(*address, listener, workers, &own, inherited),
+                ListenAddress::Unix(path) => open_unix(path, listener, workers, inherited),
+            };
+            match opened_now {
                 Ok(sockets) => opened.extend(sockets),
                 Err(source) => {
                     let whose = format!("listener {:?}", listener.name);
-                    failed.push(BindError::new(whose, *address, source));
+                    failed.push(BindError::new(whose, address.clone(), source));
                 }
             }
         }
     }
+    failed.extend(refused_origin(plan));
     if failed.is_empty() { Ok(opened) } else { Err(failed) }
+}
+
+/// Why this process may not connect from addresses of clients, if the plan has a pool that does.
+fn refused_origin(plan: &Plan) -> Option<BindError> {
+    let pool = plan.pools.iter().find(|pool| matches!(pool.settings.origin, Origin::Client))?;
+    let source = socket2::Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))
+        .and_then(|socket| socket.set_ip_transparent_v4(true))
+        .err()?;
+    Some(BindError {
+        whose: format!("pool {:?}", pool.name),
+        what: "connect from clients' addresses".to_owned(),
+        hint: match source.kind() {
+            io::ErrorKind::PermissionDenied => "; `transparent` needs CAP_NET_ADMIN",
+            _ => "",
+        },
+        source,
+    })
 }
 
 /// Listening sockets of the address, at least one for each worker.
@@ -115,20 +143,20 @@ fn open(
     address: Address,
     listener: &Listener,
     workers: usize,
-    held: &[Address],
+    held: &[ListenAddress],
     inherited: &mut Inherited,
 ) -> io::Result<Vec<ListeningSocket>> {
     let mut at = address;
     let Kind::Stream(stream) = &listener.kind;
-    let options = &stream.settings.options;
+    let options = Some(stream);
     let mut sockets = inherited.take(&address);
     if sockets.is_empty() {
         if !shares_a_port(address, held) && !inherited.has_port(address.socket.port()) {
-            let (probed, socket) = bind(at, false, Some(options))?;
+            let (probed, socket) = bind(at, false, options)?;
             at = probed;
             drop(socket);
         }
-        let (bound, socket) = bind(at, true, Some(options))?;
+        let (bound, socket) = bind(at, true, options)?;
         at = bound;
         // A giver on the same machine had to do without the same things.
         sockets = inherited.take(&at);
@@ -140,13 +168,14 @@ fn open(
         let more = match sockets.first() {
             // systemd's, without `ReusePort=`: no second one can be bound, and all workers accept on this one.
             Some(first) if !first.reuse_port()? => first.try_clone()?,
-            _ => bind(at, true, Some(options))?.1,
+            _ => bind(at, true, options)?.1,
         };
         sockets.push(more);
     }
     for socket in &sockets {
-        configure_listening(SockRef::from(socket), options)?;
-        socket.listen(i32::try_from(stream.backlog).unwrap_or(i32::MAX))?;
+        configure_listening(SockRef::from(socket), &stream.settings.options)?;
+        set_fast_open(SockRef::from(socket), stream.fast_open)?;
+        socket.listen(stream.backlog())?;
     }
     if at.socket != address.socket {
         tracing::warn!(listener = %listener.name, address = %at.socket, "this machine has no IPv6: listening on IPv4 alone");
@@ -154,11 +183,29 @@ fn open(
     if at.mptcp != address.mptcp {
         tracing::warn!(listener = %listener.name, address = %at.socket, "this kernel has no MPTCP: clients speak TCP alone");
     }
-    Ok(sockets.into_iter().map(|socket| ListeningSocket { socket, address }).collect())
+    let own = |socket| ListeningSocket { file: None, socket, address: address.into() };
+    Ok(sockets.into_iter().map(own).collect())
+}
+
+/// A descriptor of one listening socket for each worker: Unix sockets have no `SO_REUSEPORT`.
+fn open_unix(
+    path: &Arc<Path>,
+    listener: &Listener,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> io::Result<Vec<ListeningSocket>> {
+    let Kind::Stream(stream) = &listener.kind;
+    let (socket, file) = unix::open(path, stream.backlog(), inherited)?;
+    let file = Some(Arc::new(file));
+    let one = || {
+        let (file, socket) = (file.clone(), socket.try_clone()?);
+        Ok(ListeningSocket { file, socket, address: ListenAddress::Unix(Arc::clone(path)) })
+    };
+    (0..workers).map(|_| one()).collect()
 }
 
 /// A bound socket, and where it is bound.
-fn bind(address: Address, shared: bool, options: Option<&Options>) -> io::Result<(Address, socket2::Socket)> {
+fn bind(address: Address, shared: bool, options: Option<&Stream>) -> io::Result<(Address, socket2::Socket)> {
     with_what_there_is(address, |address| bind_to(address, shared, options))
 }
 
@@ -200,7 +247,7 @@ fn is_without_family(error: &io::Error) -> bool {
 /// socket(2): `EAFNOSUPPORT`.
 const NO_FAMILY: i32 = 97;
 
-fn bind_to(address: Address, shared: bool, options: Option<&Options>) -> io::Result<socket2::Socket> {
+fn bind_to(address: Address, shared: bool, options: Option<&Stream>) -> io::Result<socket2::Socket> {
     let domain = Domain::for_address(address.socket);
     let protocol = if address.mptcp { Protocol::MPTCP } else { Protocol::TCP };
     let socket = socket2::Socket::new(domain, Type::STREAM.nonblocking().cloexec(), Some(protocol))?;
@@ -210,7 +257,12 @@ fn bind_to(address: Address, shared: bool, options: Option<&Options>) -> io::Res
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     if let Some(options) = options {
-        configure_listening(SockRef::from(&socket), options)?;
+        configure_listening(SockRef::from(&socket), &options.settings.options)?;
+        match domain {
+            _ if !options.freebind => {}
+            Domain::IPV6 => socket.set_freebind_v6(true)?,
+            _ => socket.set_freebind_v4(true)?,
+        }
     }
     socket.bind(&address.socket.into())?;
     if !shared {
@@ -220,11 +272,18 @@ fn bind_to(address: Address, shared: bool, options: Option<&Options>) -> io::Res
     Ok(socket)
 }
 
-fn hint(error: &io::Error) -> &'static str {
+fn hint(address: &ListenAddress, error: &io::Error) -> &'static str {
     match error.kind() {
+        io::ErrorKind::PermissionDenied if address.unix().is_some() => {
+            "; weir must be able to write to that folder"
+        }
+        // The error itself says what is there.
+        _ if address.unix().is_some() => "",
         io::ErrorKind::AddrInUse => "; another process, perhaps another weir, is listening there",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE",
-        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        io::ErrorKind::AddrNotAvailable => {
+            "; no interface of this machine has that address, and `tcp.freebind` is off"
+        }
         _ if error.raw_os_error() == Some(NO_FAMILY) => "; this machine has no IPv6",
         _ => "",
     }
@@ -257,7 +316,8 @@ mod tests {
             assert!(bound("[::1]:443", false, code).is_err());
         }
         assert!(bound(EVERY, true, IN_USE).is_err(), "another listener is no lack of IPv6");
-        assert!(hint(&io::Error::from_raw_os_error(NO_FAMILY)).contains("no IPv6"));
+        let address = Address { socket: EVERY.parse().unwrap(), dual_stack: false, mptcp: false };
+        assert!(hint(&address.into(), &io::Error::from_raw_os_error(NO_FAMILY)).contains("no IPv6"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use crate::accept;
 use crate::node::{Node, Phase};
-use crate::pin::Pins;
+use crate::pin::{self, Pins};
 use crate::sockets::{LentSocket, ListeningSocket, SocketId};
 pub use crate::worker::closing_after;
 use crate::worker::{CloseScope, Worker};
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use weir_core::account::failures::Failures;
 use weir_core::account::queue::Records;
 use weir_core::memory::Budget;
-use weir_core::plan::Address;
+use weir_core::plan::ListenAddress;
 
 /// The running data plane.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl WorkerCommands {
     ///
     /// # Cancel safety
     /// Not cancel safe: some workers may have left, others not.
-    pub async fn leave(&self, addresses: &[Address]) {
+    pub async fn leave(&self, addresses: &[ListenAddress]) {
         if addresses.is_empty() {
             return;
         }
@@ -261,11 +261,13 @@ fn work(seed: WorkerArgs, started: SyncSender<io::Result<()>>) {
 
 /// Accepts and serves until the node drains, and until the last connection has ended.
 async fn live(seed: WorkerArgs) {
-    let WorkerArgs { number, node, pins: _, budget, access, sockets, mut commands, lost } = seed;
+    let WorkerArgs { number, node, pins, budget, access, sockets, mut commands, lost } = seed;
+    let cpu = pins.and_then(|pins| pins.cpu(number));
     let mut phase = node.subscribe();
     let worker = Rc::new(Worker::new(number, node, budget, access));
     let open = HashMap::new();
-    let mut doors = Acceptors { worker: Rc::clone(&worker), phase: phase.clone(), open, lost: lost.clone() };
+    let mut doors =
+        Acceptors { worker: Rc::clone(&worker), cpu, phase: phase.clone(), open, lost: lost.clone() };
     doors.listen(sockets);
     let keeper = task::spawn_local(loudly(lost.clone(), housekeeping(Rc::clone(&worker))));
     let turns = Rc::clone(&worker);
@@ -312,6 +314,8 @@ async fn loudly(lost: CancellationToken, work: impl Future<Output = ()>) {
 struct Acceptors {
     lost: CancellationToken,
     worker: Rc<Worker>,
+    /// The CPU that the worker is pinned to.
+    cpu: Option<usize>,
     phase: watch::Receiver<Phase>,
     open: HashMap<SocketId, (CancellationToken, task::JoinHandle<()>)>,
 }
@@ -343,6 +347,9 @@ impl Acceptors {
     fn listen(&mut self, sockets: Vec<LentSocket>) {
         for socket in sockets {
             let (id, stop) = (socket.id, CancellationToken::new());
+            if let Some(cpu) = self.cpu {
+                pin::steer(&socket.socket, cpu);
+            }
             let accepting = accept::accept(socket, Rc::clone(&self.worker), self.phase.clone(), stop.clone());
             self.open.insert(id, (stop, task::spawn_local(loudly(self.lost.clone(), accepting))));
         }
@@ -399,6 +406,7 @@ mod tests {
     use crate::node::tests::plan;
     use socket2::{Domain, Type};
     use std::net::{Ipv4Addr, SocketAddr};
+    use std::slice;
     use tokio::io::AsyncReadExt;
     use tokio::net::TcpStream;
     use tokio::time::timeout;
@@ -427,26 +435,26 @@ mod tests {
     }
 
     /// A listening socket on a port of its own, said to be of this address, and where it is.
-    fn listening(address: Address) -> (ListeningSocket, SocketAddr) {
+    fn listening(address: ListenAddress) -> (ListeningSocket, SocketAddr) {
         let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None).unwrap();
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         socket.listen(4).unwrap();
         let at = socket.local_addr().unwrap().as_socket().unwrap();
-        (ListeningSocket { socket, address }, at)
+        (ListeningSocket { file: None, socket, address }, at)
     }
 
     #[tokio::test]
     async fn a_worker_accepts_on_each_of_its_sockets_of_an_address_and_leaves_all() {
         let metrics = Metrics::new("0", "r", "c").unwrap();
         let node = Node::new(plan(&metrics, 1, &["edge"]), metrics, 10);
-        let address = node.plan().listeners[0].addresses[0];
-        let ((first, its), (second, others)) = (listening(address), listening(address));
+        let address = node.plan().listeners[0].addresses[0].clone();
+        let ((first, its), (second, others)) = (listening(address.clone()), listening(address.clone()));
         let plane = DataPlane::start(Arc::clone(&node), vec![first, second], None).unwrap();
         for at in [its, others] {
             let mut client = TcpStream::connect(at).await.unwrap();
             assert_eq!(client.read(&mut [0]).await.unwrap(), 0, "it was accepted, and has no route");
         }
-        assert_eq!(node.sockets.addresses(), [address]);
+        assert_eq!(node.sockets.addresses(), slice::from_ref(&address));
         timeout(Duration::from_secs(10), plane.commands().leave(&[address])).await.unwrap();
         for at in [its, others] {
             assert!(TcpStream::connect(at).await.is_err(), "closed when the leaving is over");

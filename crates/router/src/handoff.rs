@@ -6,7 +6,7 @@
 //! another thread. A worker's queue is bounded; if it is full, or the worker leaves the address, the connection stays
 //! with the worker that accepted it.
 
-use std::net::TcpStream;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -117,7 +117,8 @@ fn noise(open: usize) -> usize {
 /// An accepted connection on its way to another worker.
 #[derive(Debug)]
 pub(crate) struct HandOff {
-    pub(crate) stream: TcpStream,
+    /// Not registered with a runtime yet.
+    pub(crate) stream: OwnedFd,
     pub(crate) peer: PeerAddr,
     pub(crate) permits: [Permit; 2],
     pub(crate) guard: LoadGuard,

@@ -40,11 +40,10 @@ impl Inherited {
         self.sockets.extract_if(.., |socket| is_of(socket, address).unwrap_or(false)).collect()
     }
 
-    /// The Unix socket at this path.
-    pub fn take_unix(&mut self, path: &Path) -> Option<Socket> {
-        let is_at = |socket: &Socket| socket.local_addr().is_ok_and(|at| at.as_pathname() == Some(path));
-        let found = self.sockets.iter().position(is_at)?;
-        Some(self.sockets.swap_remove(found))
+    /// The Unix socket at this path. All descriptors of it are taken, of which one is enough.
+    pub(crate) fn take_unix(&mut self, path: &Path) -> Option<Socket> {
+        let is_at = |socket: &mut Socket| socket.local_addr().is_ok_and(|at| at.as_pathname() == Some(path));
+        self.sockets.extract_if(.., is_at).reduce(|first, _same| first)
     }
 
     /// Whether a socket with this port was given. Its giver may still have it, so that only a socket with

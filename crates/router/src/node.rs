@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use weir_core::account::failures::Failures;
 use weir_core::clients::Clients;
 use weir_core::limits::{PendingTotal, Permits};
-use weir_core::plan::{Address, Listener, Plan};
+use weir_core::plan::{ListenAddress, Listener, Plan};
 use weir_core::rates::Rates;
 use weir_log::throttle::LogThrottle;
 use weir_metrics::Metrics;
@@ -56,12 +56,12 @@ pub struct Node {
 #[derive(Debug)]
 pub(crate) struct InForce {
     pub(crate) plan: Arc<Plan>,
-    acceptors: HashMap<Address, ListenerState>,
+    acceptors: HashMap<ListenAddress, ListenerState>,
 }
 
 impl InForce {
     /// What the sockets of an address share.
-    pub(crate) fn acceptor(&self, address: &Address) -> Option<&ListenerState> {
+    pub(crate) fn acceptor(&self, address: &ListenAddress) -> Option<&ListenerState> {
         self.acceptors.get(address)
     }
 }
@@ -92,7 +92,7 @@ pub const PAST_GENERATIONS: usize = 64;
 #[derive(Debug, Default)]
 pub struct Dropped {
     /// Addresses that are no longer listened on.
-    pub addresses: Vec<Address>,
+    pub addresses: Vec<ListenAddress>,
     /// Listeners whose connections drain.
     pub listeners: Vec<Arc<ListenerLimits>>,
 }
@@ -183,7 +183,7 @@ impl Node {
         let mut dropped = Dropped::default();
         for (address, shared) in &before.acceptors {
             if !after.acceptors.contains_key(address) {
-                dropped.addresses.push(*address);
+                dropped.addresses.push(address.clone());
             }
             let limits = &shared.limits;
             let stays = after.acceptors.values().any(|s| Arc::ptr_eq(&s.limits, limits));
@@ -300,7 +300,7 @@ fn boot(since_1970: Duration, random: u16) -> u128 {
 
 /// Prepares a plan for its use: listeners keep their limits, found by name, and a listener that comes back while it still
 /// has connections finds the limits that count them.
-fn force(plan: Arc<Plan>, before: &HashMap<Address, ListenerState>, past: &mut Past) -> InForce {
+fn force(plan: Arc<Plan>, before: &HashMap<ListenAddress, ListenerState>, past: &mut Past) -> InForce {
     let generation = Arc::new(Generation {
         number: plan.generation,
         open: AtomicUsize::new(0),
@@ -336,7 +336,7 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, ListenerState>, past: &mut P
             generation: Arc::clone(&generation),
             recorded: plan.log.access,
         };
-        acceptors.extend(listener.all_addresses().map(|a| (*a, shared.clone())));
+        acceptors.extend(listener.all_addresses().map(|a| (a.clone(), shared.clone())));
     }
     InForce { plan, acceptors }
 }
@@ -344,7 +344,9 @@ fn force(plan: Arc<Plan>, before: &HashMap<Address, ListenerState>, past: &mut P
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use weir_core::plan::{Kind, Log, LogFormat, ModeName, Runtime, Stream, StreamSettings, Timeouts};
+    use weir_core::plan::{
+        Address, Kind, Log, LogFormat, ModeName, Runtime, Stream, StreamSettings, Timeouts,
+    };
     use weir_core::rates::Scope;
     use weir_core::route::Table;
     use weir_core::socket::Options;
@@ -358,17 +360,17 @@ pub(crate) mod tests {
             admission: None,
             scope: Scope::of(name),
             name: Arc::from(*name),
-            addresses: vec![Address {
-                socket: ([127, 0, 0, 1], port).into(),
-                dual_stack: false,
-                mptcp: false,
-            }],
+            addresses: vec![
+                Address { socket: ([127, 0, 0, 1], port).into(), dual_stack: false, mptcp: false }.into(),
+            ],
             mode: ModeName::Passthrough,
             peek: None,
             routes: Table::build(Vec::new()).unwrap(),
             default: None,
             kind: Kind::Stream(Stream {
                 backlog: 1,
+                freebind: false,
+                fast_open: 0,
                 settings: Arc::new(StreamSettings {
                     failed_handshakes: None,
                     timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },

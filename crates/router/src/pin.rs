@@ -1,9 +1,11 @@
 //! Pins workers to the CPUs that the process may use.
 //!
 //! In: the process's CPUs at the start, and a worker's number. Out: a pinned thread, or a warning, since an unpinned
-//! worker serves as well.
+//! worker serves as well; and sockets whose connections come to the worker of their CPU.
 
+use crate::sockets::ListeningSocket;
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_incoming_cpu;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 /// The CPUs that workers are pinned to.
@@ -27,7 +29,7 @@ impl Pins {
     }
 
     /// The CPU of a worker: one each, starting over if there are more workers than CPUs.
-    fn cpu(&self, worker: usize) -> Option<usize> {
+    pub(crate) fn cpu(&self, worker: usize) -> Option<usize> {
         self.0.get(worker.checked_rem(self.0.len())?).copied()
     }
 
@@ -38,6 +40,18 @@ impl Pins {
             Ok(()) => tracing::info!(worker, cpu, "pinned"),
             Err(error) => tracing::warn!(worker, cpu, %error, "runtime.affinity: cannot pin a worker"),
         }
+    }
+}
+
+/// Has the kernel choose this socket, of those that share an address, for connections whose packets this CPU receives
+/// (`SO_INCOMING_CPU`, socket(7)). Kernels before 6.2 choose by a hash as they do without it, and so does any kernel where
+/// no socket has the CPU.
+pub(crate) fn steer(socket: &ListeningSocket, cpu: usize) {
+    let Ok(number) = u32::try_from(cpu) else { return };
+    if socket.address.tcp().is_some()
+        && let Err(error) = set_socket_incoming_cpu(&socket.socket, number)
+    {
+        tracing::debug!(address = %socket.address, cpu, %error, "cannot steer connections to a CPU");
     }
 }
 

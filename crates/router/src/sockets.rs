@@ -5,19 +5,23 @@
 //! the registry has let go of it and no worker has it any more.
 
 use crate::handoff::{HandOff, HandOffQueues};
+use crate::unix::SocketFile;
 use std::collections::{HashMap, HashSet};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::mpsc::{Receiver, Sender};
-use weir_core::plan::Address;
+use weir_core::plan::ListenAddress;
 
 /// A socket that is bound and listens, not blocking. Dropping it closes it, and resets what its backlog holds.
 #[derive(Debug)]
 pub struct ListeningSocket {
+    /// The file of a Unix socket, which goes with the last of its descriptors. Dropped first: while the file is there, a
+    /// process that starts finds that somebody listens.
+    pub file: Option<Arc<SocketFile>>,
     /// The socket.
     pub socket: socket2::Socket,
     /// Its address in the plan.
-    pub address: Address,
+    pub address: ListenAddress,
 }
 
 impl AsFd for ListeningSocket {
@@ -63,13 +67,13 @@ struct Held {
 
 impl SocketRegistry {
     /// Where the process listens, each address once.
-    pub fn addresses(&self) -> Vec<Address> {
+    pub fn addresses(&self) -> Vec<ListenAddress> {
         let held = self.held();
         let mut seen = HashSet::new();
         held.sockets
             .iter()
-            .map(|(_, socket)| socket.address)
-            .filter(|address| seen.insert(*address))
+            .map(|(_, socket)| socket.address.clone())
+            .filter(|address| seen.insert(address.clone()))
             .collect()
     }
 
@@ -100,8 +104,8 @@ impl SocketRegistry {
     }
 
     /// Lets go of the sockets of these addresses. Gives which they are; each closes when its worker gives it back.
-    pub(crate) fn let_go(&self, addresses: &[Address]) -> Vec<SocketId> {
-        let addresses: HashSet<&Address> = addresses.iter().collect();
+    pub(crate) fn let_go(&self, addresses: &[ListenAddress]) -> Vec<SocketId> {
+        let addresses: HashSet<&ListenAddress> = addresses.iter().collect();
         let leaves = |(_, socket): &mut (SocketId, Arc<ListeningSocket>)| addresses.contains(&socket.address);
         self.held().sockets.extract_if(.., leaves).map(|(id, _)| id).collect()
     }
@@ -132,10 +136,10 @@ impl Held {
 /// The sockets of each address, in the order in which addresses come first.
 fn by_address(sockets: Vec<ListeningSocket>) -> Vec<Vec<ListeningSocket>> {
     let mut order = Vec::new();
-    let mut lists: HashMap<Address, Vec<ListeningSocket>> = HashMap::new();
+    let mut lists: HashMap<ListenAddress, Vec<ListeningSocket>> = HashMap::new();
     for socket in sockets {
-        let list = lists.entry(socket.address).or_insert_with_key(|address| {
-            order.push(*address);
+        let list = lists.entry(socket.address.clone()).or_insert_with_key(|address| {
+            order.push(address.clone());
             Vec::new()
         });
         list.push(socket);
@@ -148,17 +152,18 @@ mod tests {
     use super::*;
     use socket2::{Domain, Socket, Type};
     use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+    use weir_core::plan::Address;
 
     /// A socket that listens, said to be of the address with this port.
     fn listening(port: u16) -> ListeningSocket {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         socket.listen(4).unwrap();
-        ListeningSocket { socket, address: address(port) }
+        ListeningSocket { file: None, socket, address: address(port) }
     }
 
-    fn address(port: u16) -> Address {
-        Address { socket: (Ipv4Addr::LOCALHOST, port).into(), dual_stack: false, mptcp: false }
+    fn address(port: u16) -> ListenAddress {
+        Address { socket: (Ipv4Addr::LOCALHOST, port).into(), dual_stack: false, mptcp: false }.into()
     }
 
     fn ids(list: &[LentSocket]) -> Vec<u64> {

@@ -223,7 +223,7 @@ impl Running {
         let metrics = Arc::clone(&builder.metrics);
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
-        let (sockets, admin, servers) = bind(&plan, &mut inherited).await?;
+        let (sockets, admin, servers) = bind(&plan, &mut inherited)?;
         tell_of_unused(inherited, successor.is_some());
         builder.admin_listens_on(&plan);
         builder.listens_on(&plan);
@@ -514,17 +514,14 @@ async fn sources(
 const CONTROL_ENDS: Duration = Duration::from_millis(500);
 
 /// Every socket of the plan, or every address that cannot be had. Takes those that were inherited.
-async fn bind(
-    plan: &Plan,
-    inherited: &mut Inherited,
-) -> Result<(Vec<ListeningSocket>, Option<Bound>, Servers)> {
+fn bind(plan: &Plan, inherited: &mut Inherited) -> Result<(Vec<ListeningSocket>, Option<Bound>, Servers)> {
     let mut failed = Vec::new();
     let sockets = bind::sockets(plan, plan.runtime.workers, &[], None, inherited).unwrap_or_else(|errors| {
         failed.extend(errors.iter().map(|e| format!("error: {e}")));
         Vec::new()
     });
     let admin = match &plan.admin {
-        Some(AdminServer { address, .. }) => match weir_admin::bind(address, inherited).await {
+        Some(AdminServer { address, .. }) => match weir_admin::bind(address, inherited) {
             Ok(bound) => Some(bound),
             Err(error) => {
                 failed.push(format!("error: admin: cannot listen on {address}: {error}"));
@@ -581,7 +578,7 @@ fn room(plan: &Plan, allowed: usize) -> usize {
 
 fn announce(plan: &Plan, max_connections: usize, open_files: u64) {
     for listener in &plan.listeners {
-        let addresses: Vec<String> = listener.all_addresses().map(|a| a.socket.to_string()).collect();
+        let addresses: Vec<String> = listener.all_addresses().map(ToString::to_string).collect();
         tracing::info!(listener = %listener.name, mode = listener.mode.label(), addresses = addresses.join(", "), "listening");
     }
     warn_of_unverified(plan);

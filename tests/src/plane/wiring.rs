@@ -53,8 +53,7 @@ pub(super) async fn start(file: &Path, records: &Output, log: Option<&Output>) -
     let Compiled { plan, config, warnings: _ } = compiled.unwrap_or_else(|rejected| panic!("{rejected}"));
     let sockets = bind::sockets(&plan, plan.runtime.workers, &[], None, &mut Inherited::default()).unwrap();
     let servers = Servers::begin(&plan, &mut Inherited::default()).unwrap();
-    let bound =
-        weir_admin::bind(&plan.admin.as_ref().unwrap().address, &mut Inherited::default()).await.unwrap();
+    let bound = weir_admin::bind(&plan.admin.as_ref().unwrap().address, &mut Inherited::default()).unwrap();
     builder.admin_listens_on(&plan);
     builder.listens_on(&plan);
     builder.serves(&plan, None);

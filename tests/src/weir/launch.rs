@@ -78,6 +78,13 @@ impl Launch {
         self
     }
 
+    /// The same with another text in place of this one.
+    #[must_use]
+    pub fn replacing(mut self, text: &str, by: &str) -> Self {
+        self.body = self.body.replace(text, by);
+        self
+    }
+
     /// Content of the `runtime` section, in YAML's flow form without the braces.
     #[must_use]
     pub fn runtime(mut self, runtime: &str) -> Self {

@@ -6,7 +6,7 @@ mod conversation;
 mod crowd;
 mod metrics;
 
-pub use bound::{Bound, SocketFile, bind};
+pub use bound::{Bound, bind};
 pub use metrics::serve_metrics;
 
 use crate::answer::Admin;

@@ -1,31 +1,37 @@
-//! Addresses of listeners, backends and the admin server. Pure; resolves no names.
+//! Addresses of listeners, backends and the admin server. Resolves no names but those of interfaces.
 
+use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
-use weir_core::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, ListenAddress};
+use weir_pool::Endpoint;
 use weir_pool::dialable::{Forbidden, forbidden};
 use weir_pool::source::Source;
 
 use super::compiler::Refusal;
 use super::dns_name::DNS_NAME;
+use super::machine;
 
-/// Reads a listener's address: `:443`, `127.0.0.1:443`, `[::1]:443`.
-pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
-    if text.starts_with("unix:") {
-        return Err(Refusal::new("a Unix socket as a listener is not supported yet"));
+/// Reads a listener's address: `:443`, `127.0.0.1:443`, `[::1]:443`, `unix:/run/weir.sock`; relative paths are relative to
+/// the folder.
+pub(super) fn listening(text: &str, folder: &Path) -> Result<ListenAddress, Refusal> {
+    match text.strip_prefix("unix:") {
+        Some(path) => Ok(ListenAddress::Unix(unix(path, folder, "unix:/run/weir.sock")?)),
+        None => tcp(text, "a listener needs an IP address, or none for all: \":443\"").map(Into::into),
     }
-    tcp(text, "a listener needs an IP address, or none for all: \":443\"")
 }
 
-/// Reads a backend's address: `10.0.0.11:8080`, `[fd00::1]:8080`, `api.internal:8443`, `srv:_https._tcp.api.internal`.
-pub(super) fn backend(text: &str) -> Result<Source, Refusal> {
+/// Reads a backend's address: `10.0.0.11:8080`, `[fd00::1]:8080`, `api.internal:8443`, `srv:_https._tcp.api.internal`,
+/// `unix:/run/app.sock`.
+pub(super) fn backend(text: &str, folder: &Path) -> Result<Source, Refusal> {
     if let Some(name) = text.strip_prefix("srv:") {
         let name = host_name(name).map_err(|refusal| refusal.hint("such as srv:_https._tcp.api.internal"))?;
         return Ok(Source::Srv { name });
     }
-    if text.starts_with("unix:") {
-        return Err(Refusal::new("a Unix socket as a backend is not supported: use an IP address"));
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(Source::Static(Endpoint::Unix(unix(path, folder, "unix:/run/app.sock")?).into()));
     }
     if let Some((host, port)) = text.rsplit_once(':')
         && !host.is_empty()
@@ -68,27 +74,32 @@ fn host_name(text: &str) -> Result<Arc<str>, Refusal> {
 }
 
 /// Reads the admin server's address: an IP address or `unix:/run/weir/admin.sock`; on loopback, unless it speaks TLS.
-pub(super) fn admin(text: &str, folder: &std::path::Path, has_tls: bool) -> Result<AdminAddress, Refusal> {
-    match text.strip_prefix("unix:") {
-        Some("") => {
-            return Err(Refusal::new("`unix:` without a path").hint("such as unix:/run/weir/admin.sock"));
-        }
-        Some(path) => {
-            let path = folder.join(path);
-            // unix(7): `sun_path` includes a terminating zero byte.
-            if path.as_os_str().len() > LONGEST_SOCKET_PATH {
-                let message = format!("the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes");
-                return Err(Refusal::new(message).hint("such as unix:/run/weir/admin.sock"));
-            }
-            return Ok(AdminAddress::Unix(path));
-        }
-        None => {}
+pub(super) fn admin(text: &str, folder: &Path, has_tls: bool) -> Result<ListenAddress, Refusal> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(ListenAddress::Unix(unix(path, folder, "unix:/run/weir/admin.sock")?));
     }
     let address = tcp(text, "the admin server needs an IP address, such as 127.0.0.1:9901")?;
     if !has_tls && !address.socket.ip().is_loopback() {
         return Err(Refusal::new(BEYOND_LOOPBACK).hint(BEYOND_LOOPBACK_HINT));
     }
-    Ok(AdminAddress::Tcp(address))
+    Ok(ListenAddress::Tcp(address))
+}
+
+/// Reads the path of a Unix socket.
+fn unix(path: &str, folder: &Path, example: &str) -> Result<Arc<Path>, Refusal> {
+    let such_as = |message: String| Refusal::new(message).hint(format!("such as {example}"));
+    if path.is_empty() {
+        return Err(such_as("`unix:` without a path".to_owned()));
+    }
+    if path.contains('\0') {
+        return Err(such_as("a path has no zero byte".to_owned()));
+    }
+    let path = folder.join(path);
+    // unix(7): `sun_path` includes a terminating zero byte.
+    if path.as_os_str().len() > LONGEST_SOCKET_PATH {
+        return Err(such_as(format!("the path of a Unix socket has at most {LONGEST_SOCKET_PATH} bytes")));
+    }
+    Ok(path.into())
 }
 
 /// Why a caller must show a certificate: the admin server knows no other authentication.
@@ -120,14 +131,12 @@ fn every_address(text: &str) -> Option<&str> {
 }
 
 fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    if let Ok(address) = numbered(text)?.parse::<SocketAddr>() {
         return if address.port() == 0 { Err(no_port_zero(text)) } else { usable(text, address) };
     }
-    if let Some((host, _)) = text.split_once('%')
-        && host.strip_prefix('[').is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
-    {
-        let message = format!("`{text}`: `%` must be followed by the number of an interface");
-        let hint = "`ip link` shows the numbers: \"[fe80::1%2]:443\" is fe80::1 at the second";
+    if with_interface(text).is_some() {
+        let message = format!("`{text}`: `%` must be followed by an interface");
+        let hint = "by its name or its number, as `ip link` shows them: \"[fe80::1%eth0]:443\"";
         return Err(Refusal::new(message).hint(hint));
     }
     if let Ok(ip) = text.parse::<IpAddr>() {
@@ -152,6 +161,55 @@ fn socket(text: &str, not_an_ip: &str) -> Result<SocketAddr, Refusal> {
     }
 }
 
+/// Reads an address of this machine to connect from, without a port: `10.0.0.5`, `fd00::5`, `fe80::5%eth0`. Its port is 0.
+pub(super) fn source(text: &str) -> Result<SocketAddr, Refusal> {
+    let refusal = || {
+        let shown = text.escape_debug();
+        Refusal::new(format!("`{shown}` is not an IP address"))
+            .hint("an address of this machine, without a port: 10.0.0.5")
+    };
+    let with_port = if text.contains(':') { format!("[{text}]:1") } else { format!("{text}:1") };
+    let mut address: SocketAddr = numbered(&with_port)?.parse().map_err(|_no_address| refusal())?;
+    if let Some(why) = forbidden(address.ip()) {
+        return Err(Refusal::new(format!("`{text}` is not an address to connect from: {}", a(why))));
+    }
+    if let SocketAddr::V6(v6) = address
+        && v6.ip().is_unicast_link_local()
+        && v6.scope_id() == 0
+    {
+        let message = format!("`{text}` is a link-local address, which needs its interface");
+        return Err(Refusal::new(message).hint(format!("behind %, as `ip link` shows it: \"{text}%eth0\"")));
+    }
+    if address.is_ipv6() && address.ip().to_canonical().is_ipv4() {
+        address.set_ip(address.ip().to_canonical());
+    }
+    address.set_port(0);
+    Ok(address)
+}
+
+/// What is in front of and behind the `%` of an IPv6 address with an interface: `[fe80::1%eth0]:443`.
+pub(super) fn with_interface(text: &str) -> Option<(&str, &str)> {
+    let (ip, rest) = text.split_once('%')?;
+    ip.strip_prefix('[')?.parse::<Ipv6Addr>().ok()?;
+    Some((ip, rest))
+}
+
+/// The text with the number of the interface in place of its name.
+fn numbered(text: &str) -> Result<Cow<'_, str>, Refusal> {
+    let parts = with_interface(text).and_then(|(ip, rest)| Some((ip, rest.split_once(']')?)));
+    let Some((ip, (name, port))) = parts else { return Ok(text.into()) };
+    if name.is_empty() || name.parse::<u32>().is_ok() {
+        return Ok(text.into());
+    }
+    match machine::interface(name) {
+        Ok(number) => Ok(format!("{ip}%{number}]{port}").into()),
+        Err(_) => {
+            let message = format!("`{text}`: this machine has no interface `{}`", name.escape_debug());
+            Err(Refusal::new(message).hint("`ip link` shows the interfaces"))
+        }
+    }
+}
+
 /// The address as the system takes it: an IPv4-mapped IPv6 address becomes IPv4, and a link-local address
 /// must name its interface.
 fn usable(text: &str, address: SocketAddr) -> Result<SocketAddr, Refusal> {
@@ -161,8 +219,7 @@ fn usable(text: &str, address: SocketAddr) -> Result<SocketAddr, Refusal> {
             if canonical.is_ipv6() && v6.ip().is_unicast_link_local() && v6.scope_id() == 0 =>
         {
             let message = format!("`{text}` is a link-local address, which needs its interface");
-            let hint =
-                format!("the number that `ip link` shows, behind %: \"[{}%2]:{}\"", v6.ip(), v6.port());
+            let hint = format!("behind %, as `ip link` shows it: \"[{}%eth0]:{}\"", v6.ip(), v6.port());
             Err(Refusal::new(message).hint(hint))
         }
         SocketAddr::V6(_) if canonical.is_ipv6() => Ok(address),
@@ -193,21 +250,24 @@ mod tests {
 
     #[test]
     fn listener_addresses_are_read() {
-        let any = listening(":443").unwrap();
+        let folder = Path::new("/etc/weir");
+        let listening = |text| listening(text, folder).unwrap().tcp().unwrap();
+        let any = listening(":443");
         assert!(any.dual_stack && any.socket == "[::]:443".parse().unwrap());
-        let one = listening("[::]:443").unwrap();
+        let one = listening("[::]:443");
         assert!(!one.dual_stack && one.socket == "[::]:443".parse().unwrap());
-        assert_eq!(listening("127.0.0.1:8443").unwrap().socket, "127.0.0.1:8443".parse().unwrap());
-        let mapped = listening("[::ffff:127.0.0.1]:8443").unwrap();
+        assert_eq!(listening("127.0.0.1:8443").socket, "127.0.0.1:8443".parse().unwrap());
+        let mapped = listening("[::ffff:127.0.0.1]:8443");
         assert_eq!(mapped.socket, "127.0.0.1:8443".parse().unwrap(), "IPv4 in IPv6 clothes");
-        let scoped = listening("[fe80::1%2]:8443").unwrap();
+        let scoped = listening("[fe80::1%2]:8443");
         assert_eq!(scoped.socket.to_string(), "[fe80::1%2]:8443");
+        assert_eq!(listening("[fe80::1%lo]:8443").socket.to_string(), "[fe80::1%1]:8443");
     }
 
     #[test]
     fn wrong_addresses_are_explained() {
-        let hint = |text| {
-            let refusal = listening(text).unwrap_err();
+        let hint = |text: &str| {
+            let refusal = listening(text, Path::new("/etc/weir")).unwrap_err();
             format!("{} / {}", refusal.message, refusal.hint.unwrap_or_default())
         };
         assert!(hint(":0").contains("port 0"));
@@ -217,20 +277,25 @@ mod tests {
         assert!(hint("::1:443").contains("no port") && hint("fd00::x:443").contains("brackets"));
         assert!(hint("8443").contains("no address"));
         assert!(hint("localhost:80").contains("needs an IP address"));
-        assert!(hint("unix:/a").contains("not supported yet"));
+        assert!(hint("unix:").contains("unix:/run/weir.sock"));
+        assert!(hint(&format!("unix:{}", "a".repeat(99))).contains("at most 107 bytes"));
         assert!(hint("1.2.3.4:99999").contains("not a port"));
         assert!(hint("[fe80::1]:443").contains("needs its interface"));
-        assert!(hint("[fe80::1%eth0]:443").contains("number of an interface"));
+        assert!(hint("[fe80::1%]:443").contains("followed by an interface"));
+        assert!(hint("[fe80::1%no-such-one]:443").contains("has no interface `no-such-one`"));
     }
 
     #[test]
     fn backends_are_addresses_or_names() {
+        let backend = |text| backend(text, Path::new("/etc/weir"));
         let named = |text| match backend(text) {
             Ok(source) if source.is_followed() => source.to_string(),
             other => panic!("{text}: {other:?}"),
         };
         assert!(matches!(backend("10.0.0.1:80"), Ok(Source::Static(_))));
         assert!(matches!(backend("[fd00::1]:80"), Ok(Source::Static(_))));
+        assert_eq!(backend("unix:app.sock").unwrap().to_string(), "unix:/etc/weir/app.sock");
+        assert_eq!(backend("unix:/run/app.sock").unwrap().to_string(), "unix:/run/app.sock");
         assert_eq!(named("API.internal.:8443"), "api.internal:8443");
         assert_eq!(named("localhost:80"), "localhost:80");
         assert_eq!(named("srv:_https._tcp.api.internal"), "srv:_https._tcp.api.internal");
@@ -247,6 +312,8 @@ mod tests {
             "10.0.0.256:80",
             "a b:80",
             "api.internal",
+            "unix:",
+            "unix:/a\0b",
             "a..b:80",
             "srv:",
             "x:99999",
@@ -261,14 +328,42 @@ mod tests {
     }
 
     #[test]
+    fn sources_have_no_port() {
+        for (text, address) in [
+            ("10.0.0.5", "10.0.0.5:0"),
+            ("fd00::5", "[fd00::5]:0"),
+            ("fe80::5%lo", "[fe80::5%1]:0"),
+            ("::ffff:10.0.0.5", "10.0.0.5:0"),
+        ] {
+            assert_eq!(source(text).unwrap().to_string(), address);
+        }
+        for bad in [
+            "10.0.0.5:80",
+            "[fd00::5]:80",
+            "0.0.0.0",
+            "::",
+            "224.0.0.1",
+            "fe80::5",
+            "fe80::5%no-such-one",
+            "eth0",
+            "",
+        ] {
+            assert!(source(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn admin_addresses_stay_on_the_machine() {
-        let folder = std::path::Path::new("/etc/weir");
+        let folder = Path::new("/etc/weir");
         assert!(admin("127.0.0.1:9901", folder, false).is_ok() && admin("[::1]:9901", folder, false).is_ok());
-        assert_eq!(admin("unix:a.sock", folder, false), Ok(AdminAddress::Unix("/etc/weir/a.sock".into())));
+        assert_eq!(
+            admin("unix:a.sock", folder, false),
+            Ok(ListenAddress::Unix(Path::new("/etc/weir/a.sock").into()))
+        );
         assert!(admin("0.0.0.0:9901", folder, false).is_err() && admin(":9901", folder, false).is_err());
         assert!(admin("unix:", folder, false).is_err());
         assert!(admin("0.0.0.0:9901", folder, true).is_ok());
-        assert!(matches!(admin(":9901", folder, true), Ok(AdminAddress::Tcp(any)) if any.dual_stack));
+        assert!(matches!(admin(":9901", folder, true), Ok(ListenAddress::Tcp(any)) if any.dual_stack));
         assert!(metrics(":9902").is_ok_and(|any| any.dual_stack) && metrics("10.0.0.1:9902").is_ok());
         assert!(metrics("unix:a.sock").is_err() && metrics("9902").is_err() && metrics(":0").is_err());
         assert!(admin("[::ffff:127.0.0.1]:9901", folder, false).is_ok());

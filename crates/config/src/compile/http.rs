@@ -9,7 +9,7 @@ use weir_core::plan::http::{
     Action, Challenges, Forwarding, Http, HttpLimits, HttpTimeouts, RedirectFrom, RequestRoute,
 };
 use weir_core::plan::misdirected::Policies;
-use weir_core::plan::{Address, Destination, ModeName};
+use weir_core::plan::{Destination, ListenAddress, ModeName};
 use weir_core::route::requests;
 
 use super::compiler::Compiler;
@@ -32,7 +32,7 @@ pub(super) struct HttpDraft {
 
 /// Plain HTTP beside a listener, with pools by index.
 struct RedirectDraft {
-    addresses: Vec<Address>,
+    addresses: Vec<ListenAddress>,
     port: u16,
     challenges: ChallengesDraft,
 }
@@ -90,7 +90,7 @@ pub(super) fn draft(
     compiler: &mut Compiler<'_>,
     listener: &Item<schema::Listener>,
     known: &Known<'_, '_>,
-    addresses: &[Address],
+    addresses: &[ListenAddress],
     trusted: &Arc<Networks>,
 ) -> Option<HttpDraft> {
     let report = &mut compiler.report;
@@ -127,7 +127,7 @@ fn redirect_from(
     listener: &schema::Listener,
     written: &schema::Http,
     known: &Known<'_, '_>,
-    own: &[Address],
+    own: &[ListenAddress],
 ) -> Option<RedirectDraft> {
     let challenges = challenges(report, written, known);
     let key = &written.redirect_from;
@@ -143,13 +143,12 @@ fn redirect_from(
         }
         return None;
     }
-    let addresses = listeners::listening(report, key, listener.tcp().mptcp());
+    let addresses = listeners::listening(report, key, &listener.tcp());
     if let (Some(0), Some(place)) = (written.redirect_port.get(), written.redirect_port.place()) {
         report.error(place, "clients cannot be sent to port 0");
     }
-    let mut ports = own.iter().map(|address| address.socket.port());
-    let first = own.first().map_or(HTTPS, |address| address.socket.port());
-    let of_listener = if ports.any(|port| port == HTTPS) { HTTPS } else { first };
+    let ports: Vec<u16> = own.iter().filter_map(ListenAddress::port).collect();
+    let of_listener = ports.first().copied().filter(|_| !ports.contains(&HTTPS)).unwrap_or(HTTPS);
     let port = written.redirect_port.get().copied().unwrap_or(of_listener);
     Some(RedirectDraft { addresses, port, challenges })
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use weir_core::handshakes::Steps;
 use weir_core::plan::misdirected::Policies;
 use weir_core::plan::{
-    self, Address, Admission, Destination, Kind, ModeName, Peek, Route, Stream, StreamSettings,
+    self, Admission, Destination, Kind, ListenAddress, ModeName, Peek, Route, Stream, StreamSettings,
 };
 use weir_core::rates::Scope;
 use weir_core::route::{Ambiguous, Match, Table};
@@ -34,7 +34,7 @@ use crate::word::Words;
 /// A listener without its counters, and with pools by index.
 pub(super) struct ListenerDraft {
     name: String,
-    addresses: Vec<Address>,
+    addresses: Vec<ListenAddress>,
     mode: ModeName,
     admission: Option<Box<Admission>>,
     peek: Option<Peek>,
@@ -47,6 +47,8 @@ pub(super) struct ListenerDraft {
     handshakes: Steps,
     options: Options,
     backlog: u32,
+    freebind: bool,
+    fast_open: u32,
     http: Option<HttpDraft>,
 }
 
@@ -106,7 +108,13 @@ impl ListenerDraft {
         Ok(plan::Listener {
             routes,
             default,
-            kind: Kind::Stream(Stream { backlog: self.backlog, settings, http }),
+            kind: Kind::Stream(Stream {
+                backlog: self.backlog,
+                freebind: self.freebind,
+                fast_open: self.fast_open,
+                settings,
+                http,
+            }),
             metrics,
             scope: Scope::of(("clients", &self.name)),
             name: self.name.into(),
@@ -149,7 +157,7 @@ fn draft_listener(
     }
     let mut modes = ListenerModes::new(compiler, listener, known);
     let Routes { connections: routes, requests } = draft_routes(compiler, listener, &mut modes);
-    let ports: Vec<u16> = addresses.iter().map(|address| address.socket.port()).collect();
+    let ports: Vec<u16> = addresses.iter().filter_map(ListenAddress::port).collect();
     requests::check(&mut compiler.report, &requests, &ports);
     let default = match listener.default_pool.is_written() || !requests.iter().any(requests::is_alone) {
         true => modes.default(compiler),
@@ -163,7 +171,7 @@ fn draft_listener(
     let http = http::draft(compiler, listener, known, &addresses, &trusted);
     refuse_no_way(&mut compiler.report, listener);
     let (max_connections, pending, ceiling) = limits(&mut compiler.report, listener);
-    let (options, backlog) = tcp(&mut compiler.report, listener);
+    let options = tcp(&mut compiler.report, listener);
     let non_tls = listener.non_tls().0 == NonTls::Allow;
     ListenerDraft {
         name,
@@ -182,12 +190,14 @@ fn draft_listener(
             Auto::Count(count) => NonZeroU32::new(count),
         },
         options,
-        backlog,
+        backlog: listener.tcp().backlog(),
+        freebind: listener.tcp().freebind(),
+        fast_open: listener.tcp().fast_open(),
         http,
     }
 }
 
-fn addresses(report: &mut Report<'_>, listener: &Item<schema::Listener>) -> Vec<Address> {
+fn addresses(report: &mut Report<'_>, listener: &Item<schema::Listener>) -> Vec<ListenAddress> {
     let key = &listener.address;
     if !key.is_written() {
         let name = listener.name.get().map_or("", String::as_str);
@@ -199,15 +209,22 @@ fn addresses(report: &mut Report<'_>, listener: &Item<schema::Listener>) -> Vec<
     {
         report.error_at_key(place, "`address` is empty").hint("such as \":443\"");
     }
-    listening(report, key, listener.tcp().mptcp())
+    listening(report, key, &listener.tcp())
 }
 
 /// The addresses of a key.
-pub(super) fn listening(report: &mut Report<'_>, key: &Key<schema::Texts>, mptcp: bool) -> Vec<Address> {
+pub(super) fn listening(
+    report: &mut Report<'_>,
+    key: &Key<schema::Texts>,
+    tcp: &schema::Tcp,
+) -> Vec<ListenAddress> {
     let read = |(place, text): (PlaceId, &str)| {
-        let address = accept(report, place, misspelt::listening(text))?;
-        let address = Address { mptcp, ..address };
-        if let Some(why) = machine::refuses(&address) {
+        let address = misspelt::listening(text, report.folder(place));
+        let mut address = accept(report, place, address)?;
+        if let ListenAddress::Tcp(address) = &mut address {
+            address.mptcp = tcp.mptcp();
+        }
+        if let Some(why) = machine::refuses(&address, tcp.freebind()) {
             report.warning(place, format!("this machine cannot listen on `{text}`: {why}"));
         }
         Some(address)
@@ -374,7 +391,7 @@ fn limits(report: &mut Report<'_>, listener: &schema::Listener) -> (usize, usize
     (max_connections, pending, usize::try_from(hello.0).unwrap_or(usize::MAX))
 }
 
-fn tcp(report: &mut Report<'_>, listener: &schema::Listener) -> (Options, u32) {
+fn tcp(report: &mut Report<'_>, listener: &schema::Listener) -> Options {
     let written = listener.tcp();
     refuse_none(report, "backlog", &written.backlog);
     let mut time = |name: &str, key: &Key<Time>, value: Time| {
@@ -392,7 +409,12 @@ fn tcp(report: &mut Report<'_>, listener: &schema::Listener) -> (Options, u32) {
         keepalive: time("keepalive", &written.keepalive, written.keepalive()),
         user_timeout: time("user_timeout", &written.user_timeout, written.user_timeout()),
     };
-    (options, written.backlog())
+    if let Some(place) = written.fast_open.place().filter(|_| written.fast_open() > 0)
+        && let Some(why) = machine::refuses_fast_open()
+    {
+        report.warning(place, format!("clients of TCP Fast Open are served as others: {why}"));
+    }
+    options
 }
 
 /// Refuses a count of zero.

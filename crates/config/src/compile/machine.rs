@@ -1,5 +1,5 @@
 //! Checks addresses against this machine. Each result is only a warning, because a configuration may be
-//! checked on a machine other than its target.
+//! checked on a machine other than its target; but an interface that is named must be there.
 //!
 //! No socket listens or connects here: each address is bound briefly for UDP, on a port of the system's
 //! choice.
@@ -7,29 +7,36 @@
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::{fs, num};
 
+use rustix::net::netdevice::name_to_index;
 use rustix::process::{Resource, getrlimit};
-use weir_core::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, ListenAddress};
 
-/// Why a listener could not bind this address; `None` if no obstacle is known.
-pub(super) fn refuses(address: &Address) -> Option<String> {
+/// Why a listener or the admin server could not bind this address; `None` if no obstacle is known. With `freebind` the
+/// machine need not have it.
+pub(super) fn refuses(address: &ListenAddress, freebind: bool) -> Option<String> {
+    match address {
+        ListenAddress::Tcp(address) => refuses_tcp(address, freebind),
+        ListenAddress::Unix(path) => refuses_path(path),
+    }
+}
+
+fn refuses_tcp(address: &Address, freebind: bool) -> Option<String> {
     if let Some(why) = refuses_port(address.socket.port(), &unprivileged_from(), &capabilities()) {
         return Some(why);
     }
     // The wildcard address exists on every machine.
-    if address.dual_stack {
+    if address.dual_stack || freebind {
         return None;
     }
     absent(address.socket)
 }
 
-/// Why the admin server could not bind this address.
-pub(super) fn refuses_admin(address: &AdminAddress) -> Option<String> {
-    let path = match address {
-        AdminAddress::Tcp(address) => return refuses(address),
-        AdminAddress::Unix(path) => path,
-    };
+/// Why no Unix socket could be bound there.
+fn refuses_path(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty())?;
     match folder.metadata() {
         Ok(metadata) if !metadata.is_dir() => return Some(format!("{} is no folder", folder.display())),
@@ -41,6 +48,24 @@ pub(super) fn refuses_admin(address: &AdminAddress) -> Option<String> {
     }
     let found = path.symlink_metadata().ok()?;
     (!found.file_type().is_socket()).then(|| "a file of that name exists and is not a socket".to_owned())
+}
+
+/// Why the kernel takes no data of connections whose handshake is not complete.
+pub(super) fn refuses_fast_open() -> Option<String> {
+    let bits = fs::read_to_string("/proc/sys/net/ipv4/tcp_fastopen").ok()?.trim().parse::<u32>().ok()?;
+    (bits & FAST_OPEN_SERVER == 0)
+        .then(|| format!("`net.ipv4.tcp_fastopen` is {bits}; {} lets it", bits | FAST_OPEN_SERVER))
+}
+
+/// Why this process may not connect from addresses of clients.
+pub(super) fn refuses_transparent() -> Option<String> {
+    let allowed = capabilities().map_or(true, |capabilities| capabilities & (NET_ADMIN | NET_RAW) != 0);
+    (!allowed).then(|| "that needs the capability CAP_NET_ADMIN".to_owned())
+}
+
+/// The number of an interface.
+pub(super) fn interface(name: &str) -> io::Result<u32> {
+    Ok(name_to_index(UnixDatagram::unbound()?, name)?)
 }
 
 /// Why this process may not listen on a port. An unreadable limit counts as no obstacle.
@@ -89,7 +114,8 @@ fn too_many(wanted: usize, open_files: Option<u64>) -> Option<String> {
         .then(|| format!("each takes two open files, and this process may have {open_files}"))
 }
 
-fn absent(address: SocketAddr) -> Option<String> {
+/// Why this machine has no such address; `None` also where that is not known.
+pub(super) fn absent(address: SocketAddr) -> Option<String> {
     let mut any_port = address;
     any_port.set_port(0);
     let error = UdpSocket::bind(any_port).err()?;
@@ -105,8 +131,13 @@ fn is_absent(error: &io::Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || of_scope
 }
 
+/// `Documentation/networking/ip-sysctl.rst`: the bit for servers.
+const FAST_OPEN_SERVER: u32 = 2;
 /// capabilities(7): `CAP_NET_BIND_SERVICE` has number 10.
 const BIND_SERVICE: u64 = 1 << 10;
+/// ip(7): `IP_TRANSPARENT` needs one of these.
+const NET_ADMIN: u64 = 1 << 12;
+const NET_RAW: u64 = 1 << 13;
 /// socket(2), ip(7): `EAFNOSUPPORT`; `ENODEV` and `EINVAL` mean a missing interface.
 const NO_FAMILY: i32 = 97;
 const NO_DEVICE: i32 = 19;
@@ -117,7 +148,7 @@ mod tests {
     use super::*;
 
     fn refuses_text(text: &str) -> Option<String> {
-        refuses(&Address { socket: text.parse().unwrap(), dual_stack: false, mptcp: false })
+        refuses_tcp(&Address { socket: text.parse().unwrap(), dual_stack: false, mptcp: false }, false)
     }
 
     #[test]
@@ -126,6 +157,21 @@ mod tests {
         assert!(refuses_text("192.0.2.7:443").unwrap().contains("interfaces"));
         assert_eq!(refuses_text("127.0.0.1:443"), None);
         assert_eq!(refuses_text("0.0.0.0:1"), None);
+    }
+
+    #[test]
+    fn absent_addresses_may_be_bound_freely() {
+        let address = Address { socket: "192.0.2.7:8443".parse().unwrap(), dual_stack: false, mptcp: false };
+        assert!(refuses(&address.into(), false).is_some());
+        assert_eq!(refuses(&address.into(), true), None);
+    }
+
+    #[test]
+    fn interfaces_have_numbers() {
+        assert_eq!(interface("lo").unwrap(), 1);
+        for none in ["", "no-such-one", "a-name-that-is-too-long-for-one", "a/b"] {
+            assert!(interface(none).is_err(), "{none}");
+        }
     }
 
     #[test]
@@ -154,7 +200,7 @@ mod tests {
     #[test]
     fn unix_sockets_need_their_folder() {
         let folder = tempfile::tempdir().unwrap();
-        let socket = |name: &str| refuses_admin(&AdminAddress::Unix(folder.path().join(name)));
+        let socket = |name: &str| refuses_path(&folder.path().join(name));
         assert_eq!(socket("a.sock"), None);
         assert!(socket("none/a.sock").unwrap().contains("there is no folder"));
         std::fs::write(folder.path().join("file"), "").unwrap();

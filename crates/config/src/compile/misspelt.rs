@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 
-use weir_core::plan::{Address, AdminAddress};
+use weir_core::plan::{Address, ListenAddress};
 use weir_pool::source::Source;
 
 use super::address;
@@ -14,20 +14,21 @@ use super::compiler::Refusal;
 use crate::words::shown;
 
 /// Reads a listener's address.
-pub(super) fn listening(text: &str) -> Result<Address, Refusal> {
-    let accepts = |text: &str| address::listening(text).is_ok();
-    address::listening(text)
+pub(super) fn listening(text: &str, folder: &Path) -> Result<ListenAddress, Refusal> {
+    let accepts = |text: &str| address::listening(text, folder).is_ok();
+    address::listening(text, folder)
         .map_err(|refusal| in_other_words(text, Use::Listener, &accepts).unwrap_or(refusal))
 }
 
 /// Reads a backend's address.
-pub(super) fn backend(text: &str) -> Result<Source, Refusal> {
-    let accepts = |text: &str| address::backend(text).is_ok();
-    address::backend(text).map_err(|refusal| in_other_words(text, Use::Backend, &accepts).unwrap_or(refusal))
+pub(super) fn backend(text: &str, folder: &Path) -> Result<Source, Refusal> {
+    let accepts = |text: &str| address::backend(text, folder).is_ok();
+    address::backend(text, folder)
+        .map_err(|refusal| in_other_words(text, Use::Backend, &accepts).unwrap_or(refusal))
 }
 
 /// Reads the admin server's address.
-pub(super) fn admin(text: &str, folder: &Path, has_tls: bool) -> Result<AdminAddress, Refusal> {
+pub(super) fn admin(text: &str, folder: &Path, has_tls: bool) -> Result<ListenAddress, Refusal> {
     let accepts = |text: &str| address::admin(text, folder, has_tls).is_ok();
     address::admin(text, folder, has_tls)
         .map_err(|refusal| in_other_words(text, Use::Admin, &accepts).unwrap_or(refusal))
@@ -79,6 +80,12 @@ enum Use {
     Resolver,
 }
 
+impl Use {
+    fn may_be_unix(self) -> bool {
+        matches!(self, Self::Listener | Self::Backend | Self::Admin)
+    }
+}
+
 /// Explains an address that `accepts` has refused; `None` if the original message is as good.
 fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> Option<Refusal> {
     let name = shown(&text.escape_debug().to_string());
@@ -92,6 +99,10 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
     if text.is_empty() || text.len() > LONGEST {
         return None;
     }
+    // It is the interface that is wrong.
+    if address::with_interface(text).is_some() && !text.ends_with(']') {
+        return None;
+    }
     let ports = text.split(',').all(|part| part.trim().parse::<u16>().is_ok());
     if text.contains(',') && ports || text.split([',', ';']).filter(|part| part.contains(':')).count() > 1 {
         let hint = "each needs quotes of its own: \"10.0.0.1:80\", \"10.0.0.2:80\"";
@@ -99,7 +110,7 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-        if scheme == "unix" && purpose == Use::Admin {
+        if scheme == "unix" && purpose.may_be_unix() {
             return mended(format!("`{name}` is a URL, not an address"), &[format!("unix:{rest}")]);
         }
         let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -111,7 +122,7 @@ fn in_other_words(text: &str, purpose: Use, accepts: &dyn Fn(&str) -> bool) -> O
         let candidates = [format!("{text}:443"), format!("{text}:{ADMIN_PORT}")];
         return mended(format!("`{name}` has no port"), &candidates);
     }
-    if purpose == Use::Admin && text.starts_with('/') {
+    if purpose.may_be_unix() && text.starts_with('/') {
         return mended(format!("`{name}` is a path, not an address"), &[format!("unix:{text}")]);
     }
     if purpose == Use::Admin

@@ -30,6 +30,7 @@ mod machine;
 mod misspelt;
 mod modes;
 mod names;
+mod origin;
 mod own_answer;
 mod owner;
 mod pools;

@@ -6,8 +6,11 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 
-use weir_core::plan::{Address, AdminAddress, AdminServer, MetricsServer};
+use weir_core::plan::{Address, AdminServer, ListenAddress, MetricsServer};
+use weir_pool::Endpoint;
 use weir_pool::source::Source;
 
 use super::address::{backend, listening};
@@ -17,7 +20,7 @@ use crate::schema::{Backend, File, Listener};
 
 /// weir's own servers, without those that were refused.
 pub(super) struct Servers<'f> {
-    admin: Option<Address>,
+    admin: Option<ListenAddress>,
     metrics: Option<Address>,
     /// Where the metrics server's address is written.
     written: Option<(PlaceId, &'f str)>,
@@ -25,18 +28,22 @@ pub(super) struct Servers<'f> {
 
 impl<'f> Servers<'f> {
     pub(super) fn of(file: &'f File, admin: Option<&AdminServer>, metrics: Option<&MetricsServer>) -> Self {
-        let admin = match admin.map(|admin| &admin.address) {
-            Some(AdminAddress::Tcp(address)) => Some(*address),
-            Some(AdminAddress::Unix(_)) | None => None,
-        };
+        let admin = admin.map(|admin| admin.address.clone());
         let key = file.metrics.get().map(|metrics| &metrics.address);
         let written = key.and_then(|key| Some((key.place()?, key.get()?.as_str())));
         Self { admin, metrics: metrics.map(|metrics| metrics.address), written }
     }
 
+    /// Those on IP addresses.
     fn each(&self) -> impl Iterator<Item = (Owner<'f>, Address)> {
-        let admin = self.admin.map(|address| (Owner::Admin, address));
+        let admin = self.admin.as_ref().and_then(ListenAddress::tcp).map(|address| (Owner::Admin, address));
         admin.into_iter().chain(self.metrics.map(|address| (Owner::Metrics, address)))
+    }
+
+    /// The path of the admin server's Unix socket.
+    fn path(&self) -> Option<(Arc<Path>, Owner<'f>)> {
+        let path = self.admin.as_ref().and_then(ListenAddress::unix)?;
+        Some((Arc::clone(path), Owner::Admin))
     }
 }
 
@@ -52,15 +59,27 @@ pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, servers: &Se
         }
         claims(&address).for_each(|ip| on_port.take(ip, server));
     }
+    let mut paths: HashMap<Arc<Path>, Owner<'_>> = servers.path().into_iter().collect();
     for (number, listener, place, text) in listening_texts(file) {
-        let Ok(address) = listening(text) else { continue };
+        let owner = Owner::Listener(Claim { number, listener, place, text });
+        let address = match listening(text, report.folder(place)) {
+            Ok(ListenAddress::Tcp(address)) => address,
+            Ok(ListenAddress::Unix(path)) => {
+                if let Some(other) = paths.get(&path) {
+                    let other = owner_in_words(report, place, *other);
+                    report.error(place, format!("the address `{text}` is taken by {other}"));
+                }
+                paths.entry(path).or_insert(owner);
+                continue;
+            }
+            Err(_) => continue,
+        };
         let on_port = taken.entry(address.socket.port()).or_default();
         let other = claims(&address).filter_map(|ip| on_port.owner(ip)).min_by_key(|owner| order(*owner));
         if let Some(owner) = other {
             let owner = owner_in_words(report, place, owner);
             report.error(place, format!("the address `{text}` is taken by {owner}"));
         }
-        let owner = Owner::Listener(Claim { number, listener, place, text });
         claims(&address).for_each(|ip| on_port.take(ip, owner));
     }
 }
@@ -68,24 +87,32 @@ pub(super) fn refuse_overlaps(report: &mut Report<'_>, file: &File, servers: &Se
 /// Refuses backends, and ports of health checks, that are weir's own, because weir never connects to itself.
 /// Judges by the file alone: a wildcard may cover any address of this machine, but surely covers loopback.
 pub(super) fn refuse_own_backends(report: &mut Report<'_>, file: &File, servers: &Servers<'_>) {
-    let own = own_addresses(file, servers);
+    let (own, paths) = own_addresses(report, file, servers);
     for pool in file.pools.items() {
         let check_port = pool.health_check.get().map(|check| &check.port);
         let check_port = check_port.and_then(|port| port.get().copied().zip(port.place()));
         let mut check_refused = false;
         for written in pool.backends.items() {
             let Some((text, place)) = address_of(written) else { continue };
-            let Ok(Source::Static(address)) = backend(text) else { continue };
-            let Some(address) = address.endpoint().tcp() else { continue };
+            let Ok(Source::Static(address)) = backend(text, report.folder(place)) else { continue };
+            let address = match address.endpoint() {
+                Endpoint::Tcp(address) => *address,
+                Endpoint::Unix(path) => {
+                    if let Some(owner) = paths.get(path) {
+                        refuse_own(report, place, text, *owner);
+                    }
+                    continue;
+                }
+            };
             let owner = |port| own.get(&port).and_then(|on_port: &Taken<'_>| on_port.at(address.ip()));
             if let Some(owner) = owner(address.port()) {
-                refuse_own(report, place, address, owner);
+                refuse_own(report, place, &address.to_string(), owner);
             } else if let Some((port, place)) = check_port
                 && !check_refused
                 && let Some(owner) = owner(port)
             {
                 check_refused = true;
-                refuse_own(report, place, SocketAddr::new(address.ip(), port), owner);
+                refuse_own(report, place, &SocketAddr::new(address.ip(), port).to_string(), owner);
             }
         }
     }
@@ -109,23 +136,35 @@ fn listening_texts(file: &File) -> impl Iterator<Item = (usize, &Listener, Place
     all.enumerate().map(|(number, (listener, place, text))| (number, listener, place, text))
 }
 
-/// The addresses of the listeners and of weir's own servers, by port.
-fn own_addresses<'f>(file: &'f File, servers: &Servers<'f>) -> HashMap<u16, Taken<'f>> {
+/// The addresses of the listeners and of weir's own servers, by port, and the paths of their Unix sockets.
+fn own_addresses<'f>(
+    report: &Report<'_>,
+    file: &'f File,
+    servers: &Servers<'f>,
+) -> (HashMap<u16, Taken<'f>>, HashMap<Arc<Path>, Owner<'f>>) {
     let mut own: HashMap<u16, Taken<'f>> = HashMap::new();
+    let mut paths: HashMap<Arc<Path>, Owner<'f>> = servers.path().into_iter().collect();
     for (server, address) in servers.each() {
         let on_port = own.entry(address.socket.port()).or_default();
         claims(&address).for_each(|ip| on_port.take(ip, server));
     }
     for (number, listener, place, text) in listening_texts(file) {
-        let Ok(address) = listening(text) else { continue };
-        let on_port = own.entry(address.socket.port()).or_default();
         let owner = Owner::Listener(Claim { number, listener, place, text });
-        claims(&address).for_each(|ip| on_port.take(ip, owner));
+        match listening(text, report.folder(place)) {
+            Ok(ListenAddress::Tcp(address)) => {
+                let on_port = own.entry(address.socket.port()).or_default();
+                claims(&address).for_each(|ip| on_port.take(ip, owner));
+            }
+            Ok(ListenAddress::Unix(path)) => {
+                paths.entry(path).or_insert(owner);
+            }
+            Err(_) => {}
+        }
     }
-    own
+    (own, paths)
 }
 
-fn refuse_own(report: &mut Report<'_>, place: PlaceId, address: SocketAddr, owner: Owner<'_>) {
+fn refuse_own(report: &mut Report<'_>, place: PlaceId, address: &str, owner: Owner<'_>) {
     let owner = owner_in_words(report, place, owner);
     let message = format!("`{address}` is an address of weir itself: it is taken by {owner}");
     report.error(place, message).hint("a backend is a server behind weir, which never connects to itself");
@@ -237,7 +276,8 @@ mod tests {
     fn wildcards_cover_every_loopback_address_of_their_family() {
         let owner = |own: &str, backend: &str| {
             let mut taken = Taken::default();
-            claims(&listening(own).unwrap()).for_each(|ip| taken.take(ip, Owner::Admin));
+            claims(&listening(own, Path::new("/")).unwrap().tcp().unwrap())
+                .for_each(|ip| taken.take(ip, Owner::Admin));
             taken.at(backend.parse().unwrap()).is_some()
         };
         for (own, backend) in [

@@ -9,7 +9,7 @@ use weir_tls::BackendTls;
 use super::compiler::{Compiler, accept};
 use super::input::CompileInput;
 use super::names::{self, NameIndex};
-use super::{backend_tls, health, misspelt, serving};
+use super::{backend_tls, health, misspelt, origin, serving};
 use crate::diagnostics::Report;
 use crate::key::{Item, PlaceId, ROOT};
 use crate::schema::{self, Protocol};
@@ -121,7 +121,8 @@ fn draft_pool<'f>(compiler: &mut Compiler<'_>, pool: &'f Item<schema::Pool>) -> 
         _ => None,
     };
     let health_check = health::draft(compiler, pool, tls.as_ref(), serving::version(pool));
-    let settings = serving::draft(compiler, pool, health_check, verifies);
+    let origin = origin::draft(&mut compiler.report, pool, &entries);
+    let settings = serving::draft(compiler, pool, health_check, origin, verifies);
     PoolDraft {
         name: pool.name.get().map_or("", String::as_str),
         place: pool.name.place().unwrap_or(pool.place()),
@@ -178,7 +179,9 @@ fn entry(report: &mut Report<'_>, backend: &Item<schema::Backend>) -> Option<Bac
         }
         return None;
     };
-    let source = accept(report, place.unwrap_or(backend.place()), misspelt::backend(text))?;
+    let place = place.unwrap_or(backend.place());
+    let source = misspelt::backend(text, report.folder(place));
+    let source = accept(report, place, source)?;
     if let (Some(name), Some(place)) = (fields.name.get(), fields.name.place()) {
         accept(report, place, names::check("backend", name));
     }

@@ -2,6 +2,7 @@
 
 use ipnet::{IpNet, Ipv4Net};
 use std::net::IpAddr;
+use weir_core::address::NO_ADDRESS;
 use weir_core::route::{Match, NamePattern};
 
 use super::compiler::{Refusal, accept};
@@ -60,9 +61,12 @@ pub(super) fn network_at(report: &mut Report<'_>, place: PlaceId, text: &str) ->
     Some(network)
 }
 
-/// Reads `10.0.0.0/8`, `fd00::/8`, or one address. An IPv4-mapped network (`::ffff:10.0.0.0/104`) becomes the
+/// Reads `10.0.0.0/8`, `fd00::/8`, one address, or `unix` for the clients of Unix sockets. An IPv4-mapped network (`::ffff:10.0.0.0/104`) becomes the
 /// IPv4 network, because client addresses are unmapped before they are compared.
 pub(super) fn network(text: &str) -> Result<IpNet, Refusal> {
+    if text == UNIX {
+        return Ok(NO_ADDRESS.into());
+    }
     let whole = |ip: IpAddr| IpNet::from(ip.to_canonical());
     let network: IpNet = text.parse().or_else(|_| text.parse().map(whole)).map_err(|_neither| {
         Refusal::new(format!("`{}` is not a network", text.escape_debug()))
@@ -75,6 +79,9 @@ pub(super) fn network(text: &str) -> Result<IpNet, Refusal> {
     let mapped = mapped.and_then(|(ip, length)| Ipv4Net::new(ip, length).ok());
     Ok(mapped.map_or(network, IpNet::V4))
 }
+
+/// The clients of Unix sockets among networks.
+const UNIX: &str = "unix";
 
 /// RFC 4291 §2.5.5.2: `::ffff:0:0/96`.
 const MAPPED_PREFIX: u8 = 96;
@@ -135,6 +142,7 @@ mod tests {
             assert_eq!(network(mapped).unwrap().to_string(), plain);
         }
         assert_eq!(network("::/0").unwrap().to_string(), "::/0");
+        assert_eq!(network("unix").unwrap().to_string(), "::/128");
         assert!(network("10.0.0.0/33").is_err() && network("localhost").is_err());
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_core::plan::{AdminAddress, AdminServer, MetricsServer};
+use weir_core::plan::{AdminServer, ListenAddress, MetricsServer};
 use weir_tls::ServerProfile;
 
 use super::address::{BEYOND_LOOPBACK, BEYOND_LOOPBACK_HINT};
@@ -27,17 +27,17 @@ pub(super) fn admin(
     let folder = compiler.report.folder(place);
     let address = misspelt::admin(text, folder, written.tls.is_written());
     let address = accept(&mut compiler.report, place, address)?;
-    if let Some(why) = machine::refuses_admin(&address) {
+    if let Some(why) = machine::refuses(&address, false) {
         compiler.report.warning(place, format!("this machine does not take `{text}`: {why}"));
     }
     let tls = tls.ok()?;
     match (&address, &tls, written.tls.place()) {
-        (AdminAddress::Unix(_), Some(_), Some(at)) => {
+        (ListenAddress::Unix(_), Some(_), Some(at)) => {
             let message = "a Unix socket takes no `tls`: its file says who may connect";
             compiler.report.error_at_key(at, message).hint("leave `tls` out, or listen on an IP address");
             return None;
         }
-        (AdminAddress::Tcp(at), Some(profile), _)
+        (ListenAddress::Tcp(at), Some(profile), _)
             if !at.socket.ip().is_loopback() && !profile.requires_certificates() =>
         {
             compiler.report.error(place, BEYOND_LOOPBACK).hint(BEYOND_LOOPBACK_HINT);
@@ -61,7 +61,7 @@ pub(super) fn metrics(
         return None;
     };
     let address = accept(&mut compiler.report, place, misspelt::metrics(text))?;
-    if let Some(why) = machine::refuses(&address) {
+    if let Some(why) = machine::refuses(&address.into(), false) {
         compiler.report.warning(place, format!("this machine cannot listen on `{text}`: {why}"));
     }
     Some(MetricsServer { address, tls: tls.ok()? })

@@ -1,6 +1,6 @@
 //! How a pool serves: its policy, its passive checks, and how backends join and leave.
 
-use weir_pool::{HealthCheck, HttpSettings, HttpVersion, PassiveCheck, SendProxyProtocol, Settings};
+use weir_pool::{HealthCheck, HttpSettings, HttpVersion, Origin, PassiveCheck, SendProxyProtocol, Settings};
 
 use super::compiler::Compiler;
 use super::deadline::deadline;
@@ -17,6 +17,7 @@ pub(super) fn draft(
     compiler: &mut Compiler<'_>,
     pool: &schema::Pool,
     health_check: HealthCheck,
+    origin: Origin,
     verifies: bool,
 ) -> Settings {
     let sticky = sticky::draft(compiler, pool);
@@ -32,6 +33,8 @@ pub(super) fn draft(
         slow_start: pool.slow_start().0,
         panic_threshold: part_of_all(report, &pool.panic_threshold, pool.panic_threshold()),
         drain_timeout: pool.drain_timeout().0,
+        family: pool.family().0,
+        origin,
         verifies,
         send_proxy_protocol: pool.send_proxy_protocol().0,
         http: requests(report, pool),
@@ -50,7 +53,7 @@ fn requests(report: &mut Report<'_>, pool: &schema::Pool) -> HttpSettings {
     }
     let version = version(pool);
     let idle_timeout = deadline(report, &written.idle_timeout, written.idle_timeout());
-    let of_one_client = pool.send_proxy_protocol().0 != SendProxyProtocol::Off;
+    let of_one_client = pool.send_proxy_protocol().0 != SendProxyProtocol::Off || pool.transparent();
     let max_idle = usize::try_from(max_idle).unwrap_or(usize::MAX);
     HttpSettings { version, max_idle, idle_timeout, of_one_client }
 }

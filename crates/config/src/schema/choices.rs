@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use weir_core::plan::http::Rewrite;
 use weir_core::plan::{LogFormat, ModeName, ProxyProtocol, Truncation};
-use weir_pool::{Balance, HelloReplay, HttpVersion, OnUnhealthy, SendProxyProtocol};
+use weir_pool::{Balance, Family, HelloReplay, HttpVersion, OnUnhealthy, SendProxyProtocol};
 use weir_tls::{ClientAuthMode, Group, MinVersion, Suite, UnknownSni};
 
 use crate::word::words;
@@ -263,6 +263,18 @@ words! {
         V1 = SendProxyProtocol::V1.label(),
         /// Version 2.
         V2 = SendProxyProtocol::V2.label(),
+    }
+}
+
+words! {
+    /// Which addresses of names are used.
+    "Family" Family {
+        /// All of them.
+        Any = Family::Any.label(),
+        /// Those of IPv4.
+        Ipv4 = Family::Ipv4.label(),
+        /// Those of IPv6.
+        Ipv6 = Family::Ipv6.label(),
     }
 }
 

@@ -21,7 +21,7 @@ section! {
         #[schemars(extend("x-value" = "text, at most 128 characters"))]
         name: String,
         /// where it listens: [writing values](#writing-values)
-        #[schemars(extend("x-value" = "address and port, or a list"))]
+        #[schemars(extend("x-value" = "address and port, or `unix:PATH`, or a list"))]
         address: Texts,
         /// what it does with TLS: [the parts](#the-parts)
         mode: Word<ModeName>,
@@ -36,8 +36,8 @@ section! {
         /// alone; `trusted`: those of `trusted_proxies`, while others are clients
         proxy_protocol: Word<ProxyProtocol> = Word(ProxyProtocol::Off),
         /// the proxies in front of weir: whose PROXY headers are read, and with `protocol: http` whose X-Forwarded-* and
-        /// Forwarded are believed
-        #[schemars(extend("x-value" = "network or address, or a list"))]
+        /// Forwarded are believed. `unix`: whoever may connect to the listener's [Unix socket](#unix-sockets)
+        #[schemars(extend("x-value" = "network, address or `unix`, or a list"))]
         trusted_proxies: Texts = Texts::default(),
         /// TLS towards clients
         #[schemars(extend("x-value" = "name of a profile, or its keys"))]
@@ -54,10 +54,10 @@ section! {
         /// how much it takes: [limits](operations.md#limits-and-descriptors)
         limits: Limits = Limits::default(),
         /// the clients that may connect; empty: everyone. `@FILE`: those in a file, one a line, `#` begins a comment
-        #[schemars(extend("x-value" = "network, address or `@FILE`, or a list"))]
+        #[schemars(extend("x-value" = "network, address, `unix` or `@FILE`, or a list"))]
         allow: Texts = Texts::default(),
         /// the clients that may not, even if `allow` has them
-        #[schemars(extend("x-value" = "network, address or `@FILE`, or a list"))]
+        #[schemars(extend("x-value" = "network, address, `unix` or `@FILE`, or a list"))]
         deny: Texts = Texts::default(),
         /// options of the sockets, of both sides
         tcp: Tcp = Tcp::default(),
@@ -151,5 +151,10 @@ section! {
         /// Multipath TCP (RFC 8684) with clients that offer it, if the kernel supports it; others speak TCP as before.
         /// `user_timeout` does not hold for such connections
         mptcp: bool = false,
+        /// listens on an address that this machine may get later, such as one that moves by VRRP
+        freebind: bool = false,
+        /// TCP Fast Open (RFC 7413): connections that may wait with data of their own before their handshake is complete;
+        /// `0`: none. Needs `net.ipv4.tcp_fastopen` with 2 in it; the network may repeat such data
+        fast_open: u32 = 0,
     }
 }

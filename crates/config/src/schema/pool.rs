@@ -7,12 +7,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
-use weir_pool::{Balance, HelloReplay, OnUnhealthy, SendProxyProtocol};
+use weir_pool::{Balance, Family, HelloReplay, OnUnhealthy, SendProxyProtocol};
 use weir_tls::MinVersion;
 
 use super::choices::HealthType;
 use super::http::PoolHttp;
-use super::later::Later;
 use super::scalars::{BackendAlpn, Texts};
 use super::section::section;
 use crate::key::{Item, Key};
@@ -56,10 +55,15 @@ section! {
         /// passthrough: when a backend ends without a byte, its hello goes to another one. `reset_only`: not
         /// after a FIN
         hello_replay: Word<HelloReplay> = Word(HelloReplay::OnAnyEnd),
-        /// addresses to connect from
-        source: Later,
-        /// connects from the client's address
-        transparent: Later,
+        /// which addresses of [backends that are names](#backends-that-are-names) are used
+        family: Word<Family> = Word(Family::Any),
+        /// addresses of this machine to connect from, in turn: [where connections come
+        /// from](#where-connections-to-backends-come-from)
+        #[schemars(extend("x-value" = "IP address, or a list"))]
+        source: Texts = Texts::default(),
+        /// connects from the client's own address, which needs `CAP_NET_ADMIN` and [routes
+        /// back](operations.md#transparent-pools)
+        transparent: bool = false,
         /// the PROXY header in front of each connection to a backend: `v1` has the client's address, `v2` also the name that
         /// it asked for and its TLS session. Health checks send one too, for weir itself
         send_proxy_protocol: Word<SendProxyProtocol> = Word(SendProxyProtocol::Off),
@@ -87,7 +91,7 @@ section! {
     #[schemars(extend("required" = ["address"]))]
     BackendFields {
         /// where it is: [backends that are names](#backends-that-are-names)
-        #[schemars(extend("x-value" = "IP address and port, host name and port, or `srv:NAME`"))]
+        #[schemars(extend("x-value" = "IP address and port, host name and port, `srv:NAME`, or `unix:PATH`"))]
         address: String,
         /// its name in logs, metrics and status; different from the others of the pool
         #[schemars(extend("x-value" = "text, at most 128 characters"))]

@@ -51,8 +51,8 @@ section! {
         #[schemars(extend("x-value" = "protocol, or a list"))]
         #[schemars(extend("x-default" = "any connection"))]
         alpn: Texts,
-        /// the client's address is in one of these: `10.0.0.0/8`, `fd00::/8`
-        #[schemars(extend("x-value" = "network or address, or a list"))]
+        /// the client's address is in one of these: `10.0.0.0/8`, `fd00::/8`; `unix`: the clients of Unix sockets
+        #[schemars(extend("x-value" = "network, address or `unix`, or a list"))]
         #[schemars(extend("x-default" = "any connection"))]
         source: Texts,
         /// requests: their host is one of these, without a port: as `sni`, or an IP address

@@ -20,6 +20,7 @@ use weir_core::socket::{Options, Socket};
 use weir_log::foreign::tamed;
 use weir_metrics::labels::CheckResult;
 use weir_pool::dialable::OwnAddresses;
+use weir_pool::origin::{Origin, Turns};
 use weir_pool::shortage::is_shortage;
 use weir_pool::{Backend, CheckKind, Endpoint, HealthCheck, HttpVersion, SendProxyProtocol};
 use weir_tls::{HandshakeError, Presented, Probe, ProbeStream};
@@ -95,15 +96,17 @@ impl Failed {
     }
 }
 
-/// Asks once, within the check's timeout. Never dials an address in `own`.
+/// Asks once, within the check's timeout, from `origin`. Never dials an address in `own`.
 ///
 /// # Cancel safety
 /// Dropping the future closes the connection.
-pub async fn ask(backend: &Backend, check: &HealthCheck, own: &OwnAddresses) -> Checked {
+pub async fn ask(backend: &Backend, check: &HealthCheck, origin: &Origin, own: &OwnAddresses) -> Checked {
     let at = backend.address.endpoint();
     let endpoint = check.port.map_or_else(|| at.clone(), |port| at.at_port(port));
     let proxy_protocol = check.proxy_protocol;
-    let mut asking = Asking { endpoint, host: &backend.host, own, proxy_protocol, seen: None, open: None };
+    let host = &*backend.host;
+    let turns = &backend.state.turns;
+    let mut asking = Asking { endpoint, host, origin, turns, own, proxy_protocol, seen: None, open: None };
     // Boxed, so that a backend waiting for its next check does not hold the memory of one.
     let result = timeout(check.timeout, Box::pin(asking.answer(&check.kind)))
         .await
@@ -146,6 +149,8 @@ async fn finish(stream: &mut (impl AsyncReadExt + AsyncWriteExt + Unpin)) -> io:
 struct Asking<'a> {
     endpoint: Endpoint,
     host: &'a str,
+    origin: &'a Origin,
+    turns: &'a Turns,
     own: &'a OwnAddresses,
     proxy_protocol: SendProxyProtocol,
     seen: Option<SeenCertificate>,
@@ -214,7 +219,8 @@ impl Asking<'_> {
 
     async fn connect(&self) -> Result<Socket, ConnectError> {
         let options = Options { nodelay: true, keepalive: Duration::ZERO, user_timeout: Duration::ZERO };
-        let mut socket = dial(&self.endpoint, &options, self.own).await?;
+        let near = self.origin.near_end(&self.endpoint, self.turns, None);
+        let mut socket = dial(&self.endpoint, &options, self.own, near).await?;
         if let Some(preamble) = of_weir(self.proxy_protocol) {
             socket.write_all(&preamble).await.map_err(ConnectError::from_dial)?;
         }

@@ -3,7 +3,7 @@
 use super::Conn;
 use crate::account::error::ConnError;
 use crate::account::outcome::{How, Stage};
-use crate::address::LocalAddr;
+use crate::address::{LocalAddr, NO_ADDRESS};
 use crate::local::Local;
 use crate::plan::{Admission, Kind, Listener, PerClient, ProxyProtocol, StreamSettings};
 use crate::proxy_protocol::read::{Addresses, HeaderError, Progress, parse};
@@ -68,6 +68,10 @@ impl Conn {
         local: &Local,
     ) -> Result<(), ConnError> {
         let client = self.record.opening().client.ip();
+        // All clients of a Unix socket would share the limits of one.
+        if client == NO_ADDRESS {
+            return Ok(());
+        }
         let client = Network::of(client, limits.map_or(ONE_CLIENT, |limits| limits.prefixes));
         let (place, open) = local.clients.enter(listener.scope, client);
         self.place = Some(place);

@@ -48,7 +48,7 @@ pub struct Conn {
     pending: Option<Unfinished>,
     /// Its permits within the limits of process and listener.
     _permits: [Permit; 2],
-    /// Its place among its client's connections; `None` for a trusted proxy.
+    /// Its place among its client's connections; `None` for a trusted proxy, and on a Unix socket.
     place: Option<Place>,
     /// All facts about it.
     pub record: Record,

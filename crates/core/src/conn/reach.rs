@@ -40,6 +40,7 @@ impl Conn {
             let mut dialling = Dialling {
                 pool,
                 client: ClientKey { source, sni: asked.sni, field: None },
+                from: source,
                 deadline: settings.timeouts.connect,
                 options: &settings.options,
                 preamble,

@@ -1,7 +1,7 @@
 //! The plan of requests: what a listener with `protocol: http` does with them.
 
 use super::misdirected::Policies;
-use super::{Address, Destination};
+use super::{Destination, ListenAddress};
 use crate::networks::Networks;
 use crate::rates::{Rate, Scope};
 use crate::route::requests::{self, PathPrefix};
@@ -36,7 +36,7 @@ pub struct Http {
 #[derive(Debug)]
 pub struct RedirectFrom {
     /// At least one.
-    pub addresses: Vec<Address>,
+    pub addresses: Vec<ListenAddress>,
     /// The port that clients are sent to.
     pub port: u16,
     /// The answer to requests below `/.well-known/acme-challenge/`.

@@ -21,11 +21,11 @@ use crate::socket::Options;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use weir_metrics::{HttpMetrics, ListenerMetrics};
-use weir_pool::Pool;
+use weir_pool::{Endpoint, Pool};
 use weir_tls::{FleetSecrets, HandshakeFailure, ServerProfile};
 
 /// A compiled configuration.
@@ -126,8 +126,8 @@ pub enum LogFormat {
 /// The admin server.
 #[derive(Clone, Debug)]
 pub struct AdminServer {
-    /// Where it listens.
-    pub address: AdminAddress,
+    /// Where it listens; beyond loopback it has TLS with client certificates.
+    pub address: ListenAddress,
     /// How it speaks TLS; `None` = plaintext, on loopback or a Unix socket alone.
     pub tls: Option<Arc<ServerProfile>>,
 }
@@ -141,16 +141,52 @@ pub struct MetricsServer {
     pub tls: Option<Arc<ServerProfile>>,
 }
 
-/// Where the admin server listens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AdminAddress {
-    /// An address of this machine; beyond loopback it has TLS with client certificates.
+/// Where a listener or the admin server listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ListenAddress {
+    /// An address of this machine.
     Tcp(Address),
     /// A Unix socket, made with mode 0660.
-    Unix(PathBuf),
+    Unix(Arc<Path>),
 }
 
-impl fmt::Display for AdminAddress {
+impl ListenAddress {
+    /// The address of a TCP socket.
+    pub fn tcp(&self) -> Option<Address> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The path of a Unix socket.
+    pub fn unix(&self) -> Option<&Arc<Path>> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(path) => Some(path),
+        }
+    }
+
+    /// What a connection to it would dial: of a dual-stack wildcard, an endpoint of each family.
+    pub fn endpoints(&self) -> impl Iterator<Item = Endpoint> + use<> {
+        let unix = self.unix().map(|path| Endpoint::Unix(Arc::clone(path)));
+        self.tcp().into_iter().flat_map(Address::sockets).map(Endpoint::from).chain(unix)
+    }
+
+    /// The port of a TCP socket.
+    pub fn port(&self) -> Option<u16> {
+        self.tcp().map(|address| address.socket.port())
+    }
+}
+
+impl From<Address> for ListenAddress {
+    fn from(address: Address) -> Self {
+        Self::Tcp(address)
+    }
+}
+
+/// As the configuration writes it: `127.0.0.1:443`, `unix:/run/weir.sock`.
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(address) => write!(f, "{}", address.socket),
@@ -165,7 +201,7 @@ pub struct Listener {
     /// Its name in the configuration.
     pub name: Arc<str>,
     /// Where it listens.
-    pub addresses: Vec<Address>,
+    pub addresses: Vec<ListenAddress>,
     /// The mode of connections unless a route overrides it: the `mode` label of those that end before
     /// routing.
     pub mode: ModeName,
@@ -192,7 +228,7 @@ pub struct Listener {
 /// The kind of a listener, with all settings that depend on it.
 #[derive(Debug)]
 pub enum Kind {
-    /// Connections of a stream: TCP.
+    /// Connections of a stream: TCP, or Unix sockets.
     Stream(Stream),
 }
 
@@ -201,10 +237,21 @@ pub enum Kind {
 pub struct Stream {
     /// Length of the accept queue.
     pub backlog: u32,
+    /// TCP listens on addresses that this machine does not have yet, too.
+    pub freebind: bool,
+    /// Connections with data of their own that may wait for the end of their handshake (TCP Fast Open); 0 = none.
+    pub fast_open: u32,
     /// The settings that its connections need until their end.
     pub settings: Arc<StreamSettings>,
     /// With `protocol: http`, how its requests are treated.
     pub http: Option<Arc<Http>>,
+}
+
+impl Stream {
+    /// The length of the accept queue, as listen(2) takes it.
+    pub fn backlog(&self) -> i32 {
+        i32::try_from(self.backlog).unwrap_or(i32::MAX)
+    }
 }
 
 /// The settings that a connection needs of its listener after routing. Without the table of routes, which the
@@ -238,16 +285,16 @@ impl Listener {
     }
 
     /// Every address that it listens on: its own, and those from which it redirects plain HTTP.
-    pub fn all_addresses(&self) -> impl Iterator<Item = &Address> {
+    pub fn all_addresses(&self) -> impl Iterator<Item = &ListenAddress> {
         self.addresses.iter().chain(self.plain_addresses())
     }
 
     /// Whether it speaks plain HTTP on this address, to redirect it.
-    pub fn is_plain(&self, address: &Address) -> bool {
+    pub fn is_plain(&self, address: &ListenAddress) -> bool {
         self.plain_addresses().contains(address)
     }
 
-    fn plain_addresses(&self) -> &[Address] {
+    fn plain_addresses(&self) -> &[ListenAddress] {
         self.http().and_then(|http| http.redirect_from.as_ref()).map_or(&[], |from| &from.addresses)
     }
 
@@ -296,7 +343,7 @@ impl Listener {
     }
 }
 
-/// A listening address.
+/// A TCP address to listen on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     /// The address; `[::]` with `dual_stack` for `":443"`.

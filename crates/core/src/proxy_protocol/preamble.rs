@@ -13,10 +13,13 @@ pub fn preamble(
     sni: Option<&str>,
     session: Option<&Session>,
 ) -> Option<Vec<u8>> {
-    let (source, destination) = (opening.client.socket(), opening.local.socket());
+    let addresses = opening.client.socket().map(|client| (client, opening.local.socket()));
     match send {
         SendProxyProtocol::Off => None,
-        SendProxyProtocol::V1 => Some(write::version_1(source, destination).into_bytes()),
+        SendProxyProtocol::V1 => {
+            let line = addresses.map(|(source, destination)| write::version_1(source, destination));
+            Some(line.unwrap_or_else(|| write::UNKNOWN.into()).into_bytes())
+        }
         SendProxyProtocol::V2 => {
             let tls = session.map(|session| TlsFacts {
                 version: match session.version {
@@ -30,8 +33,7 @@ pub fn preamble(
                 common_name: session.client.as_ref().and_then(|client| client.common_name.as_deref()),
             });
             Some(write::version_2(&Facts {
-                source,
-                destination,
+                addresses,
                 authority: sni,
                 alpn: session.and_then(|session| session.alpn.as_deref()),
                 tls,
@@ -45,7 +47,7 @@ pub fn preamble(
 pub fn of_weir(send: SendProxyProtocol) -> Option<Vec<u8>> {
     match send {
         SendProxyProtocol::Off => None,
-        SendProxyProtocol::V1 => Some(write::LOCAL_V1.into()),
+        SendProxyProtocol::V1 => Some(write::UNKNOWN.into()),
         SendProxyProtocol::V2 => Some(write::local()),
     }
 }

@@ -160,8 +160,7 @@ fn a_header_has_all_facts() {
         common_name: Some("alice"),
     };
     let facts = Facts {
-        source: socket("192.0.2.1:4660"),
-        destination: socket("198.51.100.2:443"),
+        addresses: Some((socket("192.0.2.1:4660"), socket("198.51.100.2:443"))),
         authority: Some("www.example.com"),
         alpn: Some(b"h2"),
         tls: Some(tls),
@@ -170,7 +169,7 @@ fn a_header_has_all_facts() {
     let bytes = version_2(&facts);
     let seen = referee(&bytes);
     let address = seen.proxied_address().unwrap();
-    assert_eq!((address.source, address.destination), (facts.source, facts.destination));
+    assert_eq!(Some((address.source, address.destination)), facts.addresses);
     assert_eq!((seen.authority(), seen.alpn()), (facts.authority, facts.alpn));
     assert_eq!(seen.unique_id(), Some(facts.id.as_bytes()));
     let ssl = seen.ssl().unwrap();
@@ -188,6 +187,12 @@ fn a_header_has_all_facts() {
     let bytes = version_2(&Facts { tls: None, alpn: None, authority: None, ..facts });
     let seen = referee(&bytes);
     assert!(seen.ssl().is_none() && seen.alpn().is_none() && seen.authority().is_none());
+
+    // A client of a Unix socket.
+    let bytes = version_2(&Facts { addresses: None, ..facts });
+    let seen = referee(&bytes);
+    assert!(seen.proxied_address().is_none() && seen.authority() == facts.authority);
+    assert_eq!(whole(&bytes), (bytes.len(), None));
 }
 
 #[test]
@@ -200,8 +205,7 @@ fn both_addresses_are_of_one_family() {
     ] {
         assert_eq!(version_1(socket(source), socket(destination)), text);
         let facts = Facts {
-            source: socket(source),
-            destination: socket(destination),
+            addresses: Some((socket(source), socket(destination))),
             authority: None,
             alpn: None,
             tls: None,
@@ -236,7 +240,13 @@ proptest! {
     fn what_is_written_is_read(source in any_socket(), destination in any_socket(), name in "[a-z.]{0,600}") {
         let unmapped = |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
         let expected = Some((unmapped(source), unmapped(destination)));
-        let facts = Facts { source, destination, authority: Some(&name), alpn: None, tls: None, id: "1" };
+        let facts = Facts {
+            addresses: Some((source, destination)),
+            authority: Some(&name),
+            alpn: None,
+            tls: None,
+            id: "1",
+        };
         for bytes in [version_1(source, destination).into_bytes(), version_2(&facts)] {
             let (length, seen) = whole(&bytes);
             prop_assert_eq!(length, bytes.len());

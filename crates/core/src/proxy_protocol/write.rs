@@ -6,10 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 /// What a header of version 2 says of a connection.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The client.
-    pub source: SocketAddr,
-    /// What it reached.
-    pub destination: SocketAddr,
+    /// The client, and what it reached; `None` for a client of a Unix socket.
+    pub addresses: Option<(SocketAddr, SocketAddr)>,
     /// The name it asked for.
     pub authority: Option<&'a str>,
     /// The protocol negotiated with it.
@@ -44,24 +42,27 @@ pub fn version_1(source: SocketAddr, destination: SocketAddr) -> String {
 
 /// A header of version 2.
 pub fn version_2(facts: &Facts<'_>) -> Vec<u8> {
+    const UNSPECIFIED: u8 = 0;
     const TCP4: u8 = 0x11;
     const TCP6: u8 = 0x21;
-    let Facts { source, destination, .. } = *facts;
     let mut body = Vec::with_capacity(256);
-    let family = match of_one_family(source, destination) {
-        [IpAddr::V4(from), IpAddr::V4(to)] => {
-            body.extend(from.octets());
-            body.extend(to.octets());
-            TCP4
-        }
-        [from, to] => {
-            body.extend(octets(from));
-            body.extend(octets(to));
-            TCP6
-        }
-    };
-    body.extend(source.port().to_be_bytes());
-    body.extend(destination.port().to_be_bytes());
+    let mut family = UNSPECIFIED;
+    if let Some((source, destination)) = facts.addresses {
+        family = match of_one_family(source, destination) {
+            [IpAddr::V4(from), IpAddr::V4(to)] => {
+                body.extend(from.octets());
+                body.extend(to.octets());
+                TCP4
+            }
+            [from, to] => {
+                body.extend(octets(from));
+                body.extend(octets(to));
+                TCP6
+            }
+        };
+        body.extend(source.port().to_be_bytes());
+        body.extend(destination.port().to_be_bytes());
+    }
     if let Some(alpn) = facts.alpn {
         put(&mut body, tlv::ALPN, alpn);
     }
@@ -80,8 +81,8 @@ pub fn local() -> Vec<u8> {
     header(LOCAL, 0, &[])
 }
 
-/// A header of version 1 for a connection of weir's own.
-pub const LOCAL_V1: &str = "PROXY UNKNOWN\r\n";
+/// A header of version 1 without addresses: for a connection of weir's own, or a client of a Unix socket.
+pub const UNKNOWN: &str = "PROXY UNKNOWN\r\n";
 
 /// Version 2, and the command (§2.2).
 const LOCAL: u8 = 0x20;

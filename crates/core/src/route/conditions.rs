@@ -1,5 +1,6 @@
 //! The conditions of a route, and their text.
 
+use crate::networks;
 use ipnet::IpNet;
 use std::fmt;
 
@@ -54,7 +55,7 @@ impl fmt::Display for Match {
         let keys = [
             ("sni", named.map(ToString::to_string).collect::<Vec<_>>()),
             ("alpn", self.alpn.iter().map(|name| name.escape_ascii().to_string()).collect()),
-            ("source", self.source.iter().map(ToString::to_string).collect()),
+            ("source", self.source.iter().map(networks::written).collect()),
         ];
         let given = keys.into_iter().filter(|(_, values)| !values.is_empty());
         let written: Vec<String> = given.map(|(key, values)| format!("{key}={}", values.join(","))).collect();

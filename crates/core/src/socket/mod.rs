@@ -4,7 +4,7 @@
 
 pub mod options;
 
-pub use options::{Options, configure_listening};
+pub use options::{Options, configure_listening, set_fast_open};
 
 use rustix::net::{RecvFlags, recv};
 use std::io::{self, IoSlice};

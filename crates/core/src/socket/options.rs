@@ -1,5 +1,9 @@
 //! The options of weir's TCP sockets.
 
+use nix::errno::Errno;
+use nix::setsockopt_impl;
+use nix::sys::socket::SetSockOpt;
+use nix::sys::socket::sockopt::SetUsize;
 use socket2::{SockRef, TcpKeepalive};
 use std::io;
 use std::time::Duration;
@@ -64,6 +68,28 @@ pub(crate) fn watch_over(socket: SockRef<'_>, options: &Options) -> io::Result<(
     }
     Ok(())
 }
+
+/// How many connections may wait with data before their handshake is complete (`TCP_FASTOPEN`, RFC 7413); 0 = none. May
+/// be called again while the socket listens.
+///
+/// # Errors
+/// When the kernel refuses it.
+pub fn set_fast_open(socket: SockRef<'_>, queue: u32) -> io::Result<()> {
+    match FastOpen.set(&*socket, &usize::try_from(queue.min(LONGEST_QUEUE)).unwrap_or_default()) {
+        // MPTCP before Linux 6.2.
+        Err(Errno::ENOPROTOOPT | Errno::EOPNOTSUPP) => Ok(()),
+        set => Ok(set?),
+    }
+}
+
+#[derive(Clone, Copy)]
+struct FastOpen;
+
+// No crate has this option. nix makes its own ones with this macro, whose `unsafe` call of setsockopt(2) is nix's.
+setsockopt_impl!(FastOpen, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, usize, SetUsize);
+
+/// The kernel cuts it to `net.core.somaxconn`.
+const LONGEST_QUEUE: u32 = i32::MAX.unsigned_abs();
 
 /// Sets `TCP_USER_TIMEOUT`, which the sockets of Multipath TCP do not have.
 fn set_user_timeout(socket: &SockRef<'_>, timeout: Option<Duration>) -> io::Result<()> {

@@ -20,8 +20,8 @@ use weir_pool::dialable::{Forbidden, OwnAddresses};
 use weir_pool::selector::{ClientKey, Selector};
 use weir_pool::source::Source;
 use weir_pool::{
-    Backend, BackendAddr, BackendRegistry, BackendSpec, Balance, CheckKind, Endpoint, HealthCheck,
-    HelloReplay, HttpSettings, OnUnhealthy, Parts, Pool, SendProxyProtocol, Settings,
+    Backend, BackendAddr, BackendRegistry, BackendSpec, Balance, CheckKind, Endpoint, Family, HealthCheck,
+    HelloReplay, HttpSettings, OnUnhealthy, Origin, Parts, Pool, SendProxyProtocol, Settings,
 };
 use weir_tls::HandshakeFailure;
 
@@ -63,6 +63,8 @@ fn settings(retries: usize) -> Settings {
         slow_start: Duration::ZERO,
         panic_threshold: 0,
         drain_timeout: second,
+        family: Family::Any,
+        origin: Origin::Any,
         verifies: true,
         http: HttpSettings::default(),
         sticky: None,
@@ -115,6 +117,7 @@ impl Rig {
         secure: impl AsyncFn(Socket, &Backend) -> Result<Socket, ConnectError>,
     ) -> Result<Reached<Socket>, ConnError> {
         let mut dialling = Dialling {
+            from: CLIENT.source,
             preamble: None,
             pool: &self.pool,
             client: CLIENT,
@@ -285,7 +288,7 @@ async fn hanging_dials_end_at_their_deadline() {
     let listener = socket.listen(1).unwrap();
     let address = listener.local_addr().unwrap();
     let (mut queued, own) = (Vec::new(), OwnAddresses::default());
-    while let Ok(stream) = timeout(SHORT, dial(&address.into(), &OPTIONS, &own)).await {
+    while let Ok(stream) = timeout(SHORT, dial(&address.into(), &OPTIONS, &own, None)).await {
         queued.push(stream.unwrap());
         assert!(queued.len() < 100, "the backlog has no end");
     }
@@ -338,11 +341,11 @@ fn local_shortages_are_not_the_backends_fault() {
 async fn dialled_sockets_have_their_options_from_the_start() {
     let (_listener, (address, _)) = accepting().await;
     let own = OwnAddresses::default();
-    let stream = dial(&address.into(), &OPTIONS, &own).await.unwrap();
+    let stream = dial(&address.into(), &OPTIONS, &own, None).await.unwrap();
     let socket = socket2::SockRef::from(&stream);
     assert!(socket.tcp_nodelay().unwrap() && !socket.keepalive().unwrap(), "the relay sets the rest later");
     let hasty = Options { user_timeout: Duration::from_millis(500), ..OPTIONS };
-    let stream = dial(&address.into(), &hasty, &own).await.unwrap();
+    let stream = dial(&address.into(), &hasty, &own, None).await.unwrap();
     let socket = socket2::SockRef::from(&stream);
     assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
     assert_eq!(socket.tcp_keepalive_time().unwrap(), hasty.keepalive);
@@ -380,7 +383,7 @@ async fn own_and_unfit_addresses_are_skipped_without_a_dial() {
 #[tokio::test]
 async fn sockets_connected_to_themselves_are_refusals() {
     let own = OwnAddresses::default();
-    own.listen([], []);
+    own.listen([] as [SocketAddr; 0], []);
     // Among the ports for outgoing connections, from the half that the kernel tries first.
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
     let low: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
@@ -388,7 +391,7 @@ async fn sockets_connected_to_themselves_are_refusals() {
     let port = (low..).step_by(2).skip(1000).find(bound).unwrap();
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     for _ in 0..200_000 {
-        match dial(&address.into(), &OPTIONS, &own).await {
+        match dial(&address.into(), &OPTIONS, &own, None).await {
             Ok(stream) => panic!("connected: {stream:?}"),
             Err(ConnectError::Failed(error)) => {
                 assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);

@@ -12,7 +12,7 @@ fn forwarding() -> Forwarding {
 }
 
 fn sent_on(mut parts: Parts, towards: Towards, chunked: bool) -> (Parts, Admitted) {
-    let client = ClientFacts::new("192.0.2.1".parse().unwrap(), 8443, true, None);
+    let client = ClientFacts::new("192.0.2.1".parse().unwrap(), Some(8443), true, None);
     let id = RequestId::of(&parts.headers, 1, 2);
     let admitted = admit(&mut parts, &client, &forwarding()).unwrap();
     complete(&mut parts.headers, &admitted, &client, &forwarding(), &id);
@@ -77,7 +77,7 @@ fn a_request_loses_and_gains_what_it_must() {
 
 #[test]
 fn a_trusted_proxy_may_say_nothing_of_certificates() {
-    let client = ClientFacts::new("10.0.0.1".parse().unwrap(), 443, true, None);
+    let client = ClientFacts::new("10.0.0.1".parse().unwrap(), Some(443), true, None);
     let mut parts = request(
         "GET",
         "/",
@@ -177,7 +177,7 @@ fn an_extended_connect_has_no_body() {
         parts
     };
     for length in ["5", "05", "10"] {
-        let client = ClientFacts::new("192.0.2.1".parse().unwrap(), 443, true, None);
+        let client = ClientFacts::new("192.0.2.1".parse().unwrap(), Some(443), true, None);
         let refusal = admit(&mut ask(length), &client, &forwarding()).unwrap_err();
         assert_eq!((refusal.status.as_u16(), refusal.reason), (400, Reason::Length), "{length}");
     }

@@ -11,8 +11,8 @@ use weir_pool::selector::Selector;
 use weir_pool::source::Source;
 use weir_pool::state::OutOfService;
 use weir_pool::{
-    BackendRegistry, BackendSpec, Balance, CheckKind, HealthCheck, HelloReplay, HttpSettings, OnUnhealthy,
-    Parts, SendProxyProtocol, Settings, StickyCookie,
+    BackendRegistry, BackendSpec, Balance, CheckKind, Family, HealthCheck, HelloReplay, HttpSettings,
+    OnUnhealthy, Origin, Parts, SendProxyProtocol, Settings, StickyCookie,
 };
 use weir_tls::CookieKeys;
 
@@ -39,6 +39,8 @@ fn settings(sticky: Sticky) -> Settings {
         slow_start: Duration::ZERO,
         panic_threshold: 0,
         drain_timeout: 300 * second,
+        family: Family::Any,
+        origin: Origin::Any,
         verifies: true,
         http: HttpSettings::default(),
         sticky: Some(sticky),

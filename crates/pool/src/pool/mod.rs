@@ -9,7 +9,7 @@ use crate::identity::{BackendIdentity, PoolIdentity};
 use crate::load::Load;
 use crate::pick::Maglev;
 use crate::registry::BackendRegistry;
-use crate::settings::{Settings, Sticky};
+use crate::settings::{Family, Settings, Sticky};
 use crate::source::{Found, Source};
 use crate::state::{BackendState, OutOfService};
 use arc_swap::{ArcSwap, Guard};
@@ -233,7 +233,7 @@ impl Pool {
         let mut primaries = Vec::new();
         let mut backups = Vec::new();
         for spec in &self.specs {
-            for place in places(spec, answers) {
+            for place in places(spec, answers, self.settings.family) {
                 let key = (Arc::clone(&place.name), place.address.clone());
                 let last = known.get(&key).copied();
                 if !seen.insert(key) {
@@ -429,7 +429,7 @@ struct Place {
 }
 
 /// Where an element has its backends now.
-fn places(spec: &BackendSpec, answers: &HashMap<Source, Vec<Found>>) -> Vec<Place> {
+fn places(spec: &BackendSpec, answers: &HashMap<Source, Vec<Found>>, family: Family) -> Vec<Place> {
     if let Source::Static(address) = &spec.source {
         let name = Arc::clone(spec.name.as_ref().unwrap_or(&spec.written));
         return vec![Place {
@@ -450,7 +450,8 @@ fn places(spec: &BackendSpec, answers: &HashMap<Source, Vec<Found>>) -> Vec<Plac
         weight: found.weight,
         backup: found.backup,
     };
-    answers.get(&spec.source).into_iter().flatten().map(place).collect()
+    let found = answers.get(&spec.source).into_iter().flatten();
+    found.filter(|found| family.has(found.address.ip())).map(place).collect()
 }
 
 #[cfg(test)]

@@ -1,9 +1,10 @@
 use super::*;
+use crate::origin::Origin;
 use crate::pick::Balance;
 use crate::pick::ClientKey;
 use crate::selector::Selector;
 use crate::settings::{
-    CheckKind, HealthCheck, HelloReplay, HttpSettings, OnUnhealthy, PassiveCheck, SendProxyProtocol,
+    CheckKind, Family, HealthCheck, HelloReplay, HttpSettings, OnUnhealthy, PassiveCheck, SendProxyProtocol,
     StickyCookie,
 };
 use std::cell::RefCell;
@@ -49,6 +50,8 @@ fn settings() -> Settings {
         slow_start: 10 * second,
         panic_threshold: 50,
         drain_timeout: second,
+        family: Family::Any,
+        origin: Origin::Any,
         verifies: true,
         http: HttpSettings::default(),
         sticky: None,

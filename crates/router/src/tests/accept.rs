@@ -88,10 +88,10 @@ async fn the_oldest_unfinished_connection_makes_room() {
 /// An acceptor that is never run.
 fn acceptor(scene: &Scene) -> Acceptor {
     let worker = Rc::clone(&scene.workers[0]);
-    let state = scene.node.in_force().acceptor(&crate::tests::ADDRESS).cloned().unwrap();
+    let state = scene.node.in_force().acceptor(&crate::tests::ADDRESS.into()).cloned().unwrap();
     let pending = Rc::new(Pending::new(state.limits.pending.clone()));
     let (held, others) = (RefCell::new(Held { state, pending }), Vec::new().into());
-    Acceptor { worker, held, others, accepted: Cell::new(0), address: crate::tests::ADDRESS }
+    Acceptor { worker, held, others, accepted: Cell::new(0), address: crate::tests::ADDRESS.into() }
 }
 
 #[tokio::test(start_paused = true)]

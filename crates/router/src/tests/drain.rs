@@ -39,7 +39,7 @@ type Listed = Vec<(Rc<ConnHandle>, ConnGuard)>;
 
 fn enter(scene: &Scene, count: usize) -> Listed {
     let worker = &scene.workers[0];
-    let state = scene.node.in_force().acceptor(&ADDRESS).cloned().unwrap();
+    let state = scene.node.in_force().acceptor(&ADDRESS.into()).cloned().unwrap();
     let entered = (0..count).map(|_| worker.enter(&state, scene.node.loads.count(0)));
     entered.map(|(_, handle, guard)| (handle, guard)).collect()
 }
@@ -147,7 +147,7 @@ async fn leaving_an_address_returns_when_its_sockets_are_closed() {
     for edge in &edges {
         clients.push(TcpStream::connect(edge).await.unwrap());
     }
-    timeout(PATIENCE, data_plane.commands().leave(&[ADDRESS])).await.unwrap();
+    timeout(PATIENCE, data_plane.commands().leave(&[ADDRESS.into()])).await.unwrap();
     for edge in &edges {
         assert!(TcpStream::connect(edge).await.is_err(), "{edge}");
     }

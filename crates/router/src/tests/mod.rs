@@ -65,7 +65,7 @@ pub(crate) fn plan(
     its.runtime.workers = workers;
     for (listener, (_, limits)) in its.listeners.iter_mut().zip(listeners) {
         let listener = Arc::get_mut(listener).expect(fresh);
-        listener.addresses = vec![ADDRESS];
+        listener.addresses = vec![ADDRESS.into()];
         listener.peek = Some(Peek { ceiling: 16 << 10, non_tls: false });
         (listener.max_connections, listener.pending) = (limits.max_connections, limits.pending);
         let Kind::Stream(stream) = &mut listener.kind;

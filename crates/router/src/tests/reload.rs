@@ -63,7 +63,7 @@ async fn a_dropped_address_goes_by_the_last_plan_that_had_it() {
         let _late = scene.client(0).await;
         scene.counted(1, 1).await;
         assert_eq!(scene.node.generations(), [(1, 1), (2, 0)]);
-        scene.node.sockets.let_go(&[ADDRESS]);
+        scene.node.sockets.let_go(&[ADDRESS.into()]);
         stop.cancel();
         accepting.await.unwrap();
         assert!(scene.is_closed(0).await);

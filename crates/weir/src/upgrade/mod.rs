@@ -82,6 +82,9 @@ async fn upgrade(predecessor: &Arc<Predecessor>) -> Result<Upgraded> {
     let handing_over = Arc::clone(predecessor);
     let upgraded =
         aside(move || handing_over.hand_over())?.await.context("the upgrade panicked: see the log")??;
+    for file in predecessor.control.node.sockets.all().iter().filter_map(|socket| socket.file.as_ref()) {
+        file.hand_over();
+    }
     if let Some(admin) = &predecessor.admin {
         admin.hand_over();
     }

@@ -126,8 +126,8 @@ const fn of_a_dial(result: DialResult) -> Advice {
             "check whether the backend is overloaded, and whether a firewall drops packets",
         ),
         DialResult::Local => advice(
-            "this machine had no free port, descriptor or memory for the connection",
-            "widen net.ipv4.ip_local_port_range, or raise the limit on open files; more backends need fewer ports each",
+            "this machine had no free port, descriptor or memory for the connection, or not the address of the pool's `source`",
+            "check `source`; widen net.ipv4.ip_local_port_range, or raise the limit on open files; more backends or addresses in `source` need fewer ports each",
         ),
         DialResult::Forbidden => advice(
             "weir never connects to the backend's address: it is weir's own, or one that no single machine has",

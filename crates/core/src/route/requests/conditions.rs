@@ -1,6 +1,7 @@
 //! The conditions of a route of requests, and their text.
 
 use super::path::PathPrefix;
+use crate::networks;
 use crate::route::NamePattern;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
@@ -90,7 +91,7 @@ impl fmt::Display for Match {
             ("method", self.methods.iter().map(ToString::to_string).collect()),
             ("header", self.fields.iter().map(field).collect()),
             ("alpn", self.alpn.iter().map(|name| name.escape_ascii().to_string()).collect()),
-            ("source", self.source.iter().map(ToString::to_string).collect()),
+            ("source", self.source.iter().map(networks::written).collect()),
         ];
         let given = keys.into_iter().filter(|(_, values)| !values.is_empty());
         let written: Vec<String> = given.map(|(key, values)| format!("{key}={}", values.join(","))).collect();

@@ -118,12 +118,18 @@ pub(super) fn set(
         }
         mode => {
             let keeps = trusted || mode == Rewrite::Append;
-            let own = client.address();
-            let value = if keeps { appended(headers, &names::X_FORWARDED_FOR, own) } else { None };
-            headers.insert(names::X_FORWARDED_FOR, value.unwrap_or_else(|| own.clone()));
-            set_one(headers, names::X_FORWARDED_PROTO, trusted, || client.scheme());
-            set_one(headers, names::X_FORWARDED_PORT, trusted, || client.port().clone());
-            set_one(headers, names::X_FORWARDED_HOST, trusted, || authority.text().clone());
+            match client.address() {
+                Some(own) => {
+                    let value = if keeps { appended(headers, &names::X_FORWARDED_FOR, own) } else { None };
+                    headers.insert(names::X_FORWARDED_FOR, value.unwrap_or_else(|| own.clone()));
+                }
+                // There is no address to append: what a trusted proxy wrote stays, and a stranger's word goes.
+                None if trusted => {}
+                None => drop(headers.remove(&names::X_FORWARDED_FOR)),
+            }
+            set_one(headers, names::X_FORWARDED_PROTO, trusted, || Some(client.scheme()));
+            set_one(headers, names::X_FORWARDED_PORT, trusted, || client.port().cloned());
+            set_one(headers, names::X_FORWARDED_HOST, trusted, || Some(authority.text().clone()));
         }
     }
     if forwarding.forwarded == Rewrite::Off {
@@ -136,10 +142,18 @@ pub(super) fn set(
 }
 
 /// A trusted proxy's word stays if it is one; two are none.
-fn set_one(headers: &mut HeaderMap, name: HeaderName, trusted: bool, own: impl FnOnce() -> HeaderValue) {
-    let keeps = trusted && headers.get_all(&name).iter().count() == 1;
-    if !keeps {
-        headers.insert(name, own());
+fn set_one(
+    headers: &mut HeaderMap,
+    name: HeaderName,
+    trusted: bool,
+    own: impl FnOnce() -> Option<HeaderValue>,
+) {
+    if trusted && headers.get_all(&name).iter().count() == 1 {
+        return;
+    }
+    match own() {
+        Some(own) => drop(headers.insert(name, own)),
+        None => drop(headers.remove(name)),
     }
 }
 

@@ -13,7 +13,7 @@ fn forwarding(x_forwarded: Rewrite, forwarded: Rewrite) -> Forwarding {
 
 /// The fields that a backend gets for a request of this peer.
 fn told(peer: &str, host: &str, forwarding: &Forwarding, sent: &[(&'static str, &str)]) -> Vec<String> {
-    let client = ClientFacts::new(peer.parse().unwrap(), 443, true, None);
+    let client = ClientFacts::new(peer.parse().unwrap(), Some(443), true, None);
     let authority = Authority::parse(host.parse().unwrap()).unwrap();
     let mut headers = fields(sent);
     let trusted = forwarding.trusts(client.peer());

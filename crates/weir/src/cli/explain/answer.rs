@@ -218,7 +218,7 @@ impl<'p> ListenerView<'p> {
         let carries_requests = route.is_some_and(|route| self.has_requests(route));
         Considered {
             listener: Arc::clone(&listener.name),
-            addresses: listener.addresses.iter().map(|address| address.socket.to_string()).collect(),
+            addresses: listener.addresses.iter().map(ToString::to_string).collect(),
             listener_mode: listener.mode.label(),
             mode: route.map_or(listener.mode, |route| route.mode.name()).label(),
             protocol: if carries_requests { HTTP } else { "tcp" },

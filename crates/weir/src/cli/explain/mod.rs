@@ -23,9 +23,10 @@ use asked::First;
 use clap::Args;
 use request::{Question, RequestArgs};
 use serde_json::json;
-use std::net::IpAddr;
+use std::net::{AddrParseError, IpAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use weir_core::address::NO_ADDRESS;
 use weir_core::plan::Plan;
 
 /// Shows how weir would serve a client: the listener, route, mode and pool, the order in which backends are tried, and
@@ -45,8 +46,8 @@ pub(super) struct Explain {
     /// The client's first bytes: in hex, or @FILE
     #[arg(long, value_name = "HEX|@FILE")]
     hello: Option<String>,
-    /// The client's address
-    #[arg(long, value_name = "IP")]
+    /// The client's address, or `unix` for a client of a Unix socket
+    #[arg(long, value_name = "IP|unix", value_parser = source)]
     source: Option<IpAddr>,
     /// The listener that the client connects to [default: all]
     #[arg(long, value_name = "NAME")]
@@ -70,6 +71,10 @@ The exit code is 0 even if weir would refuse the client, because that is an answ
 
 /// Without --all, at most this many backends, and routes that match other names, are shown.
 const SHOWN: usize = 20;
+
+fn source(text: &str) -> Result<IpAddr, AddrParseError> {
+    if text == "unix" { Ok(NO_ADDRESS) } else { text.parse() }
+}
 
 impl Explain {
     pub(super) fn execute(&self) -> ExitCode {

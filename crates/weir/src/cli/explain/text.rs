@@ -4,6 +4,7 @@ use super::answer::{Answer, Client, Considered, Destination, HTTP, Lost, Member}
 use super::request::{self, Asked};
 use crate::cli::table::Table;
 use std::net::IpAddr;
+use weir_core::address::NO_ADDRESS;
 use weir_core::route::{Rule, Verdict};
 use weir_pool::pick::Order;
 
@@ -39,6 +40,7 @@ fn client(answer: &Answer) -> String {
         }
     };
     match answer.source {
+        Some(NO_ADDRESS) => text.push_str(", from a Unix socket"),
         Some(source) => text.push_str(&format!(", from {source}")),
         None => text.push_str(", from an address that was not given (--source)"),
     }

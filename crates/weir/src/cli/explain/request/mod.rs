@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use weir_core::account::request::RequestOutcome;
 use weir_core::hello::Offers;
-use weir_core::plan::Listener;
 use weir_core::plan::http::{Action, Http, RequestRate, RequestRoute};
+use weir_core::plan::{ListenAddress, Listener};
 use weir_core::rates::Rate;
 use weir_core::route::requests::{Verdict, Wanted};
 use weir_http::exchange::usual;
@@ -132,7 +132,7 @@ pub(super) fn consider(
     others: usize,
 ) -> Requested {
     let peer = client.source.unwrap_or(NOWHERE);
-    let port = listener.addresses.first().map_or(0, |address| address.socket.port());
+    let port = listener.addresses.first().and_then(ListenAddress::port);
     let facts = ClientFacts::new(peer, port, true, None);
     let mut told = Requested {
         client: client.source,
