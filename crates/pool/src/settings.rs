@@ -28,6 +28,8 @@ pub struct Settings {
     pub panic_threshold: u32,
     /// How long connections of a removed or drained backend may go on.
     pub drain_timeout: Duration,
+    /// The part of all connections, of 1, that may end in a second to even out the backends; `None` = no part.
+    pub rebalance: Option<f64>,
     /// False where `tls.verify: false` turned verification off.
     pub verifies: bool,
     /// The PROXY header in front of each connection.

@@ -4,6 +4,7 @@
 //! - [`sockets`] the registry that owns them, and lends them to workers.
 //! - [`node`] what all workers share: the plan in force, counters, limits, and the phase of the process's life.
 //! - `handoff` chooses the worker that serves an accepted connection.
+//! - [`retire`] ends connections at an idle moment: old ones, and those of backends with too many.
 //! - `pin` pins a worker to a CPU.
 //! - [`data_plane`] all workers: a thread and a runtime each, and how they end.
 //! - [`worker`] what the connections of one worker share.
@@ -19,6 +20,7 @@ pub(crate) mod handoff;
 pub mod mode;
 pub mod node;
 pub(crate) mod pin;
+pub mod retire;
 pub mod sockets;
 pub mod worker;
 

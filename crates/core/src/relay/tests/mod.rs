@@ -15,6 +15,7 @@ mod flushes;
 mod halves;
 mod interleavings;
 mod no_socket;
+mod paced;
 mod replay;
 mod resets;
 mod rough;
