@@ -92,6 +92,7 @@ async fn flood(edge: std::net::SocketAddr, refused: Arc<AtomicU64>, stop: Arc<At
 async fn in_one_mode(mode: Mode) {
     let world = World::of(mode)
         .listener("limits: {per_client: {connections: 200, rate: 500/s, burst: 500}}")
+        .listener("timeouts: {client_hello: 60s}")
         .runtime("workers: 2, drain_timeout: 1s")
         .level("info")
         .start()

@@ -55,6 +55,8 @@ impl Rebalance {
 /// The connections of a pool, and what each of its backends has in excess of its share.
 struct Surpluses {
     all: f64,
+    /// What others lack and have room for: to end more would have clients come back to where they were.
+    lacking: f64,
     by_backend: Vec<(Arc<Backend>, usize)>,
 }
 
@@ -66,8 +68,11 @@ fn surpluses(pool: &Pool) -> Surpluses {
         members.primaries.backends.iter().filter(|backend| backend.is_healthy()).collect();
     let all: f64 = serving.iter().map(|backend| f64::from(backend.active())).sum();
     let weights: f64 = serving.iter().map(|backend| f64::from(backend.weight)).sum();
+    let share = |backend: &Backend| all * f64::from(backend.weight) / weights;
+    let with_room = serving.iter().filter(|backend| backend.is_usable(false));
+    let lacking = with_room.map(|backend| (share(backend) - f64::from(backend.active())).max(0.0)).sum();
     let surplus = |backend: &&Arc<Backend>| {
-        let share = all * f64::from(backend.weight) / weights;
+        let share = share(backend);
         let active = backend.active();
         let too_many = f64::from(active) > share * NEAR;
         #[allow(
@@ -79,7 +84,7 @@ fn surpluses(pool: &Pool) -> Surpluses {
         too_many.then(|| (Arc::clone(backend), usize::try_from(surplus).unwrap_or(0)))
     };
     let by_backend = serving.iter().filter_map(surplus).filter(|(_, surplus)| *surplus > 0).collect();
-    Surpluses { all, by_backend }
+    Surpluses { all, lacking, by_backend }
 }
 
 impl Allowance {
@@ -89,7 +94,7 @@ impl Allowance {
 
     /// How many connections each backend may lose now. `share` of all may end in a second.
     fn ends(&mut self, share: f64, surpluses: Surpluses, now: Instant) -> Vec<(Arc<Backend>, usize)> {
-        let Surpluses { all, mut by_backend } = surpluses;
+        let Surpluses { all, lacking, mut by_backend } = surpluses;
         let a_second = all * share;
         let seconds = (now - std::mem::replace(&mut self.counted, now)).as_secs_f64();
         // What was not needed is not saved up.
@@ -101,7 +106,7 @@ impl Allowance {
             clippy::cast_sign_loss,
             reason = "from 0 to a few seconds' worth"
         )]
-        let mut left = self.connections as usize;
+        let mut left = self.connections.min(lacking) as usize;
         by_backend.retain_mut(|(_, surplus)| {
             *surplus = left.min(*surplus);
             left -= *surplus;
