@@ -45,7 +45,6 @@ async fn writes(mut stream: WriteHalf<Stream>) {
 }
 
 fn is_near(rate: f64, wanted: f64, what: &str) {
-    println!("{what}: {rate:.2} MiB/s of {wanted}");
     assert!((rate - wanted).abs() < wanted / 10.0, "{what}: {rate} MiB/s in place of {wanted}");
 }
 

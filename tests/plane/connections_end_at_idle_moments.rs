@@ -36,7 +36,7 @@ async fn old_connections_end_once_they_are_idle() {
         }
         let ended = timeout(Duration::from_millis(500), idle.rest()).await.expect("it is old and idle");
         // In passthrough TLS is not weir's, and a FIN is all that it can say.
-        let end = if name == "Passthrough None" { ended.1.clone() } else { End::Clean };
+        let end = if name == "Passthrough None" { ended.1 } else { End::Clean };
         assert!(
             matches!(end, End::Clean | End::Truncated) && ended == (Vec::new(), end),
             "{name}: {ended:?}"

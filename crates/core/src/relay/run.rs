@@ -236,7 +236,8 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             if watching { wake.min(Instant::now() + LOOK_AGAIN) } else { wake }
         };
         let wake = next(movement, *young);
-        if timer.deadline() > wake {
+        // While bytes are held back it has fired for each chunk.
+        if timer.deadline() > wake || held.is_some() {
             timer.as_mut().reset(wake);
         }
         while timer.as_mut().poll(cx).is_ready() {

@@ -18,6 +18,7 @@ mod no_socket;
 mod paced;
 mod replay;
 mod resets;
+mod retire;
 mod rough;
 mod scripted;
 mod size;
