@@ -4,7 +4,7 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use ipnet::IpNet;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 use weir_core::clients::Clients;
@@ -32,6 +32,11 @@ fn admit(c: &mut Criterion) {
         address(number)
     };
     group.bench_function("look-up in 100,000 networks", |b| b.iter(|| networks.has(black_box(next()))));
+    let newer: Networks = (0..MANY)
+        .map(|_| IpNet::new_assert(Ipv6Addr::from_bits(random.u128(..)).into(), random.u8(32..=64)))
+        .collect();
+    let mut other = move || Ipv6Addr::from_bits(random.u128(..)).into();
+    group.bench_function("look-up in 100,000 networks of IPv6", |b| b.iter(|| newer.has(black_box(other()))));
 
     let Ok(metrics) = Metrics::new("0", "r", "c") else { unreachable!("labels are good") };
     let clients = Arc::new(Clients::new(metrics.clients()));

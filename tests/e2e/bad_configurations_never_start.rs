@@ -115,19 +115,6 @@ async fn run_refuses_what_check_refuses() {
 }
 
 #[tokio::test]
-async fn keys_of_later_work_are_refused_not_ignored() {
-    for (place, line) in [("listener", "limits: {bandwidth: 1}"), ("top", "runtime: {max_memory: 1GiB}")] {
-        let yaml = match place {
-            "listener" => GOOD.replace("mode: passthrough\n", &format!("mode: passthrough\n    {line}\n")),
-            _ => format!("{line}\n{GOOD}"),
-        };
-        let said = checked(&yaml, &[]).await;
-        assert_eq!(said.code, Some(1), "{line} is accepted");
-        assert!(said.both().contains("not supported yet"), "{line}: {}", said.both());
-    }
-}
-
-#[tokio::test]
 async fn references_and_needs_are_checked() {
     let offload = GOOD.replace("mode: passthrough", "mode: offload\n    tls: public");
     let profile = "tls_profiles:\n  - {name: public, certificates: [{cert: weir.pem, key: weir.key}]}\n";

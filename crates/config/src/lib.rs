@@ -4,7 +4,7 @@
 //! and `compile` turns the schema into the router's plan. No module stops at the first mistake.
 //!
 //! A module uses only modules listed before it:
-//! - `units`, `nearest`, `pasted`, `source`: values with a unit, spelling suggestions, pasted keys, positions in the
+//! - `units`, `speeds`, `nearest`, `pasted`, `source`: values with a unit, spelling suggestions, pasted keys, positions in the
 //!   text.
 //! - `word`, `key`: words of a closed set; values that carry their position.
 //! - `schema`, `defaults`: the allowed keys, their meaning and defaults; the configuration in force.
@@ -23,6 +23,7 @@ pub mod diagnostics;
 pub mod difference;
 pub mod load;
 pub mod schema;
+pub mod speeds;
 pub mod units;
 
 mod decode;

@@ -41,6 +41,7 @@ pub(crate) fn times(section: &str, key: &str) -> Times {
         ("Tcp", "user_timeout") => (MILLISECOND, LONGEST_USER_TIMEOUT, Zero::Never),
         ("Sessions", "ticket_lifetime") => (SHORTEST_LIFETIME, LONGEST_LIFETIME, Zero::Refused),
         ("Sticky" | "StickyCookie", "duration") => (SHORTEST_LIFETIME, LONGEST_LIFETIME, Zero::Refused),
+        ("Runtime", "max_connection_age") => (SECOND, Time(LONGEST_TIME), Zero::Refused),
         ("Profile", "reload") => (SHORTEST_RELOAD, Time(LONGEST_TIME), Zero::Refused),
         (_, "shutdown_delay" | "drain_timeout" | "slow_start") => {
             (MILLISECOND, Time(LONGEST_TIME), Zero::AtOnce)
@@ -54,6 +55,8 @@ pub(crate) fn times(section: &str, key: &str) -> Times {
 pub(crate) fn sizes(section: &str, key: &str) -> (Size, Size) {
     match (section, key) {
         ("Limits", "client_hello") => (SMALLEST_HELLO, LARGEST_HELLO),
+        ("Bandwidth", _) => (SLOWEST, Size(i64::MAX.unsigned_abs())),
+        ("Runtime", "max_memory") => (LEAST_MEMORY, Size(i64::MAX.unsigned_abs())),
         ("Http", "max_header") => (SMALLEST_HEAD, LARGEST_HEAD),
         _ => (Size(0), Size(i64::MAX.unsigned_abs())),
     }
@@ -79,6 +82,11 @@ const SHORTEST_RELOAD: Time = Time::from_millis(50);
 const SHORTEST_LIFETIME: Time = Time::from_secs(1);
 /// Of tickets by RFC 8446 §4.6.1; of cookies, so that old keys can be forgotten.
 const LONGEST_LIFETIME: Time = Time::from_secs(7 * 86_400);
+
+/// A second's worth is one record of TLS.
+const SLOWEST: Size = Size(16 << 10);
+/// weir without a connection holds about as much.
+const LEAST_MEMORY: Size = Size(16 << 20);
 
 /// The request line and the fields of a plain request with cookies.
 const SMALLEST_HEAD: Size = Size(1 << 10);

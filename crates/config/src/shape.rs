@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use serde_json::Value as Json;
 
 use crate::schema::{self, NOT_YET};
+use crate::speeds::{Pace, Speed};
 use crate::tree::{Value, YamlNode};
 use crate::units::{Percent, Rate, Size, Time};
 
@@ -21,6 +22,10 @@ pub(crate) enum Kind {
     Percent,
     /// How often.
     Rate,
+    /// Bytes a second.
+    Speed,
+    /// A share within a time.
+    Pace,
     Switch,
     /// A whole number.
     Number,
@@ -145,6 +150,8 @@ fn kind_of(schema: &'static Json) -> Kind {
         Some("Size") => return Kind::Size,
         Some("Percent") => return Kind::Percent,
         Some("Rate") => return Kind::Rate,
+        Some("Speed") => return Kind::Speed,
+        Some("Pace") => return Kind::Pace,
         // Its keys are the names of header fields.
         Some("Fields") => return Kind::Other,
         Some("Auto") => return Kind::Count,
@@ -183,6 +190,8 @@ fn fits_schema(schema: &'static Json, node: &YamlNode) -> bool {
             "Size" => text.is_some_and(|text| Size::parse(text).is_ok()),
             "Percent" => text.is_some_and(|text| Percent::parse(text).is_ok()),
             "Rate" => text.is_some_and(|text| Rate::parse(text).is_ok()),
+            "Speed" => text.is_some_and(|text| Speed::parse(text).is_ok()),
+            "Pace" => text.is_some_and(|text| Pace::parse(text).is_ok()),
             name => definition(name).is_some_and(|target| fits_schema(target, node)),
         };
     }
@@ -286,6 +295,9 @@ mod tests {
             ("Route", "match", Kind::Section("Match")),
             ("Match", "header", Kind::Other),
             ("RouteLimits", "requests", Kind::Rate),
+            ("Bandwidth", "listener", Kind::Speed),
+            ("Pool", "rebalance", Kind::Pace),
+            ("Limits", "bandwidth", Kind::Section("Bandwidth")),
             ("Route", "redirect", Kind::Section("Redirect")),
             ("Listener", "tls", Kind::Profile),
             (ROOT, "listeners", Kind::List(Some("Listener"))),
@@ -295,7 +307,6 @@ mod tests {
         ] {
             assert_eq!(kind(section, key), Some(wanted), "{section}.{key}");
         }
-        assert_eq!(kind("Runtime", "max_memory"), None, "not supported yet");
     }
 
     #[test]
@@ -312,6 +323,5 @@ mod tests {
         assert_eq!(places_of("half_closed"), ["listeners[].timeouts"]);
         assert_eq!(places_of("certificates"), ["tls_profiles[]"]);
         assert_eq!(places_of("max_connections").len(), 3);
-        assert!(places_of("bandwidth").is_empty(), "not supported yet");
     }
 }

@@ -160,23 +160,34 @@ impl Rate {
 
     /// The time for one.
     pub fn interval(self) -> Duration {
-        let whole = match self.per {
-            Per::Second => 1,
-            Per::Minute => 60,
-            Per::Hour => 3_600,
-        };
-        Duration::from_secs(whole) / self.count.max(1)
+        self.per.time() / self.count.max(1)
+    }
+}
+
+impl Per {
+    /// Its length.
+    pub fn time(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Second => 1,
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+        })
+    }
+}
+
+impl fmt::Display for Per {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Second => "s",
+            Self::Minute => "m",
+            Self::Hour => "h",
+        })
     }
 }
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let per = match self.per {
-            Per::Second => "s",
-            Per::Minute => "m",
-            Per::Hour => "h",
-        };
-        write!(f, "{}/{per}", self.count)
+        write!(f, "{}/{}", self.count, self.per)
     }
 }
 
@@ -229,7 +240,7 @@ impl fmt::Display for Percent {
 }
 
 /// The common part of all kinds, so that one visitor reads them.
-trait Unit: Sized {
+pub(crate) trait Unit: Sized {
     const EXPECTED: &'static str;
     fn read(text: &str) -> Result<Self, UnitError>;
 }
@@ -262,9 +273,13 @@ impl Unit for Rate {
     }
 }
 
-struct UnitVisitor<T>(std::marker::PhantomData<T>);
+pub(crate) struct UnitVisitor<T>(std::marker::PhantomData<T>);
 
 impl<T: Unit> UnitVisitor<T> {
+    pub(crate) fn new() -> Self {
+        Self(std::marker::PhantomData)
+    }
+
     /// Without a hint: `decode` adds one, because it knows the key's range.
     fn refuse<E: Error>(found: &dyn fmt::Display, why: UnitError) -> E {
         E::custom(format!("`{found}` is not {}: {why}", T::EXPECTED))
@@ -304,13 +319,13 @@ impl<T: Unit> Visitor<'_> for UnitVisitor<T> {
 
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
+        deserializer.deserialize_any(UnitVisitor::new())
     }
 }
 
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
+        deserializer.deserialize_any(UnitVisitor::new())
     }
 }
 
@@ -336,7 +351,7 @@ impl JsonSchema for Percent {
 
 impl<'de> Deserialize<'de> for Rate {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
+        deserializer.deserialize_any(UnitVisitor::new())
     }
 }
 
@@ -361,7 +376,7 @@ impl JsonSchema for Rate {
 
 impl<'de> Deserialize<'de> for Size {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(UnitVisitor(std::marker::PhantomData))
+        deserializer.deserialize_any(UnitVisitor::new())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::builder::{ConfigSnapshot, PlanBuilder};
 use crate::discovery::{DnsResolver, Sources};
 use crate::health::Checks;
 use crate::outages::Outages;
+use crate::rebalance::Rebalance;
 use crate::servers::Servers;
 use arc_swap::ArcSwap;
 use std::collections::HashSet;
@@ -128,8 +129,8 @@ impl Control {
         }
     }
 
-    /// Ends ejections whose time is over, and OCSP responses that have expired; logs pools that have lost their last backend,
-    /// and forgets removed backends, pools and listeners. Never returns.
+    /// Ends ejections whose time is over, OCSP responses that have expired, and connections of backends with more than their
+    /// share; logs pools that have lost their last backend, and forgets removed backends, pools and listeners. Never returns.
     ///
     /// # Cancel safety
     /// Cancel safe.
@@ -137,6 +138,7 @@ impl Control {
         let mut tick = interval(MAINTENANCE_INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut outages = Outages::default();
+        let mut rebalance = Rebalance::default();
         loop {
             tick.tick().await;
             let plan = self.node.plan();
@@ -145,6 +147,7 @@ impl Control {
                 pool.end_ejections(Instant::now());
             }
             outages.look(&plan.pools);
+            rebalance.look(&plan.pools, &self.commands).await;
             self.end_staples(&plan);
             // Not while a plan is being made: its pools have no owner yet.
             if let (Ok(_nothing_made), Ok(_alone)) = (self.making.try_lock(), self.checks.try_lock()) {

@@ -15,7 +15,9 @@
 //! - [`certificates`] takes off OCSP responses that have expired, and notes the certificates served in the metrics.
 //! - [`servers`] weir's own servers, as the plan in force wants them.
 //! - `follow` gives the answers of DNS to the pools.
+//! - `memory` has the workers pause while the process holds too much.
 //! - `outages` logs pools that have no usable backend.
+//! - `rebalance` ends idle connections of backends with more than their share.
 
 pub mod access;
 pub mod aside;
@@ -33,7 +35,9 @@ pub mod supervise;
 pub mod watch;
 
 mod follow;
+mod memory;
 mod outages;
+mod rebalance;
 
 pub use builder::{Compiled, ConfigSnapshot, PlanBuilder};
 pub use control::Control;

@@ -17,16 +17,19 @@
 //! - [`address`] a connection's addresses, each of its own type.
 //! - [`stop`] the handle that cancels a connection.
 //! - [`clients`] the open connections of each client; [`rates`] how often each may do a thing.
-//! - [`limits`] permits for connections, and the bound on unfinished hellos.
+//! - [`bandwidth`] the bytes a second of a connection and of a listener.
+//! - [`gate`] a gate in front of the accept loops; [`limits`] permits for connections, and the bound on unfinished hellos.
 //! - [`account`] the record, opened once and closed once, and the closed sets of ends.
 
 pub mod account;
 pub mod address;
 pub mod alert;
+pub mod bandwidth;
 pub mod clients;
 pub mod conn;
 pub mod connect;
 pub mod dial;
+pub mod gate;
 pub mod handshakes;
 pub mod hello;
 pub mod limits;

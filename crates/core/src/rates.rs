@@ -7,7 +7,7 @@
 
 use lru::LruCache;
 use std::fmt;
-use std::hash::{BuildHasher, DefaultHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hash, Hasher, RandomState};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -83,7 +83,55 @@ impl fmt::Display for Network {
 /// Nanoseconds since the table was made, at which a client is back to its full burst.
 type Full = u64;
 
-type Shard = LruCache<(Scope, Network), Full, RandomState>;
+type Shard = LruCache<Key, Full, BuildHasherDefault<Hashed>>;
+
+/// A client in a scope. Its hash is keyed, so that nobody can choose addresses that meet, and taken once: it finds the part of
+/// the table, and the place within.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    hash: u64,
+    scope: Scope,
+    client: Network,
+}
+
+impl Key {
+    fn of(scope: Scope, client: Network, hasher: &RandomState) -> Self {
+        let (bits, length) = match client {
+            Network::V4(bits, length) => (u64::from(bits), u64::from(length)),
+            Network::V6(half, length) => (half, V6 | u64::from(length)),
+        };
+        // Whole words, which are hashed in one go.
+        Self { hash: hasher.hash_one([scope.0, bits, length]), scope, client }
+    }
+}
+
+/// Tells the lengths of IPv6 networks from those of IPv4.
+const V6: u64 = 1 << 8;
+
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// Hands on what has been hashed already.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Not used: a key is one word.
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
 
 /// The table. One for the process; workers share it.
 #[derive(Debug)]
@@ -97,7 +145,7 @@ pub struct Rates {
     metrics: RateMetrics,
 }
 
-/// The most clients that are remembered, about 12 MiB.
+/// The most clients that are remembered, about 13 MiB.
 pub const MOST_CLIENTS: usize = 1 << 17;
 /// With so many parts, workers seldom meet at one.
 const SHARDS: usize = 64;
@@ -113,10 +161,10 @@ impl Rates {
     fn of_at_most(clients: usize, metrics: RateMetrics) -> Self {
         let hasher = RandomState::new();
         // Unbounded, because a bounded one allocates its whole size at once; `take` bounds it.
-        let shard = || Mutex::new(LruCache::unbounded_with_hasher(hasher.clone()));
+        let shard = || Mutex::new(LruCache::unbounded_with_hasher(BuildHasherDefault::default()));
         Self {
             shards: (0..SHARDS).map(|_| shard()).collect(),
-            hasher: hasher.clone(),
+            hasher,
             made: Instant::now(),
             most: clients.div_ceil(SHARDS),
             metrics,
@@ -136,7 +184,7 @@ impl Rates {
         let now = nanos(Instant::now().saturating_duration_since(self.made));
         let once = nanos(rate.interval).max(1);
         let whole = once.saturating_mul(u64::from(rate.burst.max(1)));
-        let key = (scope, client);
+        let key = Key::of(scope, client, &self.hasher);
         let Some(shard) = self.shard(key) else { return false };
         let shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         shard.peek(&key).is_some_and(|full| {
@@ -144,16 +192,16 @@ impl Rates {
         })
     }
 
-    fn shard(&self, key: (Scope, Network)) -> Option<&Mutex<Shard>> {
+    fn shard(&self, key: Key) -> Option<&Mutex<Shard>> {
         // The part's own table looks at the lowest and the highest bits.
-        self.shards.get(usize::try_from(self.hasher.hash_one(key) >> 32).unwrap_or(usize::MAX) % SHARDS)
+        self.shards.get(usize::try_from(key.hash >> 32).unwrap_or(usize::MAX) % SHARDS)
     }
 
     fn take_at(&self, now: Instant, scope: Scope, client: Network, rate: Rate) -> Result<(), Duration> {
         let now = nanos(now.saturating_duration_since(self.made));
         let once = nanos(rate.interval).max(1);
         let whole = once.saturating_mul(u64::from(rate.burst.max(1)));
-        let key = (scope, client);
+        let key = Key::of(scope, client, &self.hasher);
         let Some(shard) = self.shard(key) else { return Ok(()) };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(full) = shard.get_mut(&key) {

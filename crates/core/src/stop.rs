@@ -3,11 +3,14 @@
 //!
 //! Only one task waits for it, on the worker's own thread: no lock, no allocation beyond the handle.
 
+use crate::bandwidth::Pace;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::time::Instant;
 use weir_pool::BackendState;
 
@@ -16,8 +19,18 @@ use weir_pool::BackendState;
 pub enum Stop {
     /// Too many connections had no complete hello or handshake, and this was the oldest.
     Pending,
-    /// The process, or the connection's listener or backend, is going away, and the time to finish is over.
+    /// The process, or the connection's listener or backend, is going away, and the time to finish is over; or it was idle
+    /// and had to [retire](Retire).
     Drained,
+}
+
+/// When a connection that is no longer wanted ends. Nothing of it is lost: its client comes again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retire {
+    /// As soon as nothing is under way.
+    OnceIdle,
+    /// Now, if nothing is under way; else it goes on.
+    IfIdle,
 }
 
 /// Cancelled once; the connection notices at its next wait.
@@ -28,9 +41,59 @@ pub struct ConnHandle {
     serves: RefCell<Option<Arc<BackendState>>>,
     moved: Cell<Option<Instant>>,
     leaving: Cell<bool>,
+    retire: Cell<Option<Retire>>,
+    /// When it began, in whole seconds since its process did: more would need more memory.
+    began: u32,
+    pace: Paced,
+}
+
+/// Who holds its bytes back.
+#[derive(Debug, Default)]
+enum Paced {
+    /// Nobody.
+    #[default]
+    No,
+    /// Itself.
+    Itself(Box<Pace>),
+    /// The connection that it is a part of.
+    Within(Rc<ConnHandle>),
 }
 
 impl ConnHandle {
+    /// Of a connection that began so long after its process, and may move bytes at this pace.
+    pub fn new(began: Duration, pace: Option<Box<Pace>>) -> Self {
+        let began = u32::try_from(began.as_secs()).unwrap_or(u32::MAX);
+        Self { began, pace: pace.map_or(Paced::No, Paced::Itself), ..Self::default() }
+    }
+
+    /// When the connection began, in time since its process did.
+    pub fn began(&self) -> Duration {
+        Duration::from_secs(u64::from(self.began))
+    }
+
+    /// Of a stream that is a part of this connection, and moves its bytes at that one's pace.
+    pub fn within(connection: &Rc<Self>) -> Self {
+        let pace = connection.pace().map_or(Paced::No, |_| Paced::Within(Rc::clone(connection)));
+        Self { began: connection.began, pace, ..Self::default() }
+    }
+
+    /// How fast the connection may move bytes; `None` = as fast as they come.
+    pub fn pace(&self) -> Option<&Pace> {
+        match &self.pace {
+            Paced::Itself(pace) => Some(pace),
+            Paced::No | Paced::Within(_) => None,
+        }
+    }
+
+    /// Whether weir itself holds bytes back: its own, or those of the connection that it is a part of.
+    pub fn is_held_back(&self) -> bool {
+        match &self.pace {
+            Paced::No => false,
+            Paced::Itself(pace) => pace.next().is_some(),
+            Paced::Within(connection) => connection.is_held_back(),
+        }
+    }
+
     /// Records the backend whose end is also the connection's end.
     pub fn served_by(&self, backend: &Arc<BackendState>) {
         *self.serves.borrow_mut() = Some(Arc::clone(backend));
@@ -67,6 +130,32 @@ impl ConnHandle {
             && let Some(waker) = &*self.waiting.borrow()
         {
             waker.wake_by_ref();
+        }
+    }
+
+    /// Asks the connection to end for the good of others. One that carries requests takes no more of them.
+    pub fn retire(&self, when: Retire) {
+        self.retire.set(Some(when));
+        if when == Retire::OnceIdle {
+            self.leaving.set(true);
+        }
+        if let Some(waker) = &*self.waiting.borrow() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Whether it was asked to end once it is idle, or is about to be asked whether it is.
+    pub fn retires(&self) -> bool {
+        self.retire.get().is_some()
+    }
+
+    /// Cancels a connection that was asked to end, if `is_idle`.
+    pub fn retire_if(&self, is_idle: impl FnOnce() -> bool) {
+        let Some(when) = self.retire.get() else { return };
+        if is_idle() {
+            self.cancel(Stop::Drained);
+        } else if when == Retire::IfIdle {
+            self.retire.set(None);
         }
     }
 
@@ -115,7 +204,6 @@ impl ConnHandle {
 mod tests {
     use super::*;
     use std::pin::pin;
-    use std::rc::Rc;
 
     #[tokio::test(flavor = "current_thread")]
     async fn cancelled_handles_end_a_wait_and_keep_the_first_reason() {

@@ -118,6 +118,11 @@ impl Client {
         last.wrapping_add(1)
     }
 
+    /// Whether weir itself holds its bytes back.
+    pub fn is_held_back(&self) -> bool {
+        self.handle.is_held_back()
+    }
+
     /// Notes the place of a backend connection that is closed with it, as no other client may use it.
     pub fn owns(&self, place: &Place) {
         let mut owned = self.owned.borrow_mut();

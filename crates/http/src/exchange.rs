@@ -6,7 +6,7 @@ use crate::clock::Deadline;
 use http::{Request, StatusCode, Version};
 use std::cell::{Cell, RefCell, RefMut};
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_core::account::outcome::Side;
@@ -255,13 +255,23 @@ impl Exchange {
 
     /// Ready once its deadline is over.
     pub fn poll_overdue(&self, cx: &Context<'_>) -> Poll<()> {
+        self.poll_deadline(cx)
+    }
+
+    /// Ready once its deadline is over, unless it is weir that moves nothing.
+    fn poll_deadline(&self, cx: &Context<'_>) -> Poll<()> {
+        ready!(self.deadline.poll_over(cx));
+        if !self.client.is_held_back() {
+            return Poll::Ready(());
+        }
+        self.moved();
         self.deadline.poll_over(cx)
     }
 
     /// Ready once its answer has begun and its deadline is over.
     pub fn poll_stalled(&self, cx: &Context<'_>) -> Poll<()> {
         match self.answer.get() {
-            Answer::Flows => self.deadline.poll_over(cx),
+            Answer::Flows => self.poll_deadline(cx),
             Answer::Awaited | Answer::Over => Poll::Pending,
         }
     }

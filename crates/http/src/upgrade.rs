@@ -98,7 +98,7 @@ pub async fn relay_stream(mut stream: Tunnel<Chunk>, handover: Handover) {
     let Handover { exchange, backend, seat: _to_the_end, destination } = handover;
     let _closes = Abandoned(Rc::clone(&exchange));
     // The stream's own: the connection has others.
-    let handle = ConnHandle::default();
+    let handle = ConnHandle::within(&exchange.client.handle);
     let sides = (&mut stream, backend, Vec::new());
     let end = {
         let mut relaying = pin!(between(sides, OnTruncation::Reset, &exchange, &destination, &handle));

@@ -85,6 +85,7 @@ families! {
     resolutions: IntCounterVec = "weir_dns_resolutions_total", "Attempts to find the addresses of a backend's name, by result.", ["name", "result"];
     retries: IntCounterVec = "weir_retries_total", "Further backends tried.", ["pool"];
     replays: IntCounterVec = "weir_hello_replays_total", "Hellos given to another backend after the first one ended without a byte.", ["pool"];
+    rebalanced: IntCounterVec = "weir_pool_rebalanced_total", "Idle connections closed because their backend had more than its share.", ["pool"];
     requests: IntCounterVec = "weir_http_requests_total", "Requests that have ended.", ["listener", "pool", "method", "code"];
     request_duration: HistogramVec = "weir_http_request_duration_seconds", "How long requests lasted.", ["listener", "pool"], REQUESTS;
     sticky: IntCounterVec = "weir_http_sticky_total", "Requests of sticky pools, by what their stickiness was worth.", ["pool", "result"];

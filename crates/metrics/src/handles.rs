@@ -141,6 +141,8 @@ pub struct PoolMetrics {
     pub panic: IntGauge,
     /// Hellos given to another backend.
     pub replays: IntCounter,
+    /// Idle connections closed because their backend had more than its share.
+    pub rebalanced: IntCounter,
     /// Further backends tried.
     pub retries: IntCounter,
     /// Seconds until a backend accepted.
@@ -158,6 +160,7 @@ impl PoolMetrics {
             usable: all.usable.with_label_values(&[pool]),
             panic: all.panic.with_label_values(&[pool]),
             replays: all.replays.with_label_values(&[pool]),
+            rebalanced: all.rebalanced.with_label_values(&[pool]),
             retries: all.retries.with_label_values(&[pool]),
             connect_duration: all.connect_duration.with_label_values(&[pool]),
             verify_disabled: all.verify_disabled.with_label_values(&[pool]),

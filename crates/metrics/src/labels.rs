@@ -104,8 +104,12 @@ closed_set! {
     pub Limit {
         /// `runtime.max_connections`.
         ProcessConnections = "process_connections",
+        /// `runtime.max_memory`.
+        MaxMemory = "max_memory",
         /// `limits.max_connections`.
         MaxConnections = "max_connections",
+        /// `limits.bandwidth`.
+        Bandwidth = "bandwidth",
         /// `limits.pending`.
         Pending = "pending",
         /// `limits.client_hello`.

@@ -31,6 +31,7 @@ pub use handles::{
     BackendMetrics, Certificate, ClientMetrics, ListenerMetrics, LostLines, PoolMetrics, RateMetrics,
     WorkerMetrics,
 };
+pub use process::resident_memory;
 pub use registry::Metrics;
 pub use requests::{HttpMethod, HttpMetrics, StickyResult};
 pub use served::ServedCertificate;

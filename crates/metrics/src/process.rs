@@ -64,6 +64,13 @@ impl Collector for Process {
     }
 }
 
+/// The resident memory of the process in bytes (proc_pid_statm(5)); `None` if it cannot be read.
+pub fn resident_memory() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: u64 = text.split_whitespace().nth(1)?.parse().ok()?;
+    pages.checked_mul(rustix::param::page_size() as u64)
+}
+
 /// The fields of /proc/self/stat that are reported (proc_pid_stat(5)).
 struct Stat {
     cpu_ticks: u64,

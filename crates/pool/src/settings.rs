@@ -34,6 +34,8 @@ pub struct Settings {
     pub family: Family,
     /// Where connections to its backends come from.
     pub origin: Origin,
+    /// The part of all connections, of 1, that may end in a second to even out the backends; `None` = no part.
+    pub rebalance: Option<f64>,
     /// False where `tls.verify: false` turned verification off.
     pub verifies: bool,
     /// The PROXY header in front of each connection.

@@ -180,14 +180,22 @@ impl Acceptor {
         Arc::clone(&self.held.borrow().state.listener)
     }
 
-    /// Permits within the limits of the listener and of the process, if both have one now.
+    /// Permits within the limits of the listener and of the process, if both have one now and there is memory.
     fn permits_now(&self) -> Option<[Permit; 2]> {
+        if !self.worker.node.memory.is_open() {
+            return None;
+        }
         let mine = self.held.borrow().state.limits.permits.try_take()?;
         Some([mine, self.worker.node.permits.try_take()?])
     }
 
-    /// Permits within the limits of the listener and of the process; waits for both.
+    /// Permits within the limits of the listener and of the process; waits for both, and for memory before that.
     async fn permits(&self) -> [Permit; 2] {
+        let memory = &self.worker.node.memory;
+        if !memory.is_open() {
+            self.listener().metrics.limited(Limit::MaxMemory);
+            memory.passed().await;
+        }
         // The listener's first: a listener at its limit must not hold permits of the process.
         let permits = self.held.borrow().state.limits.permits.clone();
         let mine = self.permit(&permits, Limit::MaxConnections).await;

@@ -3,6 +3,7 @@
 use crate::accept;
 use crate::node::{Node, Phase};
 use crate::pin::{self, Pins};
+use crate::retire::Surplus;
 use crate::sockets::{LentSocket, ListeningSocket, SocketId};
 pub use crate::worker::closing_after;
 use crate::worker::{CloseScope, Worker};
@@ -23,7 +24,7 @@ use tokio::time::{Instant, interval};
 use tokio_util::sync::CancellationToken;
 use weir_core::account::failures::Failures;
 use weir_core::account::queue::Records;
-use weir_core::memory::Budget;
+use weir_core::memory::{Budget, give_back};
 use weir_core::plan::ListenAddress;
 
 /// The running data plane.
@@ -52,6 +53,8 @@ enum WorkerCommand {
     Listen(Vec<LentSocket>),
     /// Accept on these no more. The sender goes when they have been given back.
     Leave { sockets: Vec<SocketId>, given_back: Sender<Infallible> },
+    /// End connections of a backend that has too many.
+    EndSurplus(Surplus),
     /// Close the connections of something that is gone, at the end of this time.
     Close { whose: CloseScope, since: Instant, over: Instant },
 }
@@ -92,6 +95,16 @@ impl WorkerCommands {
         drop(given_back);
         // Nothing is ever sent: it ends with the last sender.
         let _none = all_closed.recv().await;
+    }
+
+    /// Ends idle connections of a backend that has more than its share.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: some workers may have heard of it, others not.
+    pub async fn end_surplus(&self, surplus: &Surplus) {
+        for worker in &self.workers {
+            tell(worker, WorkerCommand::EndSurplus(surplus.clone())).await;
+        }
     }
 
     /// Closes the connections in `scope` when `timeout` is over, spread over its last tenth.
@@ -336,6 +349,9 @@ impl Acceptors {
                     });
                 }
             }
+            WorkerCommand::EndSurplus(surplus) => {
+                task::spawn_local(Rc::clone(&self.worker).end_surplus(surplus));
+            }
             WorkerCommand::Close { whose, since, over } => {
                 let worker = Rc::clone(&self.worker);
                 // Not among the worker's tasks, because a drain of the process must not wait for it.
@@ -375,6 +391,10 @@ const TICK: Duration = Duration::from_millis(400);
 /// After this many ticks a worker frees what it holds and does not need.
 const HOUSEKEEPING: u64 = 12;
 
+/// Connections that live longer than this are looked through less often: each so many ticks.
+const OLD: Duration = Duration::from_secs(60);
+const SELDOM: u32 = 5;
+
 async fn housekeeping(worker: Rc<Worker>) {
     let mut tick = interval(TICK);
     let mut generation = 0;
@@ -388,6 +408,15 @@ async fn housekeeping(worker: Rc<Worker>) {
         let (time, worked) = (now.0 - before.0, now.1 - before.1);
         worker.node.loads.was_busy(worker.number, worked.as_secs_f64() / time.as_secs_f64());
         before = now;
+        if !worker.node.memory.is_open() {
+            give_back();
+        }
+        let age = worker.node.plan().runtime.max_connection_age;
+        match age {
+            Some(age) if age < OLD => worker.retire_old(age, TICK),
+            Some(age) if beats.is_multiple_of(u64::from(SELDOM)) => worker.retire_old(age, TICK * SELDOM),
+            _ => {}
+        }
         if !beats.is_multiple_of(HOUSEKEEPING) {
             continue;
         }

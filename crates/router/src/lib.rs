@@ -5,6 +5,7 @@
 //! - [`sockets`] the registry that owns them, and lends them to workers.
 //! - [`node`] what all workers share: the plan in force, counters, limits, and the phase of the process's life.
 //! - `handoff` chooses the worker that serves an accepted connection.
+//! - [`retire`] ends connections at an idle moment: old ones, and those of backends with too many.
 //! - `pin` pins a worker to a CPU.
 //! - [`data_plane`] all workers: a thread and a runtime each, and how they end.
 //! - [`unix`] Unix sockets to listen on, and their files.
@@ -22,6 +23,7 @@ pub mod inherited;
 pub mod mode;
 pub mod node;
 pub(crate) mod pin;
+pub mod retire;
 pub mod sockets;
 pub mod unix;
 pub mod worker;

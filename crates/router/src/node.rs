@@ -11,7 +11,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use weir_core::account::failures::Failures;
+use weir_core::bandwidth::Bandwidth;
 use weir_core::clients::Clients;
+use weir_core::gate::Gate;
 use weir_core::limits::{PendingTotal, Permits};
 use weir_core::plan::{ListenAddress, Listener, Plan};
 use weir_core::rates::Rates;
@@ -25,6 +27,8 @@ pub struct Node {
     pub metrics: Arc<Metrics>,
     /// Permits for connections of the process.
     pub permits: Permits,
+    /// Closed while the process holds too much memory: then no connection is accepted.
+    pub memory: Gate,
     /// How many workers there are.
     pub workers: usize,
     /// Where the process listens.
@@ -107,6 +111,7 @@ pub struct ListenerLimits {
     pub name: Arc<str>,
     pub(crate) permits: Permits,
     pub(crate) pending: PendingTotal,
+    pub(crate) bandwidth: Arc<Bandwidth>,
     returns: AtomicU32,
 }
 
@@ -155,6 +160,7 @@ impl Node {
             rates: Arc::new(Rates::new(metrics.rates())),
             metrics,
             permits: Permits::new(max_connections),
+            memory: Gate::default(),
             workers,
             sockets: SocketRegistry::default(),
             failures: Arc::default(),
@@ -321,12 +327,14 @@ fn force(plan: Arc<Plan>, before: &HashMap<ListenAddress, ListenerState>, past: 
             Some(limits) => {
                 limits.permits.set_limit(listener.max_connections);
                 limits.pending.set_limit(listener.pending);
+                limits.bandwidth.set(listener.bandwidth);
                 limits
             }
             None => Arc::new(ListenerLimits {
                 name: Arc::clone(&listener.name),
                 permits: Permits::new(listener.max_connections),
                 pending: PendingTotal::new(listener.pending),
+                bandwidth: Arc::new(Bandwidth::new(listener.bandwidth)),
                 returns: AtomicU32::new(0),
             }),
         };
@@ -344,6 +352,7 @@ fn force(plan: Arc<Plan>, before: &HashMap<ListenAddress, ListenerState>, past: 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use weir_core::bandwidth::Speeds;
     use weir_core::plan::{
         Address, Kind, Log, LogFormat, ModeName, Runtime, Stream, StreamSettings, Timeouts,
     };
@@ -382,12 +391,15 @@ pub(crate) mod tests {
             }),
             metrics: Arc::new(metrics.listener(name)),
             max_connections: 1,
+            bandwidth: Speeds::default(),
             pending: 1,
         });
         let runtime = Runtime {
             workers: 1,
             affinity: false,
             max_connections: None,
+            max_memory: None,
+            max_connection_age: None,
             shutdown_delay: NONE,
             drain_timeout: NONE,
             watch: false,

@@ -5,7 +5,7 @@
 
 use crate::handoff::LoadGuard;
 use crate::node::{Generation, ListenerLimits, ListenerState, Node};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -45,8 +45,8 @@ pub struct Worker {
 
 /// A connection in its worker's list: its handle, and what it belongs to.
 #[derive(Clone, Debug)]
-struct Listed {
-    handle: Rc<ConnHandle>,
+pub(crate) struct Listed {
+    pub(crate) handle: Rc<ConnHandle>,
     listener: Arc<ListenerLimits>,
     /// The generation of the plan that it began with.
     generation: u64,
@@ -227,13 +227,19 @@ impl Worker {
         let number = self.accepted.get();
         self.accepted.set(number + 1);
         self.metrics.connections.inc();
-        let handle = Rc::new(ConnHandle::default());
         let listener = Arc::clone(&shared.limits);
+        let pace = listener.bandwidth.pace(&shared.listener.metrics);
+        let handle = Rc::new(ConnHandle::new(self.node.started.elapsed(), pace));
         let entry = Listed { handle: Rc::clone(&handle), listener, generation: shared.generation.number };
         self.connections.borrow_mut().insert(number, entry);
         let generation = Arc::clone(&shared.generation);
         generation.open.fetch_add(1, Ordering::Relaxed);
         (number, handle, ConnGuard { worker: Rc::clone(self), number, generation, _load: guard })
+    }
+
+    /// Its connections by number, which is the order in which they began. Not to be held over a wait.
+    pub(crate) fn connections(&self) -> Ref<'_, BTreeMap<u64, Listed>> {
+        self.connections.borrow()
     }
 
     /// Closes what is left at the end of a drain, spread over its last tenth, idle connections first: never all at once.

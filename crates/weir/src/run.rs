@@ -424,6 +424,11 @@ impl Staff {
             let control = Arc::clone(&control);
             async move { control.maintain().await }
         });
+        let (control, _) = of();
+        self.spawn("memory", move || {
+            let control = Arc::clone(&control);
+            async move { control.watch_memory().await }
+        });
         let (control, told) = of();
         self.spawn("reloads", move || {
             let (control, told) = (Arc::clone(&control), Arc::clone(&told));

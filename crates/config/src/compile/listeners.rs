@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use weir_core::bandwidth::Speeds;
 use weir_core::handshakes::Steps;
 use weir_core::plan::misdirected::Policies;
 use weir_core::plan::{
@@ -28,6 +29,7 @@ use crate::diagnostics::Report;
 use crate::key::{Item, Key, PlaceId, ROOT};
 use crate::ranges;
 use crate::schema::{self, Auto, NonTls};
+use crate::speeds::Speed;
 use crate::units::Time;
 use crate::word::Words;
 
@@ -43,6 +45,7 @@ pub(super) struct ListenerDraft {
     requests: Vec<(requests::Match, RequestDraft)>,
     timeouts: plan::Timeouts,
     max_connections: usize,
+    bandwidth: Speeds,
     pending: usize,
     handshakes: Steps,
     options: Options,
@@ -123,6 +126,7 @@ impl ListenerDraft {
             admission: self.admission,
             peek: self.peek,
             max_connections: self.max_connections,
+            bandwidth: self.bandwidth,
             pending: self.pending,
         })
     }
@@ -184,6 +188,7 @@ fn draft_listener(
         requests: requests.into_iter().map(|(conditions, draft, _)| (conditions, draft)).collect(),
         timeouts: timeouts(&mut compiler.report, listener),
         max_connections,
+        bandwidth: bandwidth(&mut compiler.report, listener),
         pending,
         handshakes: match listener.limits().handshakes() {
             Auto::Auto => None,
@@ -389,6 +394,30 @@ fn limits(report: &mut Report<'_>, listener: &schema::Listener) -> (usize, usize
         report.error(place, message).hint(format!("from {least} to {most}"));
     }
     (max_connections, pending, usize::try_from(hello.0).unwrap_or(usize::MAX))
+}
+
+/// Returns the limits on bytes a second.
+fn bandwidth(report: &mut Report<'_>, listener: &schema::Listener) -> Speeds {
+    let limits = listener.limits();
+    let Some(written) = limits.bandwidth.get() else { return Speeds::default() };
+    let (least, _) = ranges::sizes("Bandwidth", "connection");
+    let mut speed = |key: &Key<Speed>| {
+        let (Some(speed), Some(place)) = (key.get(), key.place()) else { return 0 };
+        if speed.0 < least {
+            report.error(place, format!("{speed} is too slow")).hint(format!("at least {}", Speed(least)));
+        }
+        speed.0.0
+    };
+    let speeds = Speeds { connection: speed(&written.connection), listener: speed(&written.listener) };
+    if let (Some(place), true) = (limits.bandwidth.place(), limits.bandwidth.is_whole()) {
+        if speeds == Speeds::default() {
+            report.warning(place, "`bandwidth` limits nothing").hint("connection or listener: 10MiB/s");
+        } else if speeds.listener > 0 && speeds.connection > speeds.listener {
+            let message = "one connection may have more than all of the listener together";
+            report.warning(place, message).hint("a connection never gets more than the listener has");
+        }
+    }
+    speeds
 }
 
 fn tcp(report: &mut Report<'_>, listener: &schema::Listener) -> Options {

@@ -105,6 +105,10 @@ pub(super) fn warn_of_useless_keys(report: &mut Report<'_>, file: &schema::File,
             let message = "`http` is not used: no listener with `protocol: http` has this pool";
             report.warning(place, message).as_advice();
         }
+        if let Some(place) = pool.rebalance.place().filter(|_| pool.rebalance.is_some() && !tcp.get()) {
+            let message = "`rebalance` is not used: the requests that this pool gets are balanced one by one";
+            report.warning(place, message).as_advice();
+        }
         if let Some(place) = pool.hello_replay.place().filter(|_| pool.hello_replay.is_some() && !tcp.get()) {
             let message =
                 "`hello_replay` is not used: it is for `mode: passthrough`, and this pool gets requests";

@@ -1,17 +1,21 @@
 //! The process's own settings: workers, limits, drain, log.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use weir_core::plan;
+use weir_metrics::resident_memory;
 use weir_pool::dialable::forbidden;
 
 use super::compiler::{Compiler, Refusal, accept};
 use super::machine;
 use super::misspelt;
+use crate::diagnostics::Report;
 use crate::key::{PlaceId, ROOT};
 use crate::nearest::nearest;
-use crate::schema::{Auto, File, LogLevel};
+use crate::ranges;
+use crate::schema::{Auto, File, LogLevel, Runtime};
 use crate::words;
 
 pub(super) fn draft(compiler: &mut Compiler<'_>, file: &File, cpus: usize) -> (plan::Runtime, plan::Log) {
@@ -42,6 +46,7 @@ fn runtime(compiler: &mut Compiler<'_>, file: &File, cpus: usize) -> plan::Runti
             "raise the limit on open files (LimitNOFILE of systemd, `ulimit -n`); else fewer are taken",
         );
     }
+    let max_memory = max_memory(&mut compiler.report, &written);
     if written.resolvers.texts().count() > MOST_RESOLVERS {
         let message = format!("more than {MOST_RESOLVERS} resolvers");
         compiler.report.error(place(written.resolvers.place()), message);
@@ -54,11 +59,42 @@ fn runtime(compiler: &mut Compiler<'_>, file: &File, cpus: usize) -> plan::Runti
         workers,
         affinity: written.affinity(),
         max_connections,
+        max_memory,
+        max_connection_age: age(&mut compiler.report, &written),
         watch: written.watch(),
         resolvers,
         shutdown_delay: written.shutdown_delay().0,
         drain_timeout: written.drain_timeout().0,
     }
+}
+
+/// The age at which connections end.
+fn age(report: &mut Report<'_>, written: &Runtime) -> Option<Duration> {
+    let key = &written.max_connection_age;
+    let age = key.get().copied()?;
+    let range = ranges::times("Runtime", "max_connection_age");
+    if let Some(place) = key.place().filter(|_| !range.contains(age)) {
+        report
+            .error(place, format!("{age} is no age of connections"))
+            .hint(format!("at least {}", range.least));
+    }
+    Some(age.0)
+}
+
+/// Bytes of resident memory, in range, and more than this process holds already.
+fn max_memory(report: &mut Report<'_>, written: &Runtime) -> Option<u64> {
+    let (most, place) = (*written.max_memory.get()?, written.max_memory.place()?);
+    let (least, _) = ranges::sizes("Runtime", "max_memory");
+    if most < least {
+        report.error(place, format!("weir needs more than {most}")).hint(format!("at least {least}"));
+    } else if let Some(held) = resident_memory().filter(|held| *held > most.0) {
+        let message =
+            format!("this process holds {} MiB now, so new connections would wait at once", held >> 20);
+        report
+            .warning(place, message)
+            .hint("a limit above what weir holds with the connections that it should have");
+    }
+    Some(most.0)
 }
 
 /// Reads a DNS server: `10.0.0.53:53`, `[fd00::53]:53`.

@@ -35,11 +35,30 @@ pub(super) fn draft(
         drain_timeout: pool.drain_timeout().0,
         family: pool.family().0,
         origin,
+        rebalance: rebalance(report, pool),
         verifies,
         send_proxy_protocol: pool.send_proxy_protocol().0,
         http: requests(report, pool),
         sticky,
     }
+}
+
+/// The part of the connections that may end in a second. Where the client decides on the backend it would come back to it.
+fn rebalance(report: &mut Report<'_>, pool: &schema::Pool) -> Option<f64> {
+    let (pace, place) = (*pool.rebalance.get()?, pool.rebalance.place()?);
+    let balance = pool.balance();
+    if balance.0.is_keyed() {
+        let message = format!(
+            "`rebalance` has no use with `balance: {}`: clients come back to their backend",
+            balance.0.label()
+        );
+        report.error_at_key(place, message).hint("leave it out, or balance: least_connections");
+    } else if pace.share.0 > 100 {
+        report
+            .error(place, format!("{pace} is more than there is"))
+            .hint("1%/m closes a hundredth of all each minute");
+    }
+    Some(pace.a_second())
 }
 
 /// How requests are spoken to the backends. A written list of `tls.alpn` may narrow the version.

@@ -30,7 +30,7 @@ fn found(text: &str) -> Vec<String> {
 fn all_mistakes_of_form_are_found_in_one_go() {
     let text = r#"
 x-common: &common {mode: passthrough, peek: 3}
-runtime: {workers: "${WORKERS}", max_memory: 1GiB}
+runtime: {workers: "${WORKERS}", max_memory: 1}
 log:
   levle: info
 admin: 5
@@ -52,7 +52,7 @@ pools:
 "#;
     let expected = [
         "2:45 `peek`: expected true or false, found the number 3",
-        "3:34 `max_memory` is not supported yet",
+        "3:46 `1` is not a size: a bare number has no unit",
         "5:3 unknown key `levle`",
         "6:8 `admin`: expected a section (keys and values), found the number 5",
         "11:22 `5` is not a duration: a bare number has no unit",

@@ -4,12 +4,12 @@ use weir_core::plan::{ModeName, ProxyProtocol};
 
 use super::choices::{NonTls, Protocol};
 use super::http::Http;
-use super::later::Later;
 use super::route::Route;
 use super::scalars::{Auto, Texts};
 use super::section::section;
 use super::tls::TlsChoice;
 use crate::key::{Item, Key};
+use crate::speeds::Speed;
 use crate::units::{Rate, Size, Time};
 use crate::word::Word;
 
@@ -98,10 +98,24 @@ section! {
         /// `auto`: as many as begin within 100 µs
         #[schemars(extend("x-value" = "`auto`, or from `1`"))]
         handshakes: Auto = Auto::Auto,
-        /// bytes a second
-        bandwidth: Later,
+        /// how fast bytes move, [in each direction](operations.md#bandwidth)
+        bandwidth: Bandwidth,
         /// what one client may do; connections beyond it are reset before any TLS work
         per_client: PerClient,
+    }
+}
+
+section! {
+    /// How fast bytes move, in each direction.
+    Bandwidth {
+        /// of one connection
+        #[schemars(extend("x-value" = "from `16KiB/s`"))]
+        #[schemars(extend("x-default" = "no limit"))]
+        connection: Speed,
+        /// of all connections of the listener together
+        #[schemars(extend("x-value" = "from `16KiB/s`"))]
+        #[schemars(extend("x-default" = "no limit"))]
+        listener: Speed,
     }
 }
 

@@ -28,7 +28,7 @@ pub use fields::Fields;
 pub use http::{AcmeChallenge, Http, HttpTimeouts, PoolHttp};
 pub use later::Later;
 pub(crate) use later::NOT_YET;
-pub use listener::{Limits, Listener, PerClient, Tcp, Timeouts};
+pub use listener::{Bandwidth, Limits, Listener, PerClient, Tcp, Timeouts};
 pub use pool::{
     Backend, BackendFields, ClientCert, HealthCheck, PassiveCheck, Pool, PoolTls, StatusText, Sticky,
     StickyCookie,
@@ -38,7 +38,7 @@ pub use scalars::{Access, Auto, BackendAlpn, Texts};
 pub use tls::{Certificate, ClientAuth, Profile, Sessions, TlsChoice};
 
 use crate::key::{Item, Key};
-use crate::units::Time;
+use crate::units::{Size, Time};
 use crate::word::Word;
 use section::{Fill, plain, section};
 
@@ -91,14 +91,19 @@ section! {
         /// many as the limit on open files allows. A larger number is lowered to that
         #[schemars(extend("x-value" = "`auto`, or from `1`"))]
         max_connections: Auto = Auto::Auto,
-        /// new connections waiting above it
-        max_memory: Later,
+        /// resident memory of the process; [above it](operations.md#limits-and-descriptors) new connections wait in the
+        /// kernel's backlog
+        #[schemars(extend("x-value" = "from `16MiB`"))]
+        #[schemars(extend("x-default" = "no limit"))]
+        max_memory: Size,
         /// after SIGTERM: goes on accepting for this long while `/readyz` already fails
         shutdown_delay: Time = Time::from_secs(0),
         /// how long open connections may go on after that, and those of a listener removed by a reload
         drain_timeout: Time = Time::from_secs(300),
-        /// closing older connections
-        max_connection_age: Later,
+        /// connections [end at an idle moment](operations.md#connections-that-end-so-that-others-begin) once they are as old,
+        /// give or take a tenth, so that clients come again and load spreads anew
+        #[schemars(extend("x-default" = "never"))]
+        max_connection_age: Time,
         /// watches the configuration's files, and applies a valid change at once
         watch: bool = false,
         /// DNS servers for [backends that are names](#backends-that-are-names); none: those of the system

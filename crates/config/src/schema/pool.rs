@@ -15,6 +15,7 @@ use super::http::PoolHttp;
 use super::scalars::{BackendAlpn, Texts};
 use super::section::section;
 use crate::key::{Item, Key};
+use crate::speeds::Pace;
 use crate::units::{Percent, Time};
 use crate::word::Word;
 
@@ -50,6 +51,11 @@ section! {
         panic_threshold: Percent = Percent(0),
         /// how long connections of a removed or drained backend may go on
         drain_timeout: Time = Time::from_secs(300),
+        /// idle connections of backends with more than their share [end at this pace](operations.md#connections-that-end-so-that-others-begin),
+        /// and their clients are balanced anew: a share of the pool's connections
+        #[schemars(extend("x-value" = "share and time: `1%/m`, `10%/h`"))]
+        #[schemars(extend("x-default" = "off"))]
+        rebalance: Pace,
         /// further backends to try when one cannot be reached, or leaves the hello unanswered
         retries: u32 = 2,
         /// passthrough: when a backend ends without a byte, its hello goes to another one. `reset_only`: not

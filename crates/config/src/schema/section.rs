@@ -16,6 +16,7 @@
 //! the default. [`Fill`] writes the defaults out.
 
 use crate::key::{Item, Key};
+use crate::speeds::{Pace, Speed};
 use crate::units::{Percent, Rate, Size, Time};
 use crate::word::Word;
 
@@ -111,6 +112,6 @@ macro_rules! plain {
 }
 pub(crate) use plain;
 
-plain!(bool, u8, u16, u32, String, Time, Size, Percent, Rate);
+plain!(bool, u8, u16, u32, String, Time, Size, Percent, Rate, Speed, Pace);
 
 impl<T> Fill for Word<T> {}

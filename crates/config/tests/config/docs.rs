@@ -100,6 +100,8 @@ fn full() -> Value {
     let text = page("docs/reference.yaml").into_bytes();
     let loaded = parse("weir.yaml", folder.path(), text, &|_| None).unwrap();
     let mut full = serde_json::to_value(&loaded.file).unwrap();
+    full["runtime"]["max_memory"] = json!("64GiB");
+    full["runtime"]["max_connection_age"] = json!("1h");
     full["pools"][1]["balance"] = json!("source_ip");
     full["pools"][1]["bounded_load"] = json!("125%");
     full["listeners"][2]["http"]["timeouts"]["request"] = json!("5m");

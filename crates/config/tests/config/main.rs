@@ -21,6 +21,7 @@ mod fleet;
 mod hints;
 mod http;
 mod include;
+mod overload;
 mod requests;
 mod robust;
 mod schema;

@@ -257,11 +257,10 @@ fn the_schema_refuses_the_keys_that_weir_refuses_by_name() {
             later += usize::from(is_later);
         }
     }
-    assert!(later > 0);
     for (place, value) in [
         ("/fleet", json!({})),
         ("/fleet", json!({"secret": ["a"]})),
-        ("/runtime/max_memory", json!("1GiB")),
+        ("/runtime/max_memory", json!(5)),
         ("/listeners/0/allow", json!(5)),
         ("/listeners/0/protocol", json!("https")),
         ("/listeners/0/mode", json!("tcp")),

@@ -7,11 +7,13 @@
 
 mod kept;
 mod pipes;
+mod spare;
 mod turns;
 
 pub(crate) use kept::Kept;
 pub use pipes::Budget;
 pub(crate) use pipes::Pipe;
+pub use spare::give_back;
 pub use turns::{Ticket, Turns};
 
 use crate::socket::Socket;

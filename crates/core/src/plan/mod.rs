@@ -13,6 +13,7 @@ pub mod misdirected;
 pub use admission::{Admission, PerClient, ProxyProtocol};
 pub use http::Http;
 
+use crate::bandwidth::Speeds;
 use crate::handshakes::Steps;
 use crate::hello::{Hello, Offers, TLS12};
 use crate::rates::{Rate, Scope};
@@ -91,10 +92,14 @@ pub struct Runtime {
     pub affinity: bool,
     /// Client connections of the process; `None` = as many as `RLIMIT_NOFILE` allows.
     pub max_connections: Option<usize>,
+    /// Above so many bytes of resident memory new connections wait; `None` = no limit.
+    pub max_memory: Option<u64>,
     /// How long to go on accepting after SIGTERM, while readiness already fails.
     pub shutdown_delay: Duration,
     /// How long open connections may go on after accepting has stopped.
     pub drain_timeout: Duration,
+    /// Connections end at an idle moment once they are about so old; `None` = never.
+    pub max_connection_age: Option<Duration>,
     /// Whether changes of the configuration files are applied without a command.
     pub watch: bool,
     /// DNS servers for the host names of backends; empty = the system's.
@@ -221,6 +226,8 @@ pub struct Listener {
     pub metrics: Arc<ListenerMetrics>,
     /// Client connections at once; at the limit they wait in the kernel's backlog.
     pub max_connections: usize,
+    /// How fast its connections move bytes.
+    pub bandwidth: Speeds,
     /// Connections without a complete hello or handshake; above it the oldest is closed.
     pub pending: usize,
 }

@@ -1,7 +1,7 @@
 //! Unclean ends: passing a reset on, and saying farewell at a deadline.
 
 use super::fault::FlowError;
-use super::flow::Flow;
+use super::flow::{Flow, Means};
 use super::wire::{Finish, RawSocket, Wire, queued};
 use crate::memory::Memory;
 use crate::stop::ConnHandle;
@@ -117,6 +117,8 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
     patience: Patience<'_>,
 ) -> Queue {
     flow.source_broke();
+    // What has come is delivered as fast as it goes.
+    let means = Means { memory, pace: None };
     let mut waiting = Waiting::begin(&patience, (*sent, queued(to)));
     let (mut handed_over, mut pause) = (false, ACK_POLL);
     loop {
@@ -128,7 +130,7 @@ pub(super) async fn pass_reset_on<R: Wire, W: Wire>(
                 return Poll::Pending;
             }
             // A source that is gone answers every read, with data or with an end.
-            flow.poll(cx, from, to, memory, sent).map(|end| match end {
+            flow.poll(cx, from, to, means, sent).map(|end| match end {
                 Err(FlowError::Destination(kind)) => Turn::Gone(kind),
                 Ok(()) | Err(FlowError::Source(_) | FlowError::Truncated) => Turn::HandedOver,
             })
@@ -180,9 +182,10 @@ pub(super) async fn farewell<C: Wire, B: Wire>(
     let deadline = Instant::now() + FAREWELL_TIMEOUT;
     up.flow.finish();
     down.flow.finish();
+    let means = Means { memory, pace: None };
     let both = poll_fn(|cx| {
-        let to_backend = up.flow.poll(cx, client, backend, memory, up.sent);
-        let to_client = down.flow.poll(cx, backend, client, memory, down.sent);
+        let to_backend = up.flow.poll(cx, client, backend, means, up.sent);
+        let to_client = down.flow.poll(cx, backend, client, means, down.sent);
         // A side that fails now is gone; the other one still gets its end.
         if to_backend.is_ready() && to_client.is_ready() { Poll::Ready(()) } else { Poll::Pending }
     });

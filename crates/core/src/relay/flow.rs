@@ -8,11 +8,39 @@ use super::fault::FlowError;
 use super::rules::OnTruncation;
 use super::splice::{self, Bulk};
 use super::wire::{Finish, Wire};
+use crate::bandwidth::Pace;
 use crate::memory::{Kept, Memory, Ticket};
 use std::io;
 use std::task::{Context, Poll, ready};
 use tokio::task::coop::has_budget_remaining;
+use weir_metrics::labels::Direction;
 use weir_tls::LEAST_ROOM;
+
+/// What a direction moves its bytes with, and how fast.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Means<'a> {
+    /// The worker's buffer and pipes.
+    pub(super) memory: &'a Memory,
+    /// Its pace, and which direction of it this is; `None` = as fast as it goes.
+    pub(super) pace: Option<(&'a Pace, Direction)>,
+}
+
+impl Means<'_> {
+    /// How many bytes may be read now; `None` = none, and the relay's timer says when some may.
+    fn allowed(&self) -> Option<usize> {
+        match self.pace {
+            Some((pace, direction)) => pace.allows(direction).ok(),
+            None => Some(usize::MAX),
+        }
+    }
+
+    /// Records that so many bytes were read.
+    fn read(&self, bytes: usize) {
+        if let Some((pace, direction)) = self.pace {
+            pace.moved(direction, bytes);
+        }
+    }
+}
 
 /// The stages of a direction's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -241,11 +269,11 @@ impl Flow {
         cx: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
-        memory: &Memory,
+        means: Means<'_>,
         sent: &mut usize,
     ) -> Poll<Result<(), FlowError>> {
-        let before = *sent;
-        let polled = self.poll_steps(cx, from, to, memory, sent);
+        let (before, memory) = (*sent, means.memory);
+        let polled = self.poll_steps(cx, from, to, means, sent);
         memory.turns.pass_on(&mut self.turn);
         let moved = *sent - before;
         self.in_bulk = moved >= LIGHT || self.turn.is_some();
@@ -261,10 +289,10 @@ impl Flow {
         cx: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
-        memory: &Memory,
+        means: Means<'_>,
         sent: &mut usize,
     ) -> Poll<Result<(), FlowError>> {
-        let begun = *sent;
+        let (begun, memory) = (*sent, means.memory);
         loop {
             ready!(self.poll_kept(cx, to, memory, sent))?;
             match self.stage {
@@ -285,11 +313,13 @@ impl Flow {
                 }
             }
             ready!(self.poll_flush(cx, to))?;
+            let Some(most) = means.allowed() else { return Poll::Pending };
             if self.in_bulk || *sent - begun >= LIGHT {
                 ready!(memory.turns.poll_take(&mut self.turn, cx));
             }
             let before = *sent;
-            let step = self.poll_step(cx, from, to, memory, sent);
+            let step = self.poll_step(cx, from, to, (memory, most), sent);
+            means.read(*sent - before + self.left());
             if self.turn.is_some() {
                 memory.turns.spend(*sent - before);
             }
@@ -297,21 +327,22 @@ impl Flow {
         }
     }
 
-    /// Moves one read, or one pipe.
+    /// Moves one read, or one pipe, of about `most` bytes.
     fn poll_step<R: Wire, W: Wire>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
-        memory: &Memory,
+        (memory, most): (&Memory, usize),
         sent: &mut usize,
     ) -> Poll<Result<(), FlowError>> {
         if self.bulk.is_on()
             && let (Some(from), Some(to)) = (from.bare(), to.bare())
         {
-            return splice::poll_splice(&mut self.bulk, &mut self.kept, cx, (from, to), memory, sent);
+            let (bulk, kept) = (&mut self.bulk, &mut self.kept);
+            return splice::poll_splice(bulk, kept, cx, (from, to), (memory, most), sent);
         }
-        self.poll_copy(cx, from, to, memory, sent)
+        self.poll_copy(cx, from, to, (memory, most), sent)
     }
 
     /// Reads the available bytes into the worker's buffer, and writes them. If the end came with them, the
@@ -321,11 +352,13 @@ impl Flow {
         cx: &mut Context<'_>,
         from: &mut R,
         to: &mut W,
-        memory: &Memory,
+        (memory, most): (&Memory, usize),
         sent: &mut usize,
     ) -> Poll<Result<(), FlowError>> {
         let mut scratch = memory.buffer();
-        let room = memory.at_once().min(memory.turns.step()).min(scratch.len());
+        // TLS has records of its own size.
+        let most = if from.bare().is_some() { most } else { most.max(LEAST_ROOM) };
+        let room = memory.at_once().min(memory.turns.step()).min(most).min(scratch.len());
         let (n, next) = read_on(cx, from, &mut scratch[..room], memory);
         let read = &scratch[..n]; // No source returns more than fits.
         let waits = next.is_pending();
@@ -439,6 +472,11 @@ impl Flow {
     /// Whether some of its kept bytes are still to be written.
     fn has_left(&self) -> bool {
         self.kept.as_ref().is_some_and(|kept| !kept.left().is_empty())
+    }
+
+    /// How many bytes it has read and not written.
+    fn left(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.left().len()) + self.bulk.inside()
     }
 
     /// Frees the memory of written bytes, so that a waiting connection holds no buffer.

@@ -1,7 +1,7 @@
 //! The loop of a relay: polls both directions, and one timer for all deadlines.
 
 use super::fault::FlowError;
-use super::flow::Flow;
+use super::flow::{Flow, Means};
 use super::movement::Movement;
 use super::prefix::{self, NoReply, Prefix};
 use super::rules::Terms;
@@ -9,6 +9,7 @@ use super::wire::{RawSocket, Wire, queued};
 use crate::account::error::ConnError;
 use crate::account::outcome::{Finished, Side};
 use crate::account::record::Traffic;
+use crate::bandwidth::Pace;
 use crate::socket::Options;
 use crate::socket::options::WATCH_AFTER;
 use std::future::poll_fn;
@@ -17,6 +18,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep, sleep_until};
+use weir_metrics::labels::Direction;
 use weir_pool::HelloReplay;
 
 /// Two sides, and the two directions between them.
@@ -80,6 +82,7 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             if end.is_ready() {
                 return end;
             }
+            handle.retire_if(|| self.is_idle(&movement));
             if let Poll::Ready(why) = handle.poll_cancelled(cx) {
                 return Poll::Ready(End::Cut(ConnError::Stopped(why)));
             }
@@ -92,7 +95,8 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         let was_open = self.first.is_none();
         let (mut sent_up, mut sent_down) = (0, 0);
         self.up.beside(&self.down);
-        let up = self.up.poll(cx, self.client, self.backend, self.terms.memory, &mut sent_up);
+        let means = self.means(Direction::Up);
+        let up = self.up.poll(cx, self.client, self.backend, means, &mut sent_up);
         if self.up.has_ended() && self.first.is_none() {
             self.first = Some(Finished { first: Side::Client, how: C::CLEAN_END });
         }
@@ -104,7 +108,8 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             Poll::Pending
         } else {
             self.down.beside(&self.up);
-            self.down.poll(cx, self.backend, self.client, self.terms.memory, &mut sent_down)
+            let means = self.means(Direction::Down);
+            self.down.poll(cx, self.backend, self.client, means, &mut sent_down)
         };
         if self.down.has_ended() && self.first.is_none() {
             self.first = Some(Finished { first: Side::Backend, how: B::CLEAN_END });
@@ -120,10 +125,10 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             return Poll::Ready(End::Unanswered(no_reply));
         }
         self.keep_or_go_on();
-        // A flow in line waits for weir, so it is not idle. The time of a half-closed connection begins with
+        // A flow in line, or held back, waits for weir, so it is not idle. The time of a half-closed connection begins with
         // the half-close.
-        let in_line = self.up.is_in_line() || self.down.is_in_line();
-        if sent_up + sent_down > 0 || in_line || (was_open && self.first.is_some()) {
+        let waits = self.up.is_in_line() || self.down.is_in_line() || self.is_held_back();
+        if sent_up + sent_down > 0 || waits || (was_open && self.first.is_some()) {
             movement.moved(Instant::now());
         }
         match (excused(up, &mut self.up, &self.down), excused(down, &mut self.down, &self.up)) {
@@ -132,6 +137,33 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(End::Both),
             _ => Poll::Pending,
         }
+    }
+
+    /// Whether nothing is under way: both sides have said all that they had begun, and have got all of it.
+    fn is_idle(&self, movement: &Movement) -> bool {
+        let moves = self.up.is_in_line() || self.down.is_in_line() || self.is_held_back();
+        let stuck = self.up.is_blocked() || self.down.is_blocked() || self.client.holds_back();
+        let ends = self.first.is_some() || self.up.has_read_all() || self.down.has_read_all();
+        if moves || stuck || ends || self.up.is_fresh() || movement.last() + IDLE_MOMENT > Instant::now() {
+            return false;
+        }
+        // These cost system calls.
+        let begun = self.client.has_part() || self.backend.has_part();
+        let unread = self.client.socket().has_unread() || self.backend.socket().has_unread();
+        !begun && !unread && queued(self.client) == 0 && queued(self.backend) == 0
+    }
+
+    fn means(&self, direction: Direction) -> Means<'a> {
+        Means { memory: self.terms.memory, pace: self.terms.handle.pace().map(|pace| (pace, direction)) }
+    }
+
+    /// Whether its pace holds this direction back.
+    fn holds_back(&self, direction: Direction) -> bool {
+        self.terms.handle.pace().is_some_and(|pace| pace.holds_back(direction))
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.terms.handle.is_held_back()
     }
 
     /// How the backend ended, if the hello may go to another one.
@@ -189,21 +221,36 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
         let half_closed = self.first.is_some();
         let limit = if half_closed { rules.half_closed } else { rules.idle };
         // A side that has finished sending, or whose bytes are stuck, is not read from, so that no event
-        // would report its reset.
-        let watching =
-            half_closed || self.up.is_blocked() || self.down.is_blocked() || self.client.holds_back();
+        // would report its reset. The same goes for a direction that is held back.
+        let held = self.terms.handle.pace().and_then(Pace::next);
+        let watching = half_closed
+            || self.up.is_blocked()
+            || self.down.is_blocked()
+            || self.client.holds_back()
+            || held.is_some()
+            || self.terms.handle.retires();
         let next = |movement: &Movement, young: Option<Instant>| {
             let deadline = movement.last() + limit;
-            let wake = [young, movement.next_look(limit)].into_iter().flatten().fold(deadline, Instant::min);
+            let looks = [young, movement.next_look(limit), held];
+            let wake = looks.into_iter().flatten().fold(deadline, Instant::min);
             if watching { wake.min(Instant::now() + LOOK_AGAIN) } else { wake }
         };
         let wake = next(movement, *young);
-        if timer.deadline() > wake {
+        // While bytes are held back it has fired for each chunk.
+        if timer.deadline() > wake || held.is_some() {
             timer.as_mut().reset(wake);
         }
         while timer.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
             let over = |movement: &Movement| now >= movement.last() + limit;
+            if self.is_held_back() {
+                // It is weir that moves nothing.
+                movement.moved(now);
+            }
+            if held.is_some_and(|goes_on| goes_on <= now) {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             if movement.next_look(limit).is_some_and(|look| now >= look || over(movement)) {
                 movement.look(now, [queued(self.client), queued(self.backend)]);
             }
@@ -231,9 +278,10 @@ impl<'a, C: Wire, B: Wire> Relay<'a, C, B> {
     /// The reset of a side that is not being read from.
     fn reset_unseen(&self) -> Option<End> {
         let gone = |side| move |kind| End::Gone(side, kind);
-        unseen(&self.up, self.client)
+        let [up, down] = [Direction::Up, Direction::Down].map(|direction| self.holds_back(direction));
+        unseen(&self.up, up, self.client)
             .map(gone(Side::Client))
-            .or_else(|| unseen(&self.down, self.backend).map(gone(Side::Backend)))
+            .or_else(|| unseen(&self.down, down, self.backend).map(gone(Side::Backend)))
     }
 }
 
@@ -257,12 +305,14 @@ fn watch_over<W: Wire>(side: &W, options: &Options) {
     }
 }
 
-/// How the source of a flow went away, if the flow does not read from it.
-fn unseen<W: Wire>(flow: &Flow, source: &W) -> Option<io::ErrorKind> {
-    let unread = flow.has_ended() || flow.is_blocked();
+/// How the source of a flow went away, if the flow does not read from it: it may be held back.
+fn unseen<W: Wire>(flow: &Flow, held_back: bool, source: &W) -> Option<io::ErrorKind> {
+    let unread = flow.has_ended() || flow.is_blocked() || held_back;
     let error = || source.socket().take_error().ok().flatten().map(|e| e.kind());
     flow.failed_source().or_else(|| unread.then(error).flatten())
 }
 
+/// A pause of this length between two bytes is an idle moment: much longer than an answer waits for its next segment.
+const IDLE_MOMENT: Duration = Duration::from_secs(1);
 /// How often a side that is not being read from is checked.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);

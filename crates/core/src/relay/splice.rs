@@ -59,19 +59,24 @@ impl Bulk {
         self.pipe.is_some()
     }
 
+    /// How many bytes are inside its pipe.
+    pub(super) fn inside(&self) -> usize {
+        self.pipe.as_ref().map_or(0, |filled| filled.inside)
+    }
+
     fn back_to_copying(&mut self) {
         (self.on, self.streak) = (false, 0);
     }
 }
 
-/// Fills an empty pipe from the source and empties it into the destination; Ready also when the flow returns
+/// Fills an empty pipe from the source, with at most `most` bytes, and empties it into the destination; Ready also when the flow returns
 /// to copying. `kept` gets the pipe's bytes if they can leave it only by a read.
 pub(super) fn poll_splice(
     bulk: &mut Bulk,
     kept: &mut Option<Box<Kept>>,
     cx: &mut Context<'_>,
     (from, to): (&Socket, &Socket),
-    memory: &Memory,
+    (memory, most): (&Memory, usize),
     sent: &mut usize,
 ) -> Poll<Result<(), FlowError>> {
     loop {
@@ -80,7 +85,7 @@ pub(super) fn poll_splice(
             bulk.back_to_copying();
             return Poll::Ready(Ok(()));
         };
-        let most = pipe.capacity.min(memory.turns.step());
+        let most = pipe.capacity.min(memory.turns.step()).min(most);
         match from.try_io(Interest::READABLE, || step(from, &pipe.write, most)) {
             Ok(0) => {
                 // The end, or an urgent byte that splice(2) does not step over: a read tells which.

@@ -48,6 +48,7 @@ fn settings(retries: usize) -> Settings {
         bounded_load: None,
         retries,
         hello_replay: HelloReplay::Never,
+        rebalance: None,
         send_proxy_protocol: SendProxyProtocol::Off,
         health_check: HealthCheck {
             kind: CheckKind::None,

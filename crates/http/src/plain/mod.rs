@@ -59,6 +59,7 @@ pub async fn serve(
 
 async fn answer(conn: &mut Conn, client: &Rc<Client>) -> Result<Finished, ConnError> {
     let (stream, _counts) = HyperStream::new(conn.take_socket(), Rc::clone(&client.worker.local));
+    let stream = stream.paced(&client.handle);
     let stream = stream.with_raw(client.raw.clone());
     let _left = RawGuard(client.raw.clone());
     let begun = Rc::new(Cell::new(false));

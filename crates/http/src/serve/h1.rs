@@ -44,7 +44,7 @@ type Stream = HyperStream<Tls<AsServer>>;
 pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result<Finished, ConnError> {
     let counts = Rc::clone(&client.counts);
     let stream = HyperStream::counted(session, Rc::clone(&client.worker.local), Rc::clone(&counts));
-    let mut stream = stream.with_raw(client.raw.clone());
+    let mut stream = stream.with_raw(client.raw.clone()).paced(&client.handle);
     let _left = RawGuard(client.raw.clone());
     let mut idle = Idle::new(client, counts);
     loop {

@@ -180,7 +180,8 @@ fn server(client: &Client) -> Builder {
 pub(super) async fn serve(session: Tls<AsServer>, client: &Rc<Client>) -> Result<Finished, ConnError> {
     let (io, counts) = HyperStream::new(session, Rc::clone(&client.worker.local));
     // Boxed, because its memory is needed for a moment only.
-    let mut handshake = Some(Box::pin(server(client).handshake::<_, Chunk>(io.metered())));
+    let mut handshake =
+        Some(Box::pin(server(client).handshake::<_, Chunk>(io.metered().paced(&client.handle))));
     let idle = client.worker.clock.deadline();
     idle.set(client.http.timeouts.headers);
     let slow = client.worker.clock.deadline();

@@ -79,6 +79,10 @@ impl Idle {
             self.deadline.set(timeouts.headers);
             self.state = State::Head;
         }
+        if self.state == State::Head && client.is_held_back() {
+            // The rest of the head may be there, and weir does not read it yet.
+            self.deadline.set(timeouts.headers);
+        }
         self.deadline.poll_over(cx).map(|()| ConnError::IdleTimeout)
     }
 }

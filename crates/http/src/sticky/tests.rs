@@ -32,6 +32,7 @@ fn settings(sticky: Sticky) -> Settings {
         bounded_load: None,
         retries: 2,
         hello_replay: HelloReplay::Never,
+        rebalance: None,
         send_proxy_protocol: SendProxyProtocol::Off,
         health_check,
         passive_check: None,

@@ -6,12 +6,14 @@
 
 mod ending;
 mod metered;
+mod paced;
 mod traits;
 mod tunnel;
 mod wire;
 
 pub use ending::Ending;
 use metered::Metered;
+use paced::Paced;
 pub use tunnel::{StreamSocket, Tunnel};
 pub use wire::{BackendWire, HyperWire};
 
@@ -27,6 +29,8 @@ use tokio::time::Instant;
 use weir_core::account::request::RequestOutcome;
 use weir_core::local::Local;
 use weir_core::memory::Ticket;
+use weir_core::stop::ConnHandle;
+use weir_metrics::labels::Direction;
 
 /// A write from this size on is bulk, and is not copied to be joined with its neighbours.
 const LARGE: usize = 16 << 10;
@@ -117,6 +121,8 @@ pub struct HyperStream<W> {
     discarded: Option<u64>,
     /// Counts the frames of a client that speaks HTTP/2.
     metered: Option<Box<Metered>>,
+    /// Holds back a client whose connection has a pace.
+    pace: Option<Box<Paced>>,
 }
 
 impl<W: HyperWire> HyperStream<W> {
@@ -129,7 +135,18 @@ impl<W: HyperWire> HyperStream<W> {
     /// The stream, whose counts are there already.
     pub fn counted(wire: W, local: Rc<Local>, counts: Rc<Counts>) -> Self {
         let raw = RawSlot::default();
-        Self { wire, local, counts, kept: Vec::new(), at: 0, turn: None, raw, discarded: None, metered: None }
+        Self {
+            wire,
+            local,
+            counts,
+            kept: Vec::new(),
+            at: 0,
+            turn: None,
+            raw,
+            discarded: None,
+            metered: None,
+            pace: None,
+        }
     }
 
     /// The same stream, of a client that speaks HTTP/2 and has not been read from yet: floods of frames end it.
@@ -138,6 +155,27 @@ impl<W: HyperWire> HyperStream<W> {
         let metered = Metered::new();
         self.counts.under_way.set(metered.meter.under_way());
         Self { metered: Some(Box::new(metered)), ..self }
+    }
+
+    /// The same stream, at the pace of its client's connection.
+    #[must_use]
+    pub fn paced(self, handle: &Rc<ConnHandle>) -> Self {
+        Self { pace: Paced::of(handle), ..self }
+    }
+
+    /// Ready with the number of bytes that its pace allows now.
+    fn poll_allowed(&mut self, direction: Direction, cx: &mut Context<'_>) -> Poll<usize> {
+        match &mut self.pace {
+            Some(pace) => pace.poll_allowed(direction, cx),
+            None => Poll::Ready(usize::MAX),
+        }
+    }
+
+    /// Tells its pace that so many bytes have moved.
+    fn spend(&self, direction: Direction, bytes: usize) {
+        if let Some(pace) = &self.pace {
+            pace.moved(direction, bytes);
+        }
     }
 
     /// The wire, and the bytes that were read from it and not by hyper.
@@ -153,7 +191,12 @@ impl<W: HyperWire> HyperStream<W> {
 
     /// Moves bytes of an answer from its backend to the wire, in its turn.
     fn poll_raw(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let moved = self.raw_step(cx);
+        self.counts.blocked.set(true);
+        // First: what has been read of the backend can then be taken at once.
+        ready!(self.wire.poll_flush(cx))?;
+        let most = ready!(self.poll_allowed(Direction::Down, cx));
+        let moved = self.raw_step(most, cx);
+        self.spend(Direction::Down, taken(&moved));
         self.counts.blocked.set(moved.is_pending());
         if moved.is_pending() {
             self.local.memory.turns.pass_on(&mut self.turn);
@@ -161,16 +204,14 @@ impl<W: HyperWire> HyperStream<W> {
         moved
     }
 
-    fn raw_step(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    fn raw_step(&mut self, most: usize, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         let memory = &self.local.memory;
-        // First: what has been read of the backend can then be taken at once.
-        ready!(self.wire.poll_flush(cx))?;
         let mut slot = self.raw.0.borrow_mut();
         let Some(source) = slot.as_mut() else { return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())) };
         ready!(memory.turns.poll_take(&mut self.turn, cx));
         let took = if source.rest.is_empty() {
             let mut buffer = memory.buffer();
-            let most = self.wire.takes(&self.local).min(memory.turns.step()).min(buffer.len());
+            let most = self.wire.takes(&self.local).min(memory.turns.step()).min(most).min(buffer.len());
             let most = most.min(usize::try_from(source.left).unwrap_or(usize::MAX));
             let space = buffer.get_mut(..most).unwrap_or_default();
             let n = match ready!(HyperWire::poll_read(&mut source.socket, cx, space, &self.local)) {
@@ -282,14 +323,21 @@ impl<W: HyperWire> HyperStream<W> {
         bytes: usize,
         write: impl FnOnce(&mut W, &mut Context<'_>, &Local) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let turns = &self.local.memory.turns;
         let bulk = bytes >= LARGE;
+        // More than is allowed may go at once: the next waits for it.
+        if self.poll_allowed(Direction::Down, cx).is_pending() {
+            self.counts.blocked.set(true);
+            self.local.memory.turns.pass_on(&mut self.turn);
+            return Poll::Pending;
+        }
+        let turns = &self.local.memory.turns;
         if bulk {
             let turn = turns.poll_take(&mut self.turn, cx);
             self.counts.blocked.set(turn.is_pending());
             ready!(turn);
         }
         let wrote = write(&mut self.wire, cx, &self.local);
+        self.spend(Direction::Down, taken(&wrote));
         self.counts.blocked.set(wrote.is_pending());
         match &wrote {
             Poll::Ready(Ok(n)) => {
@@ -323,11 +371,17 @@ impl<W: HyperWire> HyperStream<W> {
         if !self.kept.is_empty() {
             return Poll::Ready(self.give_kept(room, put));
         }
+        if self.poll_allowed(Direction::Up, cx).is_pending() {
+            // It is weir that does not read.
+            self.counts.starved.set(false);
+            return Poll::Pending;
+        }
         let mut buffer = self.local.memory.buffer();
         let size = room.max(self.wire.least_room()).min(buffer.len());
         let space = buffer.get_mut(..size).unwrap_or_default();
         // TLS says EOF without close_notify by an error: to a request it is an end in the middle, or nothing.
         let read = self.wire.poll_read(cx, space, &self.local);
+        self.spend(Direction::Up, taken(&read));
         self.counts.starved.set(read.is_pending());
         if read.is_pending() && self.counts.expects.take() {
             self.wire.acknowledge();
@@ -356,6 +410,11 @@ impl<W: HyperWire> HyperStream<W> {
         }
         Poll::Ready(Ok(()))
     }
+}
+
+/// How many bytes have moved.
+fn taken(moved: &Poll<io::Result<usize>>) -> usize {
+    if let Poll::Ready(Ok(bytes)) = moved { *bytes } else { 0 }
 }
 
 /// An error of the backend that a client's stream gets its bytes from.

@@ -30,6 +30,7 @@ fn settings() -> Settings {
         bounded_load: None,
         retries: 2,
         hello_replay: HelloReplay::OnAnyEnd,
+        rebalance: None,
         send_proxy_protocol: SendProxyProtocol::Off,
         health_check: HealthCheck {
             kind: CheckKind::None,

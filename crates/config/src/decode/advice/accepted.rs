@@ -7,6 +7,7 @@ use weir_pool::dialable::forbidden;
 
 use crate::ranges;
 use crate::shape::{self, Kind};
+use crate::speeds::Speed;
 use crate::tree::{Value, YamlNode};
 use crate::units::{Percent, Size, Time};
 
@@ -24,6 +25,9 @@ fn in_range(section: &str, key: &str, node: &YamlNode) -> bool {
             let (least, most) = ranges::sizes(section, key);
             least <= size && size <= most
         }),
+        (Some(Kind::Speed), Value::Text { text, .. }) => {
+            Speed::parse(text).is_ok_and(|speed| ranges::sizes(section, key).0 <= speed.0)
+        }
         (Some(Kind::Percent), Value::Text { text, .. }) => Percent::parse(text).is_ok_and(|share| {
             let (least, most) = ranges::shares(key);
             least <= share && share <= most

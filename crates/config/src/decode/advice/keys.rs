@@ -312,6 +312,8 @@ pub(super) fn example(section: &str, key: &str) -> String {
             Some(Kind::Percent) if key == "bounded_load" => "125%",
             Some(Kind::Percent) => "50%",
             Some(Kind::Rate) => "100/s",
+            Some(Kind::Speed) => "10MiB/s",
+            Some(Kind::Pace) => "1%/m",
             Some(Kind::Switch) => "true",
             Some(Kind::Number | Kind::Count) => "2",
             Some(Kind::Word) => return "one of its words".to_owned(),

@@ -67,6 +67,7 @@ fn shorthand(name: &str, node: &YamlNode) -> Option<String> {
         "Match" if is_text && text.contains('.') => "sni",
         "Sessions" => "tickets",
         "Limits" => "max_connections",
+        "Bandwidth" => "connection",
         "Runtime" if !matches!(node.value, Value::Bool(_)) => "workers",
         "PassiveCheck" => "failures",
         "StickyCookie" if is_text => "name",

@@ -1,6 +1,7 @@
 //! Times, sizes, shares and rates in a foreign notation, or without a unit.
 
 use crate::ranges::{self, Zero};
+use crate::speeds::Pace;
 use crate::tree::Value;
 use crate::units::{LONGEST_TIME, Per, Percent, Rate, Size, Time};
 use crate::words::{NEVER, squash};
@@ -62,7 +63,11 @@ pub(super) fn size(section: &str, key: &str, value: &Value) -> String {
         let size = Size(bytes);
         (least <= size && size <= most).then_some(size)
     };
-    let range = || format!("from `{least}` to `{most}`");
+    let range = || match most.0 {
+        // As much as a size can be.
+        LARGEST => format!("at least `{least}`"),
+        _ => format!("from `{least}` to `{most}`"),
+    };
     let Some(number) = number(value) else {
         return "a whole number and B, KiB, MiB or GiB; such as `16KiB`".to_owned();
     };
@@ -87,6 +92,41 @@ pub(super) fn size(section: &str, key: &str, value: &Value) -> String {
         _ => return "a whole number and B, KiB, MiB or GiB; such as `16KiB`".to_owned(),
     };
     fits(number.value * factor).map_or_else(range, |size| format!("write `{size}`"))
+}
+
+/// weir's notation for the bytes a second that were meant.
+pub(super) fn speed(section: &str, key: &str, value: &Value) -> String {
+    const TIMES: [&str; 6] = ["/s", "/sec", "/second", "ps", " per second", "/m"];
+    let size_alone = match value {
+        Value::Text { text, substituted } => {
+            let text = text.trim();
+            let size = TIMES.iter().find_map(|time| text.strip_suffix(time)).unwrap_or(text);
+            &Value::Text { text: size.trim_end().to_owned(), substituted: *substituted }
+        }
+        other => other,
+    };
+    // A size alone is told with its time.
+    size(section, key, size_alone).replace("B`", "B/s`").replace("MiB or GiB;", "MiB or GiB, and /s;")
+}
+
+/// weir's notation for the share within a time that was meant.
+pub(super) fn pace(value: &Value) -> String {
+    const EXAMPLE: &str = "a whole number of percent, and /s, /m or /h: such as `1%/m`";
+    let Some(number) = number(value).filter(|number| number.value.fract() == 0.0) else {
+        return EXAMPLE.to_owned();
+    };
+    let per = match &*squash(number.unit.trim_start_matches([' ', '%'])) {
+        "s" | "sec" | "second" => Per::Second,
+        "" | "m" | "min" | "minute" => Per::Minute,
+        "h" | "hour" => Per::Hour,
+        _ => return EXAMPLE.to_owned(),
+    };
+    let share =
+        whole(number.value).and_then(|share| u32::try_from(share).ok()).filter(|s| (1..=100).contains(s));
+    share.map_or_else(
+        || EXAMPLE.to_owned(),
+        |share| format!("write `{}`", Pace { share: Percent(share), per }),
+    )
 }
 
 /// weir's notation for the share that was meant.
@@ -247,4 +287,6 @@ fn example_time(section: &str, key: &str) -> Time {
 
 /// Parts of a time such as `1d2h3m4s`.
 const MOST_PARTS: usize = 6;
+/// The largest size that can be written.
+const LARGEST: u64 = i64::MAX.unsigned_abs();
 const NO_NEVER: &str = "there is no `never` here; a long time, such as `1d`, is close";

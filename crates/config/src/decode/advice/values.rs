@@ -24,6 +24,8 @@ pub(crate) fn value(spot: Spot<'_>, words: &[&str]) -> Option<String> {
         Kind::Size => Some(units::size(section, key, &node.value)),
         Kind::Percent => Some(units::share(key, &node.value)),
         Kind::Rate => Some(units::rate(&node.value)),
+        Kind::Speed => Some(units::speed(section, key, &node.value)),
+        Kind::Pace => Some(units::pace(&node.value)),
         Kind::Switch => Some(switch(key, &node.value)),
         Kind::Number | Kind::Count => number(spot, kind == Kind::Count),
         Kind::Word => Some(word(key, &node.value, words)).filter(|hint| !hint.is_empty()),

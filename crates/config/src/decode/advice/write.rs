@@ -1,5 +1,6 @@
 //! Values written as YAML on one line, for hints that can be copied.
 
+use crate::speeds::{Pace, Speed};
 use crate::tree::{KeyValue, Value, YamlNode};
 use crate::units::{Percent, Rate, Size, Time};
 
@@ -58,7 +59,9 @@ pub(super) fn scalar(text: &str) -> String {
     let unit = Time::parse(text).is_ok()
         || Size::parse(text).is_ok()
         || Percent::parse(text).is_ok()
-        || Rate::parse(text).is_ok();
+        || Rate::parse(text).is_ok()
+        || Speed::parse(text).is_ok()
+        || Pace::parse(text).is_ok();
     if unit || starts && !word && text.chars().all(plain) {
         return text.to_owned();
     }

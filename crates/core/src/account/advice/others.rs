@@ -86,9 +86,17 @@ const fn of_a_limit(limit: Limit) -> Advice {
             "the process was at runtime.max_connections",
             "raise runtime.max_connections, and the limit on open files with it",
         ),
+        Limit::MaxMemory => advice(
+            "the process was above runtime.max_memory",
+            "raise runtime.max_memory if the machine has more, or find out who holds so many connections: `weir clients`",
+        ),
         Limit::MaxConnections => {
             advice("the listener was at limits.max_connections", "raise limits.max_connections")
         }
+        Limit::Bandwidth => advice(
+            "the connection was held back by limits.bandwidth",
+            "raise limits.bandwidth if clients should get more",
+        ),
         Limit::RequestRate => advice(
             "the client sent more requests than limits.requests of the route allows",
             "raise limits.requests of the route if real clients are hit; many clients behind one address share its limit",
