@@ -47,13 +47,11 @@ impl Drop for SocketFile {
 /// # Errors
 /// As [`listen`].
 pub fn open(path: &Path, backlog: i32, inherited: &mut Inherited) -> io::Result<(Socket, SocketFile)> {
-    match inherited.take_unix(path).zip(SocketFile::at(path)) {
-        Some((given, file)) => {
-            given.listen(backlog)?;
-            Ok((given, file))
-        }
-        None => listen(path, backlog),
-    }
+    // The file of a socket that was not given must not be dropped: that would remove it.
+    let given = inherited.take_unix(path).and_then(|given| Some((given, SocketFile::at(path)?)));
+    let Some((given, file)) = given else { return listen(path, backlog) };
+    given.listen(backlog)?;
+    Ok((given, file))
 }
 
 /// Binds and listens at a path, with mode 0660. A socket there to which nobody listens is replaced. Never waits for

@@ -97,13 +97,15 @@ struct LeavingHttp {
     handover: RefCell<Option<Box<Handover>>>,
 }
 
-/// Waits for the first bytes of a request, with nothing but the stream. False if the connection has ended instead.
+/// Waits for the first bytes of a request, with nothing but the stream. False if the connection has ended instead: at a
+/// drain one that waits for another request, but not one that was made just now and has had none. Its client could not
+/// tell whether the request that is on its way was taken, and need not expect an end.
 async fn parked(stream: &mut Stream, client: &Client, idle: &mut Idle) -> Result<bool, ConnError> {
     let more = poll_fn(|cx| {
         if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
             return Poll::Ready(Err(why.into()));
         }
-        if client.handle.is_leaving() {
+        if client.handle.is_leaving() && idle.has_begun() {
             return Poll::Ready(Ok(false));
         }
         match stream.poll_more(cx) {

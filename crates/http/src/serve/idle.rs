@@ -47,6 +47,11 @@ impl Idle {
         Rc::clone(&self.begun)
     }
 
+    /// Whether a request has ever begun.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun.get() > 0
+    }
+
     /// Whether the last exchange is over, and neither a byte of another request has come nor one of the answer is left.
     pub(super) fn waits(&self) -> bool {
         matches!(self.state, State::Waits(_)) && self.counts.starved.get() && !self.counts.blocked.get()
