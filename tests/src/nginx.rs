@@ -92,6 +92,8 @@ impl Nginx {
 
     /// Starts it again after [`Nginx::kill`], on the same ports.
     pub async fn restart(&mut self) {
+        // A killed nginx leaves it, and would not replace it.
+        let _absent = std::fs::remove_file(self.unix());
         self.program = launch(self.folder.path());
         self.listens().await;
     }
