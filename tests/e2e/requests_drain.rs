@@ -101,17 +101,17 @@ fn goaway(frame: &Frame) -> (u32, u32) {
 }
 
 #[tokio::test]
-async fn idle_clients_are_closed_at_once() {
+async fn idle_clients_are_closed_at_once_and_new_ones_answered() {
     let origin = origin().await;
     let mut world = world(&origin, "60s").await;
-    // More than a worker keeps warm, one that has asked nothing yet, and one of HTTP/2.
+    // More than a worker keeps warm, one of HTTP/2, and one whose first request is on its way.
     let mut idle = Vec::new();
     for _ in 0..80 {
         let mut stream = world.connect().await;
         assert_eq!(ask(&mut stream, &get("/")).await.unwrap().text(), "now");
         idle.push(stream);
     }
-    idle.push(world.connect().await);
+    let mut new = world.connect().await;
     let mut second = h2(&world, "/").await;
     eventually(SOON, "both are there", async || {
         let open = world.weir.metrics().await.count("weir_connections_active", &[]);
@@ -127,6 +127,9 @@ async fn idle_clients_are_closed_at_once() {
     let (told, end) = frames_to_the_end(&mut second, true).await;
     assert!(told.iter().any(|frame| frame.kind == GOAWAY) && end == End::Clean, "{told:?} {end:?}");
     drop(second);
+    let answer = ask(&mut new, &get("/")).await.unwrap();
+    assert!(answer.text() == "now" && answer.head.contains("connection: close"), "{answer:?}");
+    assert_eq!(new.rest().await, (Vec::new(), End::Clean));
     gone(&mut world, since, Duration::from_secs(5)).await;
     assert!(world.weir.records().iter().all(|record| record.outcome() == "ok"));
 }
