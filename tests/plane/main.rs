@@ -36,6 +36,7 @@ mod offload_decrypts;
 mod others_do_not_notice;
 mod passthrough_decrypts_nothing;
 mod proxy_headers_tell_who_the_client_is;
+mod records_tell_of_open_connections;
 mod routes_choose_the_backend;
 mod sessions_are_resumed;
 mod timeouts_hold;

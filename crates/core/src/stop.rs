@@ -3,7 +3,8 @@
 //!
 //! Only one task waits for it, on the worker's own thread: no lock, no allocation beyond the handle.
 
-use std::cell::{Cell, RefCell};
+use crate::account::live::Live;
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,6 +29,8 @@ pub struct ConnHandle {
     serves: RefCell<Option<Arc<BackendState>>>,
     moved: Cell<Option<Instant>>,
     leaving: Cell<bool>,
+    /// What is told of the open connection.
+    live: OnceCell<Box<Live>>,
 }
 
 impl ConnHandle {
@@ -39,6 +42,17 @@ impl ConnHandle {
     /// Whether the connection is with this backend.
     pub fn is_served_by(&self, backend: &Arc<BackendState>) -> bool {
         self.serves.borrow().as_ref().is_some_and(|state| Arc::ptr_eq(state, backend))
+    }
+
+    /// Keeps what is told of the open connection.
+    pub(crate) fn lives(&self, live: Box<Live>) {
+        // A connection begins once.
+        let _kept = self.live.set(live);
+    }
+
+    /// What is told of the open connection; `None` before it has its route, and if nothing is.
+    pub fn live(&self) -> Option<&Live> {
+        self.live.get().map(|live| &**live)
     }
 
     /// Records that bytes have moved.

@@ -6,12 +6,13 @@
 //! - `handoff` chooses the worker that serves an accepted connection.
 //! - `pin` pins a worker to a CPU.
 //! - [`data_plane`] all workers: a thread and a runtime each, and how they end.
-//! - [`worker`] what the connections of one worker share.
+//! - [`worker`] what the connections of one worker share; `alive` writes records of those that are open.
 //! - [`accept`] the accept loop: permits, back-off, spawn.
 //! - [`conn`] main street: one screen, from accept to account.
 //! - [`mode`] passthrough, offload, bridging: only what differs.
 
 pub mod accept;
+pub(crate) mod alive;
 pub mod bind;
 pub mod conn;
 pub mod data_plane;

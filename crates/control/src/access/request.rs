@@ -156,9 +156,12 @@ mod tests {
     }
 
     #[test]
-    fn requests_in_text_have_the_same_fields() {
+    fn requests_in_text_are_short() {
         let text = requests(Format::Text);
-        assert!(text.contains("method=GET host=app.example.com path=\"/a b"), "{text}");
+        let get = " 192.0.2.1:5 → edge GET app.example.com/a b\\\"\\n web/b1 200 ↑3B ↓40B ";
+        assert!(text.contains(get), "{text}");
+        assert!(text.contains("limited by client limit request_rate\n"), "{text}");
         assert_eq!(text.lines().count(), 4, "a line each: {text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 160), "{text}");
     }
 }

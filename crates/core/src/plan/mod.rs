@@ -5,13 +5,16 @@
 //!
 //! - [`admission`] who may connect.
 //! - [`http`] what a listener does with requests; [`misdirected`] whether a connection may carry them.
+//! - [`recording`] which records of connections are written.
 
 pub mod admission;
 pub mod http;
 pub mod misdirected;
+pub mod recording;
 
 pub use admission::{Admission, PerClient, ProxyProtocol};
 pub use http::Http;
+pub use recording::Recording;
 
 use crate::handshakes::Steps;
 use crate::hello::{Hello, Offers, TLS12};
@@ -108,8 +111,10 @@ pub struct Log {
     pub level: String,
     /// The format of log lines.
     pub format: LogFormat,
-    /// Whether connections are recorded on stdout.
-    pub access: bool,
+    /// Which records of connections and requests are written.
+    pub access: Recording,
+    /// The file that they are appended to; `None` = stdout.
+    pub access_file: Option<PathBuf>,
 }
 
 /// The format of log lines.
