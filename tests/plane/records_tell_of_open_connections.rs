@@ -35,13 +35,15 @@ async fn beginnings_name_the_route() {
             ("edge", NAME, "main", mode.name()),
             "{open:#?}"
         );
+        let ja4 = open.text("ja4");
+        assert!(ja4.starts_with("t13d") && ja4.len() == 36, "{ja4}");
         for unknown in ["outcome", "side", "how", "backend", "tls"] {
             assert!(open.field(unknown).is_null(), "{mode:?} {unknown}: {open:#?}");
         }
         stream.finish().await;
         stream.rest().await;
         let close = world.weir.only_record().await;
-        assert_eq!(close.text("id"), open.text("id"));
+        assert_eq!((close.text("id"), close.text("ja4")), (open.text("id"), ja4));
         close.ended("ok", "client");
         assert!(close.up() >= 8);
         assert_eq!(world.weir.events("open").len(), 1);

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 use weir_core::account::queue::{ConnectionId, Entry, RecordEntry};
 use weir_core::address::{ClientAddr, LocalAddr};
+use weir_core::hello::Ja4;
 use weir_tls::{Fingerprint, Session};
 
 /// How records are written.
@@ -33,6 +34,7 @@ struct Line<'a> {
     sni: Option<&'a str>,
     alpn: Option<&'a str>,
     ech: bool,
+    ja4: Option<&'a str>,
     tls: Option<LineTls>,
     client_cert_cn: Option<&'a str>,
     client_cert_subject: Option<&'a str>,
@@ -92,6 +94,7 @@ impl<'a> From<&'a RecordEntry> for Line<'a> {
             sni: entry.sni.as_deref(),
             alpn: entry.alpn.as_deref(),
             ech: entry.ech,
+            ja4: entry.ja4.as_ref().map(Ja4::as_str),
             tls: entry.tls.as_ref().map(LineTls::from),
             client_cert_cn: client.and_then(|client| client.common_name.as_deref()),
             client_cert_subject: client.map(|client| &*client.subject),

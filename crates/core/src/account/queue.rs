@@ -5,6 +5,7 @@
 use crate::account::outcome::{AlertBy, How, Outcome, Side};
 use crate::account::request::RequestEntry;
 use crate::address::{ClientAddr, LocalAddr};
+use crate::hello::Ja4;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -90,6 +91,8 @@ pub struct RecordEntry {
     pub alpn: Option<Box<str>>,
     /// Whether its hello had an extension for Encrypted Client Hello.
     pub ech: bool,
+    /// The JA4 of its hello.
+    pub ja4: Option<Ja4>,
     /// Its TLS session with the client.
     pub tls: Option<Session>,
     /// The pool of its route.

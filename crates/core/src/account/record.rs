@@ -227,6 +227,11 @@ impl Record {
         &self.opening
     }
 
+    /// Which records of it are written.
+    pub fn recording(&self) -> Recording {
+        self.recording
+    }
+
     /// Records that a byte of the client's own has come: it is more than a probe.
     pub fn hears(&mut self) {
         self.heard = true;
@@ -264,6 +269,7 @@ impl Record {
                 sni: self.hello.as_ref().and_then(|hello| hello.sni.clone()),
                 alpn: listed(alpn),
                 ech: self.hello.as_ref().is_some_and(|hello| hello.ech),
+                ja4: self.hello.as_ref().and_then(|hello| hello.ja4.clone()),
                 tls: self.session.clone(),
                 handshake: self.handshake,
                 sums: Arc::default(),
@@ -408,13 +414,15 @@ impl Record {
             (None, Some(hello)) => listed(hello.offers.iter()),
             (None, None) => None,
         };
+        let (ech, sni, ja4) = hello.map_or((false, None, None), |hello| (hello.ech, hello.sni, hello.ja4));
         RecordEntry {
             event,
             opening: self.opening,
             listener: Arc::clone(self.traffic.metrics.name()),
             mode: self.mode.label(),
-            ech: hello.as_ref().is_some_and(|hello| hello.ech),
-            sni: hello.and_then(|hello| hello.sni),
+            ech,
+            ja4,
+            sni,
             alpn,
             tls,
             pool: self.pool.clone(),

@@ -99,9 +99,10 @@ impl Conn {
         let Some(rules) = &listener.peek else { return Ok(()) };
         let Kind::Stream(stream) = &listener.kind;
         let deadline = self.record.opened() + stream.settings.timeouts.client_hello;
+        let ja4 = self.record.recording().on;
+        let terms = peek::Terms { ceiling: rules.ceiling, deadline, ja4 };
         let client = self.client.bare();
-        let reading =
-            pin!(peek::client_hello(client, rules.ceiling, deadline, &local.memory, &listener.metrics));
+        let reading = pin!(peek::client_hello(client, terms, &local.memory, &listener.metrics));
         match self.handle.run_until_cancelled(reading).await? {
             Ok(Peeked { hello, bytes }) => (self.record.hello, self.prefix) = (Some(hello), bytes),
             Err(other) => {

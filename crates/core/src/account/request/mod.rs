@@ -16,6 +16,7 @@ use crate::account::outcome::{Finished, How, Reason, Side};
 use crate::account::queue::{Entry, Opening, TEXT_MAX, printable};
 use crate::account::record::{Sums, Traffic};
 use crate::account::sinks::Sinks;
+use crate::hello::Ja4;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,6 +41,8 @@ pub struct Connection {
     pub alpn: Option<Box<str>>,
     /// Whether its hello had an extension for Encrypted Client Hello.
     pub ech: bool,
+    /// The JA4 of its hello.
+    pub ja4: Option<Ja4>,
     /// Its TLS session with the client.
     pub tls: Option<Session>,
     /// The duration of the TLS handshake with the client.
