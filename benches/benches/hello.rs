@@ -24,6 +24,11 @@ fn parse(c: &mut Criterion) {
             });
         });
     }
+    for (what, bytes) in [("JA4, small", hello::small(NAME)), ("JA4, post-quantum", hello::large(NAME))] {
+        let mut assembler = Assembler::new(16 * 1024);
+        assert!(matches!(assembler.advance(&bytes), Progress::Hello(_)));
+        group.bench_function(what, |b| b.iter(|| black_box(&assembler).ja4()));
+    }
     group.finish();
 }
 

@@ -18,7 +18,7 @@ use weir_core::account::record::Record;
 use weir_core::account::sinks::Sinks;
 use weir_core::address::{LocalAddr, PeerAddr};
 use weir_core::hello::{Assembler, Hello, Progress};
-use weir_core::plan::ModeName;
+use weir_core::plan::{ModeName, Recording};
 use weir_metrics::{ListenerMetrics, Metrics};
 use weir_pool::{BackendRegistry, BackendState};
 use weir_tests::hello;
@@ -58,7 +58,8 @@ impl Desk {
             local: LocalAddr::of_socket("192.0.2.2:443".parse().unwrap()),
             generation: 1,
         };
-        let sinks = (Rc::clone(sinks), sinks.records.is_some());
+        let recording = if sinks.records.is_some() { Recording::ENDS } else { Recording::default() };
+        let sinks = (Rc::clone(sinks), recording);
         let mut record = Record::open(opening, ModeName::Offload, Arc::clone(&self.listener), sinks);
         record.hello = Some(self.hello.clone());
         record.routed(ModeName::Offload, Some(&self.pool));

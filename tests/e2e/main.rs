@@ -70,6 +70,7 @@ mod plain_http_is_redirected;
 mod pools_stay_up;
 mod post_quantum_certificates_are_served;
 mod proxy_headers_of_real_programs;
+mod records_go_to_a_file;
 mod records_never_block;
 mod refused_requests_go_to_another_backend;
 mod reloads;

@@ -39,6 +39,7 @@ mod others_do_not_notice;
 mod paced_connections_are_whole;
 mod passthrough_decrypts_nothing;
 mod proxy_headers_tell_who_the_client_is;
+mod records_tell_of_open_connections;
 mod routes_choose_the_backend;
 mod sessions_are_resumed;
 mod timeouts_hold;

@@ -27,12 +27,16 @@ const CHUNKS: [usize; 3] = [7, 64, 1400];
 /// # Panics
 /// When one of these does not hold.
 pub fn hello(bytes: &[u8]) {
-    let whole = Assembler::new(CEILING).advance(bytes);
+    let mut assembler = Assembler::new(CEILING);
+    let whole = assembler.advance(bytes);
     for size in CHUNKS {
         assert_eq!(in_chunks(bytes, size), whole, "in chunks of {size} bytes");
     }
     let Progress::Hello(hello) = whole else { return };
     assert!(hello.length <= CEILING, "{} bytes", hello.length);
+    let ja4 = assembler.ja4().expect("a sound hello has one");
+    let shown = ja4.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    assert!(shown && ja4.as_str().len() == 36, "{ja4:?}");
     if let Some(name) = hello.sni.as_deref() {
         assert!(!name.is_empty() && name.len() <= 253, "{name:?}");
         assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && !byte.is_ascii_uppercase()), "{name:?}");

@@ -99,7 +99,7 @@ pub struct Builder {
     /// The versions by which clients leave HTTP first, if they do.
     pub upgraded: Option<(Version, Version)>,
     nofile: Option<u32>,
-    records: bool,
+    access: String,
     level: &'static str,
     kind: Kind,
     identities: Option<Rc<Identities>>,
@@ -140,7 +140,7 @@ impl World {
             plain: false,
             upgraded: None,
             nofile: None,
-            records: true,
+            access: "true".to_owned(),
             level: "debug",
             kind: Kind::Ecdsa,
             identities: None,
@@ -305,7 +305,14 @@ impl Builder {
     /// Writes no access records.
     #[must_use]
     pub fn unrecorded(mut self) -> Self {
-        self.records = false;
+        self.access = "false".to_owned();
+        self
+    }
+
+    /// The value of `log.access`.
+    #[must_use]
+    pub fn access(mut self, access: &str) -> Self {
+        access.clone_into(&mut self.access);
         self
     }
 
@@ -390,12 +397,10 @@ impl Builder {
         };
         let port = Port::free();
         let body = self.yaml(&port, &backend);
-        let mut launch = Launch::new(identities.folder(), body).runtime(&self.runtime).level(self.level);
+        let launch = Launch::new(identities.folder(), body).runtime(&self.runtime).level(self.level);
+        let mut launch = launch.access(&self.access);
         if let Some(limit) = self.nofile {
             launch = launch.nofile(limit);
-        }
-        if !self.records {
-            launch = launch.unrecorded();
         }
         let (mode, plain, upgraded, edge) = (self.mode, self.plain, self.upgraded, port.addr());
         (launch, World { mode, weir: (), backend, identities, edge, plain, upgraded, _port: port })

@@ -115,7 +115,9 @@ fn reload_answer(reloaded: Result<reload::Reloaded, ReloadError>) -> Reply {
             let shown = failed.iter().take(ERRORS_MAX).map(|e| format!("error: {e}"));
             rejected(shown.collect(), failed.len().saturating_sub(ERRORS_MAX))
         }
-        Err(error @ ReloadError::Resolver(_)) => rejected(vec![format!("error: {error}")], 0),
+        Err(error @ (ReloadError::Resolver(_) | ReloadError::Records(_))) => {
+            rejected(vec![format!("error: {error}")], 0)
+        }
         Err(error @ ReloadError::NoThread(_)) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error.to_string()),
         Err(error @ ReloadError::Panicked) => refuse(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
         Err(error @ (ReloadError::Busy | ReloadError::Ending)) => {

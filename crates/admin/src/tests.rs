@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_control::Control;
+use weir_control::access::{self, Format};
 use weir_control::builder::{Compiled, ConfigSnapshot, PlanBuilder};
 use weir_control::control::Parts;
 use weir_control::discovery::{DnsResolver, Sources};
@@ -69,7 +70,9 @@ async fn world() -> World {
     let commands = data_plane.commands();
     let checks = Checks::new(commands.clone(), &tasks, &stop);
     let (path, apply) = (file.path().to_owned(), Box::new(|_: &_, _: &_| ()));
-    let parts = Parts { node, path, builder, sources, commands, config, snapshot, checks, servers, apply };
+    let (_queue, _writer, records) = access::start(Format::Json, std::io::sink(), &builder.metrics).unwrap();
+    let parts =
+        Parts { node, path, builder, sources, commands, config, snapshot, checks, servers, records, apply };
     let control = Control::begin(parts).await;
     let (leave, upgrades) = (Arc::new(Notify::new()), channel(1).0);
     let admin = Admin { control, leave, upgrades, tasks, version: "1.2.3" };

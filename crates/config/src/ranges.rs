@@ -42,6 +42,7 @@ pub(crate) fn times(section: &str, key: &str) -> Times {
         ("Sessions", "ticket_lifetime") => (SHORTEST_LIFETIME, LONGEST_LIFETIME, Zero::Refused),
         ("Sticky" | "StickyCookie", "duration") => (SHORTEST_LIFETIME, LONGEST_LIFETIME, Zero::Refused),
         ("Runtime", "max_connection_age") => (SECOND, Time(LONGEST_TIME), Zero::Refused),
+        ("AccessRecords", "interval") => (SECOND, LONGEST_INTERVAL, Zero::Refused),
         ("Profile", "reload") => (SHORTEST_RELOAD, Time(LONGEST_TIME), Zero::Refused),
         (_, "shutdown_delay" | "drain_timeout" | "slow_start") => {
             (MILLISECOND, Time(LONGEST_TIME), Zero::AtOnce)
@@ -77,6 +78,8 @@ const LONGEST_KEEPALIVE: Time = Time::from_secs(32_767);
 /// tcp(7): `TCP_USER_TIMEOUT` is an int of milliseconds, so a little under 25 days.
 const LONGEST_USER_TIMEOUT: Time = Time(Duration::from_secs(24 * 60 * 60 * 24));
 
+/// A connection that is open for longer than a week is recorded at least as often.
+const LONGEST_INTERVAL: Time = Time::from_secs(7 * 86_400);
 /// More looks a second would cost more than they find.
 const SHORTEST_RELOAD: Time = Time::from_millis(50);
 const SHORTEST_LIFETIME: Time = Time::from_secs(1);

@@ -4,6 +4,7 @@
 //! come one after the other. While a plan is compiled and its names are resolved, nothing changes yet, and only
 //! [`Control::making`] is held.
 
+use crate::access;
 use crate::builder::{ConfigSnapshot, PlanBuilder};
 use crate::discovery::{DnsResolver, Sources};
 use crate::health::Checks;
@@ -46,6 +47,7 @@ pub struct Control {
     /// Held by a reload; what it guards is the last generation.
     pub(crate) reloading: Mutex<u64>,
     pub(crate) servers: Servers,
+    pub(crate) records: access::Switch,
     pub(crate) apply: Box<Apply>,
 }
 
@@ -72,6 +74,8 @@ pub struct Parts {
     pub checks: Checks,
     /// weir's own servers.
     pub servers: Servers,
+    /// Says where records are written.
+    pub records: access::Switch,
     /// Applies a new plan to the process itself.
     pub apply: Box<Apply>,
 }
@@ -79,8 +83,9 @@ pub struct Parts {
 impl Control {
     /// The control plane of a node whose plan is already in force. Starts checks and the resolution of names.
     pub async fn begin(parts: Parts) -> Arc<Self> {
-        let Parts { node, path, builder, sources, commands, config, snapshot, mut checks, servers, apply } =
+        let Parts { node, path, builder, sources, commands, config, snapshot, mut checks, servers, .. } =
             parts;
+        let (records, apply) = (parts.records, parts.apply);
         let plan = node.plan();
         sources.reconcile(followed(&plan));
         checks.reconcile(&plan.pools);
@@ -96,6 +101,7 @@ impl Control {
             making: Mutex::new(()),
             reloading: Mutex::new(plan.generation),
             servers,
+            records,
             apply,
         })
     }

@@ -29,9 +29,18 @@ pub struct NotAHello {
     pub bytes: Vec<u8>,
 }
 
+/// How a hello is read.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Most handshake bytes.
+    pub ceiling: usize,
+    /// Covers the whole hello, not each read.
+    pub deadline: Instant,
+    /// Whether its JA4 is wanted.
+    pub ja4: bool,
+}
+
 /// Reads until the hello is complete, or can no longer become one.
-///
-/// `ceiling` is the most handshake bytes; `deadline` covers the whole hello, not each read.
 ///
 /// # Errors
 /// Why it is no hello, with the bytes, because some listeners accept them.
@@ -40,15 +49,14 @@ pub struct NotAHello {
 /// Not cancel safe: dropping the future loses the bytes that were read.
 pub async fn client_hello(
     client: &mut Socket,
-    ceiling: usize,
-    deadline: Instant,
+    terms: Terms,
     memory: &Memory,
     metrics: &ListenerMetrics,
 ) -> Result<Peeked, NotAHello> {
     let mut bytes = Vec::new();
     let mut segments = 0;
-    let read = read_hello(client, ceiling, memory, &mut bytes, &mut segments);
-    let end = timeout_at(deadline, read).await.unwrap_or(Err(ConnError::HelloTimeout));
+    let read = read_hello(client, terms, memory, &mut bytes, &mut segments);
+    let end = timeout_at(terms.deadline, read).await.unwrap_or(Err(ConnError::HelloTimeout));
     metrics.hello(outcome(&end));
     match end {
         Ok(hello) => {
@@ -61,12 +69,12 @@ pub async fn client_hello(
 
 async fn read_hello(
     client: &mut Socket,
-    ceiling: usize,
+    terms: Terms,
     memory: &Memory,
     bytes: &mut Vec<u8>,
     segments: &mut u32,
 ) -> Result<Box<Hello>, ConnError> {
-    let mut assembler = Assembler::new(ceiling);
+    let mut assembler = Assembler::new(terms.ceiling);
     let mut counted = None;
     loop {
         match memory.read(client, assembler.raw_ceiling(), |new| bytes.extend_from_slice(new)).await {
@@ -80,7 +88,12 @@ async fn read_hello(
                 drop(counted.take());
                 counted = Some(memory.tls.ledger.enter(bytes.len()));
             }
-            Progress::Hello(hello) => return Ok(hello),
+            Progress::Hello(mut hello) => {
+                if terms.ja4 {
+                    hello.ja4 = assembler.ja4();
+                }
+                return Ok(hello);
+            }
             Progress::Refused(fault) => return Err(ConnError::Hello(fault)),
         }
     }

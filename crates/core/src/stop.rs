@@ -3,8 +3,9 @@
 //!
 //! Only one task waits for it, on the worker's own thread: no lock, no allocation beyond the handle.
 
+use crate::account::live::Live;
 use crate::bandwidth::Pace;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -45,6 +46,8 @@ pub struct ConnHandle {
     /// When it began, in whole seconds since its process did: more would need more memory.
     began: u32,
     pace: Paced,
+    /// What is told of the open connection.
+    live: OnceCell<Box<Live>>,
 }
 
 /// Who holds its bytes back.
@@ -102,6 +105,17 @@ impl ConnHandle {
     /// Whether the connection is with this backend.
     pub fn is_served_by(&self, backend: &Arc<BackendState>) -> bool {
         self.serves.borrow().as_ref().is_some_and(|state| Arc::ptr_eq(state, backend))
+    }
+
+    /// Keeps what is told of the open connection.
+    pub(crate) fn lives(&self, live: Box<Live>) {
+        // A connection begins once.
+        let _kept = self.live.set(live);
+    }
+
+    /// What is told of the open connection; `None` before it has its route, and if nothing is.
+    pub fn live(&self) -> Option<&Live> {
+        self.live.get().map(|live| &**live)
     }
 
     /// Records that bytes have moved.

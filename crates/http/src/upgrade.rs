@@ -179,7 +179,7 @@ async fn between<C: Wire>(
     };
     let terms =
         Terms { rules, options: &settings.options, memory: &exchange.client.worker.local.memory, handle };
-    let mut traffic = Traffic::new(Arc::clone(&settings.metrics));
+    let mut traffic = exchange.record().traffic();
     let end = match backend {
         BackendSide::Connection(BackendWire::Plain(wire), down) => {
             Unfinished::new(wire).relay(client, Ahead { up, down }, terms, &mut traffic).await

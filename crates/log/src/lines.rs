@@ -31,7 +31,7 @@ impl<T> Clone for Lines<T> {
 #[derive(Debug)]
 enum Message<T> {
     Line(T),
-    /// A request to write everything queued before it, and then to drop the sender.
+    /// A request to write everything queued before it, to flush the output, and then to drop the sender.
     Flush(SyncSender<()>),
 }
 
@@ -74,6 +74,14 @@ impl<T> Lines<T> {
             Err(TrySendError::Full(_)) => self.lost.queue_full.inc(),
             Err(TrySendError::Disconnected(_)) => self.lost.write_failed.inc(),
         }
+    }
+
+    /// Has the writer flush its output once it has written everything before this, if the queue has space for that.
+    /// Never waits.
+    pub fn nudge(&self) {
+        let (done, _unread) = sync_channel(0);
+        // A full queue: it has something to write.
+        drop(self.queue.try_send(Message::Flush(done)));
     }
 
     /// The counters of lost lines.
@@ -153,6 +161,8 @@ impl<O: Write, R> Work<O, R> {
                     }
                     Message::Flush(done) => {
                         self.write(&mut batch);
+                        // An output that has nothing to say about it has failed already, at a write.
+                        drop(self.out.flush());
                         drop(done);
                     }
                 }

@@ -265,7 +265,7 @@ impl Acceptor {
         let accepted = Accepted { stream, opening, handle, pending, permits };
         let listener = Arc::clone(&state.listener);
         let plain = listener.is_plain(&self.address);
-        let conn = Conn::open(accepted, &listener, (Rc::clone(&worker.local.sinks), state.recorded));
+        let conn = Conn::open(accepted, &listener, (Rc::clone(&worker.local.sinks), state.recording));
         let serves = Rc::clone(&worker.http);
         let tasks = worker.tasks.clone();
         let serving = async move {

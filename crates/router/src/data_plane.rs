@@ -1,6 +1,7 @@
 //! All workers: a thread and a runtime each, and how they end.
 
 use crate::accept;
+use crate::alive;
 use crate::node::{Node, Phase};
 use crate::pin::{self, Pins};
 use crate::retire::Surplus;
@@ -286,6 +287,7 @@ async fn live(seed: WorkerArgs) {
     let turns = Rc::clone(&worker);
     let conductor =
         task::spawn_local(loudly(lost.clone(), async move { turns.local.memory.turns.conduct().await }));
+    let teller = task::spawn_local(loudly(lost.clone(), alive::conduct(Rc::clone(&worker))));
     let turns = Rc::clone(&worker);
     let usher =
         task::spawn_local(loudly(lost.clone(), async move { turns.local.handshakes.conduct().await }));
@@ -313,6 +315,7 @@ async fn live(seed: WorkerArgs) {
         () = worker.close_spread(CloseScope::All, since, over) => worker.tasks.wait().await,
     }
     keeper.abort();
+    teller.abort();
     conductor.abort();
     usher.abort();
     clock.abort();

@@ -9,12 +9,13 @@
 //! - `pin` pins a worker to a CPU.
 //! - [`data_plane`] all workers: a thread and a runtime each, and how they end.
 //! - [`unix`] Unix sockets to listen on, and their files.
-//! - [`worker`] what the connections of one worker share.
+//! - [`worker`] what the connections of one worker share; `alive` writes records of those that are open.
 //! - [`accept`] the accept loop: permits, back-off, spawn.
 //! - [`conn`] main street: one screen, from accept to account.
 //! - [`mode`] passthrough, offload, bridging: only what differs.
 
 pub mod accept;
+pub(crate) mod alive;
 pub mod bind;
 pub mod conn;
 pub mod data_plane;

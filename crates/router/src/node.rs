@@ -15,7 +15,7 @@ use weir_core::bandwidth::Bandwidth;
 use weir_core::clients::Clients;
 use weir_core::gate::Gate;
 use weir_core::limits::{PendingTotal, Permits};
-use weir_core::plan::{ListenAddress, Listener, Plan};
+use weir_core::plan::{ListenAddress, Listener, Plan, Recording};
 use weir_core::rates::Rates;
 use weir_log::throttle::LogThrottle;
 use weir_metrics::Metrics;
@@ -128,8 +128,8 @@ pub(crate) struct ListenerState {
     pub(crate) listener: Arc<Listener>,
     pub(crate) limits: Arc<ListenerLimits>,
     pub(crate) generation: Arc<Generation>,
-    /// Are its connections recorded?
-    pub(crate) recorded: bool,
+    /// Which records of its connections are written.
+    pub(crate) recording: Recording,
 }
 
 /// Where the process is in its life.
@@ -342,7 +342,7 @@ fn force(plan: Arc<Plan>, before: &HashMap<ListenAddress, ListenerState>, past: 
             listener: Arc::clone(listener),
             limits,
             generation: Arc::clone(&generation),
-            recorded: plan.log.access,
+            recording: plan.log.access,
         };
         acceptors.extend(listener.all_addresses().map(|a| (a.clone(), shared.clone())));
     }
@@ -405,7 +405,12 @@ pub(crate) mod tests {
             watch: false,
             resolvers: Vec::new(),
         };
-        let log = Log { level: String::new(), format: LogFormat::Auto, access: false };
+        let log = Log {
+            level: String::new(),
+            format: LogFormat::Auto,
+            access: Recording::default(),
+            access_file: None,
+        };
         let listeners = listeners.map(Arc::new).collect();
         Arc::new(Plan {
             generation,

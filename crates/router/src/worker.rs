@@ -3,6 +3,7 @@
 //! One worker serves a connection from its first byte to its last. Of what it uses, only the plan, the counters and the
 //! limits of the process are shared with other threads.
 
+use crate::alive::Alive;
 use crate::handoff::LoadGuard;
 use crate::node::{Generation, ListenerLimits, ListenerState, Node};
 use std::cell::{Cell, Ref, RefCell};
@@ -39,6 +40,8 @@ pub struct Worker {
     pub metrics: WorkerMetrics,
     /// Its connections. Every task is tracked here, so that the worker's end waits for all of them.
     pub(crate) tasks: TaskTracker,
+    /// When records of those that are open are due.
+    pub(crate) alive: Alive,
     connections: RefCell<BTreeMap<u64, Listed>>,
     accepted: Cell<u64>,
 }
@@ -186,6 +189,7 @@ pub(crate) struct ConnGuard {
 impl Drop for ConnGuard {
     fn drop(&mut self) {
         self.worker.connections.borrow_mut().remove(&self.number);
+        self.worker.alive.leave(self.number);
         self.generation.open.fetch_sub(1, Ordering::Relaxed);
         if std::thread::panicking() {
             self.worker.node.metrics.panics().inc();
@@ -212,6 +216,7 @@ impl Worker {
             local,
             metrics,
             tasks,
+            alive: Alive::default(),
             connections: RefCell::default(),
             accepted: Cell::new(0),
             node,
@@ -232,6 +237,9 @@ impl Worker {
         let handle = Rc::new(ConnHandle::new(self.node.started.elapsed(), pace));
         let entry = Listed { handle: Rc::clone(&handle), listener, generation: shared.generation.number };
         self.connections.borrow_mut().insert(number, entry);
+        if let Some(interval) = shared.recording.interval() {
+            self.alive.enter(number, interval);
+        }
         let generation = Arc::clone(&shared.generation);
         generation.open.fetch_add(1, Ordering::Relaxed);
         (number, handle, ConnGuard { worker: Rc::clone(self), number, generation, _load: guard })
@@ -240,6 +248,15 @@ impl Worker {
     /// Its connections by number, which is the order in which they began. Not to be held over a wait.
     pub(crate) fn connections(&self) -> Ref<'_, BTreeMap<u64, Listed>> {
         self.connections.borrow()
+    }
+
+    /// Writes a record of an open connection, if it has its route.
+    pub(crate) fn tell_of(&self, number: u64) {
+        let connections = self.connections.borrow();
+        let live = connections.get(&number).and_then(|listed| listed.handle.live());
+        if let (Some(live), Some(records)) = (live, &self.local.sinks.records) {
+            live.tell(records);
+        }
     }
 
     /// Closes what is left at the end of a drain, spread over its last tenth, idle connections first: never all at once.

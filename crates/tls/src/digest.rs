@@ -1,6 +1,13 @@
 //! Hashes by which things are told apart by all that they are. Pure.
 
-use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN};
+use aws_lc_rs::digest::{Context, SHA256, SHA256_OUTPUT_LEN, digest};
+
+/// SHA-256 of some bytes.
+pub fn sha256(bytes: &[u8]) -> [u8; SHA256_OUTPUT_LEN] {
+    let mut hash = [0; SHA256_OUTPUT_LEN];
+    hash.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    hash
+}
 
 /// A hash of several parts: SHA-256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -83,6 +83,7 @@ pub use client_auth::{
 pub use client_certificate::{ClientCertificate, Fingerprint};
 pub use cookie_keys::CookieKeys;
 pub use crl::{CrlFacts, CrlProblem};
+pub use digest::sha256;
 pub use failure::{FailedHandshake, HandshakeError, HandshakeFailure};
 pub use fleet::{
     FleetSecrets, SecretError, SecretProblem, SecretWarning, Weakness, new_secret, write_new_secret,

@@ -4,7 +4,7 @@ use crate::key_log::{self, KeyLogWriter};
 use crate::logging::{self, Logging};
 use crate::resources;
 use crate::service;
-use crate::signals::{Signals, Taken, Told};
+use crate::signals::{self, Signals, Taken, Told};
 use crate::upgrade::{self, Predecessor, Program, Successor, succeeded};
 use crate::version::{CRYPTO, RUSTC, VERSION};
 use anyhow::{Context, Result, anyhow};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_admin::{Admin, Bound, UpgradeRequest};
 use weir_config::Rejected;
-use weir_control::access::{self, FormatSwitch};
+use weir_control::access;
 use weir_control::aside::aside;
 use weir_control::control::{Apply, Parts, resolve};
 use weir_control::discovery::{DnsResolver, Sources};
@@ -238,7 +238,7 @@ impl Running {
         certificates::note(&plan, &metrics);
         metrics.reloaded(true, plan.generation);
 
-        let (records, access, format) = logging::start_access(&plan.log, &metrics)?;
+        let (records, access, switch) = logging::start_access(&plan.log, &metrics)?;
         if let Some(successor) = &successor {
             upgrade::set_by_hand(successor, &plan).await?;
         }
@@ -247,7 +247,7 @@ impl Running {
 
         let commands = data_plane.commands();
         let checks = Checks::new(commands.clone(), &tasks, &stop);
-        let apply = apply(log, format, allowed);
+        let apply = apply(log, switch.clone(), allowed);
         let its_node = Arc::clone(&node);
         let logged = builder.sessions.key_log().map(|log| log.name().to_owned());
         let parts = Parts {
@@ -260,6 +260,7 @@ impl Running {
             snapshot,
             checks,
             servers,
+            records: switch.clone(),
             apply,
         };
         let control = Control::begin(parts).await;
@@ -271,6 +272,7 @@ impl Running {
         let (reload, replaces) = (Arc::clone(&told.reload), replaced.clone());
         let staff = Staff { control, reload, tasks: tasks.clone(), stop: stop.clone(), replaced: replaces };
         staff.begin(metrics, Arc::clone(&access));
+        staff.rotate(switch);
         staff.serve_metrics();
         if let Some(bound) = admin {
             staff.serve_admin(bound, Arc::clone(&leave), ask);
@@ -452,6 +454,14 @@ impl Staff {
         });
     }
 
+    /// Follows rotations of the file for records: those that it finds by itself, and those that SIGUSR1 tells of.
+    fn rotate(&self, switch: access::Switch) {
+        self.spawn("records", move || {
+            let switch = switch.clone();
+            async move { signals::reopens(&switch).await }
+        });
+    }
+
     fn serve_metrics(&self) {
         let (control, tasks) = (Arc::clone(&self.control), self.tasks.clone());
         self.spawn_until(&self.replaced, "metrics", move || {
@@ -492,7 +502,7 @@ impl Staff {
 }
 
 /// Applies a reload to the process itself: its log, its records, its limit on connections.
-fn apply(log: Logging, records: FormatSwitch, allowed: usize) -> Box<Apply> {
+fn apply(log: Logging, records: access::Switch, allowed: usize) -> Box<Apply> {
     Box::new(move |plan, node| {
         log.change(&plan.log);
         records.set(logging::access_format(&plan.log));

@@ -1,4 +1,5 @@
-//! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP reloads, SIGUSR2 upgrades.
+//! SIGTERM and SIGINT: the first drains, the second ends at once. SIGHUP reloads, SIGUSR2 upgrades. SIGUSR1 opens the file for
+//! access records anew.
 //!
 //! They are taken from their defaults by the first instructions of `main` ([`Taken`]), before a line of the
 //! configuration is read: a SIGHUP that comes while weir starts is kept and reloads once it runs, SIGTERM and SIGINT
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
+use weir_control::access::Switch;
 
 /// The signals that weir listens to.
 #[derive(Debug)]
@@ -67,6 +69,8 @@ impl Signals {
     /// # Errors
     /// When the system refuses.
     pub(crate) fn listen() -> io::Result<Self> {
+        // Who waits for it comes later, and until then nothing is to be done: but it must not end the process.
+        drop(signal(SignalKind::user_defined1())?);
         Ok(Self {
             hangup: signal(SignalKind::hangup())?,
             terminate: signal(SignalKind::terminate())?,
@@ -101,4 +105,21 @@ impl Signals {
             _ = self.hangup.recv() => "SIGHUP",
         }
     }
+}
+
+/// Opens the file for access records anew whenever SIGUSR1 tells of its rotation, or it is seen. Never returns.
+///
+/// # Cancel safety
+/// Cancel safe.
+pub(crate) async fn reopens(records: &Switch) {
+    let mut told = signal(SignalKind::user_defined1()).ok();
+    let reopen = async {
+        while let Some(told) = &mut told
+            && told.recv().await.is_some()
+        {
+            records.reopen();
+            tracing::info!("SIGUSR1: the file for access records is opened anew");
+        }
+    };
+    tokio::join!(reopen, records.follow_rotations());
 }

@@ -129,9 +129,14 @@ impl Plane {
         Metrics::parse(&self.ask("/metrics").await.body)
     }
 
-    /// All access records of connections so far; those of requests are not among them.
+    /// The records of connections that have ended, so far.
     pub fn records(&self) -> Vec<Record> {
-        self.all_records().filter(|record| record.field("method").is_null()).collect()
+        self.all_records().filter(|record| record.is_of_a_connection("close")).collect()
+    }
+
+    /// The records of connections when they began (`open`), or while they lived (`alive`), so far.
+    pub fn events(&self, event: &str) -> Vec<Record> {
+        self.all_records().filter(|record| record.is_of_a_connection(event)).collect()
     }
 
     /// All access records of requests so far.

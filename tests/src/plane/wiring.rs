@@ -66,14 +66,17 @@ pub(super) async fn start(file: &Path, records: &Output, log: Option<&Output>) -
     let node = Node::new(plan, Arc::clone(&metrics), most);
     metrics.reloaded(true, 1);
 
-    let (queue, writer, _format) = access::start(Format::Json, records.clone(), &metrics).unwrap();
+    let (queue, writer, switch) = access::start(Format::Json, records.clone(), &metrics).unwrap();
+    switch.write_to(access::open(node.plan().log.access_file.as_deref()).unwrap());
     let begin = || DataPlane::start(Arc::clone(&node), sockets, Some(&queue)).unwrap();
     let (data_plane, threads) = threads::watch(log, begin);
     let commands = data_plane.commands();
     let checks = Checks::new(commands.clone(), &tasks, &stop);
     let path = file.to_owned();
     let apply = Box::new(|_: &_, _: &_| {});
-    let parts = Parts { node, path, builder, sources, commands, config, snapshot, checks, servers, apply };
+    let records = switch;
+    let parts =
+        Parts { node, path, builder, sources, commands, config, snapshot, checks, servers, records, apply };
     let control = Control::begin(parts).await;
     serve(&control, bound, &tasks, &stop);
     Wired { data_plane, control, writer: Arc::new(writer), tasks: stop.drop_guard(), threads }

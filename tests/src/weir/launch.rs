@@ -48,7 +48,7 @@ pub struct Launch {
     body: String,
     runtime: String,
     level: &'static str,
-    records: bool,
+    access: String,
     wrapper: Vec<String>,
     arguments: Vec<String>,
     program: Option<PathBuf>,
@@ -64,7 +64,7 @@ impl Launch {
             body: body.into(),
             runtime: "workers: 1, drain_timeout: 5s".to_owned(),
             level: "debug",
-            records: true,
+            access: "true".to_owned(),
             wrapper: Vec::new(),
             arguments: Vec::new(),
             program: None,
@@ -102,7 +102,14 @@ impl Launch {
     /// Writes no access records.
     #[must_use]
     pub fn unrecorded(mut self) -> Self {
-        self.records = false;
+        self.access = "false".to_owned();
+        self
+    }
+
+    /// The value of `log.access`.
+    #[must_use]
+    pub fn access(mut self, access: &str) -> Self {
+        access.clone_into(&mut self.access);
         self
     }
 
@@ -132,7 +139,7 @@ impl Launch {
             "runtime: {{{}}}\nlog: {{level: {}, format: json, access: {}}}\nadmin: {{address: \"{}\"}}\n{}",
             self.runtime,
             self.level,
-            self.records,
+            self.access,
             admin.addr(),
             self.body
         );

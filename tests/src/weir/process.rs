@@ -111,9 +111,14 @@ impl Weir {
         Metrics::parse(&answer.body)
     }
 
-    /// All access records of connections so far.
+    /// The records of connections that have ended, so far.
     pub fn records(&self) -> Vec<Record> {
-        self.all_records().filter(|record| record.field("method").is_null()).collect()
+        self.all_records().filter(|record| record.is_of_a_connection("close")).collect()
+    }
+
+    /// The records of connections when they began (`open`), or while they lived (`alive`), so far.
+    pub fn events(&self, event: &str) -> Vec<Record> {
+        self.all_records().filter(|record| record.is_of_a_connection(event)).collect()
     }
 
     /// All access records of requests so far.

@@ -35,6 +35,11 @@ impl Record {
         self.0.get(field).unwrap_or(&Value::Null)
     }
 
+    /// Whether it tells this of a connection.
+    pub fn is_of_a_connection(&self, event: &str) -> bool {
+        self.field("method").is_null() && self.text("event") == event
+    }
+
     /// How the connection ended.
     pub fn outcome(&self) -> &str {
         self.text("outcome")

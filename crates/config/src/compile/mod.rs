@@ -7,7 +7,7 @@
 //! certificates and keys, through weir-tls; it opens no listening socket and resolves no name.
 //!
 //! A part uses only parts listed before it: `input`, `compiler` and `deadline` (shared by all), `names`,
-//! `machine`, `dns_name`, `address`, `misspelt`, `choice`, `profiles`, `process`, `fleet`, `routes`, `health`, `sticky`,
+//! `machine`, `dns_name`, `address`, `misspelt`, `choice`, `profiles`, `records`, `process`, `fleet`, `routes`, `health`, `sticky`,
 //! `serving`, `pools`, `known` (what listeners may refer to), `http`, `modes`, `request_match`, `own_answer`, `requests`,
 //! `servers`, `unspoken`, `listeners`; `dollar` runs over their findings.
 
@@ -36,6 +36,7 @@ mod owner;
 mod pools;
 mod process;
 mod profiles;
+mod records;
 mod request_match;
 mod requests;
 mod routes;

@@ -11,6 +11,7 @@ use weir_pool::dialable::forbidden;
 use super::compiler::{Compiler, Refusal, accept};
 use super::machine;
 use super::misspelt;
+use super::records;
 use crate::diagnostics::Report;
 use crate::key::{PlaceId, ROOT};
 use crate::nearest::nearest;
@@ -122,7 +123,8 @@ fn log(compiler: &mut Compiler<'_>, file: &File) -> plan::Log {
     let written = file.log();
     let level = filter(&written.level().0);
     let level = accept(&mut compiler.report, written.level.place().unwrap_or(ROOT), level);
-    plan::Log { level: level.unwrap_or_default(), format: written.format().0, access: written.access().0 }
+    let (access, access_file) = records::draft(compiler, &written);
+    plan::Log { level: level.unwrap_or_default(), format: written.format().0, access, access_file }
 }
 
 /// Reads a level, or `target=level` parts separated by commas, and returns it without blanks, as the log

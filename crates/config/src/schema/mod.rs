@@ -120,8 +120,27 @@ section! {
         level: LogLevel = LogLevel("info".to_owned()),
         /// format of log and records; `auto`: text on a terminal, else JSON
         format: Word<LogFormat> = Word(LogFormat::Auto),
-        /// writes one record for each connection that has ended
-        access: Access = Access(true),
+        /// writes a record of each connection that has ended and of each request; as a section, also while they are open
+        #[schemars(extend("x-value" = "`true`, `false`, or section"))]
+        access: Access = Access::All(true),
+    }
+}
+
+section! {
+    /// Which access records are written, and where.
+    AccessRecords {
+        /// writes a record of each connection when it has its route, too
+        open: bool = false,
+        /// writes a record of each open connection this often
+        #[schemars(extend("x-default" = "none: only its end"))]
+        interval: Time,
+        /// the file to which records are appended, made with mode 0640. [Rotated files](operations.md#a-file-for-records)
+        /// are followed
+        #[schemars(extend("x-value" = "path"))]
+        #[schemars(extend("x-default" = "stdout"))]
+        file: String,
+        /// `false`: leaves out clients that connect and leave without sending a byte
+        probes: bool = true,
     }
 }
 
@@ -164,6 +183,14 @@ section! {
     }
 }
 
+impl Fill for Access {
+    fn fill(&mut self) {
+        if let Self::Records(records) = self {
+            records.fill();
+        }
+    }
+}
+
 impl Fill for TlsChoice {
     fn fill(&mut self) {
         if let Self::Inline(profile) = self {
@@ -176,7 +203,7 @@ impl Fill for TlsChoice {
 // keys.
 impl Fill for Backend {}
 
-plain!(Texts, Auto, Access, BackendAlpn, LogLevel, StatusText, Later);
+plain!(Texts, Auto, BackendAlpn, LogLevel, StatusText, Later);
 
 /// The JSON Schema of weir.yaml, in draft 7: the newest that the YAML language servers of editors read. It
 /// leaves out keys that are not supported yet, so that no editor offers them.

@@ -4,10 +4,11 @@ use std::borrow::Cow;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::later::NOT_YET;
+use super::AccessRecords;
 use crate::key::{Item, Key, PlaceId, ROOT};
 
 /// One text, or a list of them.
@@ -69,10 +70,15 @@ pub enum Auto {
     Count(u32),
 }
 
-/// Whether each connection leaves a record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(transparent)]
-pub struct Access(pub bool);
+/// Whether there are access records, or which, and where.
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Access {
+    /// A record of each connection that has ended, or none.
+    All(bool),
+    /// The same, with further settings.
+    Records(Box<AccessRecords>),
+}
 
 /// The protocols to offer to a backend by ALPN.
 #[derive(Debug, Clone, PartialEq)]
@@ -195,36 +201,26 @@ impl<'de> Visitor<'de> for AccessVisitor {
     }
 
     fn visit_bool<E: Error>(self, on: bool) -> Result<Access, E> {
-        Ok(Access(on))
+        Ok(Access::All(on))
     }
 
     fn visit_str<E: Error>(self, text: &str) -> Result<Access, E> {
         match text {
-            "true" => Ok(Access(true)),
-            "false" => Ok(Access(false)),
+            "true" => Ok(Access::All(true)),
+            "false" => Ok(Access::All(false)),
             _ => Err(E::invalid_type(serde::de::Unexpected::Str(text), &self)),
         }
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Access, A::Error> {
-        while map.next_entry::<String, IgnoredAny>()?.is_some() {}
-        Err(A::Error::custom(format!("`access` as a section is {NOT_YET}\nwrite `true` or `false`")))
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Access, A::Error> {
+        AccessRecords::deserialize(MapAccessDeserializer::new(map)).map(Box::new).map(Access::Records)
     }
 }
 
 impl<'de> Deserialize<'de> for Access {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(AccessVisitor)
-    }
-}
-
-impl JsonSchema for Access {
-    fn schema_name() -> Cow<'static, str> {
-        "Access".into()
-    }
-
-    fn json_schema(_generator: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "boolean", "description": "Whether each connection leaves a record."})
+        // The struct's name tells `decode` which keys it may have.
+        deserializer.deserialize_struct("AccessRecords", &[], AccessVisitor)
     }
 }
 

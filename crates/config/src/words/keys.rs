@@ -59,7 +59,13 @@ const WORDS: &[(&str, &[&str], Means)] = &[
     ("Log", &["loglevel", "verbosity", "severity", "filter"], Key("level")),
     ("Log", &["accesslog", "accesslogs", "records", "requests"], Key("access")),
     ("Log", &["logformat", "style"], Key("format")),
-    ("Log", &["file", "path", "output", "target", "errorlog"], Note("the log goes to stderr, access records to stdout")),
+    ("Log", &["errorlog"], Note("the log goes to stderr")),
+    ("Log", &["file", "path", "output", "target"], Note("the log goes to stderr; a file for access records is `access: {file: PATH}`")),
+
+    ("AccessRecords", &["path", "output", "target", "filename", "log", "logfile"], Key("file")),
+    ("AccessRecords", &["every", "period", "alive", "refresh"], Key("interval")),
+    ("AccessRecords", &["start", "begin", "opens"], Key("open")),
+    ("AccessRecords", &["format"], Note("`log.format` is that of the log and of the records")),
 
     ("Fleet", &["secrets", "secret", "secretfile", "files", "file", "keys", "key", "keyfile", "keyfiles", "ticketkeys", "sslsessionticketkey", "tlsticketkeys"], Key("secret_files")),
 

@@ -268,7 +268,9 @@ fn the_schema_refuses_the_keys_that_weir_refuses_by_name() {
         ("/listeners/0/timeouts/idle", json!("5")),
         ("/listeners/0/limits/pending", json!(0)),
         ("/listeners/0/tcp/fast_open", json!(-3)),
-        ("/log/access", json!({"open": true})),
+        ("/log/access", json!({"opened": true})),
+        ("/log/access", json!({"interval": 60})),
+        ("/log/access", json!("stdout")),
         ("/pools/0/balance", json!("leastconn")),
         ("/pools/0/servers", json!([])),
     ] {

@@ -135,6 +135,7 @@ const PLACES: &[(&str, &str)] = &[
     ("listeners:", "log: {level: \"${VALUE}\"}\nlisteners:"),
     ("listeners:", "log: {level: \"info,x=${VALUE}\"}\nlisteners:"),
     ("listeners:", "log: {access: \"${VALUE}\"}\nlisteners:"),
+    ("listeners:", "log: {access: {file: \"/none/${VALUE}\"}}\nlisteners:"),
     ("listeners:", "admin: {address: \"${VALUE}\"}\nlisteners:"),
     ("listeners:", "admin: {address: \"unix:${VALUE}\"}\nlisteners:"),
     ("listeners:", "runtime: {drain_timeout: \"${VALUE}\"}\nlisteners:"),

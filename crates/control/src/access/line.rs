@@ -1,12 +1,13 @@
 //! The line of a record, as JSON or text.
 
-use super::request;
+use super::{request, text};
 use serde::{Serialize, Serializer};
-use std::fmt::{Display, Write as _};
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 use weir_core::account::queue::{ConnectionId, Entry, RecordEntry};
 use weir_core::address::{ClientAddr, LocalAddr};
+use weir_core::hello::Ja4;
 use weir_tls::{Fingerprint, Session};
 
 /// How records are written.
@@ -14,7 +15,7 @@ use weir_tls::{Fingerprint, Session};
 pub enum Format {
     /// A JSON object a line.
     Json,
-    /// `key=value` pairs, for people.
+    /// A short line, for people.
     Text,
 }
 
@@ -33,6 +34,7 @@ struct Line<'a> {
     sni: Option<&'a str>,
     alpn: Option<&'a str>,
     ech: bool,
+    ja4: Option<&'a str>,
     tls: Option<LineTls>,
     client_cert_cn: Option<&'a str>,
     client_cert_subject: Option<&'a str>,
@@ -49,9 +51,9 @@ struct Line<'a> {
     connect_ms: Option<f64>,
     handshake_ms: Option<f64>,
     duration_ms: f64,
-    outcome: &'static str,
-    side: &'static str,
-    how: &'static str,
+    outcome: Option<&'static str>,
+    side: Option<&'static str>,
+    how: Option<&'static str>,
     reason: Option<&'static str>,
     alert: Option<&'static str>,
     alert_by: Option<&'static str>,
@@ -80,9 +82,10 @@ impl From<&Session> for LineTls {
 impl<'a> From<&'a RecordEntry> for Line<'a> {
     fn from(entry: &'a RecordEntry) -> Self {
         let client = entry.tls.as_ref().and_then(|tls| tls.client.as_deref());
+        let (end, alert) = (entry.end.as_ref(), entry.end.and_then(|end| end.alert));
         Self {
-            ts: timestamp(entry.ended),
-            event: "close",
+            ts: timestamp(entry.at),
+            event: entry.event.label(),
             id: ConnectionId(entry.opening.id).to_string(),
             listener: &entry.listener,
             mode: entry.mode,
@@ -91,6 +94,7 @@ impl<'a> From<&'a RecordEntry> for Line<'a> {
             sni: entry.sni.as_deref(),
             alpn: entry.alpn.as_deref(),
             ech: entry.ech,
+            ja4: entry.ja4.as_ref().map(Ja4::as_str),
             tls: entry.tls.as_ref().map(LineTls::from),
             client_cert_cn: client.and_then(|client| client.common_name.as_deref()),
             client_cert_subject: client.map(|client| &*client.subject),
@@ -105,12 +109,12 @@ impl<'a> From<&'a RecordEntry> for Line<'a> {
             connect_ms: entry.connect.map(millis),
             handshake_ms: entry.handshake.map(millis),
             duration_ms: millis(entry.lasted),
-            outcome: entry.outcome.label(),
-            side: entry.side.label(),
-            how: entry.how.label(),
-            reason: entry.reason,
-            alert: entry.alert.map(|alert| alert.alert.label()),
-            alert_by: entry.alert.map(|alert| alert.by.label()),
+            outcome: end.map(|end| end.outcome.label()),
+            side: end.map(|end| end.side.label()),
+            how: end.map(|end| end.how.label()),
+            reason: end.and_then(|end| end.reason),
+            alert: alert.map(|alert| alert.alert.label()),
+            alert_by: alert.map(|alert| alert.by.label()),
             generation: entry.opening.generation,
         }
     }
@@ -131,43 +135,14 @@ pub(super) fn as_optional_text<S: Serializer>(
 }
 
 pub(super) fn write_line(format: Format, out: &mut impl Write, entry: &Entry) -> io::Result<()> {
-    match entry {
-        Entry::Connection(entry) => write(format, out, &Line::from(&**entry)),
-        Entry::Request(entry) => write(format, out, &request::Line::from(&**entry)),
-    }
-}
-
-fn write(format: Format, out: &mut impl Write, line: &impl Serialize) -> io::Result<()> {
-    match format {
-        Format::Json => serde_json::to_writer(&mut *out, line)?,
-        Format::Text => {
-            let mut text = String::new();
-            if let serde_json::Value::Object(fields) = serde_json::to_value(line)? {
-                flatten(&mut text, "", &fields);
-            }
-            out.write_all(text.trim_end().as_bytes())?;
+    match (format, entry) {
+        (Format::Json, Entry::Connection(entry)) => serde_json::to_writer(&mut *out, &Line::from(&**entry))?,
+        (Format::Json, Entry::Request(entry)) => {
+            serde_json::to_writer(&mut *out, &request::Line::from(&**entry))?;
         }
+        (Format::Text, entry) => out.write_all(text::line(entry).as_bytes())?,
     }
     out.write_all(b"\n")
-}
-
-/// The same fields as in JSON, as `key=value`; what is not known is left out.
-fn flatten(text: &mut String, prefix: &str, fields: &serde_json::Map<String, serde_json::Value>) {
-    for (key, value) in fields {
-        let written = match value {
-            serde_json::Value::Null => continue,
-            serde_json::Value::Array(list) if list.is_empty() => continue,
-            serde_json::Value::Object(inner) => {
-                flatten(text, &format!("{prefix}{key}."), inner);
-                continue;
-            }
-            serde_json::Value::String(s) if !s.contains([' ', '"', '=', '\\']) => {
-                write!(text, "{prefix}{key}={s} ")
-            }
-            other => write!(text, "{prefix}{key}={other} "),
-        };
-        written.unwrap_or_default(); // Writing to a String does not fail.
-    }
 }
 
 pub(super) fn millis(d: Duration) -> f64 {
@@ -191,7 +166,7 @@ pub(super) mod tests {
     use weir_core::account::record::Record;
     use weir_core::account::sinks::Sinks;
     use weir_core::address::PeerAddr;
-    use weir_core::plan::ModeName;
+    use weir_core::plan::{ModeName, Recording};
     use weir_metrics::{ListenerMetrics, Metrics};
 
     fn metrics() -> Arc<Metrics> {
@@ -221,7 +196,8 @@ pub(super) mod tests {
         let (log, writer, _format) = start(format, out.reopen().unwrap(), &families).unwrap();
         let metrics = Arc::new(families.listener("edge"));
         let sinks = Rc::new(Sinks { records: Some(log), ..Sinks::default() });
-        let mut record = Record::open(opening(), ModeName::Passthrough, Arc::clone(&metrics), (sinks, true));
+        let mut record =
+            Record::open(opening(), ModeName::Passthrough, Arc::clone(&metrics), (sinks, Recording::ENDS));
         fill(&mut record, &metrics);
         drop(record);
         writer.finish();
@@ -256,9 +232,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn text_has_the_same_fields() {
+    fn text_is_short() {
         let text = closed(Format::Text);
-        assert!(text.contains("outcome=ok side=client how=close_notify"), "{text}");
-        assert!(text.contains("backend=\"b 1\""), "{text}");
+        let (_moment, rest) = text.split_once(' ').unwrap();
+        let (before, after) = rest.split_once("ms ").unwrap();
+        assert!(before.starts_with("192.0.2.1:5 → edge - web/b 1 ↑3B ↓0B "), "{text}");
+        assert_eq!(after, "ok\n");
+        let dropped = written_by(Format::Text, |_, _| ());
+        assert!(dropped.ends_with("internal by weir error\n"), "{dropped}");
     }
 }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use weir_core::account::queue::ConnectionId;
 use weir_core::account::request::RequestEntry;
 use weir_core::address::{ClientAddr, LocalAddr};
+use weir_core::hello::Ja4;
 use weir_tls::Fingerprint;
 
 /// The record as it is written: the fields of a connection's record, and those of the request. docs/operations.md explains
@@ -25,6 +26,7 @@ pub(super) struct Line<'a> {
     sni: Option<&'a str>,
     alpn: Option<&'a str>,
     ech: bool,
+    ja4: Option<&'a str>,
     tls: Option<LineTls>,
     client_cert_cn: Option<&'a str>,
     client_cert_subject: Option<&'a str>,
@@ -69,6 +71,7 @@ impl<'a> From<&'a RequestEntry> for Line<'a> {
             sni: connection.sni.as_deref(),
             alpn: connection.alpn.as_deref(),
             ech: connection.ech,
+            ja4: connection.ja4.as_ref().map(Ja4::as_str),
             tls: connection.tls.as_ref().map(LineTls::from),
             client_cert_cn: client.and_then(|client| client.common_name.as_deref()),
             client_cert_subject: client.map(|client| &*client.subject),
@@ -156,9 +159,12 @@ mod tests {
     }
 
     #[test]
-    fn requests_in_text_have_the_same_fields() {
+    fn requests_in_text_are_short() {
         let text = requests(Format::Text);
-        assert!(text.contains("method=GET host=app.example.com path=\"/a b"), "{text}");
+        let get = " 192.0.2.1:5 → edge GET app.example.com/a b\\\"\\n web/b1 200 ↑3B ↓40B ";
+        assert!(text.contains(get), "{text}");
+        assert!(text.contains("limited by client limit request_rate\n"), "{text}");
         assert_eq!(text.lines().count(), 4, "a line each: {text}");
+        assert!(text.lines().all(|line| line.chars().count() <= 160), "{text}");
     }
 }

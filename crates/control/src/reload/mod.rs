@@ -3,6 +3,7 @@
 //! A reload compiles a new plan beside the old one, opens its new sockets, swaps the plan in one store, and then
 //! drains the removed parts. Reloads run one at a time; a failed reload changes nothing.
 
+use crate::access::{self, FileError, RecordFile};
 use crate::aside::{NoThread, aside};
 use crate::builder::Compiled;
 use crate::control::{Control, ask_for_new, followed, give_answers};
@@ -49,6 +50,9 @@ pub enum ReloadError {
     /// New addresses cannot be bound.
     #[error("{}", first(.0))]
     Bind(Vec<BindError>),
+    /// The file for access records cannot be opened.
+    #[error(transparent)]
+    Records(#[from] FileError),
     /// Sources cannot be asked for.
     #[error("runtime.resolvers: {0}")]
     Resolver(ResolveError),
@@ -108,7 +112,7 @@ impl Control {
         let compiled = self.compile(generation).await?;
         let before = self.node.plan();
         let ready = self.make_ready(&before, &compiled.plan).await;
-        let Ready { mut checks, resolver, sockets, metrics } = ready.inspect_err(|_failed| {
+        let Ready { mut checks, resolver, sockets, metrics, records } = ready.inspect_err(|_failed| {
             self.node.abandon(&compiled.plan);
             // Names that only the abandoned plan has were already asked for.
             self.sources.reconcile(followed(&before));
@@ -145,6 +149,9 @@ impl Control {
             self.commands.close(&CloseScope::Generation(past), plan.runtime.drain_timeout).await;
         }
         self.retire(&before, &plan).await;
+        if let Some(records) = records {
+            self.records.write_to(records);
+        }
         (self.apply)(&plan, &self.node);
         self.sources.reconcile(followed(&plan));
         checks.reconcile(&plan.pools);
@@ -184,7 +191,9 @@ impl Control {
                 return Err(ReloadError::Bind(failed.collect()));
             }
         };
-        Ok(Ready { checks, resolver, sockets, metrics })
+        let file = &after.log.access_file;
+        let records = (*file != before.log.access_file).then(|| access::open(file.as_deref())).transpose()?;
+        Ok(Ready { checks, resolver, sockets, metrics, records })
     }
 
     async fn compile(&self, generation: u64) -> Result<Compiled, ReloadError> {
@@ -241,6 +250,8 @@ struct Ready<'a> {
     sockets: Vec<ListeningSocket>,
     /// What the metrics server listens on.
     metrics: Option<Arc<MetricsSocket>>,
+    /// Where records go, if that changes.
+    records: Option<Option<RecordFile>>,
 }
 
 /// A reload under way. A panic is a failure too: on unwinding, the metric says so.

@@ -70,8 +70,11 @@ async fn world() -> World {
     let data_plane = DataPlane::start(Arc::clone(&node), sockets, None).unwrap();
     let commands = data_plane.commands();
     let checks = Checks::new(commands.clone(), &tasks, &stop);
+    let (_queue, _writer, records) =
+        access::start(access::Format::Json, std::io::sink(), &builder.metrics).unwrap();
     let (path, apply) = (file.path().to_owned(), Box::new(|_: &Plan, _: &Node| ()));
-    let parts = Parts { node, path, builder, sources, commands, config, snapshot, checks, servers, apply };
+    let parts =
+        Parts { node, path, builder, sources, commands, config, snapshot, checks, servers, records, apply };
     let control = Control::begin(parts).await;
     let follow = Arc::clone(&control);
     let stopped = stop.clone();

@@ -2,6 +2,7 @@
 //!
 //! - [`record`] the record: opened once, closed once.
 //! - [`request`] the record of a request.
+//! - [`live`] an open connection, as records tell of it while it lives.
 //! - [`queue`] records on their way to the writer.
 //! - [`outcome`] how a connection ended: closed sets.
 //! - [`error`] why a connection ended early: the stage, the side, the outcome.
@@ -11,6 +12,7 @@
 pub mod advice;
 pub mod error;
 pub mod failures;
+pub mod live;
 pub mod outcome;
 pub mod queue;
 pub mod record;

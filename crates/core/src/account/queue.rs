@@ -5,10 +5,12 @@
 use crate::account::outcome::{AlertBy, How, Outcome, Side};
 use crate::account::request::RequestEntry;
 use crate::address::{ClientAddr, LocalAddr};
+use crate::hello::Ja4;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use weir_log::lines::Lines;
+use weir_metrics::closed_set;
 use weir_tls::Session;
 
 /// The facts about a connection at its accept.
@@ -45,7 +47,7 @@ impl Records {
     }
 
     /// Queues a record, or drops and counts it. Never waits.
-    pub(crate) fn push(&self, entry: Entry) {
+    pub fn push(&self, entry: Entry) {
         self.0.push(entry);
     }
 }
@@ -59,9 +61,23 @@ pub enum Entry {
     Request(Box<RequestEntry>),
 }
 
+closed_set! {
+    /// What a record of a connection tells.
+    pub Event {
+        /// It has its route.
+        Open = "open",
+        /// It is still open.
+        Alive = "alive",
+        /// It has ended.
+        Close = "close",
+    }
+}
+
 /// One connection's record on its way to the writer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RecordEntry {
+    /// What it tells.
+    pub event: Event,
     /// The facts at its accept.
     pub opening: Opening,
     /// The listener's name.
@@ -75,6 +91,8 @@ pub struct RecordEntry {
     pub alpn: Option<Box<str>>,
     /// Whether its hello had an extension for Encrypted Client Hello.
     pub ech: bool,
+    /// The JA4 of its hello.
+    pub ja4: Option<Ja4>,
     /// Its TLS session with the client.
     pub tls: Option<Session>,
     /// The pool of its route.
@@ -87,9 +105,9 @@ pub struct RecordEntry {
     pub connect: Option<Duration>,
     /// The duration of the TLS handshake with the client.
     pub handshake: Option<Duration>,
-    /// When it ended.
-    pub ended: SystemTime,
-    /// From accept to end.
+    /// When that happened.
+    pub at: SystemTime,
+    /// From accept until then.
     pub lasted: Duration,
     /// Payload bytes to the backend.
     pub up: u64,
@@ -97,6 +115,13 @@ pub struct RecordEntry {
     pub down: u64,
     /// Its requests; `None` if the listener does not speak HTTP, or it ended before it could.
     pub requests: Option<u64>,
+    /// Its end; `None` if it is open.
+    pub end: Option<RecordEnd>,
+}
+
+/// The end of a connection, as its record tells it.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordEnd {
     /// How it ended.
     pub outcome: Outcome,
     /// The side that caused the end.

@@ -6,15 +6,16 @@
 
 use crate::account::error::{ConnError, ConnectError};
 use crate::account::failures::{Cause, Failure};
+use crate::account::live::Live;
 use crate::account::outcome::{AlertBy, Finished, How, Outcome, Reason, Side, Stage};
-use crate::account::queue::{Entry, Opening, RecordEntry, listed};
+use crate::account::queue::{Entry, Event, Opening, RecordEnd, RecordEntry, listed};
 use crate::account::request::{Connection, Requests};
 use crate::account::sinks::Sinks;
 use crate::address::{ClientAddr, LocalAddr};
 use crate::alert::Alert;
 use crate::connect::Tries;
 use crate::hello::Hello;
-use crate::plan::ModeName;
+use crate::plan::{ModeName, Recording};
 use crate::proxy_protocol::preamble::preamble;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -41,12 +42,42 @@ pub struct Traffic {
     metrics: Arc<ListenerMetrics>,
     up: u64,
     down: u64,
+    /// Counted there too.
+    sums: Option<Arc<Sums>>,
+}
+
+/// Payload moved so far, read by others while it moves.
+#[derive(Debug, Default)]
+pub struct Sums {
+    up: AtomicU64,
+    down: AtomicU64,
+}
+
+impl Sums {
+    /// The bytes so far: to the backend, to the client.
+    pub fn now(&self) -> (u64, u64) {
+        (load(&self.up), load(&self.down))
+    }
+
+    pub(crate) fn up(&self, n: u64) {
+        self.up.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn down(&self, n: u64) {
+        self.down.fetch_add(n, Ordering::Relaxed);
+    }
 }
 
 impl Traffic {
     /// No payload yet.
     pub fn new(metrics: Arc<ListenerMetrics>) -> Self {
-        Self { metrics, up: 0, down: 0 }
+        Self { metrics, up: 0, down: 0, sums: None }
+    }
+
+    /// The same, counted in these sums too.
+    #[must_use]
+    pub(crate) fn within(self, sums: &Arc<Sums>) -> Self {
+        Self { sums: Some(Arc::clone(sums)), ..self }
     }
 
     /// Counts `n` bytes to the backend.
@@ -54,6 +85,9 @@ impl Traffic {
         if n > 0 {
             self.up += n as u64;
             self.metrics.up.inc_by(n as u64);
+            if let Some(sums) = &self.sums {
+                sums.up(n as u64);
+            }
         }
     }
 
@@ -62,6 +96,9 @@ impl Traffic {
         if n > 0 {
             self.down += n as u64;
             self.metrics.down.inc_by(n as u64);
+            if let Some(sums) = &self.sums {
+                sums.down(n as u64);
+            }
         }
     }
 
@@ -75,6 +112,9 @@ impl Traffic {
         let n = self.up.min(n as u64);
         self.up -= n;
         self.metrics.up.take_back(n);
+        if let Some(sums) = &self.sums {
+            sums.up.fetch_sub(n, Ordering::Relaxed);
+        }
     }
 
     /// Takes back `n` bytes counted as sent to the client, which never got them.
@@ -82,6 +122,9 @@ impl Traffic {
         let n = self.down.min(n as u64);
         self.down -= n;
         self.metrics.down.take_back(n);
+        if let Some(sums) = &self.sums {
+            sums.down.fetch_sub(n, Ordering::Relaxed);
+        }
     }
 }
 
@@ -105,8 +148,12 @@ pub struct Record {
     sinks: Rc<Sinks>,
     /// What the records of its requests share, if it is one of requests.
     requests: Option<Arc<Connection>>,
-    /// Whether connections are recorded.
-    recorded: bool,
+    /// Which records of it are written.
+    recording: Recording,
+    /// Whether a byte of the client's own has come, apart from payload.
+    heard: bool,
+    /// Whether its beginning has been recorded.
+    told: bool,
     closed: bool,
 }
 
@@ -136,13 +183,13 @@ impl Witness<'_> {
 }
 
 impl Record {
-    /// Opens the account, and counts the connection. `mode` is the listener's; a route may change it later. Its record is
-    /// written if it is `recorded`.
+    /// Opens the account, and counts the connection. `mode` is the listener's; a route may change it later. `recording`
+    /// says which records of it are written.
     pub fn open(
         opening: Opening,
         mode: ModeName,
         metrics: Arc<ListenerMetrics>,
-        (sinks, recorded): (Rc<Sinks>, bool),
+        (sinks, recording): (Rc<Sinks>, Recording),
     ) -> Self {
         metrics.opened();
         Self {
@@ -158,7 +205,9 @@ impl Record {
             handshake: None,
             sinks,
             requests: None,
-            recorded,
+            recording,
+            heard: false,
+            told: false,
             closed: false,
         }
     }
@@ -176,6 +225,16 @@ impl Record {
     /// Its number, its addresses, and the plan at its accept.
     pub fn opening(&self) -> &Opening {
         &self.opening
+    }
+
+    /// Which records of it are written.
+    pub fn recording(&self) -> Recording {
+        self.recording
+    }
+
+    /// Records that a byte of the client's own has come: it is more than a probe.
+    pub fn hears(&mut self) {
+        self.heard = true;
     }
 
     /// Records the client that a proxy in front of weir speaks for, and what that client reached.
@@ -210,14 +269,14 @@ impl Record {
                 sni: self.hello.as_ref().and_then(|hello| hello.sni.clone()),
                 alpn: listed(alpn),
                 ech: self.hello.as_ref().is_some_and(|hello| hello.ech),
+                ja4: self.hello.as_ref().and_then(|hello| hello.ja4.clone()),
                 tls: self.session.clone(),
                 handshake: self.handshake,
-                up: 0.into(),
-                down: 0.into(),
+                sums: Arc::default(),
                 requests: 0.into(),
             })
         });
-        let to = (Rc::clone(&self.sinks), self.recorded);
+        let to = (Rc::clone(&self.sinks), self.recording.on);
         let metrics = Arc::clone(&self.traffic.metrics);
         Rc::new(Requests::new(Arc::clone(connection), self.opened, metrics, to))
     }
@@ -294,48 +353,90 @@ impl Record {
         let lasted = self.opened.elapsed();
         let metrics = &self.traffic.metrics;
         metrics.closed(self.mode, outcome, side, lasted.as_secs_f64());
-        if !self.recorded {
+        let end = RecordEnd { outcome, side, how, reason: reason.map(Reason::label), alert };
+        if !self.recording.on || self.is_left_out(&end, lasted) {
             return;
         }
-        let ended = SystemTime::now();
-        let exemplar = Exemplar { id: self.opening.id, request: 0, at: ended };
         let sinks = Rc::clone(&self.sinks);
         let Some(records) = &sinks.records else { return };
-        metrics.example(lasted.as_secs_f64(), exemplar);
-        let (of_requests_up, of_requests_down, requests) = match &self.requests {
-            Some(all) => (load(&all.up), load(&all.down), Some(load(&all.requests))),
-            None => (0, 0, None),
+        let at = SystemTime::now();
+        metrics.example(lasted.as_secs_f64(), Exemplar { id: self.opening.id, request: 0, at });
+        let (hello, session) = (self.hello.take(), self.session.take());
+        let entry = self.entry((Event::Close, at, lasted), hello, session);
+        records.push(Entry::Connection(Box::new(RecordEntry { end: Some(end), ..entry })));
+    }
+
+    /// Whether it is a probe, and those are not recorded. If it was recorded while it was open, its end is recorded too.
+    fn is_left_out(&self, end: &RecordEnd, lasted: Duration) -> bool {
+        let silent = !self.heard && self.traffic.up == 0;
+        let left = end.side == Side::Client && matches!(end.how, How::Fin | How::Rst);
+        let told = self.told || self.recording.interval().is_some_and(|interval| lasted >= interval);
+        silent && left && !self.recording.probes && !told
+    }
+
+    /// Writes the record of its beginning, if such are written, and gives what further records of it begin with, if
+    /// there are to be any while it is open.
+    pub(crate) fn begins(&mut self) -> Option<Box<Live>> {
+        let is_told = self.recording.on && self.recording.open;
+        if is_told && let Some(records) = &self.sinks.records {
+            records.push(Entry::Connection(Box::new(self.so_far(Event::Open))));
+            self.told = true;
+        }
+        self.recording.interval()?;
+        let sums = Arc::default();
+        self.traffic.sums = Some(Arc::clone(&sums));
+        Some(Box::new(Live::new(self.so_far(Event::Alive), self.opened, sums)))
+    }
+
+    /// Brings what is told of an open connection up to date.
+    pub(crate) fn update(&self, live: &Live) {
+        live.update(self.so_far(Event::Alive), self.requests.as_ref());
+    }
+
+    /// A record of it while it is open.
+    fn so_far(&self, event: Event) -> RecordEntry {
+        let now = (event, SystemTime::now(), self.opened.elapsed());
+        self.entry(now, self.hello.clone(), self.session.clone())
+    }
+
+    fn entry(
+        &self,
+        (event, at, lasted): (Event, SystemTime, Duration),
+        hello: Option<Box<Hello>>,
+        tls: Option<Session>,
+    ) -> RecordEntry {
+        let ((up, down), requests) = match &self.requests {
+            Some(all) => (all.sums.now(), Some(load(&all.requests))),
+            None => ((0, 0), None),
         };
-        let (hello, tls) = (self.hello.take(), self.session.take());
         let alpn = match (&tls, &hello) {
             (Some(session), _) => listed(session.alpn.as_deref()),
             (None, Some(hello)) => listed(hello.offers.iter()),
             (None, None) => None,
         };
-        records.push(Entry::Connection(Box::new(RecordEntry {
+        let (ech, sni, ja4) = hello.map_or((false, None, None), |hello| (hello.ech, hello.sni, hello.ja4));
+        RecordEntry {
+            event,
             opening: self.opening,
-            listener: Arc::clone(metrics.name()),
+            listener: Arc::clone(self.traffic.metrics.name()),
             mode: self.mode.label(),
-            ech: hello.as_ref().is_some_and(|hello| hello.ech),
-            sni: hello.and_then(|hello| hello.sni),
+            ech,
+            ja4,
+            sni,
             alpn,
             tls,
-            pool: self.pool.take(),
+            pool: self.pool.clone(),
             backend: self.tries.last().map(|backend| Arc::clone(&backend.backend)),
             tries: self.tries.count(),
             connect: self.tries.took(),
             handshake: self.handshake,
-            ended,
+            at,
             lasted,
-            up: self.traffic.up + of_requests_up,
-            down: self.traffic.down + of_requests_down,
+            up: self.traffic.up + up,
+            down: self.traffic.down + down,
             requests,
-            outcome,
-            side,
-            how,
-            reason: reason.map(Reason::label),
-            alert,
-        })));
+            end: None,
+        }
     }
 }
 

@@ -107,9 +107,16 @@ impl Conn {
     async fn proxy_header(&mut self, listener: &Listener) -> Result<Option<Addresses>, ConnError> {
         let Kind::Stream(stream) = &listener.kind;
         let deadline = self.record.opened() + stream.settings.timeouts.client_hello;
-        let reading = pin!(timeout_at(deadline, read(self.client.bare())));
-        let read = self.handle.run_until_cancelled(reading).await?;
-        read.unwrap_or(Err(ConnError::ProxyHeaderTimeout))
+        let mut header = Vec::new();
+        let read = {
+            let reading = pin!(timeout_at(deadline, read(self.client.bare(), &mut header)));
+            self.handle.run_until_cancelled(reading).await?
+        };
+        let read = read.unwrap_or(Err(ConnError::ProxyHeaderTimeout));
+        if read.is_err() && !header.is_empty() {
+            self.record.hears();
+        }
+        read
     }
 }
 
@@ -117,11 +124,10 @@ impl Conn {
 ///
 /// It looks at what has come, and then takes what belongs to the header: so nothing is looked at twice, and the stages
 /// that follow find the connection as one without a header.
-async fn read(client: &Socket) -> Result<Option<Addresses>, ConnError> {
-    let mut header = Vec::new();
+async fn read(client: &Socket, header: &mut Vec<u8>) -> Result<Option<Addresses>, ConnError> {
     loop {
         poll_fn(|cx| client.poll_read_ready(cx)).await.map_err(|_broken| ConnError::ClientGone(How::Rst))?;
-        match client.try_io(Interest::READABLE, || take(client, &mut header)) {
+        match client.try_io(Interest::READABLE, || take(client, header)) {
             Ok(Ok(Some(addresses))) => return Ok(addresses),
             Ok(Ok(None)) => {}
             Ok(Err(error)) => return Err(ConnError::ProxyHeader(error)),

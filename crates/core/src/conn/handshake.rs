@@ -45,6 +45,7 @@ impl Conn {
         match self.handle.run_until_cancelled(handshake).await? {
             Ok(Ok((stream, session))) => {
                 self.record.secured(session, started.elapsed());
+                self.update_live();
                 self.release_pending();
                 self.client = Client::Tls(Box::new(Tls(stream)));
                 Ok(())

@@ -11,6 +11,7 @@ impl Conn {
     /// Takes the TLS session with the client, for a server that owns it to its end. The end of the connection then tells
     /// the client nothing more.
     pub fn take_session(&mut self) -> Tls<AsServer> {
+        self.update_live();
         match self.client.take() {
             Client::Tls(session) => *session,
             Client::Bare(_) | Client::Taken => unreachable!("requests come after the handshake"),

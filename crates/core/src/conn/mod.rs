@@ -99,16 +99,24 @@ impl Conn {
         let Some(rules) = &listener.peek else { return Ok(()) };
         let Kind::Stream(stream) = &listener.kind;
         let deadline = self.record.opened() + stream.settings.timeouts.client_hello;
+        let ja4 = self.record.recording().on;
+        let terms = peek::Terms { ceiling: rules.ceiling, deadline, ja4 };
         let client = self.client.bare();
-        let reading =
-            pin!(peek::client_hello(client, rules.ceiling, deadline, &local.memory, &listener.metrics));
+        let reading = pin!(peek::client_hello(client, terms, &local.memory, &listener.metrics));
         match self.handle.run_until_cancelled(reading).await? {
             Ok(Peeked { hello, bytes }) => (self.record.hello, self.prefix) = (Some(hello), bytes),
-            Err(other) if rules.non_tls && matches!(other.error, ConnError::Hello(HelloError::NotTls)) => {
-                self.prefix = other.bytes;
+            Err(other) => {
+                if !other.bytes.is_empty() {
+                    self.record.hears();
+                }
+                match other.error {
+                    ConnError::Hello(HelloError::NotTls) if rules.non_tls => self.prefix = other.bytes,
+                    refused => return Err(refused),
+                }
+                return Ok(());
             }
-            Err(refused) => return Err(refused.error),
         }
+        self.record.hears();
         Ok(())
     }
 
@@ -125,7 +133,17 @@ impl Conn {
         // Its requests have a pool each.
         let carries_requests = listener.http().is_some() && mode != ModeName::Passthrough;
         self.record.routed(mode, (!carries_requests).then_some(&route.destination.pool.name));
+        if let Some(live) = self.record.begins() {
+            self.handle.lives(live);
+        }
         Ok((route.mode.clone(), Arc::clone(&route.destination)))
+    }
+
+    /// Brings what is told of the open connection up to date, if anything is.
+    fn update_live(&self) {
+        if let Some(live) = self.handle.live() {
+            self.record.update(live);
+        }
     }
 
     /// The client has completed its hello or handshake, so the connection no longer counts as pending.

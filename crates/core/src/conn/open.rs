@@ -5,7 +5,7 @@ use crate::account::queue::Opening;
 use crate::account::record::Record;
 use crate::account::sinks::Sinks;
 use crate::limits::{Permit, Unfinished};
-use crate::plan::Listener;
+use crate::plan::{Listener, Recording};
 use crate::socket::Socket;
 use crate::stop::ConnHandle;
 use std::rc::Rc;
@@ -27,8 +27,8 @@ pub struct Accepted {
 }
 
 impl Conn {
-    /// Opens the connection's account, which goes to the sinks; its record only if connections are recorded.
-    pub fn open(accepted: Accepted, listener: &Listener, sinks: (Rc<Sinks>, bool)) -> Box<Self> {
+    /// Opens the connection's account, which goes to the sinks: its failure, and the records that are to be written.
+    pub fn open(accepted: Accepted, listener: &Listener, sinks: (Rc<Sinks>, Recording)) -> Box<Self> {
         let Accepted { stream, opening, handle, pending, permits } = accepted;
         let metrics = Arc::clone(&listener.metrics);
         Box::new(Self {

@@ -61,6 +61,7 @@ impl Conn {
         let reached = self.handle.run_until_cancelled(Box::pin(dialled)).await??;
         self.handle.served_by(&reached.reserved.backend().state);
         self.record.stage = Stage::Relay;
+        self.update_live();
         Ok(reached)
     }
 

@@ -28,6 +28,7 @@ pub(super) fn client_hello(joined: &[u8], records: u32) -> Result<Hello, HelloEr
         version: fields.version.0.min(TLS12),
         ech: false,
         early_data: false,
+        ja4: None,
         length: joined.len(),
         records,
     };
@@ -112,10 +113,10 @@ fn newest(data: &[u8]) -> Result<u16, HelloError> {
 
 /// Takes numbers and length-prefixed vectors off the front of a slice; a slice that ends too early is
 /// malformed.
-struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize) -> Result<&'a [u8], HelloError> {
+    pub(super) fn take(&mut self, n: usize) -> Result<&'a [u8], HelloError> {
         let (head, rest) = self.0.split_at_checked(n).ok_or(HelloError::Malformed)?;
         self.0 = rest;
         Ok(head)
@@ -125,16 +126,16 @@ impl<'a> Reader<'a> {
         self.take(1)?.first().copied().ok_or(HelloError::Malformed)
     }
 
-    fn number16(&mut self) -> Result<u16, HelloError> {
+    pub(super) fn number16(&mut self) -> Result<u16, HelloError> {
         Ok(u16::from_be_bytes([self.number8()?, self.number8()?]))
     }
 
-    fn vector8(&mut self) -> Result<&'a [u8], HelloError> {
+    pub(super) fn vector8(&mut self) -> Result<&'a [u8], HelloError> {
         let n = self.number8()?;
         self.take(n.into())
     }
 
-    fn vector16(&mut self) -> Result<&'a [u8], HelloError> {
+    pub(super) fn vector16(&mut self) -> Result<&'a [u8], HelloError> {
         let n = self.number16()?;
         self.take(n.into())
     }

@@ -4,14 +4,16 @@
 //! split, even inside the server name (RFC 8446 §5.1). It decides as soon as the bytes allow, refuses an
 //! oversized message by its header instead of buffering it, and looks at each byte once, however small the
 //! pieces. [`message`] then reads the joined message: tls-parser splits the fields, and every inner length
-//! must be used up exactly.
+//! must be used up exactly. [`ja4`] says by which kind of software it was made.
 //!
 //! This module only looks at the bytes: the caller keeps them and replays them unchanged.
 #![deny(clippy::indexing_slicing)]
 
+mod ja4;
 mod message;
 mod offers;
 
+pub use ja4::Ja4;
 pub use offers::Offers;
 
 /// The parts of a hello that routing and the record use.
@@ -28,6 +30,8 @@ pub struct Hello {
     pub ech: bool,
     /// Whether the client sends early data (RFC 8446 §4.2.10).
     pub early_data: bool,
+    /// Its JA4, the kind of the client's software; `None` if it was not asked for.
+    pub ja4: Option<Ja4>,
     /// Length of the handshake message with its header, in bytes.
     pub length: usize,
     /// The number of TLS records that carried it.
@@ -94,6 +98,11 @@ impl Assembler {
     /// Most raw bytes that a hello may take.
     pub fn raw_ceiling(&self) -> usize {
         self.raw_ceiling
+    }
+
+    /// The JA4 of the whole hello that it has joined.
+    pub fn ja4(&self) -> Option<Ja4> {
+        ja4::ja4(&self.joined)
     }
 
     /// Continues with `raw`: all bytes so far; each call must extend the previous bytes.

@@ -5,13 +5,16 @@
 //!
 //! - [`admission`] who may connect.
 //! - [`http`] what a listener does with requests; [`misdirected`] whether a connection may carry them.
+//! - [`recording`] which records of connections are written.
 
 pub mod admission;
 pub mod http;
 pub mod misdirected;
+pub mod recording;
 
 pub use admission::{Admission, PerClient, ProxyProtocol};
 pub use http::Http;
+pub use recording::Recording;
 
 use crate::bandwidth::Speeds;
 use crate::handshakes::Steps;
@@ -22,7 +25,7 @@ use crate::socket::Options;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use weir_metrics::{HttpMetrics, ListenerMetrics};
@@ -113,8 +116,10 @@ pub struct Log {
     pub level: String,
     /// The format of log lines.
     pub format: LogFormat,
-    /// Whether connections are recorded on stdout.
-    pub access: bool,
+    /// Which records of connections and requests are written.
+    pub access: Recording,
+    /// The file that they are appended to; `None` = stdout.
+    pub access_file: Option<PathBuf>,
 }
 
 /// The format of log lines.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use weir_core::account::error::ConnError;
 use weir_core::account::outcome::How;
 use weir_core::hello::HelloError;
-use weir_core::peek::{NotAHello, Peeked, client_hello};
+use weir_core::peek::{NotAHello, Peeked, Terms, client_hello};
 use weir_core::socket::Socket;
 use weir_metrics::Metrics;
 
@@ -41,9 +41,13 @@ fn renamed(to: &str) -> Vec<u8> {
     bytes
 }
 
+fn terms(deadline: Instant) -> Terms {
+    Terms { ceiling: CEILING, deadline, ja4: true }
+}
+
 async fn peek(server: &mut Socket, metrics: &Arc<Metrics>) -> Result<Peeked, NotAHello> {
     let deadline = Instant::now() + DEADLINE;
-    client_hello(server, CEILING, deadline, &memory(metrics), &metrics.listener("edge")).await
+    client_hello(server, terms(deadline), &memory(metrics), &metrics.listener("edge")).await
 }
 
 fn counted(metrics: &Metrics, outcome: &str) -> u64 {
@@ -216,7 +220,7 @@ async fn bytes_of_slow_hellos_are_counted() {
     };
     let deadline = Instant::now() + 2 * DEADLINE;
     tokio::select! {
-        end = client_hello(&mut server, CEILING, deadline, &memory, &listener) => panic!("{end:?} of a part"),
+        end = client_hello(&mut server, terms(deadline), &memory, &listener) => panic!("{end:?} of a part"),
         counted = timeout(DEADLINE, full) => counted.expect("it is counted"),
     }
     assert!(!ledger.is_full(), "it is given back");

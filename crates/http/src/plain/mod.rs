@@ -81,7 +81,7 @@ async fn answer(conn: &mut Conn, client: &Rc<Client>) -> Result<Finished, ConnEr
     let (deadline, timeouts) = (client.worker.clock.deadline(), client.http.timeouts);
     deadline.set(timeouts.headers);
     let mut answering = false;
-    poll_fn(|cx| {
+    let end = poll_fn(|cx| {
         if let Poll::Ready(why) = client.handle.poll_cancelled(cx) {
             return Poll::Ready(Err(why.into()));
         }
@@ -101,7 +101,12 @@ async fn answer(conn: &mut Conn, client: &Rc<Client>) -> Result<Finished, ConnEr
             Poll::Pending => deadline.poll_over(cx).map(|()| Err(ConnError::IdleTimeout)),
         }
     })
-    .await
+    .await;
+    // hyper ends well what came without a byte of a request, or after its answer.
+    if begun.get() || end.is_err() {
+        conn.record.hears();
+    }
+    end
 }
 
 async fn respond(client: Rc<Client>, request: Request<Incoming>) -> Result<Response<AnswerBody>, Infallible> {

@@ -39,7 +39,7 @@ mod tests {
     use tracing::subscriber::with_default;
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
     use tracing_subscriber::registry;
-    use weir_core::plan::LogFormat;
+    use weir_core::plan::{LogFormat, Recording};
 
     /// Keeps `target level` of each event.
     #[derive(Clone, Default)]
@@ -55,7 +55,8 @@ mod tests {
     /// What such a level lets through of a warning and a debug line of each of these.
     fn seen(level: &str) -> String {
         let seen = Seen::default();
-        let log = Log { level: level.to_owned(), format: LogFormat::Json, access: false };
+        let (level, access, access_file) = (level.to_owned(), Recording::default(), None);
+        let log = Log { level, format: LogFormat::Json, access, access_file };
         with_default(registry().with(of(&log).unwrap()).with(seen.clone()), || {
             tracing::warn!(target: "weir::run", "");
             tracing::debug!(target: "weir_router::conn", "");

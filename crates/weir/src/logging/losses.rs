@@ -19,7 +19,12 @@ pub(crate) async fn tell(metrics: &Metrics, records: &access::Writer) {
         }
         if let Some(lost) = access.since_last() {
             let (total, last_error) = (access.told, records.failure());
-            tracing::warn!(lost, total, last_error, "access records were lost: stdout does not take them");
+            tracing::warn!(
+                lost,
+                total,
+                last_error,
+                "access records were lost: their output does not take them"
+            );
         }
         if log.fresh || access.fresh {
             (log.fresh, access.fresh) = (false, false);

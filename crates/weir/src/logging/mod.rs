@@ -19,7 +19,7 @@ use std::time::Duration;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt, registry, reload};
-use weir_control::access::{self, FormatSwitch};
+use weir_control::access;
 use weir_core::account::queue::Records;
 use weir_core::plan::{Log, LogFormat};
 use weir_log::lines::Unlocked;
@@ -101,11 +101,17 @@ fn lines(log: &Log, queue: &Queue) -> Lines {
 /// Starts the access log: a reload may turn records on, so its writer is always there.
 ///
 /// # Errors
-/// When its thread cannot be started.
-pub(crate) fn start_access(log: &Log, metrics: &Metrics) -> Result<(Records, access::Writer, FormatSwitch)> {
+/// When its thread cannot be started, or its file cannot be opened.
+pub(crate) fn start_access(
+    log: &Log,
+    metrics: &Metrics,
+) -> Result<(Records, access::Writer, access::Switch)> {
+    let file = access::open(log.access_file.as_deref()).map_err(|error| anyhow!("error: {error}"))?;
     let out = Unlocked::in_turn(io::stdout(), turn());
     let started = access::start(access_format(log), out, metrics);
-    started.context("cannot start the access log")
+    let (records, writer, switch) = started.context("cannot start the access log")?;
+    switch.write_to(file);
+    Ok((records, writer, switch))
 }
 
 /// The lock by which the writers of the log and of the records take turns, if both write to one file: the journal's socket
@@ -117,9 +123,13 @@ fn turn() -> Option<&'static Mutex<()>> {
         .then_some(&TURN)
 }
 
-/// The format of the records.
+/// The format of the records. A file is no terminal.
 pub(crate) fn access_format(log: &Log) -> access::Format {
-    if is_json(log.format, &io::stdout()) { access::Format::Json } else { access::Format::Text }
+    if log.access_file.is_some() && log.format == LogFormat::Auto || is_json(log.format, &io::stdout()) {
+        access::Format::Json
+    } else {
+        access::Format::Text
+    }
 }
 
 fn is_json(format: LogFormat, out: &impl IsTerminal) -> bool {

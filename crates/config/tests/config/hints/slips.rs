@@ -375,11 +375,7 @@ pub(super) const WORDS: &[Slip] = &[
     ("source_ip\n", "source_ip\n    hello_replay: never\n", "did you mean `false`?"),
     ("tls_profiles:", "log: {access: stdout}\ntls_profiles:", "/ write `true`"),
     ("tls_profiles:", "log: {access: off}\ntls_profiles:", "/ write `false`"),
-    (
-        "tls_profiles:",
-        "log: {access: {open: true}}\ntls_profiles:",
-        "`access` as a section is not supported yet",
-    ),
+    ("tls_profiles:", "log: {access: {opened: true}}\ntls_profiles:", "did you mean `open`?"),
     ("tls_profiles:", "runtime: {workers: max}\ntls_profiles:", "/ write `auto`"),
     (
         "tls_profiles:",

@@ -14,8 +14,9 @@ pub use outcome::RequestOutcome;
 use crate::account::error::ConnError;
 use crate::account::outcome::{Finished, How, Reason, Side};
 use crate::account::queue::{Entry, Opening, TEXT_MAX, printable};
-use crate::account::record::Traffic;
+use crate::account::record::{Sums, Traffic};
 use crate::account::sinks::Sinks;
+use crate::hello::Ja4;
 use std::fmt::Display;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -40,14 +41,14 @@ pub struct Connection {
     pub alpn: Option<Box<str>>,
     /// Whether its hello had an extension for Encrypted Client Hello.
     pub ech: bool,
+    /// The JA4 of its hello.
+    pub ja4: Option<Ja4>,
     /// Its TLS session with the client.
     pub tls: Option<Session>,
     /// The duration of the TLS handshake with the client.
     pub handshake: Option<Duration>,
-    /// Bytes of the bodies of its requests, to backends.
-    pub(crate) up: AtomicU64,
-    /// Bytes of the bodies of its answers, to the client.
-    pub(crate) down: AtomicU64,
+    /// Bytes of the bodies of its requests and answers, and of what followed them where they left HTTP.
+    pub(crate) sums: Arc<Sums>,
     /// Requests so far.
     pub(crate) requests: AtomicU64,
 }
@@ -267,7 +268,7 @@ impl RequestRecord {
         if n > 0 {
             self.up += n as u64;
             self.of.metrics.up.inc_by(n as u64);
-            self.of.connection.up.fetch_add(n as u64, Ordering::Relaxed);
+            self.of.connection.sums.up(n as u64);
         }
     }
 
@@ -276,17 +277,20 @@ impl RequestRecord {
         if n > 0 {
             self.down += n as u64;
             self.of.metrics.down.inc_by(n as u64);
-            self.of.connection.down.fetch_add(n as u64, Ordering::Relaxed);
+            self.of.connection.sums.down(n as u64);
         }
     }
 
-    /// Adds the bytes of a relay, which it has counted for the listener.
+    /// Counts the bytes of a relay, for the listener and the connection.
+    pub fn traffic(&self) -> Traffic {
+        Traffic::new(Arc::clone(&self.of.metrics)).within(&self.of.connection.sums)
+    }
+
+    /// Adds the bytes of a relay, which has counted them for the listener and the connection.
     pub fn relayed(&mut self, traffic: &Traffic) {
         let (up, down) = traffic.sums();
         self.up += up;
         self.down += down;
-        self.of.connection.up.fetch_add(up, Ordering::Relaxed);
-        self.of.connection.down.fetch_add(down, Ordering::Relaxed);
     }
 
     /// Its connection leaves HTTP now: what follows is no part of the request's duration in the metrics.
