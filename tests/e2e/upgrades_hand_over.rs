@@ -127,6 +127,18 @@ async fn the_servers_of_weir_move_with_it() {
     })
     .await;
     let inode = std::fs::metadata(&socket).unwrap().ino();
+    // A successor that fails when it has bound its addresses leaves the file to its predecessor.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let good = std::fs::read_to_string(&file).unwrap();
+    let other = format!(
+        "listeners: [{{name: other, address: \"{}\", mode: passthrough, default_pool: main}}, ",
+        taken.local_addr().unwrap()
+    );
+    std::fs::write(&file, good.replace("listeners: [", &other)).unwrap();
+    let said = tell("upgrade").await;
+    assert!(said.code == Some(1) && said.stderr.contains("in use"), "{}", said.both());
+    assert_eq!(tell("health").await.code, Some(0));
+    std::fs::write(&file, good).unwrap();
     let mut pids = Vec::new();
     for _ in 0..3 {
         let said = tell("upgrade").await;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use weir_tests::eventually::{eventually, eventually_true};
+use weir_tests::http::request;
 use weir_tests::peers::{Backend, Role};
 use weir_tests::ports::Port;
 use weir_tests::program::run;
@@ -141,9 +142,34 @@ async fn a_program_that_hangs_is_ended() {
     installed.replace("#!/bin/sh\nexec sleep 300\n");
     let began = Instant::now();
     let said = installed.fails().await;
-    assert!(said.contains("it has not said that it is a weir"), "{said}");
+    assert!(said.contains("has not identified itself as weir"), "{said}");
     assert!(began.elapsed() >= Duration::from_secs(9), "a slow machine needs some time to start a program");
     assert_eq!(children(&installed.weir), "");
+}
+
+/// A second one is refused meanwhile, and the end of the process is that of its successor.
+#[tokio::test]
+async fn an_upgrade_ends_with_its_process() {
+    let mut installed = Installed::start().await;
+    installed.replace(&says(&[BEGUN], "time.sleep(60)"));
+    let admin = installed.weir.admin();
+    let first = tokio::spawn(async move { request(admin, "POST", "/api/v1/upgrade").await });
+    let pid = installed.weir.pid();
+    eventually_true(Duration::from_secs(10), "the successor begins", || {
+        !children(&installed.weir).is_empty()
+    })
+    .await;
+    let second = request(admin, "POST", "/api/v1/upgrade").await.unwrap();
+    assert_eq!(second.status, 409, "{}", second.body);
+    let reload = request(admin, "POST", "/api/v1/reload").await.unwrap();
+    assert_eq!(reload.status, 409, "{}", reload.body);
+    let successor: u32 = children(&installed.weir).trim().parse().unwrap();
+    assert!(installed.weir.terminate().await.success());
+    assert!(!Path::new(&format!("/proc/{pid}")).exists());
+    // Its line is closed: a weir would end by itself. This one is not one.
+    drop(first);
+    let successor = rustix::process::Pid::from_raw(successor.cast_signed()).unwrap();
+    let _ = rustix::process::kill_process(successor, Signal::KILL);
 }
 
 #[tokio::test]

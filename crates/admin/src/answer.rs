@@ -35,7 +35,16 @@ pub struct Admin {
 }
 
 /// A wish that another process takes over. It gets the answer: the process, or why there is none.
-pub type UpgradeRequest = oneshot::Sender<Result<Upgraded, String>>;
+pub type UpgradeRequest = oneshot::Sender<Result<Upgraded, NotUpgraded>>;
+
+/// No process has taken over.
+#[derive(Clone, Debug)]
+pub struct NotUpgraded {
+    /// None was tried, and another attempt may do.
+    pub busy: bool,
+    /// Why, in words.
+    pub why: String,
+}
 
 const INDEX: &str = "weir\n\n\
     /metrics         for Prometheus\n\

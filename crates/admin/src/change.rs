@@ -1,6 +1,6 @@
 //! The requests that change something: reload, drain, upgrade, and an operator's requests about a backend.
 
-use crate::answer::Admin;
+use crate::answer::{Admin, NotUpgraded};
 use crate::api::{BackendChange, DRAIN, Done, RELOAD, Rejected, Reloaded, UPGRADE, Weight};
 use crate::origin::{Transport, sent_by_no_other_page};
 use crate::reply::{Reply, json, refuse};
@@ -64,7 +64,8 @@ impl Admin {
         }
         match ended("the upgrade", self.tasks.spawn(answered)).await {
             Ok(Ok(Ok(upgraded))) => json(StatusCode::OK, &upgraded),
-            Ok(Ok(Err(why))) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &why),
+            Ok(Ok(Err(NotUpgraded { busy: true, why }))) => refuse(StatusCode::CONFLICT, &why),
+            Ok(Ok(Err(NotUpgraded { busy: false, why }))) => refuse(StatusCode::UNPROCESSABLE_ENTITY, &why),
             Ok(Err(_dropped)) => refuse(StatusCode::CONFLICT, "the process is ending"),
             Err(unanswered) => unanswered,
         }

@@ -21,7 +21,7 @@ mod reply;
 pub mod server;
 pub mod status;
 
-pub use answer::{Admin, UpgradeRequest};
+pub use answer::{Admin, NotUpgraded, UpgradeRequest};
 pub use api::Upgraded;
 pub use server::{Bound, bind, serve, serve_metrics};
 

@@ -64,6 +64,7 @@ async fn world() -> World {
     let resolver = DnsResolver::new(&["127.0.0.1:9".parse().unwrap()]).unwrap();
     let sources = Arc::new(Sources::new(resolver, &metrics, &tasks, &stop));
     let sockets = bind::sockets(&plan, 1, &[], None, &mut Inherited::default()).unwrap();
+    bind::listen(&plan, &sockets).unwrap();
     let servers = Servers::begin(&plan, &mut Inherited::default()).unwrap();
     let node = Node::new(Arc::new(plan), metrics, 100);
     let data_plane = DataPlane::start(Arc::clone(&node), sockets, None).unwrap();

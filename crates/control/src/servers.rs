@@ -64,6 +64,11 @@ impl Servers {
         self.metrics.subscribe()
     }
 
+    /// Closes the metrics server's socket here: another process has it.
+    pub fn close_metrics(&self) {
+        self.metrics.send_replace(None);
+    }
+
     /// The metrics server's address.
     pub(crate) fn metrics_address(&self) -> Option<Address> {
         self.metrics.borrow().as_ref().map(|metrics| metrics.address)
@@ -110,7 +115,7 @@ fn bound(
     held: &[ListenAddress],
     inherited: &mut Inherited,
 ) -> Result<Arc<MetricsSocket>, BindError> {
-    let socket = bind::server("metrics", wanted.address, Some(held), inherited)?;
+    let socket = bind::server("metrics", wanted.address, held, inherited)?;
     let watched = TcpListener::from_std(socket);
     let socket =
         watched.map_err(|error: io::Error| BindError::new("metrics", wanted.address.into(), error))?;

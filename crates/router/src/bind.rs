@@ -34,16 +34,15 @@ impl BindError {
     }
 }
 
-/// Binds and listens on an address of one of weir's own servers, `admin` or `metrics`, unless the socket was given. With
-/// `held`, the addresses that this process has already, it may share a port with them until they close, and another one
-/// with it later.
+/// Binds and listens on an address of one of weir's own servers, `admin` or `metrics`, unless the socket was given. It may
+/// share a port with those of `held`, the addresses that this process has already, and with sockets that were given.
 ///
 /// # Errors
 /// The address cannot be had.
 pub fn server(
     whose: &'static str,
     address: Address,
-    held: Option<&[ListenAddress]>,
+    held: &[ListenAddress],
     inherited: &mut Inherited,
 ) -> Result<std::net::TcpListener, BindError> {
     // A giver without IPv6 has bound IPv4 alone.
@@ -59,12 +58,10 @@ pub fn server(
     let open = || {
         let mut at = address;
         // It closes at once: it only shows whether the address is free.
-        if let Some(held) = held
-            && !shares_a_port(address, held)
-        {
+        if !shares_a_port(address, held) && !inherited.has_port(address.socket.port()) {
             at = bind(at, false, None)?.0;
         }
-        let (bound, socket) = bind(at, held.is_some(), None)?;
+        let (bound, socket) = bind(at, true, None)?;
         socket.listen(SERVER_BACKLOG)?;
         if bound.socket != address.socket {
             tracing::warn!(server = whose, address = %bound.socket, "this machine has no IPv6: listening on IPv4 alone");
@@ -82,9 +79,9 @@ fn shares_a_port(address: Address, held: &[ListenAddress]) -> bool {
     held.iter().any(|own| own.port() == Some(address.socket.port()))
 }
 
-/// Binds and listens on every address of the plan that is not `held` by this process already: TCP once per worker, a Unix
-/// socket once, with a descriptor for each worker. Sockets that were given to the process are taken, all of them: with
-/// fewer workers than sockets, some workers get several.
+/// Binds every address of the plan that is not `held` by this process already: TCP once per worker, a Unix socket once,
+/// with a descriptor for each worker. Sockets that were given to the process are taken, all of them: with fewer workers
+/// than sockets, some workers get several. TCP sockets do not listen before [`listen`].
 ///
 /// Each TCP address is first bound without `SO_REUSEPORT`: with it, a second weir would silently share the
 /// traffic of the first. This check is left out if a socket of this process is in the way (`:443`, for example, when the
@@ -165,17 +162,12 @@ fn open(
         }
     }
     while sockets.len() < workers {
-        let more = match sockets.first() {
-            // systemd's, without `ReusePort=`: no second one can be bound, and all workers accept on this one.
-            Some(first) if !first.reuse_port()? => first.try_clone()?,
-            _ => bind(at, true, options)?.1,
+        let more = match (bind(at, true, options), sockets.first()) {
+            // systemd's, which cannot be shared with another user: all workers accept on the one.
+            (Err(error), Some(first)) if error.kind() == io::ErrorKind::AddrInUse => first.try_clone()?,
+            (more, _) => more?.1,
         };
         sockets.push(more);
-    }
-    for socket in &sockets {
-        configure_listening(SockRef::from(socket), &stream.settings.options)?;
-        set_fast_open(SockRef::from(socket), stream.fast_open)?;
-        socket.listen(stream.backlog())?;
     }
     if at.socket != address.socket {
         tracing::warn!(listener = %listener.name, address = %at.socket, "this machine has no IPv6: listening on IPv4 alone");
@@ -185,6 +177,29 @@ fn open(
     }
     let own = |socket| ListeningSocket { file: None, socket, address: address.into() };
     Ok(sockets.into_iter().map(own).collect())
+}
+
+/// Has the plan's TCP sockets listen, with their options. The kernel spreads new connections over all that do, so that each
+/// needs somebody who accepts soon.
+///
+/// # Errors
+/// Every address that cannot be listened on.
+pub fn listen(plan: &Plan, sockets: &[ListeningSocket]) -> Result<(), Vec<BindError>> {
+    let mut failed = Vec::new();
+    for listener in &plan.listeners {
+        let Kind::Stream(stream) = &listener.kind;
+        for address in listener.all_addresses().filter(|address| address.unix().is_none()) {
+            let listens = |own: &ListeningSocket| {
+                configure_listening(SockRef::from(&own.socket), &stream.settings.options)?;
+                set_fast_open(SockRef::from(&own.socket), stream.fast_open)?;
+                own.socket.listen(stream.backlog())
+            };
+            if let Err(source) = sockets.iter().filter(|own| own.address == *address).try_for_each(listens) {
+                failed.push(BindError::new(format!("listener {:?}", listener.name), address.clone(), source));
+            }
+        }
+    }
+    if failed.is_empty() { Ok(()) } else { Err(failed) }
 }
 
 /// A descriptor of one listening socket for each worker: Unix sockets have no `SO_REUSEPORT`.

@@ -15,25 +15,35 @@ use std::time::Duration;
 pub struct SocketFile {
     path: PathBuf,
     file: Identity,
-    /// Another process has the socket now.
-    handed_over: AtomicBool,
+    /// Whether it is this process that removes it.
+    owned: AtomicBool,
 }
 
 impl SocketFile {
     /// The file at this path, if it is a socket.
-    pub fn at(path: &Path) -> Option<Self> {
-        Some(Self { path: path.to_owned(), file: identity(path)?, handed_over: AtomicBool::new(false) })
+    fn at(path: &Path, owned: bool) -> Option<Self> {
+        Some(Self { path: path.to_owned(), file: identity(path)?, owned: owned.into() })
     }
 
-    /// The file belongs to a successor from here on.
-    pub fn hand_over(&self) {
-        self.handed_over.store(true, Ordering::Relaxed);
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether this process removes it. A file of systemd's, or of a predecessor that goes on, stays.
+    pub fn is_owned(&self) -> bool {
+        self.owned.load(Ordering::Relaxed)
+    }
+
+    /// From here on this process removes it, or does not: it belongs to another one.
+    pub fn own(&self, owned: bool) {
+        self.owned.store(owned, Ordering::Relaxed);
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if self.handed_over.load(Ordering::Relaxed) || identity(&self.path) != Some(self.file) {
+        if !self.is_owned() || identity(&self.path) != Some(self.file) {
             return;
         }
         if let Err(error) = fs::remove_file(&self.path) {
@@ -42,13 +52,12 @@ impl Drop for SocketFile {
     }
 }
 
-/// The socket at this path: the one that the process was given, or a new one, by [`listen`].
+/// The socket at this path: the one that the process was given, whose file it does not own, or a new one, by [`listen`].
 ///
 /// # Errors
 /// As [`listen`].
 pub fn open(path: &Path, backlog: i32, inherited: &mut Inherited) -> io::Result<(Socket, SocketFile)> {
-    // The file of a socket that was not given must not be dropped: that would remove it.
-    let given = inherited.take_unix(path).and_then(|given| Some((given, SocketFile::at(path)?)));
+    let given = inherited.take_unix(path).and_then(|given| Some((given, SocketFile::at(path, false)?)));
     let Some((given, file)) = given else { return listen(path, backlog) };
     given.listen(backlog)?;
     Ok((given, file))
@@ -63,7 +72,7 @@ pub fn listen(path: &Path, backlog: i32) -> io::Result<(Socket, SocketFile)> {
     remove_stale(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
     socket.bind(&SockAddr::unix(path)?)?;
-    let file = SocketFile::at(path).ok_or(io::ErrorKind::NotFound)?;
+    let file = SocketFile::at(path, true).ok_or(io::ErrorKind::NotFound)?;
     // Before listen(2): whatever the umask says, nobody else could have connected.
     fs::set_permissions(path, Permissions::from_mode(MODE))?;
     socket.listen(backlog)?;
@@ -205,11 +214,15 @@ mod tests {
         for _ in 0..2 {
             given.add(socket.try_clone().unwrap().into()).unwrap();
         }
+        // One that fails leaves the file to its predecessor.
+        drop(open(&path, 8, &mut given).unwrap());
+        assert!(given.left().is_empty() && UnixStream::connect(&path).is_ok());
+        given.add(socket.try_clone().unwrap().into()).unwrap();
         let successor = open(&path, 8, &mut given).unwrap();
-        assert!(given.left().is_empty());
-        file.hand_over();
+        file.own(false);
         drop((socket, file));
         assert!(UnixStream::connect(&path).is_ok(), "the successor listens");
+        successor.1.own(true);
         drop(successor);
         assert!(!path.exists(), "the file is its own now");
     }

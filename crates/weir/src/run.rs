@@ -5,9 +5,10 @@ use crate::logging::{self, Logging};
 use crate::resources;
 use crate::service;
 use crate::signals::{self, Signals, Taken, Told};
-use crate::upgrade::{self, Predecessor, Program, Successor, succeeded};
+use crate::upgrade::{self, Predecessor, Program, Successor, ends, succeeded};
 use crate::version::{CRYPTO, RUSTC, VERSION};
 use anyhow::{Context, Result, anyhow};
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
@@ -31,7 +32,7 @@ use weir_control::{Compiled, ConfigSnapshot, Control, PlanBuilder, certificates}
 use weir_core::plan::{AdminServer, Plan};
 use weir_metrics::Metrics;
 use weir_pool::{BackendRegistry, CheckKind, Pool};
-use weir_router::bind;
+use weir_router::bind::{self, BindError};
 use weir_router::data_plane::{self, DataPlane};
 use weir_router::inherited::Inherited;
 use weir_router::node::{Node, Phase};
@@ -242,6 +243,7 @@ impl Running {
         if let Some(successor) = &successor {
             upgrade::set_by_hand(successor, &plan).await?;
         }
+        bind::listen(&plan, &sockets).map_err(all_of)?;
         let data_plane =
             DataPlane::start(Arc::clone(&node), sockets, Some(&records)).context("cannot start a worker")?;
 
@@ -279,7 +281,7 @@ impl Running {
         }
         match successor {
             // To systemd the service has been ready all the time.
-            Some(successor) => successor.ready()?,
+            Some(successor) => upgrade::ready(&successor, &node, predecessor.admin.as_deref())?,
             None => service::ready(),
         }
         announce(&plan, max_connections, open_files);
@@ -300,16 +302,20 @@ impl Running {
         })
     }
 
-    /// Waits for a signal or a successor, then drains. A second signal ends it at once, and so does the loss of a worker:
-    /// but the records that are queued are written still, within the time that [`access::Writer::finish`] takes at most.
+    /// Waits for a signal or a successor, then drains. A second signal ends it at once, and so does the loss of a worker, or
+    /// of the successor: but the records that are queued are written still, within the time that
+    /// [`access::Writer::finish`] takes at most.
     async fn until_told(mut self, mut signals: Signals) -> Result<ExitCode> {
         let told = self.told.clone();
-        let (why, leaving) = tokio::select! {
-            signal = signals.end(&told) => (signal, Leaving::Told),
-            () = self.leave.notified() => ("POST /api/v1/drain", Leaving::Told),
-            () = succeeded(&self.predecessor, &told.upgrade, &mut self.upgrades) => {
+        let mut successor = None;
+        let why = tokio::select! {
+            signal = signals.end(&told) => signal,
+            () = self.leave.notified() => "POST /api/v1/drain",
+            process = succeeded(&self.predecessor, &told.upgrade, &mut self.upgrades) => {
                 self.replaced.cancel();
-                ("an upgrade", Leaving::Replaced)
+                self.predecessor.control.servers().close_metrics();
+                successor = Some(process);
+                "an upgrade"
             }
             () = self.data_plane.a_worker_is_lost() => {
                 self.access.finish();
@@ -325,14 +331,27 @@ impl Running {
             connections = node.open(),
             "draining; a second signal ends at once"
         );
-        tokio::select! {
-            ended = self.drain(leaving) => ended,
-            signal = signals.end(&told) => {
-                tracing::warn!(signal, connections = node.open(), "ended at once, these connections were cut");
-                access.finish();
-                key_log.iter().for_each(|log| log.finish());
-                Ok(ExitCode::FAILURE)
+        let leaving = if successor.is_some() { Leaving::Replaced } else { Leaving::Told };
+        let mut drain = pin!(self.drain(leaving));
+        let mut first = successor.is_some();
+        loop {
+            tokio::select! {
+                ended = &mut drain => return ended,
+                signal = signals.end(&told) => {
+                    if mem::take(&mut first) {
+                        tracing::info!(signal, "draining already, since another process has taken over");
+                        continue;
+                    }
+                    tracing::warn!(signal, connections = node.open(), "ended at once, these connections were cut");
+                }
+                status = ends(&mut successor), if successor.is_some() => {
+                    let connections = node.open();
+                    tracing::error!(%status, connections, "the process that took over has ended, and nobody accepts: this one ends too");
+                }
             }
+            access.finish();
+            key_log.iter().for_each(|log| log.finish());
+            return Ok(ExitCode::FAILURE);
         }
     }
 
@@ -342,6 +361,8 @@ impl Running {
     /// # Errors
     /// When a worker had panicked.
     pub(crate) async fn drain(self, leaving: Leaving) -> Result<ExitCode> {
+        // With the sockets of weir's own servers, which the successor answers on.
+        drop(self.predecessor);
         self.node.enter(Phase::Leaving);
         if leaving == Leaving::Told {
             service::stopping();
@@ -409,7 +430,7 @@ struct Staff {
     reload: Arc<Notify>,
     tasks: TaskTracker,
     stop: CancellationToken,
-    /// Ends the servers, which a successor has then.
+    /// Ends what a successor does then: the servers, reloads, the watchdog.
     replaced: CancellationToken,
 }
 
@@ -432,12 +453,12 @@ impl Staff {
             async move { control.watch_memory().await }
         });
         let (control, told) = of();
-        self.spawn("reloads", move || {
+        self.spawn_until(&self.replaced, "reloads", move || {
             let (control, told) = (Arc::clone(&control), Arc::clone(&told));
             async move { control.reload_when_told(&told).await }
         });
         let (control, tell) = of();
-        self.spawn("watch", move || {
+        self.spawn_until(&self.replaced, "watch", move || {
             let (control, tell) = (Arc::clone(&control), Arc::clone(&tell));
             async move { control.watch_files(&tell).await }
         });
@@ -447,7 +468,7 @@ impl Staff {
             async move { control.watch_tls().await }
         });
         let node = Arc::clone(&self.control.node);
-        self.spawn("systemd's watchdog", move || service::watchdog(Arc::clone(&node)));
+        self.spawn_until(&self.replaced, "systemd's watchdog", move || service::watchdog(Arc::clone(&node)));
         self.spawn("losses", move || {
             let (metrics, records) = (Arc::clone(&metrics), Arc::clone(&records));
             async move { logging::losses::tell(&metrics, &records).await }
@@ -532,7 +553,7 @@ const CONTROL_ENDS: Duration = Duration::from_millis(500);
 fn bind(plan: &Plan, inherited: &mut Inherited) -> Result<(Vec<ListeningSocket>, Option<Bound>, Servers)> {
     let mut failed = Vec::new();
     let sockets = bind::sockets(plan, plan.runtime.workers, &[], None, inherited).unwrap_or_else(|errors| {
-        failed.extend(errors.iter().map(|e| format!("error: {e}")));
+        failed.push(all_of(errors).to_string());
         Vec::new()
     });
     let admin = match &plan.admin {
@@ -554,12 +575,16 @@ fn bind(plan: &Plan, inherited: &mut Inherited) -> Result<(Vec<ListeningSocket>,
     }
 }
 
+fn all_of(errors: Vec<BindError>) -> anyhow::Error {
+    anyhow!(errors.iter().map(|error| format!("error: {error}")).collect::<Vec<_>>().join("\n"))
+}
+
 /// Says which sockets the configuration has no use for; they are closed here.
 fn tell_of_unused(inherited: Inherited, of_a_predecessor: bool) {
     for address in inherited.left() {
         match of_a_predecessor {
             // It drains that address, as a reload would.
-            true => tracing::info!(address, "the predecessor's address is in no listener any more"),
+            true => tracing::info!(address, "no listener uses this socket of the predecessor any more"),
             false => tracing::warn!(
                 address,
                 "systemd gives a socket that is the address of no listener: it is not used"

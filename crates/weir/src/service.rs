@@ -42,9 +42,9 @@ pub(crate) fn stopping() {
     tell(&[NotifyState::Stopping]);
 }
 
-/// Another process is the service from now on.
+/// Another process is the service from now on. Its watchdog has the whole time for its own first word.
 pub(crate) fn main_process(pid: u32) {
-    tell(&[NotifyState::MainPid(pid)]);
+    tell(&[NotifyState::MainPid(pid), NotifyState::Watchdog]);
 }
 
 fn tell(state: &[NotifyState<'_>]) {

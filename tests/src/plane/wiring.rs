@@ -52,6 +52,7 @@ pub(super) async fn start(file: &Path, records: &Output, log: Option<&Output>) -
     let (snapshot, compiled) = builder.compile(file, 1, &ConfigSnapshot::default(), &|_unasked| Vec::new());
     let Compiled { plan, config, warnings: _ } = compiled.unwrap_or_else(|rejected| panic!("{rejected}"));
     let sockets = bind::sockets(&plan, plan.runtime.workers, &[], None, &mut Inherited::default()).unwrap();
+    bind::listen(&plan, &sockets).unwrap();
     let servers = Servers::begin(&plan, &mut Inherited::default()).unwrap();
     let bound = weir_admin::bind(&plan.admin.as_ref().unwrap().address, &mut Inherited::default()).unwrap();
     builder.admin_listens_on(&plan);

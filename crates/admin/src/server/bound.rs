@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use weir_core::plan::ListenAddress;
 use weir_router::bind::{SERVER_BACKLOG, server};
@@ -14,14 +15,15 @@ pub enum Bound {
     /// On an IP address; beyond loopback callers must show certificates.
     Tcp(TcpListener),
     /// On a Unix socket.
-    Unix(UnixListener, SocketFile),
+    Unix(UnixListener, Arc<SocketFile>),
 }
 
 impl Bound {
-    /// The socket belongs to a successor from here on: its file stays when this is dropped.
-    pub fn hand_over(&self) {
-        if let Self::Unix(_, file) = self {
-            file.hand_over();
+    /// The file of a Unix socket.
+    pub fn file(&self) -> Option<Arc<SocketFile>> {
+        match self {
+            Self::Tcp(_) => None,
+            Self::Unix(_, file) => Some(Arc::clone(file)),
         }
     }
 }
@@ -43,12 +45,12 @@ impl AsFd for Bound {
 pub fn bind(address: &ListenAddress, inherited: &mut Inherited) -> io::Result<Bound> {
     match address {
         ListenAddress::Tcp(address) => {
-            let bound = server("admin", *address, None, inherited).map_err(|error| error.source)?;
+            let bound = server("admin", *address, &[], inherited).map_err(|error| error.source)?;
             Ok(Bound::Tcp(TcpListener::from_std(bound)?))
         }
         ListenAddress::Unix(path) => {
             let (socket, file) = unix::open(path, SERVER_BACKLOG, inherited)?;
-            Ok(Bound::Unix(UnixListener::from_std(socket.into())?, file))
+            Ok(Bound::Unix(UnixListener::from_std(socket.into())?, Arc::new(file)))
         }
     }
 }

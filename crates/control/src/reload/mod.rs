@@ -182,7 +182,8 @@ impl Control {
         }
         let held = self.node.sockets.addresses();
         let (metrics, mut none) = (self.servers.metrics_address(), Inherited::default());
-        let sockets = bind::sockets(after, self.node.workers, &held, metrics, &mut none);
+        let sockets = bind::sockets(after, self.node.workers, &held, metrics, &mut none)
+            .and_then(|sockets| bind::listen(after, &sockets).map(|()| sockets));
         // The errors of both, because a person mends them together.
         let (sockets, metrics) = match (sockets, self.servers.next_metrics(after, &held)) {
             (Ok(sockets), Ok(metrics)) => (sockets, metrics),

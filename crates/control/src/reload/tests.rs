@@ -65,6 +65,7 @@ async fn world() -> World {
     let sources = Arc::new(Sources::new(DnsResolver::new(&[fake.address]).unwrap(), &metrics, &tasks, &stop));
     resolve(&plan, &sources).await;
     let sockets = bind::sockets(&plan, 1, &[], None, &mut Inherited::default()).unwrap();
+    bind::listen(&plan, &sockets).unwrap();
     let servers = Servers::begin(&plan, &mut Inherited::default()).unwrap();
     let node = Node::new(Arc::new(plan), metrics, 100);
     let data_plane = DataPlane::start(Arc::clone(&node), sockets, None).unwrap();

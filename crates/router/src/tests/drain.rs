@@ -140,6 +140,7 @@ async fn leaving_an_address_returns_when_its_sockets_are_closed() {
     let metrics = Metrics::new("0", "", "").unwrap();
     let plan = plan(&metrics, 1, 2, &[("edge", WIDE)]);
     let sockets = sockets(&plan, 2, &[], None, &mut Inherited::default()).unwrap();
+    listen(&plan, &sockets).unwrap();
     let edges: Vec<SocketAddr> = sockets.iter().map(address_of).collect();
     let node = Node::new(plan, Arc::clone(&metrics), PERMITS);
     let data_plane = DataPlane::start(Arc::clone(&node), sockets, None).unwrap();

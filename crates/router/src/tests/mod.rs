@@ -6,7 +6,7 @@ mod handing_off;
 mod reload;
 
 use crate::accept;
-use crate::bind::sockets;
+use crate::bind::{listen, sockets};
 use crate::inherited::Inherited;
 use crate::node::{Node, Phase};
 use crate::sockets::{LentSocket, ListeningSocket};
@@ -94,6 +94,7 @@ impl Scene {
         let metrics = Metrics::new("0", "", "").unwrap();
         let plan = plan(&metrics, 1, workers, &[("edge", limits)]);
         let sockets = sockets(&plan, workers, &[], None, &mut Inherited::default()).unwrap();
+        listen(&plan, &sockets).unwrap();
         let node = Node::new(plan, Arc::clone(&metrics), permits);
         let lent = node.sockets.lend(sockets, workers).into_iter().flatten();
         let edges = lent.map(|lent| (address_of(&lent.socket), Some(lent)));

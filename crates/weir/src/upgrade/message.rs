@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_control::operator::ByHand;
@@ -31,8 +32,8 @@ pub(super) enum ToSuccessor {
     Secret(SecretText),
     /// Listening sockets, as the packet's descriptors.
     Sockets,
-    /// All sockets have been handed over.
-    Whole,
+    /// All sockets have been handed over. The files of these Unix sockets are neither process's, but systemd's.
+    Whole(Vec<PathBuf>),
     /// What an operator has set by hand.
     ByHand(Vec<ByHand>),
     /// Accept connections.
@@ -197,12 +198,14 @@ mod tests {
             (0..DESCRIPTORS).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
         let descriptors: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
         here.say(&ToSuccessor::Sockets, &descriptors).unwrap();
-        here.say(&ToSuccessor::Whole, &[]).unwrap();
+        here.say(&ToSuccessor::Whole(Vec::new()), &[]).unwrap();
         let (message, received) = there.hear::<ToSuccessor>(soon()).unwrap().unwrap();
         assert!(matches!(message, ToSuccessor::Sockets));
         let ports = received.into_iter().map(|fd| TcpListener::from(fd).local_addr().unwrap());
         assert!(ports.eq(sockets.iter().map(|socket| socket.local_addr().unwrap())));
-        assert!(matches!(there.hear(soon()).unwrap(), Some((ToSuccessor::Whole, none)) if none.is_empty()));
+        assert!(
+            matches!(there.hear(soon()).unwrap(), Some((ToSuccessor::Whole(_), none)) if none.is_empty())
+        );
         drop(here);
         assert!(there.hear::<ToSuccessor>(soon()).unwrap().is_none());
         assert!(there.say(&ToPredecessor::Ready, &[]).is_err(), "its reader is gone");

@@ -1,7 +1,8 @@
 //! The running process: starts its successor, and hands over to it.
 
-use super::VARIABLE;
 use super::message::{BY_HAND, DESCRIPTORS, Line, SecretText, ToPredecessor, ToSuccessor, VERSION, pair};
+use super::{VARIABLE, files};
+use crate::service;
 use anyhow::{Context, Result, bail};
 use rustix::io::Errno;
 use std::env;
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use weir_admin::{Bound, Upgraded};
 use weir_control::Control;
 use weir_control::operator::by_hand;
+use weir_router::node::Phase;
 use weir_tls::ProcessSecret;
 
 /// The program on disk and its arguments, as they were when this process began.
@@ -62,7 +64,7 @@ impl Predecessor {
     ///
     /// # Errors
     /// Why there is no successor.
-    pub(crate) fn hand_over(&self) -> Result<Upgraded> {
+    pub(super) fn hand_over(&self) -> Result<(Upgraded, Child)> {
         if process::id() == 1 {
             bail!(
                 "this process is the first of its container, which ends with it: start a new container instead"
@@ -79,22 +81,27 @@ impl Predecessor {
         let child = command.spawn().with_context(|| format!("cannot start {}", path.display()))?;
         // It holds the other end's descriptor until here.
         drop(command);
-        let mut started = Started(child);
-        let done = self.converse(&line, started.0.id());
-        match done {
-            Ok(upgraded) => {
-                // It is on its own now.
-                std::mem::forget(started);
-                Ok(upgraded)
-            }
-            Err(Failure::Other(error)) => Err(error),
+        let pid = child.id();
+        let mut started = Started(Some(child));
+        let upgraded = match self.converse(&line, pid) {
+            Ok(upgraded) => upgraded,
+            Err(Failure::Other(error)) => return Err(error),
             Err(Failure::Closed) => bail!(started.end()),
+        };
+        for file in files(&self.control.node, self.admin.as_deref()) {
+            file.own(false);
         }
+        service::main_process(pid);
+        Ok((upgraded, started.released()?))
     }
 
     fn converse(&self, line: &Line, pid: u32) -> Result<Upgraded, Failure> {
         let begun = Instant::now();
-        let version = match hear(line, begun + BEGUN_WITHIN, "it has not said that it is a weir")? {
+        let version = match hear(
+            line,
+            begun + BEGUN_WITHIN,
+            "the program on disk has not identified itself as weir",
+        )? {
             ToPredecessor::Begun { messages: VERSION, weir } => weir,
             ToPredecessor::Begun { messages, weir } => {
                 return Err(Failure::other(format!(
@@ -106,19 +113,38 @@ impl Predecessor {
         };
         say(line, &ToSuccessor::Secret(SecretText::of(&self.secret)), &[])?;
         self.hand_sockets_over(line)?;
-        say(line, &ToSuccessor::Whole, &[])?;
+        let foreign = files(&self.control.node, self.admin.as_deref());
+        let foreign = foreign.iter().filter(|file| !file.is_owned()).map(|file| file.path().to_owned());
+        say(line, &ToSuccessor::Whole(foreign.collect()), &[])?;
         let prepared = begun + BEGUN_WITHIN + PREPARED_WITHIN;
-        match hear(line, prepared, "it has not put its configuration in force")? {
+        match hear(line, prepared, "the new process has not put its configuration in force")? {
             ToPredecessor::Prepared => {}
             other => return Err(unexpected(&other)),
         }
+        self.goes_on()?;
         for some in by_hand(&self.control.node.plan()).chunks(BY_HAND) {
             say(line, &ToSuccessor::ByHand(some.to_vec()), &[])?;
         }
         say(line, &ToSuccessor::Go, &[])?;
-        match hear(line, Instant::now() + READY_WITHIN, "it has not said that it accepts connections")? {
-            ToPredecessor::Ready => Ok(Upgraded { pid, version }),
+        match hear(
+            line,
+            Instant::now() + READY_WITHIN,
+            "the new process has not said that it accepts connections",
+        )? {
+            ToPredecessor::Ready => {
+                self.goes_on()?;
+                Ok(Upgraded { pid, version })
+            }
             other => Err(unexpected(&other)),
+        }
+    }
+
+    /// # Errors
+    /// This process was told to end meanwhile, and so is its successor.
+    fn goes_on(&self) -> Result<(), Failure> {
+        match self.control.node.phase() {
+            Phase::Serving => Ok(()),
+            _ => Err(Failure::other("this process was told to end".to_owned())),
         }
     }
 
@@ -160,7 +186,7 @@ fn say(line: &Line, message: &ToSuccessor, descriptors: &[BorrowedFd<'_>]) -> Re
     if error.downcast_ref() != Some(&Errno::PIPE) {
         return Err(error.into());
     }
-    match hear(line, Instant::now() + ENDED_WITHIN, "it has ended") {
+    match hear(line, Instant::now() + ENDED_WITHIN, "the new process has ended") {
         Err(failure) => Err(failure),
         Ok(other) => Err(unexpected(&other)),
     }
@@ -180,9 +206,14 @@ fn unexpected(message: &ToPredecessor) -> Failure {
 }
 
 /// A successor on trial: ends with this, and leaves no zombie.
-struct Started(Child);
+struct Started(Option<Child>);
 
 impl Started {
+    /// The process, which is on its own now.
+    fn released(mut self) -> Result<Child> {
+        self.0.take().context("the successor is gone")
+    }
+
     /// How it has ended, in words, after it has closed its end.
     #[allow(
         clippy::disallowed_methods,
@@ -191,7 +222,7 @@ impl Started {
     fn end(&mut self) -> String {
         let until = Instant::now() + ENDED_WITHIN;
         while Instant::now() < until {
-            if let Ok(Some(status)) = self.0.try_wait() {
+            if let Some(Ok(Some(status))) = self.0.as_mut().map(Child::try_wait) {
                 return format!(
                     "the program on disk ended before it was ready ({status}); its log may say why"
                 );
@@ -204,9 +235,11 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // An error says that it has ended already.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        if let Some(child) = &mut self.0 {
+            // An error says that it has ended already.
+            drop(child.kill());
+            drop(child.wait());
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use rustix::net::sockopt::socket_type;
 use rustix::stdio::dup2_stdin;
 use std::io::stdin;
 use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 use tokio::time::Instant;
 use weir_control::operator::ByHand;
@@ -21,6 +23,8 @@ use weir_tls::ProcessSecret;
 #[derive(Debug)]
 pub(crate) struct Successor {
     line: Line,
+    /// The Unix sockets whose files are systemd's.
+    foreign: OnceLock<Vec<PathBuf>>,
 }
 
 impl Successor {
@@ -42,7 +46,7 @@ impl Successor {
         let line = Line::of(given);
         line.say(&ToPredecessor::Begun { messages: MESSAGES, weir: VERSION.to_owned() }, &[])
             .context("the predecessor has gone")?;
-        Ok(Some(Self { line }))
+        Ok(Some(Self { line, foreign: OnceLock::new() }))
     }
 
     /// What the predecessor hands over at once: its listening sockets and its secret. Blocks.
@@ -61,7 +65,9 @@ impl Successor {
                         inherited.add(descriptor).context("cannot take a socket over")?;
                     }
                 }
-                ToSuccessor::Whole => {
+                ToSuccessor::Whole(foreign) => {
+                    // The only one: nobody else receives.
+                    self.foreign.get_or_init(|| foreign);
                     let secret =
                         secret.ok_or_else(|| anyhow!("the predecessor has handed over no secret"))?;
                     return Ok((inherited, secret));
@@ -89,11 +95,16 @@ impl Successor {
         }
     }
 
+    /// Whether the file of a Unix socket stays systemd's.
+    pub(super) fn is_foreign(&self, path: &Path) -> bool {
+        self.foreign.get().is_some_and(|foreign| foreign.iter().any(|own| own == path))
+    }
+
     /// Says that this process accepts connections: the predecessor drains.
     ///
     /// # Errors
     /// It has gone without a drain.
-    pub(crate) fn ready(&self) -> Result<()> {
+    pub(super) fn ready(&self) -> Result<()> {
         self.line.say(&ToPredecessor::Ready, &[]).context(GONE)
     }
 
