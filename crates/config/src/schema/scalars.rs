@@ -7,7 +7,6 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::later::NOT_YET;
 use crate::key::{Item, Key, PlaceId, ROOT};
 
 /// One text, or a list of them.
@@ -208,7 +207,7 @@ impl<'de> Visitor<'de> for AccessVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Access, A::Error> {
         while map.next_entry::<String, IgnoredAny>()?.is_some() {}
-        Err(A::Error::custom(format!("`access` as a section is {NOT_YET}\nwrite `true` or `false`")))
+        Err(A::Error::custom("`access` as a section is not supported yet\nwrite `true` or `false`"))
     }
 }
 
