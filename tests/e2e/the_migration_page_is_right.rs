@@ -111,8 +111,7 @@ fn keys(schema: &serde_json::Value, out: &mut BTreeSet<String>) {
     match schema {
         serde_json::Value::Object(parts) => {
             if let Some(serde_json::Value::Object(properties)) = parts.get("properties") {
-                let real = properties.iter().filter(|(_, key)| key["title"] != "not supported yet");
-                out.extend(real.map(|(name, _)| name.clone()));
+                out.extend(properties.keys().cloned());
             }
             parts.values().for_each(|part| keys(part, out));
         }

@@ -1,15 +1,15 @@
 //! The structure of the configuration, from the JSON Schema: the keys of each section, and whether a value
 //! fits a key.
 //!
-//! In: a section's serde name (`Listener`), and a key. Out: [`Kind`], and whether a value fits. Keys that are
-//! not supported yet are left out, so that no message suggests one. Pure.
+//! In: a section's serde name (`Listener`), and a key. Out: [`Kind`], and whether a value fits.
+//! Pure.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::LazyLock;
 
 use serde_json::Value as Json;
 
-use crate::schema::{self, NOT_YET};
+use crate::schema;
 use crate::speeds::{Pace, Speed};
 use crate::tree::{Value, YamlNode};
 use crate::units::{Percent, Rate, Size, Time};
@@ -49,22 +49,21 @@ pub(crate) enum Kind {
 /// The section at the top of the file.
 pub(crate) const ROOT: &str = "File";
 
-static SCHEMA: LazyLock<Json> = LazyLock::new(schema::with_later_keys);
+static SCHEMA: LazyLock<Json> = LazyLock::new(schema::declared);
 /// The first path of each section: `Timeouts` is `listeners[].timeouts`.
 static PATHS: LazyLock<BTreeMap<&'static str, String>> = LazyLock::new(paths);
 
-/// The supported keys of a section, in the schema's order.
+/// The keys of a section, in the schema's order.
 pub(crate) fn keys(section: &str) -> Vec<&'static str> {
-    let properties = properties(section).into_iter().flatten();
-    properties.filter(|(_, own)| own["title"] != NOT_YET).map(|(key, _)| key.as_str()).collect()
+    properties(section).into_iter().flatten().map(|(key, _)| key.as_str()).collect()
 }
 
-/// The schema's own text of a key's name, even if the key is not supported yet.
+/// The schema's own text of a key's name.
 pub(crate) fn key(section: &str, name: &str) -> Option<&'static str> {
     properties(section)?.get_key_value(name).map(|(name, _)| name.as_str())
 }
 
-/// The kind of value that a section's key takes; `None` for an unknown or unsupported key.
+/// The kind of value that a section's key takes; `None` for an unknown key.
 pub(crate) fn kind(section: &str, key: &str) -> Option<Kind> {
     property(section, key).map(kind_of)
 }
@@ -103,7 +102,7 @@ fn definition(name: &str) -> Option<&'static Json> {
 }
 
 fn property(section: &str, key: &str) -> Option<&'static Json> {
-    properties(section)?.get(key).filter(|own| own["title"] != NOT_YET)
+    properties(section)?.get(key)
 }
 
 /// The schema itself, with references and `null` resolved.

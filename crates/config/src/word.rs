@@ -19,10 +19,8 @@ pub trait Words: Copy + PartialEq + fmt::Debug + 'static {
     const ABOUT: &'static str;
     /// Each value, its word, and its meaning.
     const ALL: &'static [(Self, &'static str, &'static str)];
-    /// All words, including those not supported yet.
+    /// All words.
     const WORDS: &'static [&'static str];
-    /// Those of the words that weir refuses as not supported yet.
-    const LATER: &'static [&'static str] = &[];
     /// The expectation in messages, for sets whose words YAML reads as switches or numbers.
     const LOOSE: Option<&'static str> = None;
 
@@ -47,7 +45,6 @@ macro_rules! words {
         #[doc = $about:literal]
         $name:literal $ty:ty {
             $( #[doc = $meaning:literal] $variant:ident = $word:expr, )*
-            $( later { $( $later:literal, )* } )?
             $( expecting $loose:literal )?
         }
     ) => {
@@ -57,7 +54,6 @@ macro_rules! words {
             const ALL: &'static [(Self, &'static str, &'static str)] =
                 &[$( (<$ty>::$variant, $word, $meaning.trim_ascii_start()), )*];
             const WORDS: &'static [&'static str] = &[$( $word, )*];
-            $( const LATER: &'static [&'static str] = &[$( $later, )*]; )?
             $( const LOOSE: Option<&'static str> = Some($loose); )?
         }
     };
@@ -144,16 +140,15 @@ impl<T: Words> JsonSchema for Word<T> {
             None => json!({"type": "string", "const": word, "description": meaning}),
             Some(_) => json!({"const": word, "description": meaning}),
         };
-        let known = T::ALL.iter().filter(|(_, word, _)| !T::LATER.contains(word));
-        let mut choices: Vec<Value> = known
-            .clone()
+        let mut choices: Vec<Value> = T::ALL
+            .iter()
             .map(|(_, word, meaning)| match scalar(word) {
                 Value::Bool(on) => choice(json!(on), meaning),
                 _ => choice(json!(word), meaning),
             })
             .collect();
         // A version without quotes is a number.
-        choices.extend(known.filter_map(|(_, word, meaning)| match scalar(word) {
+        choices.extend(T::ALL.iter().filter_map(|(_, word, meaning)| match scalar(word) {
             Value::Number(number) => Some(choice(json!(number), meaning)),
             _ => None,
         }));

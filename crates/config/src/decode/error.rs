@@ -5,7 +5,6 @@ use std::fmt;
 use serde::de::{self, Expected, Unexpected};
 
 use crate::finding::Finding;
-use crate::schema::NOT_YET;
 use crate::tree::{KeyValue, Value, YamlNode};
 use crate::words::shown;
 
@@ -37,11 +36,6 @@ impl DecodeError {
     ) -> Finding {
         let message = self.message.as_str();
         match key {
-            Some(entry) if message == NOT_YET => Finding {
-                at: entry.at,
-                message: format!("`{}` is not supported yet", shown(&entry.key)),
-                hint: Some(later(&entry.key).to_owned()),
-            },
             Some(entry) if self.names_key => {
                 Finding { at: node.at, message: format!("`{}`: {message}", shown(&entry.key)), hint: advice }
             }
@@ -51,14 +45,6 @@ impl DecodeError {
                 hint: advice.or_else(|| self.hint.clone()),
             },
         }
-    }
-}
-
-/// Advice for a key that is not supported yet.
-fn later(key: &str) -> &'static str {
-    match key {
-        "host" => "remove this key; the name in the ClientHello is matched by `sni`",
-        _ => "remove this key; a later version of weir will know it",
     }
 }
 

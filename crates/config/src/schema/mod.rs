@@ -9,7 +9,6 @@
 mod choices;
 mod fields;
 mod http;
-mod later;
 mod listener;
 #[cfg(test)]
 mod pages;
@@ -26,8 +25,6 @@ use weir_core::plan::LogFormat;
 pub use choices::{HealthType, LogLevel, NonTls, Protocol};
 pub use fields::Fields;
 pub use http::{AcmeChallenge, Http, HttpTimeouts, PoolHttp};
-pub use later::Later;
-pub(crate) use later::NOT_YET;
 pub use listener::{Bandwidth, Limits, Listener, PerClient, Tcp, Timeouts};
 pub use pool::{
     Backend, BackendFields, ClientCert, HealthCheck, PassiveCheck, Pool, PoolTls, StatusText, Sticky,
@@ -203,15 +200,14 @@ impl Fill for TlsChoice {
 // keys.
 impl Fill for Backend {}
 
-plain!(Texts, Auto, BackendAlpn, LogLevel, StatusText, Later);
+plain!(Texts, Auto, BackendAlpn, LogLevel, StatusText);
 
-/// The JSON Schema of weir.yaml, in draft 7: the newest that the YAML language servers of editors read. It
-/// leaves out keys that are not supported yet, so that no editor offers them.
+/// The JSON Schema of weir.yaml, in draft 7: the newest that the YAML language servers of editors read.
 pub fn json_schema() -> serde_json::Value {
-    published::publish(with_later_keys())
+    published::publish(declared())
 }
 
-/// All keys that weir knows, including those it refuses as not supported yet, which their title says.
-pub fn with_later_keys() -> serde_json::Value {
+/// The schema as the sections declare it: types without variables, and the annotations for the docs' tables.
+pub(crate) fn declared() -> serde_json::Value {
     SchemaSettings::draft07().into_generator().into_root_schema_for::<File>().to_value()
 }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::NOT_YET;
 use crate::ranges::{self, Zero};
 use crate::shape::{self, Kind};
 
@@ -19,7 +18,6 @@ const TABLES: [(&str, &[&str]); 4] = [
     ("### Pools\n", &["pools"]),
 ];
 const KEYS: &str = "| key | value | default | meaning |\n|---|---|---|---|\n";
-const LATER: &str = "| not supported yet | planned for |\n|---|---|\n";
 
 /// A key of the schema.
 struct Row {
@@ -32,10 +30,6 @@ struct Row {
 }
 
 impl Row {
-    fn is_later(&self) -> bool {
-        self.own["title"] == NOT_YET
-    }
-
     fn text(&self, name: &str) -> Option<String> {
         self.own[name].as_str().map(|text| text.replace('\n', " "))
     }
@@ -96,15 +90,10 @@ impl Row {
     }
 
     fn line(&self) -> String {
-        match self.is_later() {
-            true => format!("| `{}` | {} |\n", self.path, self.meaning()),
-            false => {
-                let default = self.default();
-                let gap = if default.is_empty() { "" } else { " " };
-                let (path, value) = (&self.path, self.value());
-                format!("| `{path}` | {value} |{gap}{default} | {} |\n", self.meaning())
-            }
-        }
+        let default = self.default();
+        let gap = if default.is_empty() { "" } else { " " };
+        let (path, value) = (&self.path, self.value());
+        format!("| `{path}` | {value} |{gap}{default} | {} |\n", self.meaning())
     }
 }
 
@@ -119,7 +108,7 @@ fn code(value: &Value) -> String {
 
 /// The words that a key takes.
 fn words(own: &Value) -> Vec<String> {
-    let schema = super::with_later_keys();
+    let schema = super::declared();
     let mut open = vec![own.clone()];
     let mut words = Vec::new();
     while let Some(part) = open.pop() {
@@ -137,7 +126,7 @@ fn words(own: &Value) -> Vec<String> {
 
 /// Every key of the file; each section follows the first key that uses it.
 fn rows() -> Vec<Row> {
-    let schema = super::with_later_keys();
+    let schema = super::declared();
     let mut rows = Vec::new();
     walk(&schema, shape::ROOT, "", &mut rows);
     assert!(rows.len() > 120, "the walk lost its way");
@@ -181,10 +170,10 @@ fn keep(name: &str, text: &str) {
     }
 }
 
-/// The page with new rows in the table that begins with `head` behind `heading`.
-fn with_table(page: &str, heading: &str, head: &str, rows: &str) -> String {
+/// The page with new rows in the table of keys behind `heading`.
+fn with_table(page: &str, heading: &str, rows: &str) -> String {
     let section = page.find(heading).unwrap_or_else(|| panic!("there is no {heading:?}"));
-    let start = section + page[section..].find(head).unwrap() + head.len();
+    let start = section + page[section..].find(KEYS).unwrap() + KEYS.len();
     let end = start + page[start..].find("\n\n").unwrap() + 1;
     format!("{}{rows}{}", &page[..start], &page[end..])
 }
@@ -197,15 +186,14 @@ fn tables_of_keys_match_the_schema() {
     for (heading, keys) in TABLES {
         let of_table = |row: &&Row| {
             let top = row.path.split(['.', '[']).next().unwrap();
-            keys.contains(&top) && !row.is_later()
+            keys.contains(&top)
         };
         let lines: Vec<String> = rows.iter().filter(of_table).map(Row::line).collect();
         placed += lines.len();
-        page = with_table(&page, heading, KEYS, &lines.concat());
+        page = with_table(&page, heading, &lines.concat());
     }
-    let later: Vec<String> = rows.iter().filter(|row| row.is_later()).map(Row::line).collect();
-    assert_eq!(placed + later.len(), rows.len(), "a key at the top has no table: see TABLES");
-    keep("docs/configuration.md", &with_table(&page, "### Not supported yet\n", LATER, &later.concat()));
+    assert_eq!(placed, rows.len(), "a key at the top has no table: see TABLES");
+    keep("docs/configuration.md", &page);
 }
 
 #[test]
@@ -286,13 +274,12 @@ fn the_reference_has_a_line_for_every_key() {
         let inside = |other: &&str| other.len() - other.trim_start().len() > line.indent;
         let end = line.number + 1 + all[line.number + 1..].iter().take_while(|other| inside(other)).count();
         let space = " ".repeat(line.indent);
-        let new = match (row.is_later(), row.own.get("default")) {
-            (true, _) => format!("{space}# {}: {{}}  (not supported yet) {}", row.key, row.meaning()),
-            (false, Some(default)) => {
+        let new = match row.own.get("default") {
+            Some(default) => {
                 let key = format!("{space}{}: {}", row.key, code(default).trim_matches('`'));
                 format!("{key:<35} # {}", row.meaning())
             }
-            (false, None) => format!("{space}# {}: …  {}", row.key, row.meaning()),
+            None => format!("{space}# {}: …  {}", row.key, row.meaning()),
         };
         let (above, below) = all.split_at(end);
         text = [above, &[new.as_str()], below].concat().join("\n") + "\n";

@@ -1,11 +1,9 @@
-//! The schema for editors: the supported keys, each with a title and its default, and variables as
-//! alternatives to numbers, switches and words.
+//! The schema for editors: each key with a title and its default, and variables as alternatives to numbers,
+//! switches and words.
 //!
-//! In: the schema with all keys. Out: the content of `config/weir.schema.json`. Pure.
+//! In: the schema as declared. Out: the content of `config/weir.schema.json`. Pure.
 
 use serde_json::{Map, Value, json};
-
-use super::NOT_YET;
 
 /// Makes the schema for editors.
 pub(super) fn publish(mut schema: Value) -> Value {
@@ -24,12 +22,11 @@ pub(super) fn publish(mut schema: Value) -> Value {
     schema
 }
 
-/// Drops refused keys, and gives each other key its title and default.
+/// Gives each key its title and default.
 fn complete(section: &mut Value) {
     accept_variables(section);
     let required = section.get("required").cloned().unwrap_or_default();
     let Some(properties) = section.get_mut("properties").and_then(Value::as_object_mut) else { return };
-    properties.retain(|_, own| own["title"] != NOT_YET);
     for (key, own) in properties {
         // These two may be in other files, but are lists anyway.
         let listed = matches!(key.as_str(), "listeners" | "pools");

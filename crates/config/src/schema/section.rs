@@ -8,7 +8,6 @@
 //!         nodelay: bool = true,          // absent: true, which the configuration in force shows
 //!         weight: u16 => 1,              // absent: 1, which the configuration in force does not show
 //!         address: String,               // no default
-//!         fast_open: Later,              // known, and refused as not supported yet
 //!     }
 //! }
 //! ```

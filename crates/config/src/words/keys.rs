@@ -251,7 +251,7 @@ mod tests {
     use crate::words::squash;
 
     #[test]
-    fn all_rows_lead_to_supported_keys() {
+    fn all_rows_lead_to_known_keys() {
         let mut seen = HashSet::new();
         for (section, words, means) in WORDS {
             let known = shape::keys(section);

@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use weir_config::{difference, effective, load, schema};
 
-/// The reference, which mentions every supported key, with all defaults.
+/// The reference, which mentions every key, with all defaults.
 fn reference() -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference.yaml");
     effective(&load(&path).unwrap().file)

@@ -58,46 +58,15 @@ fn examples_say_how_to_try_them() {
 }
 
 #[test]
-fn editors_offer_no_refused_keys() {
+fn editors_get_a_schema_of_the_whole_file() {
     let schema = schema::json_schema();
     assert_eq!(schema["$schema"], "http://json-schema.org/draft-07/schema#");
     let text = schema.to_string();
     assert!(text.contains("\"least_connections\"") && text.contains("\"tcp\""));
-    assert!(schema["definitions"]["Pool"]["properties"].get("transparent").is_none(), "{schema}");
     // Complete on its own, or with its included files.
     assert_eq!(schema["anyOf"][0]["required"], serde_json::json!(["listeners", "pools"]));
     assert_eq!(schema["anyOf"][1]["required"], serde_json::json!(["include"]));
     assert!(schema.get("required").is_none());
-}
-
-/// A line `# key: value   (not supported yet) …` as its indent, its key and its value.
-fn later(line: &str) -> Option<(&str, &str, &str)> {
-    let (code, _) = line.split_once("(not supported yet)")?;
-    let (indent, code) = code.split_once("# ")?;
-    let (key, value) = code.trim_end().split_once(": ")?;
-    let a_key = key.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-    (indent.trim().is_empty() && a_key).then_some((indent, key, value))
-}
-
-#[test]
-fn keys_marked_as_later_are_refused_as_later() {
-    let folder = workbench();
-    let text = std::fs::read_to_string(folder.path().join("reference.yaml")).unwrap();
-    let lines: Vec<&str> = text.lines().collect();
-    let mut tried = 0;
-    for (number, (indent, key, value)) in
-        lines.iter().enumerate().filter_map(|(n, line)| Some((n, later(line)?)))
-    {
-        let mut changed = lines.clone();
-        let live = format!("{indent}{key}: {value}");
-        changed[number] = &live;
-        std::fs::write(folder.path().join("later.yaml"), changed.join("\n")).unwrap();
-        let rejected = with_input(|input| check(&folder.path().join("later.yaml"), input)).unwrap_err();
-        let [only] = rejected.0.as_slice() else { panic!("{live}: {rejected}") };
-        assert_eq!(only.message, format!("`{key}` is not supported yet"), "{live}");
-        assert_eq!((only.line, only.column), (number + 1, indent.len() + 1), "{live}");
-        tried += 1;
-    }
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The schema for editors, checked by a validator that is not ours: it accepts every example and all that
-//! weir accepts, and refuses every key that weir refuses by name.
+//! weir accepts, and refuses what weir refuses.
 
 use std::path::{Path, PathBuf};
 
@@ -246,17 +246,8 @@ fn sections(schema: &Value) -> Map<String, Value> {
 }
 
 #[test]
-fn the_schema_refuses_the_keys_that_weir_refuses_by_name() {
+fn the_schema_refuses_what_weir_refuses() {
     let (validator, full) = (Validator::new(), reference());
-    let (published, whole) = (sections(&schema::json_schema()), sections(&schema::with_later_keys()));
-    let mut later = 0;
-    for (name, section) in &whole {
-        for (key, own) in section["properties"].as_object().unwrap() {
-            let is_later = own["title"] == "not supported yet";
-            assert_eq!(published[name]["properties"].get(key).is_none(), is_later, "{name}.{key}");
-            later += usize::from(is_later);
-        }
-    }
     for (place, value) in [
         ("/fleet", json!({})),
         ("/fleet", json!({"secret": ["a"]})),

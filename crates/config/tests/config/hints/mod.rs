@@ -7,7 +7,7 @@ use crate::fixture::mend::{mended, suggestions};
 use proptest::prelude::*;
 use serde_json::Value;
 use slips::ALL;
-use weir_config::{Diagnostic, effective, parse, schema};
+use weir_config::{Diagnostic, effective, parse};
 
 /// A valid configuration, to put one slip into.
 const GOOD: &str = r#"
@@ -227,26 +227,6 @@ fn renamed(full: &Value, section: &str, from: &str, to: &str) -> Value {
     changed
 }
 
-fn later_keys() -> Vec<String> {
-    fn walk(value: &Value, out: &mut Vec<String>) {
-        match value {
-            Value::Object(fields) => {
-                for (name, own) in fields {
-                    if own["title"] == "not supported yet" {
-                        out.push(name.clone());
-                    }
-                    walk(own, out);
-                }
-            }
-            Value::Array(list) => list.iter().for_each(|one| walk(one, out)),
-            _ => {}
-        }
-    }
-    let mut out = Vec::new();
-    walk(&schema::with_later_keys(), &mut out);
-    out
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
@@ -279,14 +259,14 @@ proptest! {
         let errors = found(&folder, &text);
         let at = format!("unknown key `{wrong}`");
         let Some(error) = errors.iter().find(|error| error.message == at) else {
-            // The random change may give another key of the section, or a key that is not supported yet.
+            // The random change may give another key of the section.
             return Ok(());
         };
         let hint = error.hint.clone().unwrap_or_default();
         prop_assert!(suggestions(&hint).len() <= 1, "{}", hint);
         for suggestion in suggestions(&hint) {
             let plain = suggestion.chars().all(|c| c.is_ascii_lowercase() || c == '_');
-            prop_assert!(plain && !later_keys().contains(&suggestion) || suggestion == *key, "{}", hint);
+            prop_assert!(plain || suggestion == *key, "{}", hint);
             let better = renamed(&full, path, key, &suggestion).to_string();
             let left = found(&folder, &better);
             prop_assert!(suggestion != *key || left.is_empty(), "{}: {:?}", hint, left);
