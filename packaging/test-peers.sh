@@ -20,6 +20,10 @@ pebble pebble
 lego lego
 certbot certbot
 prlimit util-linux
+/usr/lib/postgresql postgresql
+psql postgresql-client
+/usr/sbin/slapd slapd
+ldapsearch ldap-utils
 pip3 python3-pip
 node nodejs
 npm npm

@@ -56,6 +56,42 @@ words! {
     }
 }
 
+/// The protocol of the plain words before TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartTls {
+    /// None: TLS begins at once.
+    Off,
+    /// PostgreSQL.
+    Postgres,
+    /// MySQL.
+    Mysql,
+    /// SMTP.
+    Smtp,
+    /// IMAP.
+    Imap,
+    /// LDAP.
+    Ldap,
+}
+
+words! {
+    /// The protocol of the plain words before TLS.
+    "StartTls" StartTls {
+        /// None: TLS begins at once.
+        Off = "off",
+        /// PostgreSQL: SSLRequest, or TLS at once.
+        Postgres = "postgres",
+        /// MySQL.
+        Mysql = "mysql",
+        /// SMTP: STARTTLS.
+        Smtp = "smtp",
+        /// IMAP: STARTTLS.
+        Imap = "imap",
+        /// LDAP: StartTLS.
+        Ldap = "ldap",
+        later { "mysql", }
+    }
+}
+
 words! {
     /// What becomes of a header field that tells of the client.
     "Rewrite" Rewrite {
@@ -336,6 +372,7 @@ mod tests {
         stand_once::<Rewrite>();
         stand_once::<HttpVersion>();
         stand_once::<NonTls>();
+        stand_once::<StartTls>();
         stand_once::<Balance>();
         stand_once::<OnUnhealthy>();
         stand_once::<HealthType>();

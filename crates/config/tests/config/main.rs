@@ -25,4 +25,5 @@ mod requests;
 mod robust;
 mod schema;
 mod secrets;
+mod starttls;
 mod sticky;
