@@ -25,6 +25,10 @@ unshare util-linux
 ip iproute2
 keepalived keepalived
 bird bird2
+/usr/lib/postgresql postgresql
+psql postgresql-client
+/usr/sbin/slapd slapd
+ldapsearch ldap-utils
 pip3 python3-pip
 node nodejs
 npm npm

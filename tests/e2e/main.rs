@@ -88,6 +88,7 @@ mod requests_take_their_route;
 mod scanners_find_nothing;
 mod secrets_are_logged_by_the_flag_alone;
 mod splice_moves_bulk_alone;
+mod starttls_of_real_programs;
 mod strangers_do_not_slow_others;
 mod strangers_pages_reach_no_admin_server;
 mod systemd_knows_the_service;

@@ -42,6 +42,7 @@ mod proxy_headers_tell_who_the_client_is;
 mod records_tell_of_open_connections;
 mod routes_choose_the_backend;
 mod sessions_are_resumed;
+mod starttls_begins_tls;
 mod timeouts_hold;
 mod unix_sockets_are_spoken;
 mod upgrades_leave_http;

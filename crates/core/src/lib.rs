@@ -4,6 +4,7 @@
 //! - [`memory`] shared by a worker's connections: its read buffer, its pipes, and the bound on unwritten
 //!   bytes.
 //! - [`proxy_protocol`] pure: PROXY headers, read and written; [`networks`] a set of networks.
+//! - [`starttls`] pure: the plain words in front of a hello.
 //! - [`peek`] reads the first bytes of a client and keeps them for replay.
 //! - [`alert`] refuses a client by a TLS alert, before any TLS session exists.
 //! - [`route`] pure: SNI, ALPN, source → route; the most specific wins.
@@ -43,4 +44,5 @@ pub mod rates;
 pub mod relay;
 pub mod route;
 pub mod socket;
+pub mod starttls;
 pub mod stop;

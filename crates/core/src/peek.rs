@@ -104,11 +104,18 @@ fn outcome(end: &Result<Box<Hello>, ConnError>) -> HelloOutcome {
     match end {
         Ok(hello) if hello.sni.is_some() => HelloOutcome::Complete,
         Ok(_) => HelloOutcome::NoSni,
-        Err(ConnError::Hello(HelloError::NotTls)) => HelloOutcome::NotTls,
-        Err(ConnError::Hello(HelloError::BadSni)) => HelloOutcome::BadSni,
-        Err(ConnError::Hello(HelloError::Malformed)) => HelloOutcome::Malformed,
-        Err(ConnError::Hello(HelloError::TooLarge)) => HelloOutcome::TooLarge,
-        Err(ConnError::HelloTimeout) => HelloOutcome::Timeout,
-        Err(_) => HelloOutcome::Eof,
+        Err(error) => failed(error),
+    }
+}
+
+/// The same for a client that sent no hello.
+pub(crate) fn failed(error: &ConnError) -> HelloOutcome {
+    match error {
+        ConnError::Hello(HelloError::NotTls) | ConnError::PlainWords(_) => HelloOutcome::NotTls,
+        ConnError::Hello(HelloError::BadSni) => HelloOutcome::BadSni,
+        ConnError::Hello(HelloError::Malformed) => HelloOutcome::Malformed,
+        ConnError::Hello(HelloError::TooLarge) => HelloOutcome::TooLarge,
+        ConnError::HelloTimeout => HelloOutcome::Timeout,
+        _ => HelloOutcome::Eof,
     }
 }

@@ -384,6 +384,7 @@ pub(crate) mod tests {
                     failed_handshakes: None,
                     timeouts: Timeouts { client_hello, handshake, connect, idle, half_closed },
                     handshakes: None,
+                    starttls: None,
                     options: Options { nodelay: true, keepalive: NONE, user_timeout: NONE },
                     metrics: Arc::new(metrics.listener(name)),
                 }),

@@ -14,6 +14,7 @@ use weir_core::plan::{
 use weir_core::rates::Scope;
 use weir_core::route::{Ambiguous, Match, Table};
 use weir_core::socket::Options;
+use weir_core::starttls::StartTls;
 use weir_metrics::Metrics;
 use weir_pool::Pool;
 
@@ -24,7 +25,7 @@ use super::known::Known;
 use super::modes::{ListenerModes, RouteDraft};
 use super::names::NameIndex;
 use super::requests::{self, RequestDraft};
-use super::{admission, machine, misspelt, request_match, routes, unspoken};
+use super::{admission, machine, misspelt, request_match, routes, starttls, unspoken};
 use crate::diagnostics::Report;
 use crate::key::{Item, Key, PlaceId, ROOT};
 use crate::ranges;
@@ -40,6 +41,7 @@ pub(super) struct ListenerDraft {
     mode: ModeName,
     admission: Option<Box<Admission>>,
     peek: Option<Peek>,
+    starttls: Option<StartTls>,
     routes: Vec<(Match, RouteDraft)>,
     default: Option<RouteDraft>,
     requests: Vec<(requests::Match, RequestDraft)>,
@@ -71,6 +73,7 @@ impl ListenerDraft {
                 .as_ref()
                 .and_then(|admission| admission.per_client?.failed_handshakes),
             options: self.options,
+            starttls: self.starttls,
             metrics: Arc::clone(&metrics),
         });
         let destinations: RefCell<HashMap<usize, Arc<Destination>>> = RefCell::default();
@@ -177,12 +180,14 @@ fn draft_listener(
     let (max_connections, pending, ceiling) = limits(&mut compiler.report, listener);
     let options = tcp(&mut compiler.report, listener);
     let non_tls = listener.non_tls().0 == NonTls::Allow;
+    let starttls = starttls::draft(compiler, listener, known);
     ListenerDraft {
         name,
         addresses,
         mode: listener.mode.get().map_or(ModeName::Passthrough, |mode| mode.0),
         admission,
-        peek: listener.peek().then_some(Peek { ceiling, non_tls }),
+        peek: listener.peek().then_some(Peek { ceiling, non_tls, starttls }),
+        starttls,
         routes,
         default,
         requests: requests.into_iter().map(|(conditions, draft, _)| (conditions, draft)).collect(),

@@ -9,7 +9,7 @@
 //! A part uses only parts listed before it: `input`, `compiler` and `deadline` (shared by all), `names`,
 //! `machine`, `dns_name`, `address`, `misspelt`, `choice`, `profiles`, `records`, `process`, `fleet`, `routes`, `health`, `sticky`,
 //! `serving`, `pools`, `known` (what listeners may refer to), `http`, `modes`, `request_match`, `own_answer`, `requests`,
-//! `servers`, `unspoken`, `listeners`; `dollar` runs over their findings.
+//! `servers`, `unspoken`, `starttls`, `listeners`; `dollar` runs over their findings.
 
 mod address;
 mod admission;
@@ -42,6 +42,7 @@ mod requests;
 mod routes;
 mod servers;
 mod serving;
+mod starttls;
 mod sticky;
 mod unspoken;
 

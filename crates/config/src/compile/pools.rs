@@ -53,6 +53,12 @@ impl PoolDraft<'_> {
         self.used.iter().any(Cell::get)
     }
 
+    /// Whether its checks of health begin TLS at once, on the backends' own port.
+    pub(super) fn is_checked_by_tls(&self) -> bool {
+        let check = &self.settings.health_check;
+        matches!(check.kind, CheckKind::Tls { .. }) && check.port.is_none()
+    }
+
     /// Whether its own settings imply that connections to it carry TLS.
     pub(super) fn is_for_tls(&self) -> bool {
         self.settings.balance == Balance::Sni

@@ -55,6 +55,37 @@ words! {
     }
 }
 
+/// The protocol of the plain words before TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartTls {
+    /// None: TLS begins at once.
+    Off,
+    /// PostgreSQL.
+    Postgres,
+    /// SMTP.
+    Smtp,
+    /// IMAP.
+    Imap,
+    /// LDAP.
+    Ldap,
+}
+
+words! {
+    /// The protocol of the plain words before TLS.
+    "StartTls" StartTls {
+        /// None: TLS begins at once.
+        Off = "off",
+        /// PostgreSQL: SSLRequest, or TLS at once.
+        Postgres = "postgres",
+        /// SMTP: STARTTLS.
+        Smtp = "smtp",
+        /// IMAP: STARTTLS.
+        Imap = "imap",
+        /// LDAP: StartTLS.
+        Ldap = "ldap",
+    }
+}
+
 words! {
     /// What becomes of a header field that tells of the client.
     "Rewrite" Rewrite {
@@ -346,6 +377,7 @@ mod tests {
         stand_once::<Rewrite>();
         stand_once::<HttpVersion>();
         stand_once::<NonTls>();
+        stand_once::<StartTls>();
         stand_once::<Balance>();
         stand_once::<OnUnhealthy>();
         stand_once::<HealthType>();

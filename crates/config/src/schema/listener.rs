@@ -2,7 +2,7 @@
 
 use weir_core::plan::{ModeName, ProxyProtocol};
 
-use super::choices::{NonTls, Protocol};
+use super::choices::{NonTls, Protocol, StartTls};
 use super::http::Http;
 use super::route::Route;
 use super::scalars::{Auto, Texts};
@@ -30,6 +30,8 @@ section! {
         /// passthrough only. `false`: weir dials the backend before it reads anything, for protocols in which
         /// the server speaks first
         peek: bool => true,
+        /// the plain words before TLS, which weir speaks with clients and backends: [STARTTLS](#starttls)
+        starttls: Word<StartTls> = Word(StartTls::Off),
         /// passthrough only. `allow`: connections that do not begin with a ClientHello go to `default_pool`
         non_tls: Word<NonTls> => Word(NonTls::Refuse),
         /// which connections begin with a PROXY header, version 1 or 2: `required`: all of them, from `trusted_proxies`

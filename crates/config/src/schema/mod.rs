@@ -22,7 +22,7 @@ mod tls;
 use schemars::generate::SchemaSettings;
 use weir_core::plan::LogFormat;
 
-pub use choices::{HealthType, LogLevel, NonTls, Protocol};
+pub use choices::{HealthType, LogLevel, NonTls, Protocol, StartTls};
 pub use fields::Fields;
 pub use http::{AcmeChallenge, Http, HttpTimeouts, PoolHttp};
 pub use listener::{Bandwidth, Limits, Listener, PerClient, Tcp, Timeouts};

@@ -159,6 +159,7 @@ fn title_of(name: &str) -> String {
         "MinVersion" => "oldest TLS version",
         "UnknownSni" => "unknown names",
         "NonTls" => "connections without TLS",
+        "StartTls" => "words before TLS",
         "BackendAlpn" => "ALPN to backends",
         name => {
             let mut words = String::new();

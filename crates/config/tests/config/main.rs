@@ -27,4 +27,5 @@ mod robust;
 mod schema;
 mod secrets;
 mod sockets;
+mod starttls;
 mod sticky;

@@ -4,6 +4,7 @@ use crate::account::outcome::{AlertBy, How, Outcome, Reason, Side, Stage};
 use crate::alert::Alert;
 use crate::hello::HelloError;
 use crate::proxy_protocol::read::HeaderError;
+use crate::starttls::WordError;
 use crate::stop::Stop;
 use std::io;
 use weir_metrics::labels::{DialResult, Limit};
@@ -38,6 +39,9 @@ pub enum ConnError {
     /// No complete hello within its deadline.
     #[error("no complete ClientHello in time")]
     HelloTimeout,
+    /// The client's plain words are refused.
+    #[error("no TLS after the plain words of the client: {label}", label = .0.label())]
+    PlainWords(WordError),
     /// The client ended or reset before its hello was complete.
     #[error("the client went away before its ClientHello was complete")]
     ClientGone(How),
@@ -103,6 +107,9 @@ pub enum ConnectError {
     /// weir never connects to its address.
     #[error("weir does not connect to this address: {0}")]
     Forbidden(#[from] Forbidden),
+    /// It does not begin TLS after plain words, or breaks their rules.
+    #[error("no TLS after plain words: {label}", label = .0.label())]
+    PlainWords(WordError),
     /// Its TLS handshake failed.
     #[error("TLS handshake failed: {}", told(reason, alert))]
     Tls {
@@ -120,7 +127,11 @@ impl ConnectError {
     /// backends ejected by asking for names that these do not have.
     pub fn counts_against_backend(&self) -> bool {
         match self {
-            Self::Failed(_) | Self::TimedOut | Self::TlsTimedOut | Self::Forbidden(_) => true,
+            Self::Failed(_)
+            | Self::TimedOut
+            | Self::TlsTimedOut
+            | Self::Forbidden(_)
+            | Self::PlainWords(_) => true,
             Self::Local(_) => false,
             Self::Tls { reason, name_from_client, alert: _ } => match reason {
                 // The client's protocols and versions may be the cause.
@@ -151,7 +162,7 @@ impl ConnectError {
             Self::TimedOut | Self::TlsTimedOut => DialResult::Timeout,
             Self::Local(_) => DialResult::Local,
             Self::Forbidden(_) => DialResult::Forbidden,
-            Self::Tls { .. } => DialResult::TlsFailed,
+            Self::Tls { .. } | Self::PlainWords(_) => DialResult::TlsFailed,
         }
     }
 }
@@ -234,6 +245,10 @@ impl ConnError {
             }
             Self::ClientGone(how) => client(Outcome::ClientGone, *how, Stage::Peek, Close),
             Self::HelloTimeout => client(Outcome::HelloTimeout, How::Timeout, Stage::Peek, Close),
+            Self::PlainWords(error) => {
+                let end = client(Outcome::NotTls, How::Error, Stage::Peek, Fin);
+                of(end, Reason::PlainWords(*error))
+            }
             Self::Hello(HelloError::NotTls) => client(Outcome::NotTls, How::Error, Stage::Peek, Fin),
             Self::Hello(HelloError::Malformed) => {
                 let end = client(Outcome::BadHello, How::Error, Stage::Peek, Says(Alert::DecodeError));
@@ -304,13 +319,14 @@ impl ConnectError {
             Self::TimedOut | Self::TlsTimedOut => (Outcome::ConnectTimeout, Side::Backend, How::Timeout),
             Self::Failed(_) => (Outcome::ConnectFailed, Side::Backend, How::Error),
             Self::Local(_) | Self::Forbidden(_) => (Outcome::ConnectFailed, Side::Weir, How::Error),
-            Self::Tls { .. } => (Outcome::TlsBackendFailed, Side::Backend, How::Error),
+            Self::Tls { .. } | Self::PlainWords(_) => (Outcome::TlsBackendFailed, Side::Backend, How::Error),
         };
         let (stage, reason, alert) = match self {
             Self::Tls { reason, alert, name_from_client: _ } => {
                 let alert = alert.map(|alert| AlertBy::of(alert, Side::Backend));
                 (Stage::Secure, Reason::Handshake(*reason), alert)
             }
+            Self::PlainWords(error) => (Stage::Secure, Reason::PlainWords(*error), None),
             Self::TlsTimedOut => (Stage::Secure, Reason::Handshake(HandshakeFailure::Timeout), None),
             other => (Stage::Connect, Reason::Dial(other.result()), None),
         };
@@ -397,6 +413,11 @@ mod tests {
             ConnError::OverLimit(Limit::ClientConnections),
             ConnError::OverLimit(Limit::ClientRate),
             ConnError::OverLimit(Limit::ClientHandshakes),
+            ConnError::PlainWords(WordError::Injected),
+            ConnError::PlainWords(WordError::TooLong),
+            ConnError::PlainWords(WordError::Malformed),
+            ConnError::PlainWords(WordError::Missing),
+            ConnError::Connect(ConnectError::PlainWords(WordError::Declined)),
             ConnError::Hello(HelloError::Malformed),
             ConnError::Hello(HelloError::BadSni),
             ConnError::Hello(HelloError::TooLarge),

@@ -2,6 +2,7 @@
 //! metrics.
 
 use crate::proxy_protocol::read::HeaderError;
+use crate::starttls::WordError;
 use weir_metrics::closed_set;
 use weir_metrics::labels::{DialResult, Limit};
 use weir_tls::{Alert, FatalAlert, HandshakeFailure};
@@ -104,6 +105,8 @@ pub enum Reason {
     ProxyHeader(HeaderError),
     /// Its PROXY header comes from a peer that may not send one, or that should have.
     ProxyUntrusted,
+    /// The plain words in front of TLS are refused.
+    PlainWords(WordError),
     /// A limit ended the connection.
     Limit(Limit),
     /// A handshake failed.
@@ -124,6 +127,7 @@ impl Reason {
             Self::BadSni => "bad_sni",
             Self::ProxyHeader(error) => error.label(),
             Self::ProxyUntrusted => "proxy_untrusted",
+            Self::PlainWords(error) => error.label(),
             Self::Limit(limit) => limit.label(),
             Self::Handshake(failure) => failure.label(),
             Self::Dial(result) => result.label(),

@@ -227,6 +227,11 @@ impl Record {
         &self.opening
     }
 
+    /// Its mode: the route's, once it has one.
+    pub fn mode(&self) -> ModeName {
+        self.mode
+    }
+
     /// Which records of it are written.
     pub fn recording(&self) -> Recording {
         self.recording

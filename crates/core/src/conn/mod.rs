@@ -3,6 +3,7 @@
 //! - [`open`] its beginning, at accept.
 //! - [`admit`] who the client is, and whether it may come in.
 //! - [`Conn::peek`], [`Conn::choose_route`]: the client's wishes, and the route for them.
+//! - `words` the plain words in front of TLS.
 //! - [`handshake`] TLS with the client.
 //! - [`reach`] a backend for it, and the terms of the relay.
 //! - [`lend`] what a server of requests takes.
@@ -14,6 +15,7 @@ pub mod handshake;
 pub mod lend;
 pub mod open;
 pub mod reach;
+mod words;
 
 pub use crate::account::record::Asked;
 pub use open::Accepted;
@@ -97,6 +99,10 @@ impl Conn {
     /// Not cancel safe: dropping the future loses the bytes that were read.
     pub async fn peek(&mut self, listener: &Listener, local: &Local) -> Result<(), ConnError> {
         let Some(rules) = &listener.peek else { return Ok(()) };
+        if let Some(protocol) = rules.starttls {
+            // Boxed: it is over soon, and an idle connection must not carry its size.
+            Box::pin(self.plain_words(protocol, listener)).await?;
+        }
         let Kind::Stream(stream) = &listener.kind;
         let deadline = self.record.opened() + stream.settings.timeouts.client_hello;
         let ja4 = self.record.recording().on;

@@ -34,6 +34,7 @@ impl Conn {
         self.record.stage = Stage::Connect;
         let source = self.record.opening().client.ip();
         let preamble = self.record.preamble(destination.pool.settings.send_proxy_protocol);
+        let words = self.words_for(destination.settings.starttls);
         let (asked, tries, witness) = self.record.asked();
         let Destination { pool, settings, .. } = destination;
         let dialled = async {
@@ -55,7 +56,14 @@ impl Conn {
                 tries,
                 preferred: None,
             };
-            dialling.reach(async |stream, backend| secure(stream, backend, asked).await).await
+            let ready = async |mut stream: Socket, backend: &Backend| {
+                if let Some(words) = &words {
+                    // Boxed: other connections must not carry its size.
+                    Box::pin(words.say(&mut stream)).await?;
+                }
+                secure(stream, backend, asked).await
+            };
+            dialling.reach(ready).await
         };
         // Boxed, so that an idle connection does not carry the size of a handshake.
         let reached = self.handle.run_until_cancelled(Box::pin(dialled)).await??;

@@ -22,6 +22,7 @@ use crate::hello::{Hello, Offers, TLS12};
 use crate::rates::{Rate, Scope};
 use crate::route::Table;
 use crate::socket::Options;
+use crate::starttls::StartTls;
 use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -278,6 +279,8 @@ pub struct StreamSettings {
     pub failed_handshakes: Option<(Rate, Scope)>,
     /// Socket options of client and backend connections.
     pub options: Options,
+    /// The protocol of the plain words in front of TLS.
+    pub starttls: Option<StartTls>,
     /// The counters.
     pub metrics: Arc<ListenerMetrics>,
 }
@@ -382,6 +385,8 @@ pub struct Peek {
     /// Passthrough: bytes that do not begin with a ClientHello go to the default pool instead of being
     /// refused.
     pub non_tls: bool,
+    /// The protocol of the plain words in front of the hello.
+    pub starttls: Option<StartTls>,
 }
 
 /// A compiled route: the treatment of the connections that match it.

@@ -66,7 +66,7 @@ pub(crate) fn plan(
     for (listener, (_, limits)) in its.listeners.iter_mut().zip(listeners) {
         let listener = Arc::get_mut(listener).expect(fresh);
         listener.addresses = vec![ADDRESS.into()];
-        listener.peek = Some(Peek { ceiling: 16 << 10, non_tls: false });
+        listener.peek = Some(Peek { ceiling: 16 << 10, non_tls: false, starttls: None });
         (listener.max_connections, listener.pending) = (limits.max_connections, limits.pending);
         let Kind::Stream(stream) = &mut listener.kind;
         stream.backlog = 16;

@@ -512,7 +512,7 @@ pub(super) const KEYS: &[Slip] = &[
     (
         "timeouts: {connect: 3s}",
         "qroxyprot: v2",
-        "known here: name, address, mode, protocol, peek, non_tls, proxy_protocol, trusted_proxies, tls, routes, default_pool, timeouts, limits, allow, deny, tcp, http",
+        "known here: name, address, mode, protocol, peek, starttls, non_tls, proxy_protocol, trusted_proxies, tls, routes, default_pool, timeouts, limits, allow, deny, tcp, http",
     ),
     (
         "health_check: {type: http, status: 200-399}",

@@ -4,6 +4,7 @@
 use super::{Advice, advice, handshake};
 use crate::account::outcome::{Outcome, Reason};
 use crate::proxy_protocol::read::HeaderError;
+use crate::starttls::WordError;
 use weir_metrics::labels::{DialResult, Limit};
 
 /// What a reason means, and what to do.
@@ -22,6 +23,7 @@ pub(super) const fn of_a_reason(reason: Reason) -> Advice {
             "proxy_protocol: required, and the peer is not among trusted_proxies",
             "add the proxy's address to trusted_proxies; nothing if it is a stranger",
         ),
+        Reason::PlainWords(error) => of_plain_words(error),
         Reason::Limit(limit) => of_a_limit(limit),
         Reason::Handshake(failure) => handshake::of_a_client(failure),
         Reason::Dial(result) => of_a_dial(result),
@@ -55,6 +57,31 @@ const fn of_a_proxy_header(error: HeaderError) -> Advice {
         HeaderError::Checksum => advice(
             "the CRC32c in the PROXY header does not fit",
             "look for what changes bytes between the proxy and weir",
+        ),
+    }
+}
+
+const fn of_plain_words(error: WordError) -> Advice {
+    match error {
+        WordError::Injected => advice(
+            "something was sent behind the word after which TLS begins, as in an attack",
+            "nothing if it is a stranger; else update that side",
+        ),
+        WordError::TooLong => advice(
+            "a word before TLS is over 4096 bytes",
+            "check that the client speaks the protocol of starttls",
+        ),
+        WordError::Malformed => advice(
+            "the words before TLS break the rules of the protocol",
+            "check that clients and backends speak the protocol of starttls; nothing if it is a scanner",
+        ),
+        WordError::Missing => advice(
+            "the client does not begin TLS",
+            "turn TLS on in the client: for PostgreSQL sslmode=require, for mail and LDAP STARTTLS",
+        ),
+        WordError::Declined => advice(
+            "the backend does not begin TLS",
+            "turn TLS on in the backend, or end TLS at weir with mode: offload",
         ),
     }
 }
