@@ -164,9 +164,14 @@ async fn an_upgrade_ends_with_its_process() {
     let reload = request(admin, "POST", "/api/v1/reload").await.unwrap();
     assert_eq!(reload.status, 409, "{}", reload.body);
     let successor: u32 = children(&installed.weir).trim().parse().unwrap();
-    assert!(installed.weir.terminate().await.success());
-    assert!(!Path::new(&format!("/proc/{pid}")).exists());
-    // Its line is closed: a weir would end by itself. This one is not one.
+    installed.weir.signal(Signal::TERM);
+    eventually_true(Duration::from_secs(20), "the process ends", || installed.weir.program.ended().is_some())
+        .await;
+    assert!(
+        installed.weir.program.ended().unwrap().success()
+            && !Path::new(&format!("/proc/{pid}/fd/0")).exists()
+    );
+    // Its line is closed, by which a weir ends. This program does not look at it.
     drop(first);
     let successor = rustix::process::Pid::from_raw(successor.cast_signed()).unwrap();
     let _ = rustix::process::kill_process(successor, Signal::KILL);

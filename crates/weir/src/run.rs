@@ -345,8 +345,13 @@ impl Running {
                     tracing::warn!(signal, connections = node.open(), "ended at once, these connections were cut");
                 }
                 status = ends(&mut successor), if successor.is_some() => {
+                    if status.success() {
+                        // It was replaced in its turn, or told to end.
+                        successor = None;
+                        continue;
+                    }
                     let connections = node.open();
-                    tracing::error!(%status, connections, "the process that took over has ended, and nobody accepts: this one ends too");
+                    tracing::error!(%status, connections, "the process that took over has failed, and nobody accepts: this one ends too");
                 }
             }
             access.finish();

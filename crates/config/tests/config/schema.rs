@@ -141,7 +141,6 @@ fn weir_reads(folder: &Folder, input: &CompileInput<'_>, value: &Value) -> bool 
         "is not a duration",
         "is not a size",
         "is not a share",
-        "not supported yet",
         "is at least 1",
         "is not a range of status codes",
         "is not a port",

@@ -202,7 +202,9 @@ async fn burst(stream: Stream, client: &Rc<Client>, idle: &mut Idle) -> Result<N
         if stopped.is_none() {
             stopped = super::cancelled(client, cx, || idle.last_moment());
         }
-        if (client.handle.is_leaving() || stopped.is_some()) && !mem::replace(&mut leaving, true) {
+        // hyper would close a connection that it has read nothing of.
+        let leaves = client.handle.is_leaving() && idle.has_begun();
+        if (leaves || stopped.is_some()) && !mem::replace(&mut leaving, true) {
             serving.task.as_mut().graceful_shutdown();
         }
         match Pin::new(&mut serving).poll(cx) {
