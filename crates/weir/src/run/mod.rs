@@ -1,114 +1,48 @@
 //! load → bind → run → drain: the life of the process.
+//!
+//! - `prepare` loads and compiles. `sockets` binds, or takes over. `staff` has the tasks beside the workers.
 
-use crate::key_log::{self, KeyLogWriter};
+mod prepare;
+mod sockets;
+mod staff;
+
+pub(crate) use prepare::{Prepared, compile, prepare};
+
+use crate::key_log::KeyLogWriter;
 use crate::logging::{self, Logging};
 use crate::resources;
 use crate::service;
-use crate::signals::{self, Signals, Taken, Told};
+use crate::signals::{Signals, Taken, Told};
 use crate::upgrade::{self, Predecessor, Program, Successor, ends, succeeded};
-use crate::version::{CRYPTO, RUSTC, VERSION};
+use crate::version::VERSION;
 use anyhow::{Context, Result, anyhow};
+use prepare::{Given, prepare_with};
+use staff::Staff;
 use std::mem;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use weir_admin::{Admin, Bound, UpgradeRequest};
-use weir_config::Rejected;
+use weir_admin::UpgradeRequest;
 use weir_control::access;
 use weir_control::aside::aside;
 use weir_control::control::{Apply, Parts, resolve};
 use weir_control::discovery::{DnsResolver, Sources};
 use weir_control::health::Checks;
-use weir_control::servers::Servers;
-use weir_control::supervise::supervise;
-use weir_control::{Compiled, ConfigSnapshot, Control, PlanBuilder, certificates};
-use weir_core::plan::{AdminServer, Plan};
+use weir_control::{Compiled, Control, certificates};
+use weir_core::plan::Plan;
 use weir_metrics::Metrics;
-use weir_pool::{BackendRegistry, CheckKind, Pool};
-use weir_router::bind::{self, BindError};
+use weir_pool::{CheckKind, Pool};
+use weir_router::bind;
 use weir_router::data_plane::{self, DataPlane};
 use weir_router::inherited::Inherited;
 use weir_router::node::{Node, Phase};
-use weir_router::sockets::ListeningSocket;
-use weir_tls::{ProcessSecret, Sessions};
-
-/// A sound configuration, and the parts that later ones are made with.
-#[derive(Debug)]
-pub(crate) struct Prepared {
-    path: PathBuf,
-    builder: PlanBuilder,
-    snapshot: ConfigSnapshot,
-    pub(crate) compiled: Compiled,
-    key_log: Option<KeyLogWriter>,
-    given: Given,
-}
-
-/// What a process begins with, beside its configuration.
-#[derive(Debug)]
-struct Given {
-    /// Listening sockets of its predecessor, or of systemd.
-    sockets: Inherited,
-    /// Its predecessor's, or a fresh one.
-    secret: ProcessSecret,
-}
-
-impl Given {
-    /// What a process without a predecessor begins with.
-    fn fresh(sockets: Inherited) -> Result<Self> {
-        let secret = ProcessSecret::random().context("cannot make a secret for TLS tickets")?;
-        Ok(Self { sockets, secret })
-    }
-}
-
-impl Prepared {
-    /// Every metric.
-    pub(crate) fn metrics(&self) -> &Metrics {
-        &self.builder.metrics
-    }
-}
-
-/// Loads and compiles a configuration. Asks no name of DNS.
-///
-/// # Errors
-/// When this process cannot even begin; a wrong configuration is the inner error.
-pub(crate) fn prepare(path: &Path) -> Result<Result<Prepared, Rejected>> {
-    prepare_with(path, None, Given::fresh(Inherited::default())?)
-}
-
-/// As [`prepare`], for a process that writes a key log to this file, and begins with what it was given.
-///
-/// # Errors
-/// As [`prepare`]; and if the key log cannot be written.
-fn prepare_with(path: &Path, key_log: Option<&Path>, given: Given) -> Result<Result<Prepared, Rejected>> {
-    let metrics = Metrics::new(VERSION, RUSTC, CRYPTO).context("cannot register the metrics")?;
-    let sessions = Sessions::of(&given.secret);
-    let (key_log, writer) = key_log.map(|path| key_log::start(path, &metrics)).transpose()?.unzip();
-    let sessions = sessions.logged(key_log);
-    let registry = BackendRegistry::new(Arc::clone(&metrics));
-    let builder = PlanBuilder { metrics, registry, sessions, cpus: resources::cpus() };
-    let (snapshot, compiled) = builder.compile(path, 1, &ConfigSnapshot::default(), &|_unasked| Vec::new());
-    let path = path.to_owned();
-    Ok(compiled.map(|compiled| Prepared { path, builder, snapshot, compiled, key_log: writer, given }))
-}
-
-/// Loads and compiles a configuration that is not to be run. What nodes of its fleet have sealed can be opened.
-///
-/// # Errors
-/// As [`prepare`].
-pub(crate) fn compile(path: &Path) -> Result<Result<Compiled, Rejected>> {
-    let prepared = prepare(path)?;
-    if let Ok(Prepared { builder, compiled, .. }) = &prepared {
-        builder.sessions.join(&compiled.plan.fleet);
-    }
-    Ok(prepared.map(|prepared| prepared.compiled))
-}
 
 /// Runs a configuration until told to stop. Takes over from a predecessor if it was started for that.
 ///
@@ -224,8 +158,8 @@ impl Running {
         let metrics = Arc::clone(&builder.metrics);
         // Before any socket is bound: many addresses and workers may need more than the soft limit.
         let open_files = resources::raise_open_files();
-        let (sockets, admin, servers) = bind(&plan, &mut inherited)?;
-        tell_of_unused(inherited, successor.is_some());
+        let (listening, admin, servers) = sockets::everything(&plan, &mut inherited)?;
+        sockets::tell_of_unused(inherited, successor.is_some());
         builder.admin_listens_on(&plan);
         builder.listens_on(&plan);
         builder.serves(&plan, None);
@@ -243,9 +177,9 @@ impl Running {
         if let Some(successor) = &successor {
             upgrade::set_by_hand(successor, &plan).await?;
         }
-        bind::listen(&plan, &sockets).map_err(all_of)?;
-        let data_plane =
-            DataPlane::start(Arc::clone(&node), sockets, Some(&records)).context("cannot start a worker")?;
+        bind::listen(&plan, &listening).map_err(sockets::all_of)?;
+        let data_plane = DataPlane::start(Arc::clone(&node), listening, Some(&records))
+            .context("cannot start a worker")?;
 
         let commands = data_plane.commands();
         let checks = Checks::new(commands.clone(), &tasks, &stop);
@@ -429,104 +363,6 @@ async fn report_drain<T>(node: &Node, timeout: Duration, drained: impl Future<Ou
 /// About so many lines tell of a drain that takes all its time.
 const LINES: u32 = 10;
 
-/// The tasks of the control plane that last as long as the process.
-struct Staff {
-    control: Arc<Control>,
-    reload: Arc<Notify>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
-    /// Ends what a successor does then: the servers, reloads, the watchdog.
-    replaced: CancellationToken,
-}
-
-impl Staff {
-    fn begin(&self, metrics: Arc<Metrics>, records: Arc<access::Writer>) {
-        let of = || (Arc::clone(&self.control), Arc::clone(&self.reload));
-        let (control, _) = of();
-        self.spawn("DNS answers", move || {
-            let control = Arc::clone(&control);
-            async move { control.follow_sources().await }
-        });
-        let (control, _) = of();
-        self.spawn("ejections", move || {
-            let control = Arc::clone(&control);
-            async move { control.maintain().await }
-        });
-        let (control, _) = of();
-        self.spawn("memory", move || {
-            let control = Arc::clone(&control);
-            async move { control.watch_memory().await }
-        });
-        let (control, told) = of();
-        self.spawn_until(&self.replaced, "reloads", move || {
-            let (control, told) = (Arc::clone(&control), Arc::clone(&told));
-            async move { control.reload_when_told(&told).await }
-        });
-        let (control, tell) = of();
-        self.spawn_until(&self.replaced, "watch", move || {
-            let (control, tell) = (Arc::clone(&control), Arc::clone(&tell));
-            async move { control.watch_files(&tell).await }
-        });
-        let (control, _) = of();
-        self.spawn("certificates", move || {
-            let control = Arc::clone(&control);
-            async move { control.watch_tls().await }
-        });
-        let node = Arc::clone(&self.control.node);
-        self.spawn_until(&self.replaced, "systemd's watchdog", move || service::watchdog(Arc::clone(&node)));
-        self.spawn("losses", move || {
-            let (metrics, records) = (Arc::clone(&metrics), Arc::clone(&records));
-            async move { logging::losses::tell(&metrics, &records).await }
-        });
-    }
-
-    /// Follows rotations of the file for records: those that it finds by itself, and those that SIGUSR1 tells of.
-    fn rotate(&self, switch: access::Switch) {
-        self.spawn("records", move || {
-            let switch = switch.clone();
-            async move { signals::reopens(&switch).await }
-        });
-    }
-
-    fn serve_metrics(&self) {
-        let (control, tasks) = (Arc::clone(&self.control), self.tasks.clone());
-        self.spawn_until(&self.replaced, "metrics", move || {
-            let (control, tasks) = (Arc::clone(&control), tasks.clone());
-            async move { weir_admin::serve_metrics(&control, &tasks).await }
-        });
-    }
-
-    fn serve_admin(&self, bound: Arc<Bound>, leave: Arc<Notify>, upgrades: Sender<UpgradeRequest>) {
-        let (control, tasks) = (Arc::clone(&self.control), self.tasks.clone());
-        let admin = Arc::new(Admin { control, leave, upgrades, tasks: tasks.clone(), version: VERSION });
-        self.spawn_until(&self.replaced, "admin", move || {
-            let (bound, admin, tasks) = (Arc::clone(&bound), Arc::clone(&admin), tasks.clone());
-            async move { weir_admin::serve(&bound, admin, &tasks).await }
-        });
-    }
-
-    fn spawn<W: Future<Output = ()> + Send + 'static>(
-        &self,
-        what: &'static str,
-        begin: impl FnMut() -> W + Send + 'static,
-    ) {
-        self.spawn_until(&self.stop, what, begin);
-    }
-
-    fn spawn_until<W: Future<Output = ()> + Send + 'static>(
-        &self,
-        stop: &CancellationToken,
-        what: &'static str,
-        begin: impl FnMut() -> W + Send + 'static,
-    ) {
-        let stop = stop.clone();
-        self.tasks.spawn(async move {
-            // Cancelled: that is its end.
-            let _ended = stop.run_until_cancelled(supervise(what, begin)).await;
-        });
-    }
-}
-
 /// Applies a reload to the process itself: its log, its records, its limit on connections.
 fn apply(log: Logging, records: access::Switch, allowed: usize) -> Box<Apply> {
     Box::new(move |plan, node| {
@@ -553,50 +389,6 @@ async fn sources(
 
 /// How long the control plane's own connections may hold up the end.
 const CONTROL_ENDS: Duration = Duration::from_millis(500);
-
-/// Every socket of the plan, or every address that cannot be had. Takes those that were inherited.
-fn bind(plan: &Plan, inherited: &mut Inherited) -> Result<(Vec<ListeningSocket>, Option<Bound>, Servers)> {
-    let mut failed = Vec::new();
-    let sockets = bind::sockets(plan, plan.runtime.workers, &[], None, inherited).unwrap_or_else(|errors| {
-        failed.push(all_of(errors).to_string());
-        Vec::new()
-    });
-    let admin = match &plan.admin {
-        Some(AdminServer { address, .. }) => match weir_admin::bind(address, inherited) {
-            Ok(bound) => Some(bound),
-            Err(error) => {
-                failed.push(format!("error: admin: cannot listen on {address}: {error}"));
-                None
-            }
-        },
-        None => None,
-    };
-    match Servers::begin(plan, inherited) {
-        Ok(servers) if failed.is_empty() => Ok((sockets, admin, servers)),
-        begun => {
-            failed.extend(begun.err().map(|error| format!("error: {error}")));
-            Err(anyhow!(failed.join("\n")))
-        }
-    }
-}
-
-fn all_of(errors: Vec<BindError>) -> anyhow::Error {
-    anyhow!(errors.iter().map(|error| format!("error: {error}")).collect::<Vec<_>>().join("\n"))
-}
-
-/// Says which sockets the configuration has no use for; they are closed here.
-fn tell_of_unused(inherited: Inherited, of_a_predecessor: bool) {
-    for address in inherited.left() {
-        match of_a_predecessor {
-            // It drains that address, as a reload would.
-            true => tracing::info!(address, "no listener uses this socket of the predecessor any more"),
-            false => tracing::warn!(
-                address,
-                "systemd gives a socket that is the address of no listener: it is not used"
-            ),
-        }
-    }
-}
 
 /// Descriptors that the process itself takes, with all sockets bound: those open now, the runtimes of the workers,
 /// and a health check for every backend.
