@@ -192,7 +192,7 @@ async fn without_affinity_no_worker_is_pinned() {
     assert_eq!(all.len(), 1, "{all:?}");
 }
 
-/// Threads are started once: a changed value is reported as one that needs a restart, and changes nothing.
+/// Threads are started once: a changed value is reported as one that needs an upgrade, and changes nothing.
 #[tokio::test]
 async fn a_reload_leaves_affinity_as_it_is() {
     let world = world(2).await;

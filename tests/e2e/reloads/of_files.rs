@@ -201,7 +201,11 @@ async fn a_second_reload_at_once_is_told_to_wait() {
     let (first, second) = tokio::join!(first, second);
     assert_eq!(first.status, 200, "{}", first.body);
     assert_eq!(second.status, 409, "{}", second.body);
-    assert!(second.body.contains("another reload, or an upgrade, is under way; try again"), "{}", second.body);
+    assert!(
+        second.body.contains("another reload, or an upgrade, is under way; try again"),
+        "{}",
+        second.body
+    );
     // The refused reload has changed nothing; the SIGHUP has waited and is not lost.
     takes(weir, 3).await;
     assert!(complaints(weir).is_empty(), "{:#?}", complaints(weir));

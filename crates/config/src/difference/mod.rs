@@ -130,14 +130,14 @@ impl Difference {
         more
     }
 
-    /// Whether any change needs a restart.
+    /// Whether any change needs an upgrade, which a restart is too.
     pub fn needs_restart(&self) -> bool {
         self.changes.iter().any(Change::needs_restart)
     }
 }
 
 impl Change {
-    /// Whether this change needs a restart.
+    /// Whether this change does.
     pub fn needs_restart(&self) -> bool {
         self.keys.iter().any(|key| key.restart)
     }

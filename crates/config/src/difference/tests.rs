@@ -39,7 +39,7 @@ fn each_change_is_one_line() {
     for (pointer, value, want) in [
         ("/pools/0/balance", json!("random_two"), "~ pool web: balance round_robin → random_two"),
         ("/listeners/0/timeouts/idle", json!("1h"), "~ listener edge: timeouts.idle 350s → 1h"),
-        ("/runtime/workers", json!("auto"), "~ runtime: workers 2 → auto (needs a restart)"),
+        ("/runtime/workers", json!("auto"), "~ runtime: workers 2 → auto (needs an upgrade)"),
         ("/runtime/drain_timeout", json!("5s"), "~ runtime: drain_timeout 300s → 5s"),
         (
             "/listeners/0/routes/0/pool",
@@ -85,7 +85,7 @@ fn added_and_removed_parts_list_their_inner_parts() {
     assert_eq!(lines(&base(), &empty), all.map(|line| format!("- {line}")));
     assert_eq!(
         lines(&json!({}), &json!({"admin": {"address": "127.0.0.1:9901"}})),
-        ["+ admin (127.0.0.1:9901) (needs a restart)"]
+        ["+ admin (127.0.0.1:9901) (needs an upgrade)"]
     );
 }
 

@@ -119,6 +119,6 @@ fn short(text: &str) -> String {
     shown
 }
 
-const NEEDS_RESTART: &str = " (needs a restart)";
+const NEEDS_RESTART: &str = " (needs an upgrade)";
 /// Characters to show of one value: enough for a short list of names, and a line or two on a screen.
 const LONGEST_TEXT: usize = 120;

@@ -79,10 +79,10 @@ section! {
 section! {
     /// The process as a whole.
     Runtime {
-        /// threads that move data; `auto`: the CPUs that this process may use. A change needs a restart
+        /// threads that move data; `auto`: the CPUs that this process may use. A change needs an [upgrade](operations.md#upgrade)
         #[schemars(extend("x-value" = "`auto`, or `1` to `1024`"))]
         workers: Auto = Auto::Auto,
-        /// `true`: each worker is [pinned to a CPU](#workers-and-cpus). A change needs a restart
+        /// `true`: each worker is [pinned to a CPU](#workers-and-cpus). A change needs an [upgrade](operations.md#upgrade)
         affinity: bool = false,
         /// client connections of all listeners; beyond it new ones wait in the kernel's backlog. `auto`: as
         /// many as the limit on open files allows. A larger number is lowered to that
@@ -145,7 +145,7 @@ section! {
     /// The admin server.
     #[schemars(extend("required" = ["address"]))]
     Admin {
-        /// where it listens. A change needs a restart
+        /// where it listens. A change needs an [upgrade](operations.md#upgrade)
         #[schemars(extend("x-value" = "address and port, or `unix:PATH`"))]
         address: String,
         /// TLS towards its callers. An address that is not loopback needs it, with `client_auth` and `mode: required`

@@ -131,7 +131,7 @@ fn report(found: &Difference, running: &api::Status) -> String {
         );
     }
     if found.needs_restart() {
-        lines.push("what needs a restart stays as it is until then".to_owned());
+        lines.push("what needs an upgrade stays as it is until then".to_owned());
     }
     lines.join("\n")
 }
@@ -200,7 +200,7 @@ mod tests {
         assert_eq!(
             report(&difference(&old, &new), &running()),
             "\
-+ runtime (needs a restart)
++ runtime (needs an upgrade)
 - listener edge (:443)   7 connections drain
 - route edge/any (to pool web)
 ~ pool web: balance round_robin → random_two
@@ -212,7 +212,7 @@ mod tests {
 
 9 changes
 what is added or changed is for new connections: open ones keep what they began with
-what needs a restart stays as it is until then"
+what needs an upgrade stays as it is until then"
         );
         assert_eq!(report(&difference(&old, &old), &running()), "nothing differs from what runs");
     }

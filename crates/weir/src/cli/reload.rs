@@ -60,7 +60,7 @@ fn report(generation: u64, changes: &Difference, more: usize) -> String {
     }
     let count = counted(changes.changes.len() + more, "change");
     let more = if more > 0 { format!("and {more} more\n") } else { String::new() };
-    let restart = if changes.needs_restart() { "; what needs a restart is as before" } else { "" };
+    let restart = if changes.needs_restart() { "; what needs an upgrade is as before" } else { "" };
     format!("{changes}\n{more}generation {generation}: {count}{restart}")
 }
 
@@ -83,8 +83,8 @@ mod tests {
         let Reloaded { generation, changes, more, .. } = answer(StatusCode::OK, &said).read().unwrap();
         assert_eq!(
             report(generation, &changes, more),
-            "- backend web/10.0.0.12:8080\n~ runtime: workers 2 → 4 (needs a restart)\n\
-             generation 3: 2 changes; what needs a restart is as before"
+            "- backend web/10.0.0.12:8080\n~ runtime: workers 2 → 4 (needs an upgrade)\n\
+             generation 3: 2 changes; what needs an upgrade is as before"
         );
         assert_eq!(report(4, &Difference::default(), 0), "generation 4: nothing differs");
         let many = json!({"generation": 5, "more": 9_900, "changes": said["changes"]});
