@@ -190,7 +190,7 @@ async fn endless_bodies_hold_no_worker_under_load() {
             let before = world.weir.cpu();
             let all = beside(&world, std::future::pending).await;
             let busy = world.weir.cpu() - before;
-            assert!(busy > WATCHED / 8, "{version} upload: {upload}: weir had little to do: {busy:?}");
+            assert!(busy > WATCHED / 16, "{version} upload: {upload}: weir had little to do: {busy:?}");
             for one in &mut moving {
                 assert_eq!(one.try_wait().unwrap(), None, "{version} {upload}: still at it");
             }
