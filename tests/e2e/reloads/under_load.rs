@@ -33,12 +33,12 @@ pub(super) struct Traffic {
     pub(super) begun: AtomicUsize,
     pub(super) served: AtomicUsize,
     /// Connections by what weir did with TLS.
-    pub(super) modes: [AtomicUsize; 3],
-    pub(super) resumed: AtomicUsize,
+    modes: [AtomicUsize; 3],
+    resumed: AtomicUsize,
     /// Connections to the extra listener that came while it went away.
-    pub(super) turned_away: AtomicUsize,
+    turned_away: AtomicUsize,
     /// Exchanges over the connections that live through all.
-    pub(super) exchanges: AtomicUsize,
+    exchanges: AtomicUsize,
     pub(super) over: AtomicBool,
     failures: Mutex<Vec<String>>,
     room: Arc<Semaphore>,
@@ -85,6 +85,20 @@ impl Traffic {
 
     fn fail(&self, why: String) {
         self.failures.lock().unwrap().push(why);
+    }
+
+    /// All connections, in words.
+    pub(super) fn figures(&self) -> String {
+        let of = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        let [passthrough, offload, bridging] = self.modes.each_ref().map(of);
+        format!(
+            "{} new connections; {passthrough} passthrough, {offload} offload, {bridging} bridging, {} resumed, {} turned \
+             away by a listener that went; {} exchanges over {LIVE} live connections",
+            of(&self.begun),
+            of(&self.resumed),
+            of(&self.turned_away),
+            of(&self.exchanges),
+        )
     }
 
     /// Asserts that no client and no backend has seen an error.
@@ -323,20 +337,11 @@ async fn no_connection_is_lost_and_nothing_is_left_behind() {
     lives.join_all().await;
     traffic.check();
     let after = weir.resident();
-    let count = |mode: usize| traffic.modes[mode].load(Ordering::Relaxed);
     eprintln!(
-        "{} reloads in {took:.1?} ({LIVE} opened in {opened:.1?} before): {} new connections, {first_rate:.0} and \
-         {rate:.0} a second; {} passthrough, {} offload, {} bridging, {} resumed, {} turned away by a listener that \
-         went; {} exchanges over {LIVE} live connections; {early} KiB after a fifth, {late} at the end, {after} after \
-         the last connection",
+        "{} reloads in {took:.1?} ({LIVE} opened in {opened:.1?} before), {first_rate:.0} and {rate:.0} new connections a \
+         second: {}; {early} KiB after a fifth, {late} at the end, {after} after the last connection",
         last - 1,
-        traffic.begun.load(Ordering::Relaxed),
-        count(0),
-        count(1),
-        count(2),
-        traffic.resumed.load(Ordering::Relaxed),
-        traffic.turned_away.load(Ordering::Relaxed),
-        traffic.exchanges.load(Ordering::Relaxed),
+        traffic.figures(),
     );
     let metrics = weir.settle().await;
     let records = weir.records();

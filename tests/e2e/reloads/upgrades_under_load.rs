@@ -47,19 +47,11 @@ async fn no_connection_fails_and_no_byte_is_lost() {
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}\n{}", weir.program.stderr.text())) }
     })
     .await;
-    let count = |mode: usize| traffic.modes[mode].load(Ordering::Relaxed);
     eprintln!(
-        "{} upgrades in {:.1?}: {} new connections, {rate:.0} a second; {} passthrough, {} offload, {} bridging, {} \
-         resumed, {} turned away by a listener that went; {} exchanges over {LIVE} live connections",
+        "{} upgrades in {:.1?}, {rate:.0} new connections a second: {}",
         upgrades(),
         start.elapsed(),
-        traffic.begun.load(Ordering::Relaxed),
-        count(0),
-        count(1),
-        count(2),
-        traffic.resumed.load(Ordering::Relaxed),
-        traffic.turned_away.load(Ordering::Relaxed),
-        traffic.exchanges.load(Ordering::Relaxed),
+        traffic.figures()
     );
     assert!(alive(last));
     let odd: Vec<_> = weir.records().into_iter().filter(|record| record.outcome() != "ok").collect();

@@ -37,7 +37,7 @@ impl AsFd for Bound {
     }
 }
 
-/// Binds the address, unless its socket was given. A Unix socket to which nobody listens is replaced; the new one gets mode 0660. Must run on the
+/// Binds the address, unless its socket was given. The file of a Unix socket that no process listens on is replaced; the new one gets mode 0660. Must run on the
 /// control plane's runtime.
 ///
 /// # Errors

@@ -38,7 +38,7 @@ section! {
         /// alone; `trusted`: those of `trusted_proxies`, while others are clients
         proxy_protocol: Word<ProxyProtocol> = Word(ProxyProtocol::Off),
         /// the proxies in front of weir: whose PROXY headers are read, and with `protocol: http` whose X-Forwarded-* and
-        /// Forwarded are believed. `unix`: whoever may connect to the listener's [Unix socket](#unix-sockets)
+        /// Forwarded are believed. `unix`: every client that connects to the listener's [Unix socket](#unix-sockets)
         #[schemars(extend("x-value" = "network, address or `unix`, or a list"))]
         trusted_proxies: Texts = Texts::default(),
         /// TLS towards clients

@@ -1,7 +1,7 @@
 //! Where records go: to weir's standard output, or to a file, which may be rotated at any time.
 //!
 //! The writer's own thread looks whether its file has been renamed or removed, before it writes and when it is told to, and
-//! goes on in a new one. So a record is never written to a file that has had its last look from whoever rotated it.
+//! goes on in a new one. So no record is written to a file that the program which rotated it has already read to its end.
 
 use rustix::fs::{OFlags, fstat, stat};
 use std::fs::{File, OpenOptions};

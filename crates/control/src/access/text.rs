@@ -78,7 +78,7 @@ fn place(pool: Option<&str>, backend: Option<&str>) -> String {
     }
 }
 
-/// The parts of a line; the texts between head and tail share what is left of its width.
+/// The parts of a line. The texts between its head and its tail share the remaining width.
 fn fitted(head: &str, name: &str, to: &str, tail: &str) -> String {
     let spaces = 3;
     let taken = head.chars().count() + tail.chars().count() + spaces;

@@ -379,8 +379,8 @@ impl Record {
         silent && left && !self.recording.probes && !told
     }
 
-    /// Writes the record of its beginning, if such are written, and gives what further records of it begin with, if
-    /// there are to be any while it is open.
+    /// Writes the record of the connection's beginning, if the configuration wants one. Gives the data that records of the
+    /// open connection start from, if the configuration wants those.
     pub(crate) fn begins(&mut self) -> Option<Box<Live>> {
         let is_told = self.recording.on && self.recording.open;
         if is_told && let Some(records) = &self.sinks.records {
@@ -393,7 +393,7 @@ impl Record {
         Some(Box::new(Live::new(self.so_far(Event::Alive), self.opened, sums)))
     }
 
-    /// Brings what is told of an open connection up to date.
+    /// Updates the data of an open connection's next record.
     pub(crate) fn update(&self, live: &Live) {
         live.update(self.so_far(Event::Alive), self.requests.as_ref());
     }

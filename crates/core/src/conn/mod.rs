@@ -145,7 +145,7 @@ impl Conn {
         Ok((route.mode.clone(), Arc::clone(&route.destination)))
     }
 
-    /// Brings what is told of the open connection up to date, if anything is.
+    /// Updates the data of the open connection's next record, if it has any.
     fn update_live(&self) {
         if let Some(live) = self.handle.live() {
             self.record.update(live);
